@@ -1,0 +1,155 @@
+"""Capture of the residual stream at chosen positions, with a cache on disk that is addressed by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from abliterate.architecture import Architecture, find_architecture
+from abliterate.errors import InputError
+from abliterate.forward import BatchSize, at_positions, final_hidden, prefix_cache, prepare
+from abliterate.progress import SILENT, Progress
+from abliterate.prompts import PromptSet
+from abliterate.template import ChatFormat
+
+
+@dataclass(frozen=True)
+class Activations:
+    """`resid[l]` of every prompt, `l = 0..L`, at some positions counted from the end of the prompt."""
+
+    resid: Float[Tensor, "prompts positions layers d_model"]
+    positions: tuple[int, ...]
+
+    def mean(self) -> Float[Tensor, "positions layers d_model"]:
+        """Return the mean over the prompts, summed in float64."""
+        total = torch.zeros(self.resid.shape[1:], dtype=torch.float64)
+        for prompt in self.resid:
+            total += prompt.double()
+        return total / len(self.resid)
+
+
+@dataclass(frozen=True)
+class ActivationCache:
+    """A folder of captured activations, for one model whose weights are `identity`."""
+
+    folder: Path
+    identity: str
+
+    def path(self, sequences: Sequence[Sequence[int]], positions: Sequence[int], dtype: torch.dtype) -> Path:
+        """Return the file for these token ids: its name is the hash of all that the activations depend on."""
+        key = json.dumps(
+            [
+                self.identity,
+                str(dtype),
+                list(positions),
+                [list(sequence) for sequence in sequences],
+                transformers.__version__,
+            ]
+        )
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+
+
+def capture(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | ChatFormat,
+    prompts: PromptSet | Sequence[str],
+    *,
+    positions: Sequence[int] | None = None,
+    batch_size: BatchSize = "auto",
+    cache: ActivationCache | None = None,
+    architecture: Architecture | None = None,
+    progress: Progress = SILENT,
+) -> Activations:
+    """Run `prompts` through `model` and return `resid[l]` for every layer at the post-instruction positions.
+
+    `tokenizer` may be a ChatFormat, to set a system prompt or a thinking switch. Activations keep the model's
+    dtype, on the CPU. Raises InputError for a missing chat template, and for NaN or infinite activations.
+    """
+    chat = tokenizer if isinstance(tokenizer, ChatFormat) else ChatFormat(tokenizer)
+    sequences = chat.encode(prompts.prompts if isinstance(prompts, PromptSet) else prompts)
+    chosen = tuple(positions) if positions is not None else chat.positions()
+    path = cache.path(sequences, chosen, model.dtype) if cache else None
+    if path and (stored := read_cached(path)) is not None:
+        return Activations(stored, chosen)
+    with progress.step("capturing activations", len(sequences), "prompts") as advance:
+        found = architecture or find_architecture(model)
+        prepared = prepare(model, sequences, batch_size, keep=-min(chosen))
+        resid = torch.empty(len(sequences), len(chosen), found.depth + 1, found.d_model, dtype=model.dtype)
+        shared = prefix_cache(model, prepared)
+        for batch in prepared.batches:
+            with resid_of(model, found) as streams:
+                final_hidden(model, batch, shared)
+            for layer, stream in enumerate(streams):
+                resid[list(batch.rows), :, layer] = at_positions(stream, batch, chosen).to("cpu", model.dtype)
+            advance(len(batch.rows))
+    check_finite(resid)
+    if path:
+        write_cached(path, resid)
+    return Activations(resid, chosen)
+
+
+@contextmanager
+def resid_of(model: PreTrainedModel, architecture: Architecture) -> Iterator[list[Tensor]]:
+    """Collect `resid[0..L]` of one forward pass: the input of each decoder layer, then the output of the last."""
+    streams: list[Tensor] = []
+
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        streams.append(args[0] if args else kwargs["hidden_states"])
+
+    def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        streams.append(output if isinstance(output, Tensor) else output[0])
+
+    with ExitStack() as hooks:
+        for name in architecture.layers:
+            handle = model.get_submodule(name).register_forward_pre_hook(before, with_kwargs=True)
+            hooks.callback(handle.remove)
+        hooks.callback(model.get_submodule(architecture.layers[-1]).register_forward_hook(after).remove)
+        yield streams
+
+
+def check_finite(resid: Float[Tensor, "prompts positions layers d_model"]) -> None:
+    """Raise InputError, naming prompt and layer, when an activation is NaN or infinite."""
+    for number, prompt in enumerate(resid):
+        if not bool(torch.isfinite(prompt).all()):
+            layer = int((~torch.isfinite(prompt)).any(-1).any(0).nonzero()[0])
+            raise InputError(
+                f"the activations of prompt {number + 1} are NaN or infinite at resid[{layer}]; "
+                "try --dtype float32, or check the checkpoint"
+            )
+
+
+def read_cached(path: Path) -> Tensor | None:
+    """Return the cached activations, or None when there are none; a damaged file counts as none and is removed."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor("resid")
+    except SafetensorError:
+        path.unlink()
+        return None
+
+
+def write_cached(path: Path, resid: Tensor) -> None:
+    """Write the activations so that a killed run leaves no half file under the final name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        save_file({"resid": resid}, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,334 @@
+"""The command line: parse, call, render. The only file that prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from abliterate.errors import AbliterateError, InputError
+from abliterate.progress import Advance
+
+if TYPE_CHECKING:
+    from abliterate.pipeline import Options
+
+# torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
+
+app = typer.Typer(
+    name="abliterate",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find the refusal direction of an open-weight chat model, edit the weights along it, prove the edit, "
+    "measure it, ship the checkpoint.\n\n"
+    "[bold]abliterate MODEL --out DIR[/bold] does all of it; MODEL is a Hub id, a folder or a .gguf file. "
+    "A first argument that is none of the verbs below is a model.\n\n"
+    "Try [bold]abliterate demo[/bold] first: a tiny model that comes with the package, under a minute.",
+)
+
+INTERRUPTED = 130
+
+Model = Annotated[str, typer.Argument(help="Hub id, local folder or .gguf file.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Folder for the edited checkpoint; must not exist.", show_default=False)]
+Layer = Annotated[str, typer.Option(help="auto, or the number of the layer whose resid gives the direction.")]
+Direction = Annotated[str, typer.Option(help="projected (harmless mean removed) or mean-difference (the plain one).")]
+Strength = Annotated[float, typer.Option(help="1 removes the component, 0 leaves it, -1 doubles it.")]
+Sites = Annotated[str, typer.Option(help="Which writers to edit, by commas: embed,attn,mlp.")]
+Harmful = Annotated[
+    str, typer.Option(help="Prompts that the model declines: org/dataset[:split[:column]] or FILE[:column].")
+]
+Harmless = Annotated[str, typer.Option(help="Prompts that it answers, as --harmful.")]
+NTrain = Annotated[int, typer.Option(min=8, help="Prompts a side, at most, that make the direction.")]
+Dtype = Annotated[
+    str, typer.Option(help="Run in auto (as stored), bfloat16, float16 or float32; the files keep theirs.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
+BatchSize = Annotated[str, typer.Option(help="auto, or prompts per batch.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never contact the Hub; use what is in its cache.")]
+Trust = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Allow code that comes with the model. Read it first.")
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.", show_default=False)]
+System = Annotated[str | None, typer.Option(help="System message to put before every prompt.", show_default=False)]
+Thinking = Annotated[str, typer.Option(help="Thinking switch of the chat template: on, off or auto.")]
+Template = Annotated[
+    Path | None, typer.Option(help="A Jinja file, for models without a chat template.", show_default=False)
+]
+Push = Annotated[
+    str | None, typer.Option(help="Also push the result to this Hub repository (private).", show_default=False)
+]
+
+
+class RichProgress:
+    """Draws one bar per step, on stderr."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    @contextmanager
+    def step(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        """Show a bar for the time of the context."""
+        scale = 1_000_000 if unit == "B" else 1
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+        )
+        with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console) as bars:
+            task = bars.add_task(title, total=max(1, round(total / scale)), unit="MB" if unit == "B" else unit)
+            done = 0
+
+            def advance(units: int) -> None:
+                nonlocal done
+                done += units
+                bars.update(task, completed=round(done / scale))
+
+            yield advance
+
+
+def progress() -> RichProgress:
+    """Return bars on stderr."""
+    return RichProgress(Console(stderr=True))
+
+
+def show(rendered: RenderableType, data: dict[str, Any], as_json: bool) -> None:
+    """Print a result, for people or for programs."""
+    if as_json:
+        pass
+    else:
+        Console(soft_wrap=not sys.stdout.isatty()).print(rendered)
+
+
+def options(model: str, out: Path, **given: Any) -> Options:
+    """Turn what was typed into Options."""
+    from abliterate.pipeline import Options
+
+    for name in ("layer", "batch_size"):
+        if name in given:
+            given[name] = number(f"--{name.replace('_', '-')}", given[name], None if name == "layer" else "auto")
+    if "sites" in given:
+        given["sites"] = tuple(site.strip() for site in given["sites"].split(",") if site.strip())
+    return Options(model, out, **given)
+
+
+def number(flag: str, text: str, auto: Any) -> Any:
+    """Return a whole number, or `auto` where the text says so."""
+    if text == "auto":
+        return auto
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"{flag} {text}: give a whole number or auto") from None
+
+
+@app.command("run", help="Find, edit, prove, measure: the default when the first argument is a model.")
+def run_verb(
+    model: Model,
+    out: Out,
+    layer: Layer = "auto",
+    direction: Direction = "projected",
+    strength: Strength = 1.0,
+    sites: Sites = "embed,attn,mlp",
+    harmful: Harmful = "builtin:harmful",
+    harmless: Harmless = "builtin:harmless",
+    n_train: NTrain = 128,
+    push: Push = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    batch_size: BatchSize = "auto",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    force: Force = False,
+    offline: Offline = False,
+    trust_remote_code: Trust = False,
+    revision: Revision = None,
+    system: System = None,
+    thinking: Thinking = "auto",
+    chat_template: Template = None,
+) -> None:
+    """Run the main job."""
+    given = {name: value for name, value in locals().items() if name not in ("as_json", "push")}
+    from abliterate import render
+    from abliterate.outputs.hub import check_push
+    from abliterate.pipeline import run
+
+    chosen = options(**given)
+    if push:
+        check_push(push)
+    one = run(chosen, progress())
+    show(render.result(one), render.result_json(one), as_json)
+    if push:
+        publish(out, push, public=False)
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(help="Keep the edited tiny model in this folder.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the main job on the tiny chat model that comes with the package."""
+    from abliterate import render, verbs
+
+    with tempfile.TemporaryDirectory() as temporary:
+        one = verbs.demo(out or Path(temporary) / "edited-tiny-chat", progress())
+        show(render.result(one), render.result_json(one), as_json)
+
+
+@app.command()
+def inspect(
+    model: Model,
+    as_json: AsJson = False,
+    offline: Offline = False,
+    trust_remote_code: Trust = False,
+    revision: Revision = None,
+) -> None:
+    """Show the writers of a model, its sizes and what a run will cost; loads no weights."""
+    from abliterate import render, verbs
+
+    given = options(model, Path(), offline=offline, trust_remote_code=trust_remote_code, revision=revision)
+    one = verbs.inspect(given, progress())
+    show(render.inspection(one), render.inspection_json(one), as_json)
+
+
+@app.command()
+def apply(
+    model: Model,
+    directions: Annotated[Path, typer.Option(help="directions.safetensors of an earlier run.", show_default=False)],
+    out: Out,
+    recipe: Annotated[Path | None, typer.Option(help="recipe.json of an earlier run.", show_default=False)] = None,
+    layer: Layer = "auto",
+    strength: Strength = 1.0,
+    sites: Sites = "embed,attn,mlp",
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    as_json: AsJson = False,
+    force: Force = False,
+    offline: Offline = False,
+    trust_remote_code: Trust = False,
+    revision: Revision = None,
+) -> None:
+    """Edit a checkpoint by given directions and prove the result; needs no prompts and no chat template."""
+    given = {name: value for name, value in locals().items() if name not in ("as_json", "directions", "recipe")}
+    from abliterate import render, verbs
+
+    one = verbs.apply(options(**given), directions, recipe, progress())
+    show(render.applied(one), render.applied_json(one), as_json)
+
+
+@app.command()
+def verify(
+    original: Annotated[str, typer.Argument(help="The source: Hub id, folder or .gguf file.", show_default=False)],
+    edited: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    as_json: AsJson = False,
+    offline: Offline = False,
+    trust_remote_code: Trust = False,
+    revision: Revision = None,
+) -> None:
+    """Prove again, from the files, that EDITED is ORIGINAL edited by its recipe; exit code 1 when it is not."""
+    from abliterate import render, verbs
+
+    given = options(
+        original,
+        Path(),
+        dtype=dtype,
+        device=device,
+        offline=offline,
+        trust_remote_code=trust_remote_code,
+        revision=revision,
+    )
+    one = verbs.verify(original, edited, given, progress())
+    show(render.applied(one), render.applied_json(one), as_json)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    against: Annotated[
+        str | None, typer.Option(help="The original, for KL(original || model).", show_default=False)
+    ] = None,
+    harmful: Harmful = "builtin:harmful",
+    harmless: Harmless = "builtin:harmless",
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    batch_size: BatchSize = "auto",
+    as_json: AsJson = False,
+    offline: Offline = False,
+    trust_remote_code: Trust = False,
+    revision: Revision = None,
+    system: System = None,
+    thinking: Thinking = "auto",
+    chat_template: Template = None,
+) -> None:
+    """Measure refusals, and the divergence from the original, on the report side of the prompts."""
+    given = {name: value for name, value in locals().items() if name not in ("as_json", "against")}
+    from abliterate import render, verbs
+
+    one = verbs.evaluate(options(out=Path(), **given), against, progress())
+    show(render.evaluated(one), render.evaluated_json(one), as_json)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
+    repository: Annotated[
+        str, typer.Argument(help="org/name on the Hub; made if it is not there.", show_default=False)
+    ],
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public; private otherwise.")] = False,
+) -> None:
+    """Upload a finished checkpoint with its card and manifest to the Hub."""
+    publish(folder, repository, public)
+
+
+def publish(folder: Path, repository: str, public: bool) -> None:
+    """Push and say where the result is."""
+    from abliterate.outputs.hub import push as upload
+
+    Console(stderr=True).print(f"pushed to {upload(folder, repository, public=public, progress=progress())}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; errors are one line on stderr and an exit code (2 input, 1 proof, 130 Ctrl-C)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    if words and not words[0].startswith("-") and words[0] not in verbs:
+        words.insert(0, "run")
+    quiet()
+    raise SystemExit(guarded(lambda: app(words, standalone_mode=True)))
+
+
+def guarded(call: Callable[[], None]) -> int:
+    """Call, and return the exit code."""
+    try:
+        call()
+    except AbliterateError as error:
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def quiet() -> None:
+    """Keep the libraries' own bars and advice out of ours; their errors still show."""
+    for name, value in (
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("HF_HUB_DISABLE_TELEMETRY", "1"),
+        ("TOKENIZERS_PARALLELISM", "true"),
+    ):
+        os.environ.setdefault(name, value)

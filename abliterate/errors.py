@@ -1,0 +1,45 @@
+"""Everything that abliterate raises on purpose.
+
+    AbliterateError            one line that says what to do; exit code 2 on the command line
+    ├── InputError             what the user asked for: prompts, options, a model that does not exist
+    │   └── NoRefusalsError    the model does not refuse, so there is no direction to find
+    ├── CheckpointError        files on disk: truncated, inconsistent, of a kind that is not read
+    ├── ArchitectureError      the writers of a model cannot be found or proved
+    ├── HubError               the Hugging Face Hub said no, or cannot be reached
+    └── ProofError             the written checkpoint is not what was planned; exit code 1
+
+Messages name the thing (tensor, file and line, option), what was expected, what was found, and end
+with the way out.
+"""
+
+
+class AbliterateError(Exception):
+    """Base of every error that abliterate raises on purpose."""
+
+    exit_code = 2
+
+
+class InputError(AbliterateError):
+    """What was asked for cannot be done as asked."""
+
+
+class NoRefusalsError(InputError):
+    """The model does not refuse the harmful prompts, so there is no refusal direction to find."""
+
+
+class CheckpointError(AbliterateError):
+    """A checkpoint on disk is damaged, inconsistent or of a kind that is not read."""
+
+
+class ArchitectureError(AbliterateError):
+    """The tensors that write to the residual stream cannot be found or proved."""
+
+
+class HubError(AbliterateError):
+    """The Hugging Face Hub refused a request or cannot be reached."""
+
+
+class ProofError(AbliterateError):
+    """A written checkpoint differs from its plan, or still writes along the direction."""
+
+    exit_code = 1

@@ -1,0 +1,210 @@
+"""Runs templated prompts through a model with little work wasted.
+
+Prompts are sorted by length and padded on the right, the prefix that all of them share is computed once, no
+logits are computed where none are needed, and where they are, as one contiguous two-dimensional product.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any, Literal, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from abliterate.errors import InputError
+
+BatchSize = Literal["auto"] | int
+
+TOKENS = {"cpu": 2048, "cuda": 32768, "mps": 4096}
+"""Tokens in one forward with automatic batches: enough to fill the machine, little enough to keep memory small."""
+
+HEAD_ROWS = 64
+"""Rows of logits to compute at once where there are many: 64 rows of a 256k vocabulary are 64 MiB in float32."""
+
+PADDING = 0.1
+"""Share of a batch that padding may take before the batch is cut."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts of like length, padded on the right; `rows` are their places in the caller's list."""
+
+    rows: tuple[int, ...]
+    tokens: Int[Tensor, "batch length"]
+    lengths: Int[Tensor, " batch"]
+
+    def repeat(self, times: int) -> Batch:
+        """Return the whole batch `times` over, copy after copy."""
+        return Batch(self.rows * times, self.tokens.repeat(times, 1), self.lengths.repeat(times))
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Token ids of prompts, cut into the prefix that all share and batches of what is their own."""
+
+    prefix: tuple[int, ...]
+    batches: tuple[Batch, ...]
+    count: int
+
+
+def model_device(model: PreTrainedModel) -> torch.device:
+    """Return where inputs go: the device of the token embedding."""
+    return cast(torch.device, model.get_input_embeddings().weight.device)
+
+
+def shared_prefix(sequences: Sequence[Sequence[int]], keep: int) -> int:
+    """Return how many first tokens all sequences share, leaving each at least `keep` of its own."""
+    limit = min(len(sequence) for sequence in sequences) - keep
+    for place in range(max(0, limit)):
+        if len({sequence[place] for sequence in sequences}) > 1:
+            return place
+    return max(0, limit)
+
+
+def prepare(
+    model: PreTrainedModel,
+    sequences: Sequence[Sequence[int]],
+    batch_size: BatchSize = "auto",
+    *,
+    keep: int = 1,
+    copies: int = 1,
+) -> Prompts:
+    """Sort `sequences` by length and cut them into batches; `copies` is how often each batch will be repeated.
+
+    `keep` is how many last tokens of each sequence must not go into the shared prefix. Raises InputError for
+    a batch size below 1.
+    """
+    if batch_size != "auto" and batch_size < 1:
+        raise InputError(f"--batch-size {batch_size}: give a number of prompts from 1 up, or auto")
+    device = model_device(model)
+    start = shared_prefix(sequences, keep) if len(sequences) > 1 and can_share_prefix(model) else 0
+    order = sorted(range(len(sequences)), key=lambda place: (-len(sequences[place]), place))
+    batches = []
+    for rows in cut(order, [len(sequence) - start for sequence in sequences], batch_size, device, copies):
+        longest = len(sequences[rows[0]]) - start
+        tokens = torch.zeros(len(rows), longest, dtype=torch.long)
+        for place, row in enumerate(rows):
+            own = torch.tensor(sequences[row][start:], dtype=torch.long)
+            tokens[place, : len(own)] = own
+        lengths = torch.tensor([len(sequences[row]) - start for row in rows])
+        batches.append(Batch(tuple(rows), tokens.to(device), lengths.to(device)))
+    return Prompts(tuple(sequences[0][:start]), tuple(batches), len(sequences))
+
+
+def cut(
+    order: Sequence[int], lengths: Sequence[int], batch_size: BatchSize, device: torch.device, copies: int
+) -> Iterator[list[int]]:
+    """Yield runs of `order` (longest first) that fit a batch and waste little on padding."""
+    budget = TOKENS.get(device.type, TOKENS["cpu"])
+    batch: list[int] = []
+    padding = 0
+    for row in order:
+        longest = lengths[batch[0]] if batch else lengths[row]
+        size = len(batch) + 1
+        waste = padding + longest - lengths[row]
+        if batch_size == "auto":
+            full = size * copies * longest > budget or (size > 8 and waste > PADDING * size * longest)
+        else:
+            full = size > batch_size
+        if batch and full:
+            yield batch
+            batch, padding, longest = [], 0, lengths[row]
+            waste = 0
+        batch.append(row)
+        padding = waste
+    if batch:
+        yield batch
+
+
+def can_share_prefix(model: PreTrainedModel) -> bool:
+    """Whether the model's cache is plain keys and values, which can be copied and repeated row by row."""
+    if not getattr(model, "_supports_cache_class", True):
+        return False
+    cache = DynamicCache(config=model.config)
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+
+
+def prefix_cache(model: PreTrainedModel, prompts: Prompts, rows: int = 1) -> Cache | None:
+    """Return the keys and values of the shared prefix for `rows` rows; None when nothing is shared.
+
+    Under an intervention whose rows differ, call this inside it, with as many rows as it has directions.
+    """
+    if not prompts.prefix:
+        return None
+    tokens = torch.tensor([prompts.prefix] * rows, device=model_device(model))
+    cache = DynamicCache(config=model.config)
+    with torch.inference_mode():
+        model.base_model(input_ids=tokens, past_key_values=cache, use_cache=True)
+    return cache
+
+
+def final_hidden(
+    model: PreTrainedModel, batch: Batch, cache: Cache | None = None, rows: Sequence[int] | None = None
+) -> Float[Tensor, "batch length d_model"]:
+    """Run the model without its head; return what the head would read (after the final norm).
+
+    `cache` is the shared prefix (left as it is); `rows[b]` says which of its rows batch row `b` continues.
+    """
+    count, length = batch.tokens.shape
+    places = torch.arange(length, device=batch.tokens.device)
+    mask = (places < batch.lengths[:, None]).long()
+    past = None
+    if cache is not None:
+        past = copy.deepcopy(cache)
+        past.batch_select_indices(torch.tensor(rows or [0] * count, device=batch.tokens.device))
+        before = torch.ones(count, past.get_seq_length(), dtype=torch.long, device=mask.device)
+        mask = torch.cat([before, mask], dim=1)
+    extra = {}
+    if "position_ids" in signature(model.base_model.forward).parameters:
+        # Given row by row, so that learned position embeddings too have a row for each of the batch.
+        extra["position_ids"] = (places + mask.shape[1] - length).expand(count, -1)
+    with torch.inference_mode():
+        output = model.base_model(
+            input_ids=batch.tokens, attention_mask=mask, past_key_values=past, use_cache=past is not None, **extra
+        )
+    return cast(Tensor, output[0])
+
+
+def at_positions(
+    stream: Float[Tensor, "batch length d_model"], batch: Batch, positions: Sequence[int]
+) -> Float[Tensor, "batch positions d_model"]:
+    """Return the vectors at `positions` (negative, from each row's last real token)."""
+    places = batch.lengths[:, None] + torch.tensor(positions, device=batch.lengths.device)
+    return stream[torch.arange(len(stream), device=stream.device)[:, None], places.to(stream.device)]
+
+
+class _GivenHidden(nn.Module):
+    """Stands in for the decoder inside a shell of the model, so that only the head runs."""
+
+    hidden: Tensor
+
+    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPast:
+        return BaseModelOutputWithPast(last_hidden_state=self.hidden)
+
+
+class Head:
+    """The head of a model: from the final hidden state to logits, with every scale and cap of the model's own.
+
+    It is the model's own forward with the decoder taken out, and keeps only the head's weights alive.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._decoder = _GivenHidden()
+        self._shell = copy.copy(model)
+        self._shell._modules = {**model._modules, model.base_model_prefix: self._decoder}
+
+    def log_probs(self, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
+        """Return log-probabilities in float32. All rows at once: split long lists with `HEAD_ROWS`."""
+        with torch.inference_mode():
+            self._decoder.hidden = hidden[:, None].contiguous()
+            tokens = torch.zeros(len(hidden), 1, dtype=torch.long, device=hidden.device)
+            logits = self._shell(input_ids=tokens).logits
+            return cast(Tensor, logits[:, 0].float().log_softmax(-1))

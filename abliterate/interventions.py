@@ -1,0 +1,137 @@
+"""Interventions on a live model as context managers: nothing is changed for good.
+
+The hook form `y <- y - s R^T (R y)` on a writer's output equals the weight edit at any strength, because the
+output is linear in the weights. Activation addition is Arditi et al. 2024, arXiv 2406.11717, section 2.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from abliterate.architecture import Architecture, Writer, find_architecture
+from abliterate.errors import InputError
+from abliterate.projection import fold_gain, project_out
+from abliterate.recipe import Recipe
+
+
+@contextmanager
+def ablated(
+    model: PreTrainedModel,
+    direction: Float[Tensor, "*k d_model"],
+    recipe: Recipe | None = None,
+    architecture: Architecture | None = None,
+) -> Iterator[PreTrainedModel]:
+    """Inside the context, no writer of `model` writes along `direction` (as far as `recipe` says; all of it by default).
+
+    `direction` is a unit vector `[d_model]`, or an orthonormal basis `[k, d_model]`.
+    """
+    with ablated_rows(model, direction.reshape(1, -1, direction.shape[-1]), recipe, architecture):
+        yield model
+
+
+@contextmanager
+def ablated_rows(
+    model: PreTrainedModel,
+    bases: Float[Tensor, "bases k d_model"],
+    recipe: Recipe | None = None,
+    architecture: Architecture | None = None,
+) -> Iterator[None]:
+    """Like `ablated`, but each row of a batch carries its own basis: see `project_rows` for which."""
+    found = architecture or find_architecture(model)
+    chosen = recipe or Recipe.uniform()
+    chosen.check(found.depth)
+    if bases.shape[-1] != found.d_model:
+        raise InputError(
+            f"the direction has d_model {bases.shape[-1]}, the model {found.d_model}; it belongs to another model"
+        )
+    with ExitStack() as hooks:
+        for writer in found.writers:
+            strength = chosen.strength(writer.site, writer.layer)
+            if strength:
+                module = model.get_submodule(writer.module)
+                hook = output_hook(writer_bases(model, writer, bases), strength)
+                hooks.callback(module.register_forward_hook(hook).remove)
+        if found.tied and found.head and (strength := chosen.strength("embed", None)):
+            # A tied embedding is edited in both roles: as the head, W(I - s rr^T) reads an input without r.
+            head = model.get_submodule(found.head)
+            hooks.callback(head.register_forward_pre_hook(input_hook(bases, strength)).remove)
+        yield
+
+
+@contextmanager
+def added(
+    model: PreTrainedModel,
+    vectors: Float[Tensor, "*rows d_model"],
+    layer: int,
+    architecture: Architecture | None = None,
+) -> Iterator[PreTrainedModel]:
+    """Inside the context, `vectors` (one, or one a row) is added to `resid[layer]` at every position."""
+    found = architecture or find_architecture(model)
+    if not 0 <= layer < found.depth:
+        raise InputError(f"layer {layer} is out of range; the model has layers 0 to {found.depth - 1}")
+
+    def add(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        stream = args[0] if args else kwargs["hidden_states"]
+        shift = vectors.reshape(-1, 1, vectors.shape[-1]).to(stream.device)
+        edited = (stream + shift).to(stream.dtype)
+        return ((edited, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": edited})
+
+    handle = model.get_submodule(found.layers[layer]).register_forward_pre_hook(add, with_kwargs=True)
+    try:
+        yield model
+    finally:
+        handle.remove()
+
+
+def writer_bases(
+    model: PreTrainedModel, writer: Writer, bases: Float[Tensor, "bases k d_model"]
+) -> Float[Tensor, "bases k d_model"]:
+    """Return what to remove from the output of `writer`: `bases`, or what a norm behind it makes of them."""
+    if writer.norm is None:
+        return bases
+    gain = writer.norm.gain(model.get_submodule(writer.norm.module).weight.detach().cpu())
+    return torch.stack([fold_gain(basis, gain, writer.norm.centred) for basis in bases])
+
+
+def output_hook(bases: Float[Tensor, "bases k d_model"], strength: float) -> Any:
+    """Return a forward hook that projects a module's output, batch row by batch row."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        return project_rows(output, bases, strength)
+
+    return hook
+
+
+def input_hook(bases: Float[Tensor, "bases k d_model"], strength: float) -> Any:
+    """Return a forward pre-hook that projects a module's only input."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (project_rows(args[0], bases, strength), *args[1:])
+
+    return hook
+
+
+def project_rows(
+    stream: Float[Tensor, "rows ... d_model"], bases: Float[Tensor, "bases k d_model"], strength: float
+) -> Float[Tensor, "rows ... d_model"]:
+    """Project each row of `stream` along its basis; one basis serves all rows.
+
+    With fewer bases than rows, each serves a run of equally many rows (candidate after candidate).
+    """
+    if len(bases) == 1:
+        return project_out(stream, bases[0], strength)
+    if len(stream) % len(bases):
+        raise InputError(
+            f"{len(bases)} directions for a batch of {len(stream)} rows; give one, one a row, or a divisor"
+        )
+    rows = bases.to(stream.device, torch.float32)
+    vectors = stream.reshape(len(bases), -1, stream.shape[-1]).float()
+    edited = vectors - strength * (vectors @ rows.transpose(1, 2)) @ rows
+    return edited.reshape(stream.shape).to(stream.dtype)

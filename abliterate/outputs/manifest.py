@@ -1,0 +1,138 @@
+"""The manifest `abliterate.json`: what was done, from what, how it was proved and measured. No times, no paths of
+this machine: the same run gives the same bytes."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from abliterate.checkpoint import content_hash
+from abliterate.directions import Directions, read_directions
+from abliterate.errors import InputError
+from abliterate.evaluation.divergence import Divergence
+from abliterate.evaluation.observation import REPLY_TOKENS, Observation
+from abliterate.outputs.model_card import model_card
+from abliterate.plan import EditPlan
+from abliterate.selection import Selection
+from abliterate.source import Source
+from abliterate.staging import Staging
+from abliterate.verify import StreamReport, TensorReport
+
+FILE = "abliterate.json"
+DIRECTIONS = "directions.safetensors"
+RECIPE = "recipe.json"
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a written checkpoint; the figures are None where nothing was chosen or measured."""
+
+    tensors: tuple[TensorReport, ...]
+    proof: StreamReport
+    selection: Selection | None = None
+    original: Observation | None = None
+    edited: Observation | None = None
+    divergence: Divergence | None = None
+
+    def figures(self) -> dict[str, Any] | None:
+        """Return refusal rates before and after and the divergence, or None when they were not measured."""
+        if self.original is None or self.edited is None or self.divergence is None:
+            return None
+        return {
+            "reply_tokens": REPLY_TOKENS,
+            "original": self.original.to_json(),
+            "edited": self.edited.to_json(),
+            "kl": self.divergence.to_json(),
+        }
+
+
+def write_records(
+    staging: Staging,
+    source: Source,
+    plan: EditPlan,
+    directions: Path | Directions,
+    measured: Measured,
+    prompts: dict[str, Any] | None,
+    command: Sequence[str],
+    seed: int,
+) -> dict[str, Any]:
+    """Write directions, recipe, manifest and model card into the staging folder; return the manifest."""
+    direction = write_directions(staging, directions, plan, measured.selection)
+    staging.write_text(RECIPE, as_text(plan.recipe.to_json()))
+    chosen = measured.selection.chosen if measured.selection else None
+    manifest = {
+        "abliterate": version("abliterate"),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "transformers": transformers.__version__,
+        },
+        "source": {
+            "model": source.public_name,
+            "revision": source.revision,
+            "files": {
+                shard.name: content_hash(source.checkpoint.path(shard.name)) for shard in source.checkpoint.shards
+            },
+        },
+        "seed": seed,
+        "command": list(command),
+        "prompts": prompts,
+        "direction": direction,
+        "selection": {"bypass": chosen.bypass, "induce": chosen.induce, "kl": chosen.kl} if chosen else None,
+        "recipe": plan.recipe.to_json(),
+        "tensors": [asdict(report) for report in measured.tensors],
+        "proof": measured.proof.to_json(),
+        "figures": measured.figures(),
+    }
+    staging.write_text(FILE, as_text(manifest))
+    source_card = source.folder / CARD
+    staging.write_text(
+        CARD, model_card(manifest, source_card.read_text(encoding="utf-8") if source_card.is_file() else None)
+    )
+    return manifest
+
+
+def write_directions(
+    staging: Staging, directions: Path | Directions, plan: EditPlan, selection: Selection | None
+) -> dict[str, Any]:
+    """Write the directions that were found, or copy the file that was given; return what the manifest says of them."""
+    if isinstance(directions, Path):
+        staging.copy_file(directions, DIRECTIONS)
+        _, metadata = read_directions(directions)
+        position, method = metadata.get("position"), metadata.get("method")
+    else:
+        assert selection is not None
+        directions.save(staging.path(DIRECTIONS), selection.chosen.position)
+        staging.finish(DIRECTIONS)
+        position, method = str(selection.chosen.position), directions.method
+    name = plan.recipe.direction
+    layer = int(name.removeprefix("resid.")) if name and name.startswith("resid.") else None
+    return {"name": name, "method": method, "layer": layer, "position": int(position) if position else None}
+
+
+def as_text(record: Mapping[str, Any]) -> str:
+    """Return a record as its file holds it."""
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read `abliterate.json` of an edited checkpoint. Raises InputError when there is none or it is not JSON."""
+    path = folder / FILE
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: has no {FILE}; it was not written by abliterate") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(manifest, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return manifest

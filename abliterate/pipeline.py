@@ -1,0 +1,335 @@
+"""The whole run, as one function that reads like the design: from a model's name to a proved, measured checkpoint."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from abliterate.activations import ActivationCache, capture
+from abliterate.architecture import SITES, Architecture, Site, find_architecture
+from abliterate.directions import Directions, Method, difference_in_means
+from abliterate.edit import write_edited
+from abliterate.errors import InputError
+from abliterate.evaluation.divergence import diverge
+from abliterate.evaluation.observation import Report, observe
+from abliterate.forward import BatchSize
+from abliterate.outputs.manifest import Measured, write_records
+from abliterate.plan import EditPlan, make_plan
+from abliterate.progress import SILENT, Progress
+from abliterate.prompts import PromptSet, check_pair, load_prompts
+from abliterate.recipe import Recipe
+from abliterate.refusals import find_openings, is_refusal
+from abliterate.replies import generate
+from abliterate.selection import Selection, select
+from abliterate.source import Source, cache_folder, load_empty, load_model, load_tokenizer, resolve
+from abliterate.staging import Staging, check_destination, check_free
+from abliterate.template import ChatFormat, Thinking
+from abliterate.verify import PROMPTS, reference, verify_stream, verify_tensors
+
+SELECT_PROMPTS = 32
+REPORT_PROMPTS = 100
+
+OPENING_TOKENS = 12
+"""Length of the replies from which the refusal openings are read: a refusal shows in its first words."""
+
+FEW_REFUSALS = 0.1
+"""Below this share of refused training prompts the direction rests on little, and the result says so."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked to do; the defaults are those of the command."""
+
+    model: str
+    out: Path
+    layer: int | None = None
+    direction: Method = "projected"
+    strength: float = 1.0
+    sites: tuple[Site, ...] = SITES
+    harmful: str = "builtin:harmful"
+    harmless: str = "builtin:harmless"
+    n_train: int = 128
+    dtype: str = "auto"
+    device: str = "auto"
+    batch_size: BatchSize = "auto"
+    seed: int = 0
+    force: bool = False
+    offline: bool = False
+    trust_remote_code: bool = False
+    revision: str | None = None
+    system: str | None = None
+    thinking: Thinking = "auto"
+    chat_template: Path | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gives back; `manifest` is the content of `abliterate.json`, `seconds` the time of each step."""
+
+    out: Path
+    measured: Measured
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Material:
+    """The prompts of both sides, how they are put to the model, and which of them serve for what."""
+
+    chat: ChatFormat
+    harmful: PromptSet
+    harmless: PromptSet
+    n_train: int
+
+    def training(self) -> tuple[PromptSet, PromptSet]:
+        """Return the harmful and harmless prompts that make the direction."""
+        return self._parts("train", self.n_train)
+
+    def selecting(self) -> tuple[PromptSet, PromptSet]:
+        """Return those that choose among candidates."""
+        return self._parts("select", SELECT_PROMPTS)
+
+    def reporting(self) -> tuple[PromptSet, PromptSet]:
+        """Return those that measure, and take part in nothing else."""
+        return self._parts("report", REPORT_PROMPTS)
+
+    def report(self) -> Report:
+        """Return the report prompts with their token ids."""
+        harmful, harmless = (part.prompts for part in self.reporting())
+        return Report(harmful, harmless, self.chat.encode(harmful), self.chat.encode(harmless))
+
+    def record(self) -> dict[str, Any]:
+        """Return what the manifest says of the prompts."""
+        parts = {"train": self.training(), "select": self.selecting(), "report": self.reporting()}
+        return {
+            side: {
+                "spec": whole.name,
+                "digest": whole.digest,
+                **{name: len(part[place]) for name, part in parts.items()},
+            }
+            for place, (side, whole) in enumerate((("harmful", self.harmful), ("harmless", self.harmless)))
+        }
+
+    def _parts(self, name: str, most: int) -> tuple[PromptSet, PromptSet]:
+        return self.harmful.side(name).first(most), self.harmless.side(name).first(most)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to be measured: where it is from, its writers, its live weights, the prompts for it."""
+
+    options: Options
+    source: Source
+    tokenizer: PreTrainedTokenizerBase
+    empty: PreTrainedModel
+    architecture: Architecture
+    model: PreTrainedModel
+    material: Material
+
+
+@dataclass
+class Clock:
+    """Seconds that each step of a run took, in order."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Record the time inside the context under `name`."""
+        begin = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - begin
+
+
+def run(options: Options, progress: Progress = SILENT) -> Result:
+    """Find the direction, choose layer and position, edit, prove, measure; write manifest and card.
+
+    Raises AbliterateError with one line that says what to do. A run that ends early leaves at most
+    `OUT.partial`, which a rerun continues.
+    """
+    clock = Clock()
+    torch.manual_seed(options.seed)
+    with clock.step("load"):
+        loaded = load(options, progress)
+    with clock.step("capture"):
+        directions = find_directions(loaded, progress)
+    with clock.step("choose"):
+        selection, notes = choose_place(loaded, directions, progress)
+    plan = plan_edit(loaded, directions, selection)
+    report = loaded.material.report()
+    with clock.step("measure the original"):
+        sequences = [*report.harmful_tokens[: PROMPTS // 2], *report.harmless_tokens[: PROMPTS // 2]]
+        expected = reference(loaded.model, loaded.architecture, plan, sequences)
+        original = observe(loaded.model, loaded.tokenizer, report, batch_size=options.batch_size, progress=progress)
+    loaded = replace(loaded, model=loaded.empty)  # one model in memory at a time
+    gc.collect()
+    source = loaded.source
+    identity = f"{plan.digest} {source.checkpoint.fingerprint()}"
+    with Staging.open(options.out, identity, options.force, source.checkpoint.total_bytes) as staging:
+        with clock.step("edit"):
+            written = write_edited(plan, source.checkpoint, staging, progress)
+        with clock.step("prove"):
+            tensors = verify_tensors(plan, source.checkpoint, written, progress)
+            model = load_model(source, options.dtype, options.device, written)
+            proof = verify_stream(model, loaded.architecture, plan, expected, plan.stored_dtype(written))
+        with clock.step("measure the edited"):
+            edited = observe(
+                model,
+                loaded.tokenizer,
+                report,
+                along=original.harmless,
+                batch_size=options.batch_size,
+                progress=progress,
+            )
+            divergence = diverge(original, edited, progress)
+        measured = Measured(tensors, proof, selection, original, edited, divergence)
+        manifest = write_records(
+            staging,
+            source,
+            plan,
+            directions,
+            measured,
+            loaded.material.record(),
+            command(options, source),
+            options.seed,
+        )
+        staging.publish()
+    return Result(options.out, measured, clock.seconds, notes, manifest)
+
+
+def load(options: Options, progress: Progress) -> Loaded:
+    """Check everything that can be checked without weights, then load them."""
+    check_free(options.out, options.force)
+    harmful = load_prompts(options.harmful, offline=options.offline)
+    harmless = load_prompts(options.harmless, offline=options.offline)
+    check_pair(harmful, harmless)
+    source = resolve(
+        options.model,
+        revision=options.revision,
+        offline=options.offline,
+        trust_remote_code=options.trust_remote_code,
+        progress=progress,
+    )
+    check_destination(source.folder, options.out)
+    tokenizer = load_tokenizer(source)
+    chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
+    chat.render(harmful.prompts[0])  # a template that fails does so before the weights are loaded
+    material = Material(chat, harmful, harmless, options.n_train)
+    material.record()  # as does a split that stays empty
+    empty = load_empty(source)
+    architecture = find_architecture(empty)
+    if options.layer is not None and not 1 <= options.layer < architecture.depth:
+        raise InputError(
+            f"--layer {options.layer} is out of range; this model has layers 1 to {architecture.depth - 1}"
+        )
+    model = load_model(source, options.dtype, options.device)
+    return Loaded(options, source, tokenizer, empty, architecture, model, material)
+
+
+def read_template(path: Path | None) -> str | None:
+    """Return the text of a chat template file. Raises InputError when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8") if path else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--chat-template {path}: cannot be read ({error})") from error
+
+
+def find_directions(loaded: Loaded, progress: Progress) -> Directions:
+    """Capture both sides of the training prompts (or take them from the cache) and return the directions."""
+    source = loaded.source
+    cache = ActivationCache(cache_folder() / "activations", source.checkpoint.fingerprint())
+    harmful, harmless = (
+        capture(
+            loaded.model,
+            loaded.material.chat,
+            prompts,
+            batch_size=loaded.options.batch_size,
+            cache=cache,
+            architecture=loaded.architecture,
+            progress=progress,
+        )
+        for prompts in loaded.material.training()
+    )
+    return difference_in_means(harmful, harmless, loaded.options.direction, {"model": source.public_name})
+
+
+def choose_place(loaded: Loaded, directions: Directions, progress: Progress) -> tuple[Selection, tuple[str, ...]]:
+    """Learn how the model opens its refusals, choose layer and position; also return what the user should know.
+
+    Raises NoRefusalsError when the model refuses none of the training prompts.
+    """
+    harmful, harmless = loaded.material.training()
+    chat, batch_size = loaded.material.chat, loaded.options.batch_size
+    replies = [
+        generate(
+            loaded.model,
+            loaded.tokenizer,
+            chat.encode(prompts),
+            OPENING_TOKENS,
+            batch_size=batch_size,
+            progress=progress,
+            title=title,
+        )
+        for prompts, title in ((harmful.prompts, "how refusals open"), (harmless.prompts, "how answers open"))
+    ]
+    refused, answered, count = sort_replies(loaded.tokenizer, *replies)
+    openings = find_openings(refused, answered)
+    notes: tuple[str, ...] = ()
+    if count < FEW_REFUSALS * len(harmful):
+        notes = (
+            f"the model hardly refuses: {count} of {len(harmful)} harmful training prompts; "
+            "the direction rests on little, read the figures with care",
+        )
+    selection = select(
+        loaded.model,
+        loaded.architecture,
+        directions,
+        openings,
+        *(chat.encode(part.prompts) for part in loaded.material.selecting()),
+        layer=loaded.options.layer,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return selection, notes
+
+
+def sort_replies(
+    tokenizer: PreTrainedTokenizerBase, harmful: Sequence[list[int]], harmless: Sequence[list[int]]
+) -> tuple[list[list[int]], list[list[int]], int]:
+    """Return (refused, answered) replies of both sides, and how many harmful prompts were refused."""
+    verdicts = [is_refusal(text) for text in tokenizer.batch_decode([*harmful, *harmless])]
+    replies = list(zip([*harmful, *harmless], verdicts, strict=True))
+    refused = [reply for reply, verdict in replies if verdict]
+    return refused, [reply for reply, verdict in replies if not verdict], sum(verdicts[: len(harmful)])
+
+
+def plan_edit(loaded: Loaded, directions: Directions, selection: Selection) -> EditPlan:
+    """Resolve the recipe of a run: one direction, one strength at every site asked for."""
+    chosen, options = selection.chosen, loaded.options
+    recipe = Recipe.uniform(options.strength, options.sites, f"resid.{chosen.layer}")
+    direction = directions.at(chosen.layer, chosen.position)
+    return make_plan(recipe, direction, loaded.architecture, loaded.empty, loaded.source.checkpoint)
+
+
+def command(options: Options, source: Source) -> list[str]:
+    """Return the command that repeats this run; folders of this machine stay out of it."""
+    words = ["abliterate", source.public_name]
+    defaults = Options("", Path())
+    for name, value in vars(options).items():
+        if name in ("model", "out", "force", "offline", "device") or value == getattr(defaults, name):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        text = (
+            Path(value).name if isinstance(value, Path) else ",".join(value) if isinstance(value, tuple) else str(value)
+        )
+        words += [flag] if value is True else [flag, text]
+    return [*words, "--out", options.out.name]

@@ -1,0 +1,97 @@
+"""The algebra of directions: pure functions on tensors, and the only place where it is written.
+
+One kernel, `project_out`, serves hooks on a live model, weights in memory, shards on disk and
+adapters. Weight arithmetic is float32 whatever the storage type, with one cast back at the end.
+Sources: Arditi et al. 2024, arXiv 2406.11717, section 2.4 (ablation) and appendix (weights).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from abliterate.errors import InputError
+
+ZERO_LENGTH = 1e-12
+"""A vector shorter than this has no direction: below any float32 difference of real activations."""
+
+
+def normalize(vector: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    """Return the unit vector along each row's last axis. Raises InputError for zero or not finite rows."""
+    length = vector.norm(dim=-1, keepdim=True)
+    if not bool(torch.isfinite(length).all()):
+        raise InputError("a direction holds NaN or infinity; check the weights and activations that it came from")
+    if bool((length < ZERO_LENGTH).any()):
+        raise InputError("a direction has zero length; harmful and harmless prompts give the same activations")
+    return vector / length
+
+
+def orthonormal_basis(vectors: Float[Tensor, "k d_model"]) -> Float[Tensor, "k d_model"]:
+    """Return `k` orthonormal rows that span the rows of `vectors`, in float32; the first keeps its sign.
+
+    Raises InputError when the rows are linearly dependent.
+    """
+    rows = normalize(vectors.double())
+    # QR of the transposed: columns of q span the rows; signs are fixed so that the result is continuous.
+    q, triangle = torch.linalg.qr(rows.T)
+    diagonal = triangle.diagonal()
+    if bool((diagonal.abs() < 1e-6).any()):
+        raise InputError(f"the {len(rows)} directions are linearly dependent; give fewer")
+    return (q * diagonal.sign()).T.float().contiguous()
+
+
+def project_out(
+    matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], strength: float | Tensor = 1.0, axis: int = -1
+) -> Float[Tensor, "..."]:
+    """Remove `strength` times the component along `basis` from every vector of `matrix` along `axis`.
+
+    `W <- W - s R^T (R W)`. `basis` is one unit vector `[d_model]` or `k` orthonormal rows `[k, d_model]`;
+    `matrix.shape[axis]` is `d_model`. Computed in float32, returned in the dtype of `matrix`.
+    """
+    rows = basis.reshape(-1, basis.shape[-1]).to(matrix.device, torch.float32)
+    if matrix.shape[axis] != rows.shape[-1]:
+        raise InputError(
+            f"axis {axis} of a tensor of shape {tuple(matrix.shape)} is not the residual stream: "
+            f"the direction has d_model {rows.shape[-1]}"
+        )
+    vectors = matrix.float().movedim(axis, -1)
+    component = vectors @ rows.T
+    edited = vectors - strength * (component @ rows)
+    return edited.movedim(-1, axis).to(matrix.dtype)
+
+
+def component(matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], axis: int = -1) -> Float[Tensor, ""]:
+    """Return the Frobenius norm of the part of `matrix` that lies along `basis`, in float64."""
+    rows = basis.reshape(-1, basis.shape[-1]).to(matrix.device, torch.float32)
+    return (matrix.float().movedim(axis, -1) @ rows.T).double().norm()
+
+
+def remove_component(
+    vector: Float[Tensor, "*batch d_model"], other: Float[Tensor, "*batch d_model"]
+) -> Float[Tensor, "*batch d_model"]:
+    """Return `d - (d·m)m` with `m = other/|other|`, row by row: what `vector` has that `other` has not."""
+    unit = normalize(other)
+    return vector - (vector * unit).sum(-1, keepdim=True) * unit
+
+
+def fold_gain(
+    basis: Float[Tensor, "*k d_model"], gain: Float[Tensor, " d_model"], centred: bool = False
+) -> Float[Tensor, "k d_model"]:
+    """Return the directions to remove *before* a norm with gain `g` so that `basis` is gone *behind* it.
+
+    The block adds `g * x / rms(x)`, so `r·(g*x) = (g*r)·x`: remove `u = g*r`, orthonormalised. A LayerNorm
+    also subtracts the mean of `x`, which turns `u` into `centre(g*r)` (`centred=True`).
+    """
+    rows = basis.reshape(-1, basis.shape[-1]).double() * gain.double()
+    if centred:
+        rows = rows - rows.mean(dim=-1, keepdim=True)
+    return orthonormal_basis(rows)
+
+
+def low_rank_factors(
+    matrix: Float[Tensor, "d_model d_in"], basis: Float[Tensor, "*k d_model"], strength: float = 1.0
+) -> tuple[Float[Tensor, "d_model k"], Float[Tensor, "k d_in"]]:
+    """Return `(B, A)` with `project_out(matrix, basis, strength, axis=0) == matrix + B @ A`: a LoRA of rank k, no SVD."""
+    rows = basis.reshape(-1, basis.shape[-1]).to(matrix.device, torch.float32)
+    return -strength * rows.T, rows @ matrix.float()

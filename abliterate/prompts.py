@@ -1,0 +1,271 @@
+"""Prompts: read from the Hub, a local file or the package; split so that no prompt ever changes sides.
+
+A SPEC names a set of prompts: `org/dataset[:split[:column]]` on the Hub, or a `.txt`, `.json`, `.jsonl`,
+`.csv` or `.parquet` file, optionally `FILE:column`, or `builtin:harmful`, `builtin:harmless`, `builtin:everyday`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from abliterate.errors import InputError
+
+MINIMUM = 8
+"""Fewer prompts a side than this do not make a mean (DESIGN section 7)."""
+
+SPLITS = (("train", 0.55), ("select", 0.20), ("report", 0.25))
+"""Shares of the stable split: find the direction, choose among candidates, measure the result."""
+
+BUILTIN = ("harmful", "harmless", "everyday")
+
+COLUMNS = ("prompt", "instruction", "text", "question", "goal", "behavior", "query", "request", "content", "input")
+"""Names under which published instruction lists keep their prompts, most usual first; case is ignored."""
+
+HUB_SPEC = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Instructions in order, without duplicates, and the SPEC that they came from."""
+
+    spec: str
+    prompts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of the prompts, in order: the identity that files and caches record."""
+        return hashlib.sha256("\0".join(self.prompts).encode()).hexdigest()
+
+    def first(self, count: int) -> PromptSet:
+        """Return the first `count` prompts (all of them where there are fewer)."""
+        return PromptSet(self.spec, self.prompts[:count])
+
+    @property
+    def name(self) -> str:
+        """Return the SPEC without the folders of this machine."""
+        path, column = as_file(self.spec)
+        return self.spec if path is None else path.name + (f":{column}" if column else "")
+
+    def side(self, name: str) -> PromptSet:
+        """Return the `train`, `select` or `report` part, by a hash of each text: a prompt is on the same side in
+        every set that holds it. Raises InputError when the part is empty.
+        """
+        prompts = tuple(prompt for prompt in self.prompts if side_of(prompt) == name)
+        if not prompts:
+            raise InputError(
+                f"{self.spec}: none of its {len(self)} prompts falls on the {name} side of the split; "
+                "give more prompts (about 100 a side work well)"
+            )
+        return PromptSet(self.spec, prompts)
+
+
+def side_of(prompt: str) -> str:
+    """Return `train`, `select` or `report`: a function of the text alone."""
+    place = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") / 2**64
+    for name, share in SPLITS:
+        if place < share:
+            return name
+        place -= share
+    return SPLITS[-1][0]
+
+
+def load_prompts(spec: str, *, offline: bool = False) -> PromptSet:
+    """Read the prompts that `spec` names (see the module's text), stripped, without duplicates.
+
+    Raises InputError for an unknown file, column, split or dataset, a file that cannot be parsed (with the
+    line), and fewer than 8 prompts.
+    """
+    if spec.startswith("builtin:"):
+        texts = builtin(spec.removeprefix("builtin:"))
+    else:
+        path, column = as_file(spec)
+        if path is not None:
+            texts = read_file(path, column)
+        elif HUB_SPEC.fullmatch(spec):
+            texts = read_hub(spec, offline=offline)
+        else:
+            raise InputError(
+                f"{spec}: no such prompt file; give a .txt, .json, .jsonl, .csv or .parquet file or org/dataset[:split[:column]]"
+            )
+    prompts = tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    if len(prompts) < MINIMUM:
+        raise InputError(f"{spec}: holds {len(prompts)} prompts; give at least {MINIMUM} (about 100 work well)")
+    return PromptSet(spec, prompts)
+
+
+def check_pair(harmful: PromptSet, harmless: PromptSet) -> None:
+    """Raise InputError when a prompt is on both sides: the difference in means would cancel it."""
+    shared = set(harmful.prompts) & set(harmless.prompts)
+    if shared:
+        example = min(shared)
+        raise InputError(
+            f"{len(shared)} prompts are both harmful and harmless (for one: {example!r}); "
+            "remove them from --harmful or --harmless"
+        )
+
+
+def builtin(name: str) -> list[str]:
+    """Return one of the lists that the package ships. Raises InputError for an unknown name."""
+    if name not in BUILTIN:
+        raise InputError(
+            f"builtin:{name}: unknown; the package ships {', '.join('builtin:' + known for known in BUILTIN)}"
+        )
+    text = resources.files("abliterate").joinpath("data", "prompts", f"{name}.txt").read_text(encoding="utf-8")
+    return text.splitlines()
+
+
+def as_file(spec: str) -> tuple[Path | None, str | None]:
+    """Return (path, column) when `spec` names a local file, else (None, None)."""
+    path, _, column = spec.rpartition(":")
+    for candidate, name in ((spec, None), (path, column)):
+        if candidate and (Path(candidate).suffix.lower() in READERS or Path(candidate).is_file()):
+            return Path(candidate), name
+    return None, None
+
+
+def read_file(path: Path, column: str | None) -> list[str]:
+    """Read a local file of prompts by its suffix. Raises InputError as `load_prompts`."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such prompt file; check the path")
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path}: prompts are read from {', '.join(READERS)} files")
+    try:
+        rows = reader(path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
+    if not rows:
+        raise InputError(f"{path}: the file is empty; put a prompt on each line")
+    return take_column(str(path), rows, column)
+
+
+def read_txt(path: Path) -> list[Any]:
+    """A prompt a line; blank lines are passed over."""
+    return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+
+
+def read_json(path: Path) -> list[Any]:
+    """A JSON list of strings or of objects."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig") or "[]")
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}:{error.lineno}: not JSON ({error.msg}); expected a list of strings or objects"
+        ) from error
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: holds a JSON {type(rows).__name__}; expected a list of strings or objects")
+    return rows
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """A JSON string or object a line."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise InputError(
+                    f"{path}:{number}: not JSON ({error.msg}); expected a string or an object a line"
+                ) from error
+    return rows
+
+
+def read_csv(path: Path) -> list[Any]:
+    """Comma-separated values with a header line."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            rows: list[Any] = list(reader)
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num}: not CSV ({error})") from error
+    for number, row in enumerate(rows, 2):
+        if None in row:
+            raise InputError(f"{path}:{number}: more fields than the header names; quote prompts that hold a comma")
+    return rows
+
+
+def read_parquet(path: Path) -> list[Any]:
+    """An Apache Parquet table."""
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    try:
+        return list(parquet.read_table(path).to_pylist())
+    except arrow.ArrowInvalid as error:
+        raise InputError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from error
+
+
+READERS: Mapping[str, Callable[[Path], list[Any]]] = {
+    ".txt": read_txt,
+    ".json": read_json,
+    ".jsonl": read_jsonl,
+    ".csv": read_csv,
+    ".parquet": read_parquet,
+}
+
+
+def read_hub(spec: str, *, offline: bool) -> list[str]:
+    """Read `org/dataset[:split[:column]]` from the Hub, or from its cache when `offline`."""
+    import datasets
+
+    name, _, rest = spec.partition(":")
+    split, _, column = rest.partition(":")
+    try:
+        table = datasets.load_dataset(
+            name, split=split or "train", download_config=datasets.DownloadConfig(local_files_only=offline)
+        )
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{spec}: the dataset cannot be read from the Hub ({first}); check the name, the split, your login"
+        ) from error
+    chosen = choose_column(spec, table.column_names, column or None)
+    return [as_text(spec, number, value) for number, value in enumerate(table[chosen], 1)]
+
+
+def take_column(source: str, rows: Sequence[Any], column: str | None) -> list[str]:
+    """Return the prompts of rows that are strings, or objects with a prompt column."""
+    if all(isinstance(row, str) for row in rows):
+        if column is not None:
+            raise InputError(f"{source}: holds plain strings, so it has no column {column!r}; leave the column away")
+        return list(rows)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise InputError(f"{source}: row {number} is a {type(row).__name__}; expected all strings or all objects")
+    chosen = choose_column(source, list(dict.fromkeys(name for row in rows for name in row)), column)
+    return [as_text(source, number, row.get(chosen)) for number, row in enumerate(rows, 1)]
+
+
+def choose_column(source: str, names: Iterable[str], column: str | None) -> str:
+    """Return the column that holds the prompts: the one asked for, the only one, or a usual name."""
+    known = list(names)
+    if column is not None:
+        if column in known:
+            return column
+        raise InputError(f"{source}: no column {column!r}; it has {', '.join(known)}")
+    if len(known) == 1:
+        return known[0]
+    for usual in COLUMNS:
+        for name in known:
+            if name.lower() == usual:
+                return name
+    raise InputError(f"{source}: which column holds the prompts? Name one of {', '.join(known)} after a colon")
+
+
+def as_text(source: str, number: int, value: object) -> str:
+    """Return `value` when it is a string, else raise InputError with its row."""
+    if isinstance(value, str):
+        return value
+    raise InputError(f"{source}: row {number} holds {value!r} where a prompt is expected; it must be a string")

@@ -1,0 +1,90 @@
+"""The recipe: what to do, apart from any checkpoint: which direction, how strongly at which site and layer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from abliterate.architecture import SITES, Site
+from abliterate.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Strengths per site, one for all layers or one a layer; a site that is not named is left alone.
+
+    `direction` names the tensor in `directions.safetensors` that is used, such as `resid.15`.
+    """
+
+    strengths: Mapping[Site, float | tuple[float, ...]]
+    direction: str | None = None
+
+    @classmethod
+    def uniform(cls, strength: float = 1.0, sites: Sequence[Site] = SITES, direction: str | None = None) -> Recipe:
+        """Return the recipe with the same strength at every layer of `sites`.
+
+        Raises InputError for an unknown site and a strength that is not finite.
+        """
+        for site in sites:
+            if site not in SITES:
+                raise InputError(f"--sites {site}: unknown; choose among {', '.join(SITES)}")
+        if not sites:
+            raise InputError(f"--sites is empty; choose among {', '.join(SITES)}")
+        if not math.isfinite(strength):
+            raise InputError(f"--strength {strength}: must be a finite number; 1 removes the component, 0 leaves it")
+        return cls({site: float(strength) for site in sites}, direction)
+
+    def strength(self, site: Site, layer: int | None) -> float:
+        """Return the strength for a writer; 0 where the recipe leaves its site alone."""
+        value = self.strengths.get(site, 0.0)
+        return value if isinstance(value, float) else value[layer or 0]
+
+    def check(self, depth: int) -> None:
+        """Raise InputError when a per-layer list is not as long as the model is deep."""
+        for site, value in self.strengths.items():
+            if not isinstance(value, float) and len(value) != (1 if site == "embed" else depth):
+                raise InputError(
+                    f"recipe: {site} has {len(value)} strengths for a model of {depth} layers; one a layer"
+                )
+
+    @property
+    def exact(self) -> bool:
+        """Whether every site is edited at strength 1, so that the residual stream must be silent."""
+        return set(self.strengths) == set(SITES) and all(
+            set([value] if isinstance(value, float) else value) == {1.0} for value in self.strengths.values()
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as `recipe.json` holds it."""
+        return {"direction": self.direction, "strengths": dict(self.strengths)}
+
+    @classmethod
+    def from_json(cls, data: object, source: str) -> Recipe:
+        """Read what `to_json` returned. Raises InputError, naming `source`, for anything else."""
+        if (
+            not isinstance(data, dict)
+            or set(data) != {"direction", "strengths"}
+            or not isinstance(data["strengths"], dict)
+        ):
+            raise InputError(f"{source}: not a recipe; expected an object with direction and strengths")
+        strengths: dict[Site, float | tuple[float, ...]] = {}
+        for site, value in data["strengths"].items():
+            numbers = value if isinstance(value, list) else [value]
+            if site not in SITES or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+                raise InputError(
+                    f"{source}: strengths of {site!r} must be finite numbers for one of {', '.join(SITES)}"
+                )
+            strengths[site] = tuple(map(float, value)) if isinstance(value, list) else float(value)
+        return cls(strengths, data["direction"])
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        """Read `recipe.json`. Raises InputError when it is missing or not a recipe."""
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: the recipe cannot be read ({error})") from error

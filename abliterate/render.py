@@ -1,0 +1,218 @@
+"""What the command shows: results as rich tables, and as the one JSON object of `--json`. Nothing is printed here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from abliterate.evaluation.observation import Observation, Reply
+from abliterate.evaluation.statistics import Mean, Rate
+from abliterate.outputs.manifest import Measured
+from abliterate.pipeline import Result
+from abliterate.refusals import visible_reply
+from abliterate.verbs import Applied, Evaluated, Inspection
+from abliterate.verify import StreamReport
+
+
+def rate(one: Rate) -> str:
+    """Return a rate as `3/65 = 5% [2, 13]`."""
+    low, high = one.interval
+    return f"{one.count}/{one.total} = {one.value:.0%} \\[{low:.0%}, {high:.0%}]"
+
+
+def mean(one: Mean) -> str:
+    """Return a divergence as `0.061 [0.043, 0.082] nats`."""
+    low, high = one.interval
+    return f"{one.value:.3f} \\[{low:.3f}, {high:.3f}] nats"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def proof_line(proof: StreamReport) -> str:
+    """Return the proof on the stream in one sentence."""
+    if proof.kind == "silence":
+        return (
+            f"silent along the direction at every layer: at most {proof.largest:.1e} of the stream "
+            f"({proof.before:.1e} before, {proof.limit:.0e} allowed)"
+        )
+    return f"equals the hook form at every layer: {proof.largest:.1e} of the stream ({proof.limit:.0e} allowed)"
+
+
+def result(one: Result) -> RenderableType:
+    """Return the table of a whole run, and a reply before and after."""
+    measured = one.measured
+    table = Table("", "original", "edited", title="abliterate", title_justify="left")
+    assert measured.original
+    assert measured.edited
+    assert measured.divergence
+    assert measured.selection
+    before, after, divergence = measured.original, measured.edited, measured.divergence
+    table.add_row("refusals of harmful prompts", rate(before.harmful_refusals), rate(after.harmful_refusals))
+    table.add_row("refusals of harmless prompts", rate(before.harmless_refusals), rate(after.harmless_refusals))
+    table.add_row("KL, first reply token", "0", mean(divergence.first_token))
+    table.add_row("KL, over the original's replies", "0", mean(divergence.over_replies))
+    chosen = measured.selection.chosen
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("layer, position", f"{chosen.layer}, {chosen.position}  {scores(measured)}")
+    facts.add_row(
+        "proof", f"{len(measured.tensors)} tensors as planned, all others bit for bit; {proof_line(measured.proof)}"
+    )
+    facts.add_row("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in one.seconds.items()))
+    facts.add_row("checkpoint", Text(str(one.out)))
+    notes = [Text(f"note: {note}", style="yellow") for note in one.notes]
+    return Group(table, facts, *notes, *example(before, after))
+
+
+def scores(measured: Measured) -> str:
+    """Return the scores of the chosen candidate on the select split."""
+    assert measured.selection
+    chosen = measured.selection.chosen
+    return f"(on the select split: bypass {chosen.bypass:.2f}, induce {chosen.induce:.2f}, KL {chosen.kl:.3f})"
+
+
+def example(before: Observation, after: Observation) -> list[RenderableType]:
+    """Return one harmful prompt with the replies before and after: the first whose refusal went away."""
+    pairs = list(zip(before.harmful, after.harmful, strict=True))
+    changed = [(old, new) for old, new in pairs if old.refused and not new.refused] or pairs
+    old, new = changed[0]
+    table = Table.grid(padding=(0, 2))
+    for name, text in (("prompt", old.prompt), ("before", shown(old)), ("after", shown(new))):
+        table.add_row(Text(name, style="bold"), Text(text))
+    return [Text(), table]
+
+
+def shown(reply: Reply) -> str:
+    """Return a reply on one line, without thoughts."""
+    return " ".join(visible_reply(reply.text).split()) or "(empty)"
+
+
+def applied(one: Applied) -> RenderableType:
+    """Return what the proof says of a written checkpoint."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("edited", f"{len(one.tensors)} tensors as planned")
+    facts.add_row("untouched", f"{one.untouched} tensors, bit for bit")
+    facts.add_row("proof", proof_line(one.proof))
+    facts.add_row("checkpoint", Text(str(one.out)))
+    return facts
+
+
+def evaluated(one: Evaluated) -> RenderableType:
+    """Return the figures of a model, beside those of the one it is held against."""
+    models = [one.model] if one.against is None else [one.against, one.model]
+    names = ["model"] if one.against is None else ["against", "model"]
+    table = Table("", *names)
+    table.add_row("refusals of harmful prompts", *(rate(each.harmful_refusals) for each in models))
+    table.add_row("refusals of harmless prompts", *(rate(each.harmless_refusals) for each in models))
+    if one.divergence:
+        table.add_row("KL, first reply token", "0", mean(one.divergence.first_token))
+        table.add_row("KL, over the replies of against", "0", mean(one.divergence.over_replies))
+    return table
+
+
+def inspection(one: Inspection) -> RenderableType:
+    """Return the writers table, sizes, and what a run will cost."""
+    architecture = one.architecture
+    table = Table("site", "layers", "module", "parameters (residual axis)", "norm behind it")
+    groups: dict[tuple[Any, ...], list[int | None]] = {}
+    for writer in architecture.writers:
+        # The same module in every layer is one line.
+        pattern = writer.module.replace(f".{writer.layer}.", ".*.", 1)
+        parameters = ", ".join(f"{name} ({axis})" for name, axis in writer.parameters)
+        behind = ""
+        if writer.norm:
+            kind = "1 + weight" if writer.norm.offset else "weight"
+            behind = f"{writer.norm.module.rpartition('.')[2]}: gain {kind}" + (
+                ", centred" if writer.norm.centred else ""
+            )
+        groups.setdefault((writer.site, pattern, parameters, behind), []).append(writer.layer)
+    for (site, pattern, parameters, behind), layers in groups.items():
+        spread = "" if layers == [None] else f"{len(layers)}"
+        table.add_row(site, spread, Text(pattern), parameters, behind)
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("model", Text(f"{one.name} ({architecture.model_type})"))
+    facts.add_row("residual stream", f"{architecture.depth} layers, d_model {architecture.d_model}")
+    facts.add_row(
+        "embeddings", "tied: the head is edited with the embedding" if architecture.tied else "not tied: the head stays"
+    )
+    facts.add_row("parameters", f"{one.parameters:,}, of which the edit changes {one.edited_parameters:,}")
+    facts.add_row("disk", f"{size(one.stored_bytes)} to write, as much to read")
+    facts.add_row("memory", f"{size(one.stored_bytes)} of weights, one model at a time")
+    facts.add_row(
+        "work",
+        f"{2 * one.layer_parameters / 1e9:.1f} GFLOP per prompt token; a run of 128 + 128 prompts has about 60,000",
+    )
+    return Group(facts, table)
+
+
+def result_json(one: Result) -> dict[str, Any]:
+    """Return a run as one JSON object: the manifest, the seconds, the candidates, every report reply."""
+    measured = one.measured
+    assert measured.selection
+    assert measured.original
+    assert measured.edited
+    return {
+        "out": str(one.out),
+        "seconds": one.seconds,
+        "notes": list(one.notes),
+        "candidates": [vars(candidate) for candidate in measured.selection.candidates],
+        "replies": {"original": replies(measured.original), "edited": replies(measured.edited)},
+        "manifest": one.manifest,
+    }
+
+
+def replies(one: Observation) -> dict[str, list[dict[str, Any]]]:
+    """Return every report prompt with the reply and the verdict."""
+    return {
+        side: [{"prompt": reply.prompt, "reply": reply.text, "refused": reply.refused} for reply in given]
+        for side, given in (("harmful", one.harmful), ("harmless", one.harmless))
+    }
+
+
+def applied_json(one: Applied) -> dict[str, Any]:
+    """Return a proof as JSON."""
+    tensors = [vars(report) for report in one.tensors]
+    return {"out": str(one.out), "edited": tensors, "untouched": one.untouched, "proof": one.proof.to_json()}
+
+
+def evaluated_json(one: Evaluated) -> dict[str, Any]:
+    """Return figures and replies as JSON."""
+    return {
+        "model": {**one.model.to_json(), "replies": replies(one.model)},
+        "against": {**one.against.to_json(), "replies": replies(one.against)} if one.against else None,
+        "kl": one.divergence.to_json() if one.divergence else None,
+    }
+
+
+def inspection_json(one: Inspection) -> dict[str, Any]:
+    """Return writers and sizes as JSON."""
+    architecture = one.architecture
+    return {
+        "model": one.name,
+        "model_type": architecture.model_type,
+        "layers": architecture.depth,
+        "d_model": architecture.d_model,
+        "tied": architecture.tied,
+        "parameters": one.parameters,
+        "edited_parameters": one.edited_parameters,
+        "stored_bytes": one.stored_bytes,
+        "writers": [
+            {
+                "module": writer.module,
+                "site": writer.site,
+                "layer": writer.layer,
+                "parameters": dict(writer.parameters),
+                "norm": vars(writer.norm) if writer.norm else None,
+            }
+            for writer in architecture.writers
+        ],
+    }

@@ -1,0 +1,67 @@
+"""Greedy replies of a model, as token ids: sorted by length, in few batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from abliterate.forward import BatchSize, model_device
+from abliterate.progress import SILENT, Progress
+
+ROWS = {"cpu": 64, "cuda": 256, "mps": 64}
+"""Replies generated at once with automatic batches."""
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sequences: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    *,
+    batch_size: BatchSize = "auto",
+    progress: Progress = SILENT,
+    title: str = "generating replies",
+) -> list[list[int]]:
+    """Return the greedy reply to each prompt, without the token that ends it, at most `max_new_tokens` long.
+
+    Sampling and penalties of the model's generation config are left out: the same weights give the same reply.
+    """
+    device = model_device(model)
+    rows = ROWS.get(device.type, ROWS["cpu"]) if batch_size == "auto" else batch_size
+    order = sorted(range(len(sequences)), key=lambda place: (len(sequences[place]), place))
+    ends = end_tokens(model, tokenizer)
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
+    config = GenerationConfig(
+        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(ends) or None, pad_token_id=padding
+    )
+    replies: list[list[int]] = [[] for _ in sequences]
+    with progress.step(title, len(sequences), "replies") as advance:
+        for start in range(0, len(order), rows):
+            batch = order[start : start + rows]
+            longest = max(len(sequences[row]) for row in batch)
+            tokens = torch.full((len(batch), longest), padding)
+            mask = torch.zeros_like(tokens)
+            for place, row in enumerate(batch):
+                tokens[place, longest - len(sequences[row]) :] = torch.tensor(sequences[row])
+                mask[place, longest - len(sequences[row]) :] = 1
+            with torch.inference_mode():
+                output = model.generate(tokens.to(device), attention_mask=mask.to(device), generation_config=config)
+            for row, reply in zip(batch, output[:, longest:].tolist(), strict=True):
+                replies[row] = until(reply, ends)
+            advance(len(batch))
+    return replies
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Return the ids that end a reply: those of the model's generation config and of the tokenizer."""
+    listed = model.generation_config.eos_token_id if model.generation_config is not None else None
+    own = listed if isinstance(listed, list) else [listed]
+    return {token for token in [*own, tokenizer.eos_token_id] if token is not None}
+
+
+def until(reply: Sequence[int], ends: set[int]) -> list[int]:
+    """Return the tokens before the first that ends the reply."""
+    stop = next((place for place, token in enumerate(reply) if token in ends), len(reply))
+    return list(reply[:stop])

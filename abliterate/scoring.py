@@ -1,0 +1,130 @@
+"""Scores at the first reply token, without any generation: the refusal score and the divergence.
+
+The refusal score is the log-odds that the reply opens as a refusal. Openings are token prefixes of the model's
+own refusals, so that no family of models needs a table of token ids, and a prefix of several tokens is scored
+by teacher forcing. With openings of one token it is the score of Arditi et al. 2024, arXiv 2406.11717, section 2.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from abliterate.forward import (
+    HEAD_ROWS,
+    BatchSize,
+    Head,
+    Prompts,
+    at_positions,
+    final_hidden,
+    prefix_cache,
+    prepare,
+)
+from abliterate.refusals import Opening
+
+CERTAIN = 1e-6
+"""Probabilities are kept this far from 0 and 1: bfloat16 logits do not resolve finer odds."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Prompts with the openings that are asked about, ready to run: one row per prompt and context.
+
+    A context is what comes before an opening's last token; openings along one path share the longest.
+    """
+
+    prompts: Prompts
+    count: int
+    contexts: tuple[Opening, ...]
+    openings: tuple[Opening, ...]
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Return the positions whose next token matters, from the end of the longest context."""
+        return tuple(range(-1 - max(map(len, self.contexts)), 0))
+
+
+def ask(
+    model: PreTrainedModel,
+    sequences: Sequence[Sequence[int]],
+    openings: Sequence[Opening] = (),
+    batch_size: BatchSize = "auto",
+    copies: int = 1,
+) -> Question:
+    """Return the question ready to run; without openings only the first reply token is asked for."""
+    before = {opening[:-1] for opening in openings} or {()}
+    contexts = sorted(one for one in before if not any(one != other and other[: len(one)] == one for other in before))
+    rows = [[*sequence, *context] for context in contexts for sequence in sequences]
+    keep = 1 + max(map(len, contexts))
+    prompts = prepare(model, rows, batch_size, keep=keep, copies=copies)
+    return Question(prompts, len(sequences), tuple(contexts), tuple(openings))
+
+
+def final_states(
+    model: PreTrainedModel, question: Question, candidates: int = 1
+) -> Float[Tensor, "candidates rows positions d_model"]:
+    """Return the final hidden states at the question's positions, once per candidate.
+
+    With several candidates, the caller's intervention gives each copy of a batch its own direction:
+    batch rows are candidate after candidate.
+    """
+    positions = question.positions
+    states: Tensor | None = None
+    shared = prefix_cache(model, question.prompts, candidates)
+    for batch in question.prompts.batches:
+        size = len(batch.rows)
+        rows = [candidate for candidate in range(candidates) for _ in range(size)]
+        repeated = batch.repeat(candidates)
+        hidden = at_positions(final_hidden(model, repeated, shared, rows), repeated, positions)
+        if states is None:
+            states = hidden.new_empty(candidates, question.prompts.count, *hidden.shape[1:])
+        states[:, list(batch.rows)] = hidden.view(candidates, size, *hidden.shape[1:])
+    assert states is not None
+    return states
+
+
+def refusal_score(
+    head: Head, question: Question, states: Float[Tensor, "candidates rows positions d_model"]
+) -> Float[Tensor, "candidates prompts"]:
+    """Return the log-odds of a refusal opening for each candidate and prompt."""
+    candidates = len(states)
+    total = torch.zeros(candidates, question.count, dtype=torch.float64)
+    for place, context in enumerate(question.contexts):
+        own = states[:, place * question.count : (place + 1) * question.count]
+        openings = [opening for opening in question.openings if served_by(opening, question.contexts) == place]
+        scores = [torch.zeros_like(total) for _ in openings]
+        for step in range(1 + len(context)):
+            # Candidate after candidate, so that an intervention at the head finds its rows.
+            rows = own[:, :, step - 1 - len(context)].flatten(0, 1)
+            log_probs = head.log_probs(rows).view(candidates, question.count, -1)
+            for score, opening in zip(scores, openings, strict=True):
+                if step < len(opening):
+                    score += log_probs[:, :, opening[step]].double().cpu()
+        total += sum(score.exp() for score in scores)
+    probability = total.clamp(CERTAIN, 1 - CERTAIN)
+    return (probability / (1 - probability)).log().float()
+
+
+def served_by(opening: Opening, contexts: Sequence[Opening]) -> int:
+    """Return the place of the first context that begins with all of `opening` but its last token."""
+    before = opening[:-1]
+    return next(place for place, context in enumerate(contexts) if context[: len(before)] == before)
+
+
+def first_token_log_probs(
+    model: PreTrainedModel, head: Head, sequences: Sequence[Sequence[int]], batch_size: BatchSize = "auto"
+) -> Float[Tensor, "prompts vocab"]:
+    """Return the log-probabilities of the first reply token, float32 on the CPU."""
+    question = ask(model, sequences, batch_size=batch_size)
+    states = final_states(model, question)[0, :, -1]
+    return torch.cat([head.log_probs(rows).cpu() for rows in states.split(HEAD_ROWS)])
+
+
+def kl_divergence(original: Float[Tensor, "rows vocab"], edited: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
+    """Return `KL(original || edited)` in nats, row by row, from log-probabilities."""
+    return (original.exp() * (original - edited)).nan_to_num(0.0).sum(-1)

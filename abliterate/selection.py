@@ -1,0 +1,218 @@
+"""The automatic choice of layer and position: bypass, induce and KL of every candidate, then one rule.
+
+Arditi et al. 2024, arXiv 2406.11717, section 2.3 and appendix C: least bypass score among the candidates with
+`induce > 0`, `KL < 0.1` and `l < 0.8 L`. All candidates start in one race on bypass; KL and induce are then
+computed in the order of bypass, until the rule can no longer choose another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from abliterate.architecture import Architecture
+from abliterate.directions import Directions
+from abliterate.errors import InputError
+from abliterate.forward import BatchSize, Head
+from abliterate.interventions import ablated_rows, added
+from abliterate.progress import SILENT, Progress
+from abliterate.refusals import Opening
+from abliterate.scoring import (
+    Question,
+    ask,
+    final_states,
+    first_token_log_probs,
+    kl_divergence,
+    refusal_score,
+)
+
+MAX_KL = 0.1
+DEEPEST = 0.8
+ROWS = 96
+"""Rows of a batch that candidates share out: as many candidates at once as this allows."""
+
+FIRST_ROUND = 12
+"""Harmful prompts that every candidate is tried on; the better third goes on to all of them."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One direction and how it does; a score that was not needed for the choice is None."""
+
+    layer: int
+    position: int
+    bypass: float
+    induce: float | None = None
+    kl: float | None = None
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the rule admits it, its scores being known."""
+        return self.induce is not None and self.kl is not None and self.induce > 0 and self.kl < MAX_KL
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The choice, and every candidate that was looked at, best bypass first."""
+
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
+
+
+def choose(candidates: Sequence[Candidate], depth: int) -> Candidate:
+    """Return the candidate with the least bypass among those that the rule admits.
+
+    Raises InputError when there is none. Ties go to the earlier layer, then the later position.
+    """
+    allowed = [one for one in candidates if one.allowed and one.layer < int(DEEPEST * depth)]
+    if not allowed:
+        raise InputError(
+            f"no layer removes refusal within KL < {MAX_KL} and induces it when added (of {len(candidates)} candidates); "
+            "choose one with --layer N, or give more or other prompts"
+        )
+    return min(allowed, key=lambda one: (one.bypass, one.layer, -one.position))
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Scores candidates on the select split: everything that the three scores share."""
+
+    model: PreTrainedModel
+    architecture: Architecture
+    directions: Directions
+    head: Head
+    harmful: Question
+    harmless: Question
+    original: Float[Tensor, "prompts vocab"]
+
+    def bypass(self, question: Question, places: Sequence[tuple[int, int]]) -> list[float]:
+        """Return the mean refusal score of harmful prompts with each direction ablated."""
+        with self.ablation(places):
+            states = final_states(self.model, question, len(places))
+            return refusal_score(self.head, question, states).mean(1).tolist()
+
+    def divergence(self, places: Sequence[tuple[int, int]]) -> list[float]:
+        """Return the mean first-token KL on harmless prompts with each direction ablated."""
+        with self.ablation(places):
+            states = final_states(self.model, self.harmless, len(places))[:, : self.harmless.count]
+            first = states[:, :, -1 - len(self.harmless.contexts[0])]
+            edited = self.head.log_probs(first.flatten(0, 1)).cpu().view(len(places), *self.original.shape)
+        return [float(kl_divergence(self.original, one).mean()) for one in edited]
+
+    def induce(self, places: Sequence[tuple[int, int]]) -> list[float]:
+        """Return the mean refusal score of harmless prompts with each difference added at its own layer."""
+        scores = []
+        for layer, position in places:
+            with added(self.model, self.directions.difference(layer, position), layer, self.architecture):
+                states = final_states(self.model, self.harmless)
+            scores.append(float(refusal_score(self.head, self.harmless, states).mean()))
+        return scores
+
+    def ablation(self, places: Sequence[tuple[int, int]]) -> AbstractContextManager[Any]:
+        """Return the context in which run `i` of rows has direction `places[i]` ablated."""
+        if not places:
+            return nullcontext()
+        bases = torch.stack([self.directions.at(layer, position) for layer, position in places])
+        return ablated_rows(self.model, bases[:, None], architecture=self.architecture)
+
+
+def select(
+    model: PreTrainedModel,
+    architecture: Architecture,
+    directions: Directions,
+    openings: Sequence[Opening],
+    harmful: Sequence[Sequence[int]],
+    harmless: Sequence[Sequence[int]],
+    *,
+    layer: int | None = None,
+    batch_size: BatchSize = "auto",
+    progress: Progress = SILENT,
+) -> Selection:
+    """Choose layer and position on the select split's token ids; with `layer` given, the position with least bypass.
+
+    Raises InputError when the rule admits no candidate.
+    """
+    layers = range(int(DEEPEST * architecture.depth)) if layer is None else [layer]
+    places = [
+        (layer, position) for position in directions.positions for layer in layers if directions.exists(layer, position)
+    ]
+    if not places:
+        raise InputError("harmful and harmless prompts give the same activations everywhere; give other prompts")
+    head = Head(model)
+    examiner = Examiner(
+        model,
+        architecture,
+        directions,
+        head,
+        ask(model, harmful, openings, batch_size, copies=max(1, ROWS // len(harmful))),
+        ask(model, harmless, openings, batch_size, copies=max(1, ROWS // len(harmless))),
+        first_token_log_probs(model, head, harmless, batch_size),
+    )
+    ranked = race(examiner, places, harmful, openings, batch_size, progress)
+    if layer is not None:
+        place = (ranked[0].layer, ranked[0].position)
+        (induce,), (kl,) = examiner.induce([place]), examiner.divergence([place])
+        chosen = replace(ranked[0], induce=induce, kl=kl)
+        return Selection(chosen, (chosen, *ranked[1:]))
+    return Selection(*settle(examiner, ranked, architecture.depth, progress))
+
+
+def race(
+    examiner: Examiner,
+    places: Sequence[tuple[int, int]],
+    harmful: Sequence[Sequence[int]],
+    openings: Sequence[Opening],
+    batch_size: BatchSize,
+    progress: Progress,
+) -> list[Candidate]:
+    """Return all candidates, best bypass first: everyone on a few prompts, the better third on all."""
+    few = harmful[:FIRST_ROUND]
+    group = max(1, ROWS // len(few))
+    question = ask(examiner.model, few, openings, batch_size, copies=group)
+    candidates = []
+    with progress.step("bypass of every candidate", len(places), "directions") as advance:
+        for start in range(0, len(places), group):
+            part = places[start : start + group]
+            scores = examiner.bypass(question, part)
+            candidates += [Candidate(*place, bypass) for place, bypass in zip(part, scores, strict=True)]
+            advance(len(part))
+    candidates.sort(key=lambda one: one.bypass)
+    if len(harmful) <= len(few):
+        return candidates
+    better = candidates[: max(8, len(candidates) // 3)]
+    group = max(1, ROWS // len(harmful))
+    finals = []
+    with progress.step("bypass of the better third", len(better), "directions") as advance:
+        for start in range(0, len(better), group):
+            part_of = better[start : start + group]
+            scores = examiner.bypass(examiner.harmful, [(one.layer, one.position) for one in part_of])
+            finals += [replace(one, bypass=bypass) for one, bypass in zip(part_of, scores, strict=True)]
+            advance(len(part_of))
+    return sorted(finals, key=lambda one: one.bypass) + candidates[len(better) :]
+
+
+def settle(
+    examiner: Examiner, ranked: Sequence[Candidate], depth: int, progress: Progress
+) -> tuple[Candidate, tuple[Candidate, ...]]:
+    """Compute KL and induce in the order of bypass until the first candidate that the rule admits."""
+    group = max(1, ROWS // examiner.harmless.count)
+    known: list[Candidate] = []
+    with progress.step("KL and induce of the best", len(ranked), "directions") as advance:
+        for start in range(0, len(ranked), group):
+            part = ranked[start : start + group]
+            places = [(one.layer, one.position) for one in part]
+            scores = zip(part, examiner.induce(places), examiner.divergence(places), strict=True)
+            known += [replace(one, induce=induce, kl=kl) for one, induce, kl in scores]
+            advance(len(part))
+            if any(one.allowed for one in known):
+                break
+        rest = ranked[len(known) :]
+        advance(len(rest))
+    return choose(known, depth), (*known, *rest)

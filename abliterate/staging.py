@@ -1,0 +1,373 @@
+"""A destination folder that is absent or complete, whenever the process is killed.
+
+Everything is written to `DEST.partial/`, which becomes `DEST` by one rename. Beside it, while needed:
+
+    .DEST.abliterate-lock           held while one run writes; two runs never share a destination
+    DEST.partial/.abliterate-journal.json   what is written here (identity) and which files are finished
+    .DEST.abliterate-journal.json   the journal while `publish` runs: the proof that what lies around is ours
+    DEST.replaced/                  the old DEST while --force exchanges it
+
+`publish` moves the journal out first, so that what is renamed holds nothing of ours, and removes it last.
+The lock lies outside of the folder for the same reason, and because a folder cannot be locked on every
+network file system. Nothing is ever deleted that neither journal proves to be ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any
+
+from abliterate.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows: the destination is then not locked
+    fcntl = None  # type: ignore[assignment]
+
+JOURNAL = ".abliterate-journal.json"
+JOURNAL_DRAFT = ".abliterate-journal.json.draft"
+
+REPLACEABLE = {"config.json", "adapter_config.json", "abliterate.json"}
+"""--force deletes only a folder that has one of these, or nothing: a slip of `--out` must not cost someone's home."""
+
+
+class Staging:
+    """The folder in which a destination is prepared; a context that keeps it unless `publish` was called.
+
+        with Staging.open(destination, identity) as staging:
+            if not staging.finished("model.safetensors"):
+                ...write staging.path("model.safetensors")...
+                staging.finish("model.safetensors")
+            staging.publish()
+
+    Threads may share one: `finished` and `finish` are safe to call at the same time.
+    """
+
+    def __init__(self, destination: Path, identity: str, force: bool) -> None:
+        """Only remembers; `Staging.open` is the way in."""
+        self.destination = destination
+        self.folder = destination.with_name(destination.name + ".partial")
+        self._replaced = destination.with_name(destination.name + ".replaced")
+        self._journal_outside = destination.with_name(f".{destination.name}{JOURNAL}")
+        self._lock_path = destination.with_name(f".{destination.name}.abliterate-lock")
+        self._lock: int | None = None
+        self._identity = identity
+        self._force = force
+        self._finished: dict[str, int] = {}
+        self._threads = threading.Lock()
+
+    @classmethod
+    def open(cls, destination: Path, identity: str, force: bool = False, needed_bytes: int = 0) -> Staging:
+        """Lock the destination, repair what a killed run left, check, and make or take over the partial folder.
+
+        `identity` is a text that is the same only for the same result (a hash of plan and source): a partial
+        folder of another identity is started anew. Raises InputError.
+        """
+        staging = cls(_plain(Path(destination)), identity, force)
+        with _failing(f"{staging.destination} cannot be written"):
+            if not staging.destination.parent.exists():
+                _check_space(staging.destination, needed_bytes)  # before anything is made
+                staging.destination.parent.mkdir(parents=True)
+            staging._acquire()
+            try:
+                journal = staging._survey()
+                _check_space(staging.destination, needed_bytes - _held(staging.folder))
+                staging._begin(journal)
+            except BaseException:
+                staging._release()
+                raise
+        return staging
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    def path(self, name: str) -> Path:
+        """Return where the file `name` (with `/` for sub-folders, which are made) is to be written."""
+        if not _is_name(name):
+            raise InputError(f"{name!r} is not the name of a file in {self.folder}; choose another")
+        path = self.folder / name
+        with _failing(f"{path} cannot be written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def finished(self, name: str) -> bool:
+        """Tell whether this file was finished, by this run or one before it, and still has its size."""
+        path = self.folder / name
+        with self._threads:
+            return name in self._finished and path.is_file() and self._finished[name] == path.stat().st_size
+
+    def finish(self, name: str) -> None:
+        """Record a file as complete, once it is on the disk (synced here, which costs nothing if it already is)."""
+        path = self.path(name)
+        with _failing(f"{path} cannot be finished"):
+            _sync(path)
+            for parent in _parents(path, self.folder):
+                _sync(parent)
+            with self._threads:
+                self._finished[name] = path.stat().st_size
+                self._write_journal()
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a small file and finish it."""
+        path = self.path(name)
+        with _failing(f"{path} cannot be written"):
+            path.write_text(text, encoding="utf-8", newline="\n")
+        self.finish(name)
+
+    def copy_file(self, source: Path, name: str) -> None:
+        """Copy a file (what a link leads to, not the link) and finish it."""
+        path = self.path(name)
+        with _failing(f"{source} cannot be copied to {path}"):
+            shutil.copyfile(source, path)
+        self.finish(name)
+
+    def publish(self) -> None:
+        """Make the folder the destination. Files that nobody finished are synced first: all of it is on the disk."""
+        with _failing(f"{self.destination} cannot be put in place"):
+            self._check_destination()  # someone else may have made it in the meantime
+            for name in self._finished:
+                if not self.finished(name):
+                    raise InputError(f"{self.folder / name} was changed or removed by someone else; run again")
+            _sync_tree(self.folder, self._finished)
+            replaces = self._force and self.destination.exists()
+            self._write_journal(replaces)
+            self._move(self.folder / JOURNAL, self._journal_outside)
+            try:
+                if replaces:
+                    self._move(self.destination, self._replaced)
+                self._move(self.folder, self.destination)
+            except OSError:
+                self._repair()
+                raise
+        with _failing(f"{self.destination} is complete, but what it replaced, {self._replaced}, cannot be removed"):
+            self._repair()
+        self._release()
+
+    def _move(self, path: Path, target: Path) -> None:
+        path.rename(target)
+        for folder in {path.parent, target.parent}:
+            _sync(folder)
+
+    def _acquire(self) -> None:
+        if fcntl is None:
+            return
+        while self._lock is None:
+            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                    os.close(descriptor)
+                    raise InputError(
+                        f"{self.destination} is being written by another run; wait for it, or choose another --out"
+                    ) from error
+                # A file system without locks: go on as on a system without them.
+            # The run before may have removed the file between our opening and our locking it: then it locks nothing.
+            if self._lock_path.exists() and os.path.samestat(os.fstat(descriptor), self._lock_path.stat()):
+                self._lock = descriptor
+            else:
+                os.close(descriptor)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock_path.unlink(missing_ok=True)  # while it is held, so that it is not another run's
+            os.close(self._lock)
+            self._lock = None
+
+    def _survey(self) -> dict[str, int]:
+        """Repair what a killed run left, check that the destination may be made; return what is already finished."""
+        self._repair()
+        self._check_destination()
+        return self._read_journal()
+
+    def _repair(self) -> None:
+        """Bring a publication that stopped midway to its nearest end: forward once renamed, back before that."""
+        if not os.path.lexists(self._journal_outside):
+            return
+        # A DEST.replaced is ours only where the journal says that there was something to replace.
+        replaces = _read_json(self._journal_outside).get("replaces") is True and self._replaced.is_dir()
+        if self.folder.is_dir():
+            if replaces and not os.path.lexists(self.destination):
+                self._move(self._replaced, self.destination)
+            self._move(self._journal_outside, self.folder / JOURNAL)
+        else:
+            if replaces and self.destination.is_dir():
+                shutil.rmtree(self._replaced)
+            self._journal_outside.unlink()
+            _sync(self._journal_outside.parent)
+
+    def _check_destination(self) -> None:
+        path = self.destination
+        if not os.path.lexists(path):
+            return
+        if path.is_symlink() or not path.is_dir():
+            raise InputError(f"{path} exists and is not a folder but a file or link; choose another --out")
+        if not self._force:
+            raise InputError(f"{path} exists; pass --force to replace it, or choose another --out")
+        names = {entry.name for entry in path.iterdir()}
+        if names and not names & REPLACEABLE and not any(name.endswith(".safetensors") for name in names):
+            raise InputError(f"{path} exists and holds no model, so --force does not replace it; choose another --out")
+        if os.path.lexists(self._replaced):
+            raise InputError(
+                f"{self._replaced} is in the way of replacing {path}; move it away or choose another --out"
+            )
+
+    def _read_journal(self) -> dict[str, int]:
+        """Return the finished files of an earlier run of the same identity: none of them when it was another one.
+
+        Raises InputError for a partial folder that is not ours.
+        """
+        if not os.path.lexists(self.folder):
+            return {}
+        is_folder = self.folder.is_dir() and not self.folder.is_symlink()
+        names = {entry.name for entry in self.folder.iterdir()} if is_folder else {"no folder"}
+        if JOURNAL not in names and names - {JOURNAL_DRAFT}:
+            raise InputError(f"{self.folder} exists and has no journal of an earlier run; remove it, then run again")
+        content = _read_json(self.folder / JOURNAL)
+        files = content.get("files")
+        if content.get("identity") != self._identity or not isinstance(files, dict):
+            return {}
+        return {name: size for name, size in files.items() if _is_name(name) and type(size) is int}
+
+    def _begin(self, journal: dict[str, int]) -> None:
+        """Make the folder hold the finished files, a journal that says so, and nothing else."""
+        self.folder.mkdir(exist_ok=True)
+        self._finished = dict(journal)
+        self._finished = {name: size for name, size in journal.items() if self.finished(name)}
+        self._write_journal()
+        _sync(self.folder.parent)
+        keep = {self.folder / JOURNAL, *(self.folder / name for name in self._finished)}
+        for parent, folders, files in os.walk(self.folder, topdown=False):
+            for path in (Path(parent, name) for name in files):
+                if path not in keep:
+                    path.unlink()
+            for path in (Path(parent, name) for name in folders):
+                if path.is_symlink():
+                    path.unlink()
+                elif not any(path.iterdir()):
+                    path.rmdir()
+
+    def _write_journal(self, replaces: bool = False) -> None:
+        draft = self.folder / JOURNAL_DRAFT
+        with draft.open("w", encoding="utf-8") as file:
+            content = {"identity": self._identity, "files": self._finished, "replaces": replaces}
+            json.dump(content, file, indent=1, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.folder / JOURNAL)
+        _sync(self.folder)
+
+
+def check_destination(source: Path, destination: Path) -> None:
+    """Raise InputError when writing `destination` would touch the folder that is read."""
+    read, plain = source.resolve(), _plain(destination)
+    suffixes = ("", ".partial", ".replaced")
+    written = [path.resolve() for path in (plain.with_name(plain.name + suffix) for suffix in suffixes)]
+    for path in written:
+        if path == read:
+            raise InputError(f"{destination}: the destination is the source, {source}; choose another --out")
+        if path in read.parents:
+            raise InputError(f"{destination}: the destination contains the source, {source}; choose another --out")
+        if read in path.parents:
+            raise InputError(f"{destination}: the destination lies inside the source, {source}; choose another --out")
+
+
+def check_free(destination: Path, force: bool = False) -> None:
+    """Raise InputError where `Staging.open` would (disk space aside), to be asked before hours of work.
+
+    Repairs what a killed run left behind, as `Staging.open` does, and makes nothing.
+    """
+    staging = Staging(_plain(Path(destination)), "", force)
+    if not staging.destination.parent.exists():
+        return
+    with _failing(f"{staging.destination} cannot be written"):
+        staging._acquire()
+        try:
+            staging._survey()
+        finally:
+            staging._release()
+
+
+def _plain(path: Path) -> Path:
+    """Return the absolute path; a link at its end stays a link, so that it can be refused."""
+    plain = path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
+    if not plain.name:
+        raise InputError(f"{path} cannot be a destination; choose another --out")
+    return plain
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return what a journal says: nothing, when it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_name(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    plain = "/".join(parts) == name and not name.startswith("/") and "\0" not in name
+    return plain and bool(parts) and ".." not in parts and parts[0] not in (JOURNAL, JOURNAL_DRAFT)
+
+
+def _check_space(destination: Path, needed: int) -> None:
+    existing = next(parent for parent in destination.parents if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise InputError(
+            f"{destination} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free; "
+            "free some space or choose another --out"
+        )
+
+
+def _held(folder: Path) -> int:
+    return sum(os.lstat(Path(parent, name)).st_size for parent, _, files in os.walk(folder) for name in files)
+
+
+def _parents(path: Path, folder: Path) -> list[Path]:
+    """The folders from that of `path` up to `folder`."""
+    return [parent for parent in path.parents if parent == folder or folder in parent.parents]
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open folders, and needs not
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(folder: Path, finished: dict[str, int]) -> None:
+    for parent, _, files in os.walk(folder):
+        for path in (Path(parent, name) for name in files):
+            if path.relative_to(folder).as_posix() not in finished:
+                _sync(path)
+        _sync(Path(parent))
+
+
+@contextmanager
+def _failing(problem: str) -> Iterator[None]:
+    """Turn what the system says into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(f"disk full: {problem}; nothing was changed; free some or choose another --out") from error
+        raise InputError(f"{problem} ({error.strerror or error}); check the path and its permissions") from error

@@ -1,0 +1,115 @@
+"""Chat templates: an instruction becomes the token ids that the model sees before it replies.
+
+The reply is always measured where it begins: a thinking switch is set, and a think block that the template
+leaves open is closed, so that the next token belongs to the reply and not to a thought.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import jinja2
+from jinja2 import meta
+from transformers import PreTrainedTokenizerBase
+
+from abliterate.errors import InputError
+from abliterate.refusals import THINK_BLOCKS
+
+Thinking = Literal["on", "off", "auto"]
+THINKING_MODES: tuple[Thinking, ...] = get_args(Thinking)
+
+SWITCHES = ("enable_thinking", "thinking")
+"""Variables by which templates turn thinking on and off: Qwen3, GLM, SmolLM3; Granite, DeepSeek V3.1."""
+
+MAX_POSITIONS = 8
+"""Candidate positions at most: the last tokens after the instruction; templates put 1 to 6 there."""
+
+PROBES = ("Name a river.", "Why do cats purr at night?")
+"""Two instructions with nothing in common, to see which tokens the template puts after them."""
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """How instructions are put to one model. `template` replaces the tokenizer's own chat template."""
+
+    tokenizer: PreTrainedTokenizerBase
+    system: str | None = None
+    thinking: Thinking = "auto"
+    template: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.thinking not in THINKING_MODES:
+            raise InputError(f"--thinking {self.thinking}: unknown; choose among {', '.join(THINKING_MODES)}")
+        if not self.source:
+            raise InputError(
+                "the model has no chat template, so it is no chat model; pass --chat-template FILE to give it one"
+            )
+
+    @property
+    def source(self) -> str:
+        """Return the text of the chat template, empty when there is none."""
+        template = self.template or self.tokenizer.chat_template
+        if isinstance(template, dict):  # several named templates: the plain one is what chats use
+            template = template.get("default")
+        return template or ""
+
+    def render(self, instruction: str) -> str:
+        """Return the prompt text up to the first character of the reply.
+
+        Raises InputError when the template fails or does not take a system message.
+        """
+        messages = [{"role": "user", "content": instruction}]
+        if self.system is not None:
+            messages.insert(0, {"role": "system", "content": self.system})
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages, chat_template=self.source, tokenize=False, add_generation_prompt=True, **self.switches()
+            )
+        except (jinja2.TemplateError, TypeError) as error:
+            hint = "; the template may not take --system" if self.system is not None else ""
+            raise InputError(f"the chat template fails: {error}{hint}") from error
+        if self.system is not None and self.system not in text:
+            raise InputError("the chat template drops the system message; leave --system away")
+        return self.close_thought(str(text))
+
+    def switches(self) -> dict[str, Any]:
+        """Return the template's thinking switch as asked for; nothing where it has none."""
+        try:
+            names = meta.find_undeclared_variables(
+                jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(self.source)
+            )
+        except jinja2.TemplateSyntaxError:
+            # Tags that only transformers' own environment knows, such as {% generation %}.
+            names = {switch for switch in SWITCHES if switch in self.source}
+        return {switch: self.thinking == "on" for switch in SWITCHES if switch in names}
+
+    def close_thought(self, text: str) -> str:
+        """Close a think block at the end of `text`; with thinking on, also open one where the model would."""
+        for opening, closing in THINK_BLOCKS:
+            begins = text.rstrip().endswith(opening)
+            if begins:
+                return f"{text.rstrip()}\n\n{closing}\n\n"
+            if (
+                self.thinking == "on"
+                and opening in self.source
+                and closing in self.source
+                and not text.rstrip().endswith(closing)
+            ):
+                return f"{text}{opening}\n\n{closing}\n\n"
+        return text
+
+    def encode(self, instructions: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each rendered instruction; the template brings its own special tokens."""
+        texts = [self.render(instruction) for instruction in instructions]
+        encoded: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return encoded
+
+    def positions(self) -> tuple[int, ...]:
+        """Return the positions `-n .. -1` of the tokens that the template puts after the instruction."""
+        first, second = self.encode(PROBES)
+        shared = 0
+        while shared < min(len(first), len(second)) and first[-1 - shared] == second[-1 - shared]:
+            shared += 1
+        return tuple(range(-max(1, min(shared, MAX_POSITIONS)), 0))
