@@ -1,0 +1,70 @@
+"""abliterate finds the refusal direction of an open-weight chat model and edits the weights along it.
+
+    from abliterate import ablated, capture, difference_in_means, load_prompts, orthogonalize
+
+    directions = difference_in_means(capture(model, tokenizer, harmful), capture(model, tokenizer, harmless))
+    with ablated(model, directions[15]):          # hooks: nothing is changed for good
+        ...
+    orthogonalize(model, directions[15])          # in place, ready for fine-tuning
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from abliterate.activations import Activations, capture
+    from abliterate.architecture import Architecture, find_architecture
+    from abliterate.directions import Directions, difference_in_means
+    from abliterate.edit import orthogonalize
+    from abliterate.errors import AbliterateError
+    from abliterate.interventions import ablated, added
+    from abliterate.pipeline import Options, Result, run
+    from abliterate.prompts import PromptSet, load_prompts
+    from abliterate.recipe import Recipe
+    from abliterate.refusals import is_refusal
+    from abliterate.template import ChatFormat
+
+__all__ = [
+    "AbliterateError",
+    "Activations",
+    "Architecture",
+    "ChatFormat",
+    "Directions",
+    "Options",
+    "PromptSet",
+    "Recipe",
+    "Result",
+    "ablated",
+    "added",
+    "capture",
+    "difference_in_means",
+    "find_architecture",
+    "is_refusal",
+    "load_prompts",
+    "orthogonalize",
+    "run",
+]
+
+_ROOMS = {
+    "activations": ("Activations", "capture"),
+    "architecture": ("Architecture", "find_architecture"),
+    "directions": ("Directions", "difference_in_means"),
+    "edit": ("orthogonalize",),
+    "errors": ("AbliterateError",),
+    "interventions": ("ablated", "added"),
+    "pipeline": ("Options", "Result", "run"),
+    "prompts": ("PromptSet", "load_prompts"),
+    "recipe": ("Recipe",),
+    "refusals": ("is_refusal",),
+    "template": ("ChatFormat",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: torch takes seconds, which --help and completion need not wait for."""
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(import_module(f"abliterate.{room}"), name)
+    raise AttributeError(f"module 'abliterate' has no attribute {name!r}")

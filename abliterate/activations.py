@@ -138,7 +138,8 @@ def read_cached(path: Path) -> Tensor | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            return file.get_tensor("resid")
+            resid: Tensor = file.get_tensor("resid")
+            return resid
     except SafetensorError:
         path.unlink()
         return None

@@ -95,6 +95,7 @@ def meta_twin(model: PreTrainedModel) -> PreTrainedModel:
     """Return the same model without weights, on the meta device."""
     with torch.device("meta"):
         twin = type(model)._from_config(copy.deepcopy(model.config))
+    twin.config.pad_token_id = None  # or some models look for padding in the input, which has no values here
     return cast(PreTrainedModel, twin.eval())
 
 
@@ -254,4 +255,4 @@ def disk_name(model: PreTrainedModel, name: str) -> str:
     stored = revert_weight_conversion(model, {name: parameter.detach().to("meta")})
     if len(stored) != 1 or next(iter(stored.values())).shape != parameter.shape:
         raise ArchitectureError(f"{name}: is stored in another layout on disk ({', '.join(stored)}); not supported yet")
-    return next(iter(stored))
+    return str(next(iter(stored)))

@@ -181,13 +181,21 @@ def at_positions(
     return stream[torch.arange(len(stream), device=stream.device)[:, None], places.to(stream.device)]
 
 
+class _GivenOutput(BaseModelOutputWithPast):
+    """An output of the decoder that holds the hidden state, and None for whatever else a head asks for."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
 class _GivenHidden(nn.Module):
     """Stands in for the decoder inside a shell of the model, so that only the head runs."""
 
     hidden: Tensor
 
-    def forward(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPast:
-        return BaseModelOutputWithPast(last_hidden_state=self.hidden)
+    def forward(self, *args: Any, **kwargs: Any) -> _GivenOutput:
+        return _GivenOutput(last_hidden_state=self.hidden)
 
 
 class Head:

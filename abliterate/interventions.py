@@ -6,7 +6,7 @@ output is linear in the weights. Activation addition is Arditi et al. 2024, arXi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -68,26 +68,46 @@ def ablated_rows(
 @contextmanager
 def added(
     model: PreTrainedModel,
-    vectors: Float[Tensor, "*rows d_model"],
+    vector: Float[Tensor, " d_model"],
     layer: int,
     architecture: Architecture | None = None,
 ) -> Iterator[PreTrainedModel]:
-    """Inside the context, `vectors` (one, or one a row) is added to `resid[layer]` at every position."""
-    found = architecture or find_architecture(model)
-    if not 0 <= layer < found.depth:
-        raise InputError(f"layer {layer} is out of range; the model has layers 0 to {found.depth - 1}")
+    """Inside the context, `vector` is added to `resid[layer]` at every position."""
+    with added_rows(model, vector[None], [layer], architecture):
+        yield model
 
-    def add(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+
+@contextmanager
+def added_rows(
+    model: PreTrainedModel,
+    vectors: Float[Tensor, "vectors d_model"],
+    layers: Sequence[int],
+    architecture: Architecture | None = None,
+) -> Iterator[None]:
+    """Like `added`, but each run of rows has its own vector and layer: candidate after candidate, as `project_rows`."""
+    found = architecture or find_architecture(model)
+    for layer in layers:
+        if not 0 <= layer < found.depth:
+            raise InputError(f"layer {layer} is out of range; the model has layers 0 to {found.depth - 1}")
+    with ExitStack() as hooks:
+        for layer in sorted(set(layers)):
+            here = torch.tensor([own == layer for own in layers])[:, None]
+            module = model.get_submodule(found.layers[layer])
+            hook = module.register_forward_pre_hook(addition_hook(torch.where(here, vectors, 0.0)), with_kwargs=True)
+            hooks.callback(hook.remove)
+        yield
+
+
+def addition_hook(vectors: Float[Tensor, "vectors d_model"]) -> Any:
+    """Return a forward pre-hook of a decoder layer that adds to its input."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         stream = args[0] if args else kwargs["hidden_states"]
-        shift = vectors.reshape(-1, 1, vectors.shape[-1]).to(stream.device)
+        shift = vectors.to(stream.device).repeat_interleave(len(stream) // len(vectors), dim=0)[:, None]
         edited = (stream + shift).to(stream.dtype)
         return ((edited, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": edited})
 
-    handle = model.get_submodule(found.layers[layer]).register_forward_pre_hook(add, with_kwargs=True)
-    try:
-        yield model
-    finally:
-        handle.remove()
+    return hook
 
 
 def writer_bases(
@@ -123,10 +143,13 @@ def project_rows(
 ) -> Float[Tensor, "rows ... d_model"]:
     """Project each row of `stream` along its basis; one basis serves all rows.
 
-    With fewer bases than rows, each serves a run of equally many rows (candidate after candidate).
+    With fewer bases than rows, each serves a run of equally many rows (candidate after candidate). Learned
+    position embeddings may come as one row for the whole batch: it becomes one for each basis.
     """
     if len(bases) == 1:
         return project_out(stream, bases[0], strength)
+    if len(stream) == 1:
+        stream = stream.expand(len(bases), *stream.shape[1:])
     if len(stream) % len(bases):
         raise InputError(
             f"{len(bases)} directions for a batch of {len(stream)} rows; give one, one a row, or a divisor"

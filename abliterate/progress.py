@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Advance = Callable[[int], None]
 """Tells that so many more units are done."""
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Whoever wants to show the progress of a run implements this."""
 

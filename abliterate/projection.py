@@ -19,7 +19,7 @@ ZERO_LENGTH = 1e-12
 
 def normalize(vector: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
     """Return the unit vector along each row's last axis. Raises InputError for zero or not finite rows."""
-    length = vector.norm(dim=-1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
     if not bool(torch.isfinite(length).all()):
         raise InputError("a direction holds NaN or infinity; check the weights and activations that it came from")
     if bool((length < ZERO_LENGTH).any()):
@@ -38,7 +38,8 @@ def orthonormal_basis(vectors: Float[Tensor, "k d_model"]) -> Float[Tensor, "k d
     diagonal = triangle.diagonal()
     if bool((diagonal.abs() < 1e-6).any()):
         raise InputError(f"the {len(rows)} directions are linearly dependent; give fewer")
-    return (q * diagonal.sign()).T.float().contiguous()
+    basis: Tensor = (q * diagonal.sign()).T.float().contiguous()
+    return basis
 
 
 def project_out(
@@ -57,14 +58,15 @@ def project_out(
         )
     vectors = matrix.float().movedim(axis, -1)
     component = vectors @ rows.T
-    edited = vectors - strength * (component @ rows)
+    edited: Tensor = vectors - strength * (component @ rows)
     return edited.movedim(-1, axis).to(matrix.dtype)
 
 
 def component(matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], axis: int = -1) -> Float[Tensor, ""]:
     """Return the Frobenius norm of the part of `matrix` that lies along `basis`, in float64."""
     rows = basis.reshape(-1, basis.shape[-1]).to(matrix.device, torch.float32)
-    return (matrix.float().movedim(axis, -1) @ rows.T).double().norm()
+    length: Tensor = torch.linalg.vector_norm((matrix.float().movedim(axis, -1) @ rows.T).double())
+    return length
 
 
 def remove_component(

@@ -122,7 +122,7 @@ def first_token_log_probs(
     """Return the log-probabilities of the first reply token, float32 on the CPU."""
     question = ask(model, sequences, batch_size=batch_size)
     states = final_states(model, question)[0, :, -1]
-    return torch.cat([head.log_probs(rows).cpu() for rows in states.split(HEAD_ROWS)])
+    return torch.cat([head.log_probs(rows).cpu() for rows in torch.split(states, HEAD_ROWS)])
 
 
 def kl_divergence(original: Float[Tensor, "rows vocab"], edited: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:

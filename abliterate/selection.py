@@ -8,9 +8,8 @@ computed in the order of bypass, until the rule can no longer choose another.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,7 +20,7 @@ from abliterate.architecture import Architecture
 from abliterate.directions import Directions
 from abliterate.errors import InputError
 from abliterate.forward import BatchSize, Head
-from abliterate.interventions import ablated_rows, added
+from abliterate.interventions import ablated_rows, added_rows
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import Opening
 from abliterate.scoring import (
@@ -96,7 +95,11 @@ class Examiner:
         """Return the mean refusal score of harmful prompts with each direction ablated."""
         with self.ablation(places):
             states = final_states(self.model, question, len(places))
-            return refusal_score(self.head, question, states).mean(1).tolist()
+            return self.means(question, states)
+
+    def means(self, question: Question, states: Float[Tensor, "candidates rows positions d_model"]) -> list[float]:
+        """Return the mean refusal score over the prompts, candidate by candidate."""
+        return [float(score) for score in refusal_score(self.head, question, states).mean(1)]
 
     def divergence(self, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean first-token KL on harmless prompts with each direction ablated."""
@@ -108,17 +111,13 @@ class Examiner:
 
     def induce(self, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean refusal score of harmless prompts with each difference added at its own layer."""
-        scores = []
-        for layer, position in places:
-            with added(self.model, self.directions.difference(layer, position), layer, self.architecture):
-                states = final_states(self.model, self.harmless)
-            scores.append(float(refusal_score(self.head, self.harmless, states).mean()))
-        return scores
+        vectors = torch.stack([self.directions.difference(layer, position) for layer, position in places])
+        with added_rows(self.model, vectors, [layer for layer, _ in places], self.architecture):
+            states = final_states(self.model, self.harmless, len(places))
+            return self.means(self.harmless, states)
 
-    def ablation(self, places: Sequence[tuple[int, int]]) -> AbstractContextManager[Any]:
+    def ablation(self, places: Sequence[tuple[int, int]]) -> AbstractContextManager[None]:
         """Return the context in which run `i` of rows has direction `places[i]` ablated."""
-        if not places:
-            return nullcontext()
         bases = torch.stack([self.directions.at(layer, position) for layer, position in places])
         return ablated_rows(self.model, bases[:, None], architecture=self.architecture)
 

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from abliterate import refusals
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.refusals import THINK_BLOCKS, Opening, Rule, find_openings, is_refusal, visible_reply
+from hypothesis import given
+from hypothesis import strategies as st
 
 LABELLED = [
     json.loads(line)
@@ -60,7 +59,7 @@ def test_a_lead_alone_is_no_refusal_and_stripping_ends(rule: Rule) -> None:
     assert not rule.pattern.match(""), "an empty match would strip nothing, for ever"
 
 
-@pytest.mark.parametrize("rule", (*refusals.DECLINES, *refusals.NOT_REFUSING), ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", [*refusals.DECLINES, *refusals.NOT_REFUSING], ids=lambda rule: rule.name)
 def test_every_rule_is_met_by_a_labelled_reply(rule: Rule) -> None:
     opened = [sentence for example in LABELLED for sentence in refusals.opening_sentences(example["reply"])]
     clauses = [part for sentence in opened for part in re.split(r", |and ", sentence)]

@@ -45,7 +45,7 @@ def diverge(original: Observation, edited: Observation, progress: Progress = SIL
             own = original.head.log_probs(before[rows])
             values[rows] = kl_divergence(own, edited.head.log_probs(after[rows])).cpu()
             advance(len(own))
-    per_reply = values.split(lengths)
+    per_reply = torch.split(values, lengths)
     first = [float(reply[0]) for reply in per_reply]
     answered = [kl for kl, reply in zip(first, original.harmless, strict=True) if not reply.refused]
     return Divergence(mean_of(first), mean_of([float(reply.mean()) for reply in per_reply]), mean_of(answered))

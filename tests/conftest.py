@@ -1,0 +1,81 @@
+"""Fixtures: shapes are checked in every test, and small random models of several families."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+# Every annotated tensor shape is checked at run time, in all tests: must come before the package is imported.
+from jaxtyping import install_import_hook
+
+hook = install_import_hook("abliterate", "beartype.beartype")
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+SMALL = {
+    "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 97, "max_position_embeddings": 64, "head_dim": 12,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+
+FAMILIES = {
+    "llama": SMALL,
+    "qwen2": SMALL,
+    "gemma3_text": {**SMALL, "sliding_window": 16, "layer_types": None},
+    "olmo2": SMALL,
+    "gpt2": {
+        "n_embd": 48, "n_layer": 4, "n_head": 4, "vocab_size": 97, "n_positions": 64,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    },
+}  # fmt: skip
+"""Pre-norm with and without biases, sandwich norms with both kinds of gain, Conv1D with learned positions."""
+
+
+def random_model(family: str, seed: int = 0, **changes: object) -> PreTrainedModel:
+    """A small model whose weights, biases and norms are all random, in float32."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **{**FAMILIES[family], **changes}))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.randn_like(parameter) * (0.5 if parameter.dim() == 1 else 0.2))
+            if "norm" in name and family != "gemma3_text":
+                parameter.add_(1.0)
+    return model.eval()
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    return random_model(request.param)
+
+
+@pytest.fixture
+def llama() -> PreTrainedModel:
+    return random_model("llama")
+
+
+@pytest.fixture
+def direction() -> torch.Tensor:
+    return torch.nn.functional.normalize(torch.randn(48, generator=torch.Generator().manual_seed(7)), dim=0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """No test reads or writes the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["ABLITERATE_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_models() -> Path:
+    """The folder of the small real models, or a skip that says why."""
+    folder = Path(os.environ.get("ABLITERATE_TEST_MODELS") or Path.home() / ".cache" / "abliterate-test-models")
+    if not folder.is_dir():
+        pytest.skip(f"no real models in {folder}; set ABLITERATE_TEST_MODELS")
+    return folder

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from abliterate.errors import InputError
+from abliterate.prompts import PromptSet, check_pair, load_prompts, side_of
+
+TEXTS = [f"Describe the {thing}, please" for thing in "river lake hill town road bridge tower garden harbour mill".split()]
+
+
+def write(folder: Path, name: str) -> Path:
+    path = folder / name
+    rows = [{"id": number, "instruction": text} for number, text in enumerate(TEXTS)]
+    if path.suffix == ".txt":
+        path.write_text("\n".join(TEXTS) + "\n\n", encoding="utf-8")
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(TEXTS if name == "plain.json" else rows))
+    elif path.suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    elif path.suffix == ".csv":
+        path.write_text("id,instruction\n" + "\n".join(f'{row["id"]},"{row["instruction"]}"' for row in rows))
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.txt", "plain.json", "a.json", "a.jsonl", "a.csv", "a.parquet"])
+def test_every_kind_of_file_gives_the_same_prompts(tmp_path: Path, name: str) -> None:
+    assert load_prompts(str(write(tmp_path, name))).prompts == tuple(TEXTS)
+
+
+def test_a_column_can_be_named(tmp_path: Path) -> None:
+    assert load_prompts(f"{write(tmp_path, 'a.jsonl')}:instruction").prompts == tuple(TEXTS)
+
+
+@pytest.mark.parametrize("name", ["harmful", "harmless", "everyday"])
+def test_the_package_ships_prompts(name: str) -> None:
+    assert len(load_prompts(f"builtin:{name}")) >= 100
+
+
+def test_duplicates_and_blanks_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join([*TEXTS, "", "  ", f" {TEXTS[0]} "]))
+    assert load_prompts(str(path)).prompts == tuple(TEXTS)
+
+
+def test_sides_are_disjoint_complete_and_do_not_depend_on_the_set() -> None:
+    whole = PromptSet("x", tuple(f"prompt {number}" for number in range(400)))
+    sides = {name: whole.side(name).prompts for name in ("train", "select", "report")}
+    assert sorted(sum(sides.values(), ())) == sorted(whole.prompts)
+    part = PromptSet("y", whole.prompts[100:])
+    assert set(part.side("report").prompts) == set(sides["report"]) & set(part.prompts)
+    shares = {name: len(prompts) / 400 for name, prompts in sides.items()}
+    assert shares == pytest.approx({"train": 0.55, "select": 0.2, "report": 0.25}, abs=0.06)
+
+
+def test_the_side_of_a_text_never_changes() -> None:
+    # Manifests and caches rely on it across versions, so these are fixed for good.
+    sides = {'prompt 0': 'train', 'prompt 1': 'train', 'prompt 2': 'train', 'prompt 4': 'select', 'prompt 7': 'train'}
+    assert {text: side_of(text) for text in sides} == sides
+
+
+BROKEN = {
+    "empty.txt": ("", "the file is empty"),
+    "empty.json": ("", "the file is empty"),
+    "broken.json": ('["a",\n "b"', ":2: not JSON"),
+    "object.json": ('{"a": 1}', "holds a JSON dict"),
+    "broken.jsonl": ('"a"\n{"b": \n', ":2: not JSON"),
+    "mixed.json": ('["a", 3]', "row 1 is a str"),
+    "number.json": ('[{"prompt": 3}]', "row 1 holds 3"),
+    "columns.json": ('[{"left": "a", "right": "b"}]', "which column holds the prompts"),
+    "fields.csv": ("prompt\na\nb,c\n", ":3: more fields"),
+    "broken.parquet": ("nothing", "not a parquet file"),
+    "few.txt": ("a\nb\nc\n", "holds 3 prompts; give at least 8"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, name: str) -> None:
+    content, message = BROKEN[name]
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(InputError) as raised:
+        load_prompts(str(path))
+    assert message in str(raised.value)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_text_that_is_not_utf8_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "latin.txt"
+    path.write_bytes("é\n".encode("latin-1") * 9)
+    with pytest.raises(InputError, match="not UTF-8 text at byte 0"):
+        load_prompts(str(path))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("nowhere.txt", "no such prompt file"),
+        ("nowhere", "no such prompt file"),
+        ("builtin:nothing", "the package ships"),
+        ("org/does-not-exist", "cannot be read from the Hub"),
+    ],
+)
+def test_a_source_that_is_not_there_says_so(spec: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_prompts(spec, offline=True)
+
+
+def test_an_unknown_column_lists_the_known(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="it has id, instruction"):
+        load_prompts(f"{write(tmp_path, 'a.csv')}:prompt")
+
+
+def test_a_prompt_on_both_sides_is_refused() -> None:
+    with pytest.raises(InputError, match="1 prompts are both harmful and harmless"):
+        check_pair(PromptSet("a", ("x", "y")), PromptSet("b", ("y", "z")))
+
+
+def test_an_empty_side_is_refused() -> None:
+    with pytest.raises(InputError, match="falls on the (train|select|report) side"):
+        for name in ("train", "select", "report"):
+            PromptSet("a", ("x",)).side(name)
