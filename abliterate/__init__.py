@@ -1,11 +1,11 @@
 """abliterate finds the refusal direction of an open-weight chat model and edits the weights along it.
 
-    from abliterate import ablated, capture, difference_in_means, load_prompts, orthogonalize
+from abliterate import ablated, capture, difference_in_means, load_prompts, orthogonalize
 
-    directions = difference_in_means(capture(model, tokenizer, harmful), capture(model, tokenizer, harmless))
-    with ablated(model, directions[15]):          # hooks: nothing is changed for good
-        ...
-    orthogonalize(model, directions[15])          # in place, ready for fine-tuning
+directions = difference_in_means(capture(model, tokenizer, harmful), capture(model, tokenizer, harmless))
+with ablated(model, directions[15]):          # hooks: nothing is changed for good
+    ...
+orthogonalize(model, directions[15])          # in place, ready for fine-tuning
 """
 
 from __future__ import annotations

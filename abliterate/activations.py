@@ -34,6 +34,10 @@ class Activations:
     resid: Float[Tensor, "prompts positions layers d_model"]
     positions: tuple[int, ...]
 
+    def rows(self, places: Sequence[int]) -> Activations:
+        """Return those of some of the prompts."""
+        return Activations(self.resid[list(places)], self.positions)
+
     def mean(self) -> Float[Tensor, "positions layers d_model"]:
         """Return the mean over the prompts, summed in float64."""
         total = torch.zeros(self.resid.shape[1:], dtype=torch.float64)
@@ -89,7 +93,7 @@ def capture(
         found = architecture or find_architecture(model)
         prepared = prepare(model, sequences, batch_size, keep=-min(chosen))
         resid = torch.empty(len(sequences), len(chosen), found.depth + 1, found.d_model, dtype=model.dtype)
-        shared = prefix_cache(model, prepared)
+        shared = prefix_cache(model, prepared.prefix)
         for batch in prepared.batches:
             with resid_of(model, found) as streams:
                 final_hidden(model, batch, shared)

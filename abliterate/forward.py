@@ -85,7 +85,7 @@ def prepare(
     if batch_size != "auto" and batch_size < 1:
         raise InputError(f"--batch-size {batch_size}: give a number of prompts from 1 up, or auto")
     device = model_device(model)
-    start = shared_prefix(sequences, keep) if len(sequences) > 1 and can_share_prefix(model) else 0
+    start = len(common_prefix(model, sequences, keep))
     order = sorted(range(len(sequences)), key=lambda place: (-len(sequences[place]), place))
     batches = []
     for rows in cut(order, [len(sequence) - start for sequence in sequences], batch_size, device, copies):
@@ -97,6 +97,13 @@ def prepare(
         lengths = torch.tensor([len(sequences[row]) - start for row in rows])
         batches.append(Batch(tuple(rows), tokens.to(device), lengths.to(device)))
     return Prompts(tuple(sequences[0][:start]), tuple(batches), len(sequences))
+
+
+def common_prefix(model: PreTrainedModel, sequences: Sequence[Sequence[int]], keep: int = 1) -> tuple[int, ...]:
+    """Return the first tokens that all sequences share, where computing them once pays and the model's cache allows it."""
+    if len(sequences) < 2 or not can_share_prefix(model):
+        return ()
+    return tuple(sequences[0][: shared_prefix(sequences, keep)])
 
 
 def cut(
@@ -132,18 +139,27 @@ def can_share_prefix(model: PreTrainedModel) -> bool:
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
 
 
-def prefix_cache(model: PreTrainedModel, prompts: Prompts, rows: int = 1) -> Cache | None:
+def prefix_cache(model: PreTrainedModel, prefix: Sequence[int], rows: int = 1) -> Cache | None:
     """Return the keys and values of the shared prefix for `rows` rows; None when nothing is shared.
 
     Under an intervention whose rows differ, call this inside it, with as many rows as it has directions.
     """
-    if not prompts.prefix:
+    if not prefix:
         return None
-    tokens = torch.tensor([prompts.prefix] * rows, device=model_device(model))
+    tokens = torch.tensor([list(prefix)] * rows, device=model_device(model))
     cache = DynamicCache(config=model.config)
     with torch.inference_mode():
         model.base_model(input_ids=tokens, past_key_values=cache, use_cache=True)
     return cache
+
+
+def repeated(cache: Cache | None, count: int, rows: Sequence[int] | None = None) -> Cache | None:
+    """Return a copy of a prefix's cache for a batch: row `b` continues its row `rows[b]`, the only one by default."""
+    if cache is None:
+        return None
+    past = copy.deepcopy(cache)
+    past.batch_select_indices(torch.tensor(rows or [0] * count))
+    return past
 
 
 def final_hidden(
@@ -156,10 +172,8 @@ def final_hidden(
     count, length = batch.tokens.shape
     places = torch.arange(length, device=batch.tokens.device)
     mask = (places < batch.lengths[:, None]).long()
-    past = None
-    if cache is not None:
-        past = copy.deepcopy(cache)
-        past.batch_select_indices(torch.tensor(rows or [0] * count, device=batch.tokens.device))
+    past = repeated(cache, count, rows)
+    if past is not None:
         before = torch.ones(count, past.get_seq_length(), dtype=torch.long, device=mask.device)
         mask = torch.cat([before, mask], dim=1)
     extra = {}
@@ -181,7 +195,7 @@ def at_positions(
     return stream[torch.arange(len(stream), device=stream.device)[:, None], places.to(stream.device)]
 
 
-class _GivenOutput(BaseModelOutputWithPast):
+class _GivenOutput(BaseModelOutputWithPast):  # type: ignore[misc]
     """An output of the decoder that holds the hidden state, and None for whatever else a head asks for."""
 
     def __getattr__(self, name: str) -> None:

@@ -19,14 +19,14 @@ from abliterate.directions import Directions, Method, difference_in_means
 from abliterate.edit import write_edited
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import diverge
-from abliterate.evaluation.observation import Report, observe
+from abliterate.evaluation.observation import Observation, Report, observe
 from abliterate.forward import BatchSize
-from abliterate.outputs.manifest import Measured, write_records
+from abliterate.outputs.manifest import Measured, Origin, write_records
 from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
 from abliterate.recipe import Recipe
-from abliterate.refusals import find_openings, is_refusal
+from abliterate.refusals import Opening, find_openings, is_refusal
 from abliterate.replies import generate
 from abliterate.selection import Selection, select
 from abliterate.source import Source, cache_folder, load_empty, load_model, load_tokenizer, resolve
@@ -34,14 +34,19 @@ from abliterate.staging import Staging, check_destination, check_free
 from abliterate.template import ChatFormat, Thinking
 from abliterate.verify import PROMPTS, reference, verify_stream, verify_tensors
 
-SELECT_PROMPTS = 32
+SELECT_HARMFUL = 64
+SELECT_HARMLESS = 256
 REPORT_PROMPTS = 100
 
 OPENING_TOKENS = 12
 """Length of the replies from which the refusal openings are read: a refusal shows in its first words."""
 
-FEW_REFUSALS = 0.1
-"""Below this share of refused training prompts the direction rests on little, and the result says so."""
+OPENINGS_COVERAGE = 0.9
+"""Share of the refusals that the openings must cover; the last tenth are single replies with a beginning of their own."""
+
+ENOUGH_REFUSALS = 16
+"""From so many refused prompts on, the direction rests on those alone (and on the answered harmless ones), as the
+published procedure filters its prompts; below it rests on all of them, and the result says so."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +97,15 @@ class Material:
 
     def training(self) -> tuple[PromptSet, PromptSet]:
         """Return the harmful and harmless prompts that make the direction."""
-        return self._parts("train", self.n_train)
+        return self._parts("train", self.n_train, self.n_train)
 
     def selecting(self) -> tuple[PromptSet, PromptSet]:
         """Return those that choose among candidates."""
-        return self._parts("select", SELECT_PROMPTS)
+        return self._parts("select", SELECT_HARMFUL, SELECT_HARMLESS)
 
     def reporting(self) -> tuple[PromptSet, PromptSet]:
         """Return those that measure, and take part in nothing else."""
-        return self._parts("report", REPORT_PROMPTS)
+        return self._parts("report", REPORT_PROMPTS, REPORT_PROMPTS)
 
     def report(self) -> Report:
         """Return the report prompts with their token ids."""
@@ -119,8 +124,8 @@ class Material:
             for place, (side, whole) in enumerate((("harmful", self.harmful), ("harmless", self.harmless)))
         }
 
-    def _parts(self, name: str, most: int) -> tuple[PromptSet, PromptSet]:
-        return self.harmful.side(name).first(most), self.harmless.side(name).first(most)
+    def _parts(self, name: str, harmful: int, harmless: int) -> tuple[PromptSet, PromptSet]:
+        return self.harmful.side(name).first(harmful), self.harmless.side(name).first(harmless)
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,21 @@ class Loaded:
     architecture: Architecture
     model: PreTrainedModel
     material: Material
+
+
+@dataclass(frozen=True)
+class Heard:
+    """How the model opens its refusals, and which training prompts (by place) make the direction."""
+
+    openings: tuple[Opening, ...]
+    harmful: Sequence[int]
+    harmless: Sequence[int]
+    notes: tuple[str, ...]
+
+    def record(self, prompts: dict[str, Any]) -> dict[str, Any]:
+        """Return the record of the prompts with how many of the training prompts were used."""
+        used = {"harmful": len(self.harmful), "harmless": len(self.harmless)}
+        return {side: {**prompts[side], "used": used[side]} for side in prompts}
 
 
 @dataclass
@@ -160,50 +180,53 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
     torch.manual_seed(options.seed)
     with clock.step("load"):
         loaded = load(options, progress)
+    with clock.step("listen"):
+        heard = listen(loaded, progress)
     with clock.step("capture"):
-        directions = find_directions(loaded, progress)
+        directions = find_directions(loaded, heard, progress)
     with clock.step("choose"):
-        selection, notes = choose_place(loaded, directions, progress)
+        selection = choose_place(loaded, heard, directions, progress)
     plan = plan_edit(loaded, directions, selection)
-    report = loaded.material.report()
     with clock.step("measure the original"):
-        sequences = [*report.harmful_tokens[: PROMPTS // 2], *report.harmless_tokens[: PROMPTS // 2]]
-        expected = reference(loaded.model, loaded.architecture, plan, sequences)
-        original = observe(loaded.model, loaded.tokenizer, report, batch_size=options.batch_size, progress=progress)
+        report = loaded.material.report()
+        expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
+        original = look(loaded, report, None, progress)
     loaded = replace(loaded, model=loaded.empty)  # one model in memory at a time
     gc.collect()
-    source = loaded.source
-    identity = f"{plan.digest} {source.checkpoint.fingerprint()}"
-    with Staging.open(options.out, identity, options.force, source.checkpoint.total_bytes) as staging:
+    with open_staging(loaded, plan) as staging:
         with clock.step("edit"):
-            written = write_edited(plan, source.checkpoint, staging, progress)
+            written = write_edited(plan, loaded.source.checkpoint, staging, progress)
         with clock.step("prove"):
-            tensors = verify_tensors(plan, source.checkpoint, written, progress)
-            model = load_model(source, options.dtype, options.device, written)
-            proof = verify_stream(model, loaded.architecture, plan, expected, plan.stored_dtype(written))
+            tensors = verify_tensors(plan, loaded.source.checkpoint, written, progress)
+            loaded = replace(loaded, model=load_model(loaded.source, options.dtype, options.device, written))
+            proof = verify_stream(loaded.model, loaded.architecture, plan, expected, plan.stored_dtype(written))
         with clock.step("measure the edited"):
-            edited = observe(
-                model,
-                loaded.tokenizer,
-                report,
-                along=original.harmless,
-                batch_size=options.batch_size,
-                progress=progress,
-            )
+            edited = look(loaded, report, original, progress)
             divergence = diverge(original, edited, progress)
         measured = Measured(tensors, proof, selection, original, edited, divergence)
-        manifest = write_records(
-            staging,
-            source,
-            plan,
-            directions,
-            measured,
-            loaded.material.record(),
-            command(options, source),
-            options.seed,
-        )
+        prompts = heard.record(loaded.material.record())
+        origin = Origin(loaded.source, command(options, loaded.source), options.seed, prompts)
+        manifest = write_records(staging, origin, plan, directions, measured)
         staging.publish()
-    return Result(options.out, measured, clock.seconds, notes, manifest)
+    return Result(options.out, measured, clock.seconds, heard.notes, manifest)
+
+
+def open_staging(loaded: Loaded, plan: EditPlan) -> Staging:
+    """Return the staging folder for the edit: its identity is the plan and the source."""
+    checkpoint, options = loaded.source.checkpoint, loaded.options
+    return Staging.open(options.out, f"{plan.digest} {checkpoint.fingerprint()}", options.force, checkpoint.total_bytes)
+
+
+def look(loaded: Loaded, report: Report, original: Observation | None, progress: Progress) -> Observation:
+    """Observe the loaded model on the report prompts, along the original's replies where there are some."""
+    along = original.harmless if original else None
+    size = loaded.options.batch_size
+    return observe(loaded.model, loaded.tokenizer, report, along=along, batch_size=size, progress=progress)
+
+
+def proof_prompts(report: Report) -> list[Sequence[int]]:
+    """Return the token ids that the proof runs: some of both sides."""
+    return [*report.harmful_tokens[: PROMPTS // 2], *report.harmless_tokens[: PROMPTS // 2]]
 
 
 def load(options: Options, progress: Progress) -> Loaded:
@@ -243,7 +266,48 @@ def read_template(path: Path | None) -> str | None:
         raise InputError(f"--chat-template {path}: cannot be read ({error})") from error
 
 
-def find_directions(loaded: Loaded, progress: Progress) -> Directions:
+def listen(loaded: Loaded, progress: Progress) -> Heard:
+    """Let the model reply to the training prompts, a few tokens each, and sort the replies.
+
+    Raises NoRefusalsError when it refuses none.
+    """
+    batch_size = loaded.options.batch_size
+    sides = zip(loaded.material.training(), ("how refusals open", "how answers open"), strict=True)
+    replies = [
+        generate(
+            loaded.model,
+            loaded.tokenizer,
+            loaded.material.chat.encode(prompts.prompts),
+            OPENING_TOKENS,
+            batch_size=batch_size,
+            progress=progress,
+            title=title,
+        )
+        for prompts, title in sides
+    ]
+    refused = [[is_refusal(text) for text in loaded.tokenizer.batch_decode(side)] for side in replies]
+    flat = [
+        (reply, verdict)
+        for side, verdicts in zip(replies, refused, strict=True)
+        for reply, verdict in zip(side, verdicts, strict=True)
+    ]
+    openings = find_openings(
+        [reply for reply, verdict in flat if verdict],
+        [reply for reply, verdict in flat if not verdict],
+        coverage=OPENINGS_COVERAGE,
+    )
+    harmful = [place for place, verdict in enumerate(refused[0]) if verdict]
+    harmless = [place for place, verdict in enumerate(refused[1]) if not verdict]
+    if len(harmful) < ENOUGH_REFUSALS or len(harmless) < ENOUGH_REFUSALS:
+        note = (
+            f"the model hardly refuses: {len(harmful)} of {len(refused[0])} harmful training prompts; "
+            "the direction rests on all of them, refused or not, and on little: read the figures with care"
+        )
+        return Heard(openings, range(len(refused[0])), range(len(refused[1])), (note,))
+    return Heard(openings, harmful, harmless, ())
+
+
+def find_directions(loaded: Loaded, heard: Heard, progress: Progress) -> Directions:
     """Capture both sides of the training prompts (or take them from the cache) and return the directions."""
     source = loaded.source
     cache = ActivationCache(cache_folder() / "activations", source.checkpoint.fingerprint())
@@ -259,57 +323,32 @@ def find_directions(loaded: Loaded, progress: Progress) -> Directions:
         )
         for prompts in loaded.material.training()
     )
-    return difference_in_means(harmful, harmless, loaded.options.direction, {"model": source.public_name})
+    record = loaded.material.record()
+    metadata = {
+        "model": source.public_name,
+        "revision": source.revision or "",
+        "harmful": record["harmful"]["digest"],
+        "harmless": record["harmless"]["digest"],
+    }
+    return difference_in_means(
+        harmful.rows(heard.harmful), harmless.rows(heard.harmless), loaded.options.direction, metadata
+    )
 
 
-def choose_place(loaded: Loaded, directions: Directions, progress: Progress) -> tuple[Selection, tuple[str, ...]]:
-    """Learn how the model opens its refusals, choose layer and position; also return what the user should know.
-
-    Raises NoRefusalsError when the model refuses none of the training prompts.
-    """
-    harmful, harmless = loaded.material.training()
-    chat, batch_size = loaded.material.chat, loaded.options.batch_size
-    replies = [
-        generate(
-            loaded.model,
-            loaded.tokenizer,
-            chat.encode(prompts),
-            OPENING_TOKENS,
-            batch_size=batch_size,
-            progress=progress,
-            title=title,
-        )
-        for prompts, title in ((harmful.prompts, "how refusals open"), (harmless.prompts, "how answers open"))
-    ]
-    refused, answered, count = sort_replies(loaded.tokenizer, *replies)
-    openings = find_openings(refused, answered)
-    notes: tuple[str, ...] = ()
-    if count < FEW_REFUSALS * len(harmful):
-        notes = (
-            f"the model hardly refuses: {count} of {len(harmful)} harmful training prompts; "
-            "the direction rests on little, read the figures with care",
-        )
-    selection = select(
+def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress: Progress) -> Selection:
+    """Choose layer and position on the select split."""
+    harmful, harmless = (loaded.material.chat.encode(part.prompts) for part in loaded.material.selecting())
+    return select(
         loaded.model,
         loaded.architecture,
         directions,
-        openings,
-        *(chat.encode(part.prompts) for part in loaded.material.selecting()),
+        heard.openings,
+        harmful,
+        harmless,
         layer=loaded.options.layer,
-        batch_size=batch_size,
+        batch_size=loaded.options.batch_size,
         progress=progress,
     )
-    return selection, notes
-
-
-def sort_replies(
-    tokenizer: PreTrainedTokenizerBase, harmful: Sequence[list[int]], harmless: Sequence[list[int]]
-) -> tuple[list[list[int]], list[list[int]], int]:
-    """Return (refused, answered) replies of both sides, and how many harmful prompts were refused."""
-    verdicts = [is_refusal(text) for text in tokenizer.batch_decode([*harmful, *harmless])]
-    replies = list(zip([*harmful, *harmless], verdicts, strict=True))
-    refused = [reply for reply, verdict in replies if verdict]
-    return refused, [reply for reply, verdict in replies if not verdict], sum(verdicts[: len(harmful)])
 
 
 def plan_edit(loaded: Loaded, directions: Directions, selection: Selection) -> EditPlan:

@@ -121,7 +121,13 @@ def builtin(name: str) -> list[str]:
         raise InputError(
             f"builtin:{name}: unknown; the package ships {', '.join('builtin:' + known for known in BUILTIN)}"
         )
-    text = resources.files("abliterate").joinpath("data").joinpath("prompts").joinpath(f"{name}.txt").read_text(encoding="utf-8")
+    text = (
+        resources.files("abliterate")
+        .joinpath("data")
+        .joinpath("prompts")
+        .joinpath(f"{name}.txt")
+        .read_text(encoding="utf-8")
+    )
     return text.splitlines()
 
 

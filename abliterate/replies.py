@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.forward import BatchSize, model_device
+from abliterate.forward import BatchSize, common_prefix, model_device, prefix_cache, repeated
 from abliterate.progress import SILENT, Progress
 
 ROWS = {"cpu": 64, "cuda": 256, "mps": 64}
@@ -37,21 +39,39 @@ def generate(
         do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(ends) or None, pad_token_id=padding
     )
     replies: list[list[int]] = [[] for _ in sequences]
+    prefix = common_prefix(model, sequences)
+    shared = prefix_cache(model, prefix)
     with progress.step(title, len(sequences), "replies") as advance:
         for start in range(0, len(order), rows):
             batch = order[start : start + rows]
-            longest = max(len(sequences[row]) for row in batch)
-            tokens = torch.full((len(batch), longest), padding)
-            mask = torch.zeros_like(tokens)
-            for place, row in enumerate(batch):
-                tokens[place, longest - len(sequences[row]) :] = torch.tensor(sequences[row])
-                mask[place, longest - len(sequences[row]) :] = 1
+            tokens, mask = padded([sequences[row] for row in batch], len(prefix), padding)
+            past = repeated(shared, len(batch))
             with torch.inference_mode():
-                output = model.generate(tokens.to(device), attention_mask=mask.to(device), generation_config=config)
-            for row, reply in zip(batch, output[:, longest:].tolist(), strict=True):
+                output = model.generate(
+                    tokens.to(device), attention_mask=mask.to(device), past_key_values=past, generation_config=config
+                )
+            for row, reply in zip(batch, output[:, tokens.shape[1] :].tolist(), strict=True):
                 replies[row] = until(reply, ends)
             advance(len(batch))
     return replies
+
+
+def padded(
+    sequences: Sequence[Sequence[int]], prefix: int, padding: int
+) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
+    """Return tokens and attention mask with the padding between the shared prefix and what is each prompt's own,
+    so that all prompts end together and the prefix can come from a cache.
+    """
+    longest = max(map(len, sequences))
+    tokens = torch.full((len(sequences), longest), padding)
+    mask = torch.zeros_like(tokens)
+    for place, sequence in enumerate(sequences):
+        own = longest - len(sequence) + prefix
+        tokens[place, :prefix] = torch.tensor(sequence[:prefix], dtype=torch.long)
+        tokens[place, own:] = torch.tensor(sequence[prefix:])
+        mask[place, :prefix] = 1
+        mask[place, own:] = 1
+    return tokens, mask
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -75,7 +75,7 @@ def final_states(
     """
     positions = question.positions
     states: Tensor | None = None
-    shared = prefix_cache(model, question.prompts, candidates)
+    shared = prefix_cache(model, question.prompts.prefix, candidates)
     for batch in question.prompts.batches:
         size = len(batch.rows)
         rows = [candidate for candidate in range(candidates) for _ in range(size)]

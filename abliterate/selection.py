@@ -3,6 +3,10 @@
 Arditi et al. 2024, arXiv 2406.11717, section 2.3 and appendix C: least bypass score among the candidates with
 `induce > 0`, `KL < 0.1` and `l < 0.8 L`. All candidates start in one race on bypass; KL and induce are then
 computed in the order of bypass, until the rule can no longer choose another.
+
+Adding the difference in means carries harmless prompts to where harmful ones are. In a model whose harmful
+prompts score below 0 themselves (it refuses fewer than it answers), 0 cannot be reached: there, induce is asked
+to come half-way from the harmless to the harmful score. The selection records which floor was used.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from transformers import PreTrainedModel
 from abliterate.architecture import Architecture
 from abliterate.directions import Directions
 from abliterate.errors import InputError
-from abliterate.forward import BatchSize, Head
+from abliterate.forward import HEAD_ROWS, BatchSize, Head
 from abliterate.interventions import ablated_rows, added_rows
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import Opening
@@ -40,6 +44,9 @@ ROWS = 96
 FIRST_ROUND = 12
 """Harmful prompts that every candidate is tried on; the better third goes on to all of them."""
 
+INDUCE_PROMPTS = 32
+"""Harmless prompts for induce. KL takes all: a few borderline prompts carry most of it, so it needs many."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -51,26 +58,41 @@ class Candidate:
     induce: float | None = None
     kl: float | None = None
 
-    @property
-    def allowed(self) -> bool:
+    def allowed(self, floor: float = 0.0) -> bool:
         """Whether the rule admits it, its scores being known."""
-        return self.induce is not None and self.kl is not None and self.induce > 0 and self.kl < MAX_KL
+        return self.induce is not None and self.kl is not None and self.induce > floor and self.kl < MAX_KL
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The choice, and every candidate that was looked at, best bypass first."""
+    """The choice, and every candidate that was looked at, best bypass first.
+
+    `harmful` and `harmless` are the unedited model's mean refusal scores, `floor` what induce had to exceed.
+    """
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
+    harmful: float
+    harmless: float
+    floor: float
+
+    def to_json(self) -> dict[str, object]:
+        """Return the choice as the manifest holds it."""
+        scores = {"bypass": self.chosen.bypass, "induce": self.chosen.induce, "kl": self.chosen.kl}
+        return {**scores, "floor": self.floor, "unedited": {"harmful": self.harmful, "harmless": self.harmless}}
 
 
-def choose(candidates: Sequence[Candidate], depth: int) -> Candidate:
+def induce_floor(harmful: float, harmless: float) -> float:
+    """Return what induce must exceed: 0, or half-way for a model whose harmful prompts score below 0 themselves."""
+    return 0.0 if harmful > 0 else (harmful + harmless) / 2
+
+
+def choose(candidates: Sequence[Candidate], depth: int, floor: float = 0.0) -> Candidate:
     """Return the candidate with the least bypass among those that the rule admits.
 
     Raises InputError when there is none. Ties go to the earlier layer, then the later position.
     """
-    allowed = [one for one in candidates if one.allowed and one.layer < int(DEEPEST * depth)]
+    allowed = [one for one in candidates if one.allowed(floor) and one.layer < int(DEEPEST * depth)]
     if not allowed:
         raise InputError(
             f"no layer removes refusal within KL < {MAX_KL} and induces it when added (of {len(candidates)} candidates); "
@@ -89,7 +111,12 @@ class Examiner:
     head: Head
     harmful: Question
     harmless: Question
+    first_tokens: Question
     original: Float[Tensor, "prompts vocab"]
+
+    def unedited(self, question: Question) -> float:
+        """Return the mean refusal score of the model as it is."""
+        return self.means(question, final_states(self.model, question))[0]
 
     def bypass(self, question: Question, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean refusal score of harmful prompts with each direction ablated."""
@@ -101,13 +128,14 @@ class Examiner:
         """Return the mean refusal score over the prompts, candidate by candidate."""
         return [float(score) for score in refusal_score(self.head, question, states).mean(1)]
 
-    def divergence(self, places: Sequence[tuple[int, int]]) -> list[float]:
-        """Return the mean first-token KL on harmless prompts with each direction ablated."""
-        with self.ablation(places):
-            states = final_states(self.model, self.harmless, len(places))[:, : self.harmless.count]
-            first = states[:, :, -1 - len(self.harmless.contexts[0])]
-            edited = self.head.log_probs(first.flatten(0, 1)).cpu().view(len(places), *self.original.shape)
-        return [float(kl_divergence(self.original, one).mean()) for one in edited]
+    def divergence(self, place: tuple[int, int]) -> float:
+        """Return the mean first-token KL on harmless prompts with a direction ablated."""
+        total = 0.0
+        with self.ablation([place]):
+            states = final_states(self.model, self.first_tokens)[0, :, -1]
+            for own, rows in zip(torch.split(self.original, HEAD_ROWS), torch.split(states, HEAD_ROWS), strict=True):
+                total += float(kl_divergence(own, self.head.log_probs(rows).cpu()).sum())
+        return total / len(states)
 
     def induce(self, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean refusal score of harmless prompts with each difference added at its own layer."""
@@ -145,22 +173,27 @@ def select(
     if not places:
         raise InputError("harmful and harmless prompts give the same activations everywhere; give other prompts")
     head = Head(model)
+    few = harmless[:INDUCE_PROMPTS]
     examiner = Examiner(
         model,
         architecture,
         directions,
         head,
         ask(model, harmful, openings, batch_size, copies=max(1, ROWS // len(harmful))),
-        ask(model, harmless, openings, batch_size, copies=max(1, ROWS // len(harmless))),
+        ask(model, few, openings, batch_size, copies=max(1, ROWS // len(few))),
+        ask(model, harmless, batch_size=batch_size),
         first_token_log_probs(model, head, harmless, batch_size),
     )
     ranked = race(examiner, places, harmful, openings, batch_size, progress)
+    harmful_score, harmless_score = (examiner.unedited(one) for one in (examiner.harmful, examiner.harmless))
+    floor = induce_floor(harmful_score, harmless_score)
     if layer is not None:
         place = (ranked[0].layer, ranked[0].position)
-        (induce,), (kl,) = examiner.induce([place]), examiner.divergence([place])
-        chosen = replace(ranked[0], induce=induce, kl=kl)
-        return Selection(chosen, (chosen, *ranked[1:]))
-    return Selection(*settle(examiner, ranked, architecture.depth, progress))
+        (induce,) = examiner.induce([place])
+        chosen = replace(ranked[0], induce=induce, kl=examiner.divergence(place))
+        return Selection(chosen, (chosen, *ranked[1:]), harmful_score, harmless_score, floor)
+    known = settle(examiner, ranked, floor, progress)
+    return Selection(choose(known, architecture.depth, floor), known, harmful_score, harmless_score, floor)
 
 
 def race(
@@ -197,21 +230,18 @@ def race(
     return sorted(finals, key=lambda one: one.bypass) + candidates[len(better) :]
 
 
-def settle(
-    examiner: Examiner, ranked: Sequence[Candidate], depth: int, progress: Progress
-) -> tuple[Candidate, tuple[Candidate, ...]]:
-    """Compute KL and induce in the order of bypass until the first candidate that the rule admits."""
-    group = max(1, ROWS // examiner.harmless.count)
+def settle(examiner: Examiner, ranked: Sequence[Candidate], floor: float, progress: Progress) -> tuple[Candidate, ...]:
+    """Compute KL and induce in the order of bypass until the first candidate that the rule admits; return all."""
     known: list[Candidate] = []
-    with progress.step("KL and induce of the best", len(ranked), "directions") as advance:
-        for start in range(0, len(ranked), group):
-            part = ranked[start : start + group]
-            places = [(one.layer, one.position) for one in part]
-            scores = zip(part, examiner.induce(places), examiner.divergence(places), strict=True)
-            known += [replace(one, induce=induce, kl=kl) for one, induce, kl in scores]
-            advance(len(part))
-            if any(one.allowed for one in known):
+    with progress.step("induce and KL of the best", len(ranked), "directions") as advance:
+        for one in ranked:
+            place = (one.layer, one.position)
+            (induce,) = examiner.induce([place])
+            # KL costs most: only a candidate that the rest of the rule admits is asked for it.
+            known.append(replace(one, induce=induce, kl=examiner.divergence(place) if induce > floor else None))
+            advance(1)
+            if known[-1].allowed(floor):
                 break
         rest = ranked[len(known) :]
         advance(len(rest))
-    return choose(known, depth), (*known, *rest)
+    return (*known, *rest)

@@ -18,7 +18,7 @@ from abliterate.edit import write_edited
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence, diverge
 from abliterate.evaluation.observation import Observation, Report, observe
-from abliterate.outputs.manifest import DIRECTIONS, RECIPE, Measured, read_manifest, write_records
+from abliterate.outputs.manifest import DIRECTIONS, RECIPE, Measured, Origin, read_manifest, write_records
 from abliterate.pipeline import Material, Options, Result, read_template, run
 from abliterate.plan import make_plan
 from abliterate.progress import SILENT, Progress
@@ -89,16 +89,8 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
         model = load_model(source, options.dtype, options.device, written)
         proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written))
         words = ["abliterate", "apply", source.public_name, "--directions", DIRECTIONS, "--recipe", RECIPE]
-        write_records(
-            staging,
-            source,
-            plan,
-            directions,
-            Measured(tensors, proof),
-            None,
-            [*words, "--out", options.out.name],
-            options.seed,
-        )
+        origin = Origin(source, [*words, "--out", options.out.name], options.seed)
+        write_records(staging, origin, plan, directions, Measured(tensors, proof))
         staging.publish()
     return Applied(options.out, tensors, proof, len(written.tensors) - len(tensors))
 

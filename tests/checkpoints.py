@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from abliterate.checkpoint import DTYPES
 from torch import Tensor
+
+from abliterate.checkpoint import DTYPES
 
 DTYPE_NAMES = {getattr(torch, name): key for key, (_, name) in DTYPES.items()}
 

@@ -15,8 +15,8 @@ from jaxtyping import install_import_hook
 
 hook = install_import_hook("abliterate", "beartype.beartype")
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+import torch  # noqa: E402
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel  # noqa: E402
 
 SMALL = {
     "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 4, "num_attention_heads": 4,

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import random_model
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from abliterate.architecture import find_architecture
 from abliterate.errors import ArchitectureError
+from conftest import random_model
 
 
 def test_every_family_has_its_writers(model: PreTrainedModel) -> None:

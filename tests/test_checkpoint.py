@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 import torch
-from abliterate import checkpoint as module
-from abliterate.checkpoint import DTYPES, Checkpoint, content_hash, equal_bytes, write_shard
-from abliterate.errors import CheckpointError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from abliterate import checkpoint as module
+from abliterate.checkpoint import DTYPES, Checkpoint, content_hash, equal_bytes, write_shard
+from abliterate.errors import CheckpointError
 from checkpoints import header_of, snapshot, tensor_bytes, write_checkpoint, write_file, write_index, write_raw
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import random_model
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from abliterate.errors import InputError
 from abliterate.forward import Head, at_positions, cut, final_hidden, prefix_cache, prepare, shared_prefix
+from conftest import random_model
 
 PREFIX = [11, 12, 13, 14]
 SEQUENCES = [[*PREFIX, *own] for own in ([20, 21, 22], [30], [40, 41], [50, 51, 52, 53, 54, 55], [60, 61])]
@@ -41,7 +41,7 @@ def test_shared_prefix_is_shared_and_longest(sequences: list[list[int]], keep: i
 def test_batches_and_prefix_change_nothing(model: PreTrainedModel, batch_size: int | str) -> None:
     prepared = prepare(model, SEQUENCES, batch_size)  # type: ignore[arg-type]
     assert prepared.prefix == tuple(PREFIX)
-    cache = prefix_cache(model, prepared)
+    cache = prefix_cache(model, prepared.prefix)
     found = torch.empty(len(SEQUENCES), 48)
     for batch in prepared.batches:
         hidden = final_hidden(model, batch, cache)
@@ -53,7 +53,7 @@ def test_batches_and_prefix_change_nothing(model: PreTrainedModel, batch_size: i
 
 def test_the_cache_can_be_used_again(llama: PreTrainedModel) -> None:
     prepared = prepare(llama, SEQUENCES)
-    cache = prefix_cache(llama, prepared)
+    cache = prefix_cache(llama, prepared.prefix)
     first = final_hidden(llama, prepared.batches[0], cache)
     assert torch.equal(first, final_hidden(llama, prepared.batches[0], cache))
 

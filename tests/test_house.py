@@ -27,7 +27,12 @@ def room(path: Path) -> str:
 
 def imports(tree: ast.AST) -> set[str]:
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
-    names |= {f"{node.module}.{alias.name}" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "abliterate" for alias in node.names}
+    names |= {
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "abliterate"
+        for alias in node.names
+    }
     return {name.split(".")[1] for name in names if name.startswith("abliterate.")}
 
 
@@ -53,7 +58,9 @@ def test_files_and_functions_stay_small(path: Path) -> None:
             assert (node.end_lineno or 0) - node.lineno <= 60, node.name
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.name != "cli.py"], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.name != "cli.py"], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_only_the_command_line_prints(path: Path) -> None:
     names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
     assert "print" not in names

@@ -63,7 +63,9 @@ def test_the_axis_says_where_the_residual_is(d_model: int, rank: int, seed: int,
     _, basis = case(d_model, rank, seed)
     tensor = torch.randn(2, 3, d_model)
     moved = tensor.movedim(-1, axis)
-    assert torch.equal(project_out(moved, basis, strength, axis), project_out(tensor, basis, strength).movedim(-1, axis))
+    assert torch.equal(
+        project_out(moved, basis, strength, axis), project_out(tensor, basis, strength).movedim(-1, axis)
+    )
 
 
 @given(dimensions, ranks, seeds, strengths)

@@ -10,7 +10,10 @@ from pyarrow import parquet
 from abliterate.errors import InputError
 from abliterate.prompts import PromptSet, check_pair, load_prompts, side_of
 
-TEXTS = [f"Describe the {thing}, please" for thing in "river lake hill town road bridge tower garden harbour mill".split()]
+TEXTS = [
+    f"Describe the {thing}, please"
+    for thing in ["river", "lake", "hill", "town", "road", "bridge", "tower", "garden", "harbour", "mill"]
+]
 
 
 def write(folder: Path, name: str) -> Path:
@@ -61,7 +64,7 @@ def test_sides_are_disjoint_complete_and_do_not_depend_on_the_set() -> None:
 
 def test_the_side_of_a_text_never_changes() -> None:
     # Manifests and caches rely on it across versions, so these are fixed for good.
-    sides = {'prompt 0': 'train', 'prompt 1': 'train', 'prompt 2': 'train', 'prompt 4': 'select', 'prompt 7': 'train'}
+    sides = {"prompt 0": "train", "prompt 1": "train", "prompt 2": "train", "prompt 4": "select", "prompt 7": "train"}
     assert {text: side_of(text) for text in sides} == sides
 
 
@@ -124,6 +127,6 @@ def test_a_prompt_on_both_sides_is_refused() -> None:
 
 
 def test_an_empty_side_is_refused() -> None:
-    with pytest.raises(InputError, match="falls on the (train|select|report) side"):
-        for name in ("train", "select", "report"):
-            PromptSet("a", ("x",)).side(name)
+    other = next(name for name in ("train", "select") if name != side_of("x"))
+    with pytest.raises(InputError, match=f"falls on the {other} side"):
+        PromptSet("a", ("x",)).side(other)

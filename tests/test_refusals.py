@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from abliterate import refusals
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.refusals import THINK_BLOCKS, Opening, Rule, find_openings, is_refusal, visible_reply
-from hypothesis import given
-from hypothesis import strategies as st
 
 LABELLED = [
     json.loads(line)

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 import torch
+
 from abliterate import staging as module
 from abliterate.checkpoint import Checkpoint, write_shard
 from abliterate.errors import InputError
 from abliterate.staging import Staging, check_destination, check_free
-
 from checkpoints import snapshot, write_checkpoint
 
 JOURNAL = ".abliterate-journal.json"

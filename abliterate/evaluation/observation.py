@@ -109,7 +109,7 @@ def states_along(
     sequences = [[*prompt, *reply.tokens] for prompt, reply in zip(prompts, replies, strict=True)]
     longest = max(len(reply.tokens) for reply in replies)
     prepared = prepare(model, sequences, batch_size, keep=longest + 1)
-    shared = prefix_cache(model, prepared)
+    shared = prefix_cache(model, prepared.prefix)
     states: list[Tensor] = [torch.empty(0)] * len(sequences)
     with progress.step("predictions along the replies", len(sequences), "prompts") as advance:
         for batch in prepared.batches:

@@ -55,20 +55,21 @@ class Measured:
         }
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint was made from: the source, the command that repeats it, the seed, the prompts if any."""
+
+    source: Source
+    command: Sequence[str]
+    seed: int
+    prompts: Mapping[str, Any] | None = None
+
+
 def write_records(
-    staging: Staging,
-    source: Source,
-    plan: EditPlan,
-    directions: Path | Directions,
-    measured: Measured,
-    prompts: dict[str, Any] | None,
-    command: Sequence[str],
-    seed: int,
+    staging: Staging, origin: Origin, plan: EditPlan, directions: Path | Directions, measured: Measured
 ) -> dict[str, Any]:
     """Write directions, recipe, manifest and model card into the staging folder; return the manifest."""
-    direction = write_directions(staging, directions, plan, measured.selection)
-    staging.write_text(RECIPE, as_text(plan.recipe.to_json()))
-    chosen = measured.selection.chosen if measured.selection else None
+    source = origin.source
     manifest = {
         "abliterate": version("abliterate"),
         "versions": {
@@ -83,21 +84,20 @@ def write_records(
                 shard.name: content_hash(source.checkpoint.path(shard.name)) for shard in source.checkpoint.shards
             },
         },
-        "seed": seed,
-        "command": list(command),
-        "prompts": prompts,
-        "direction": direction,
-        "selection": {"bypass": chosen.bypass, "induce": chosen.induce, "kl": chosen.kl} if chosen else None,
+        "seed": origin.seed,
+        "command": list(origin.command),
+        "prompts": origin.prompts,
+        "direction": write_directions(staging, directions, plan, measured.selection),
+        "selection": measured.selection.to_json() if measured.selection else None,
         "recipe": plan.recipe.to_json(),
         "tensors": [asdict(report) for report in measured.tensors],
         "proof": measured.proof.to_json(),
         "figures": measured.figures(),
     }
+    staging.write_text(RECIPE, as_text(plan.recipe.to_json()))
     staging.write_text(FILE, as_text(manifest))
-    source_card = source.folder / CARD
-    staging.write_text(
-        CARD, model_card(manifest, source_card.read_text(encoding="utf-8") if source_card.is_file() else None)
-    )
+    card = source.folder / CARD
+    staging.write_text(CARD, model_card(manifest, card.read_text(encoding="utf-8") if card.is_file() else None))
     return manifest
 
 

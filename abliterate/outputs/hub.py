@@ -1,0 +1,236 @@
+"""The Hub: a finished checkpoint becomes one commit of a repository; what can be known before a long run fails before it.
+
+huggingface_hub speaks to the Hub. Here is what it leaves open: only whole results are sent, all of one result in
+one commit, never on top of another model's weights, and every failure is one line that says what to do.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from logging import ERROR
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but exported out of mypy's sight
+    disable_progress_bars,
+    enable_progress_bars,
+    logging,
+    validate_repo_id,
+)
+
+from abliterate.checkpoint import Checkpoint
+from abliterate.errors import AbliterateError, HubError, InputError
+from abliterate.progress import SILENT, Progress
+from abliterate.staging import JOURNAL
+
+MANIFEST = "abliterate.json"
+REQUIRED = ("config.json", "README.md", MANIFEST)
+"""What a finished checkpoint holds beside its weights."""
+
+WEIGHTS = re.compile(r"(pytorch_)?model[^/]*\.(safetensors|bin)(\.index\.json)?")
+"""Files at the top of a repository that transformers loads as the model's weights, or that list them."""
+
+UNFINISHED = (".partial", ".replaced")
+MESSAGE = "Upload an edited checkpoint with abliterate"
+TOKENS = "https://huggingface.co/settings/tokens"
+LOGIN = "run `hf auth login` or set HF_TOKEN"
+
+# The root of what huggingface_hub's own HTTP library raises: httpx in its first series, httpx2 since.
+HTTPError: type[Exception] = HfHubHTTPError.__mro__[1]
+
+
+def push(
+    folder: Path, repository: str, *, public: bool = False, token: str | None = None, progress: Progress = SILENT
+) -> str:
+    """Upload a finished checkpoint in one commit, and return the address of its page.
+
+    A repository that is not there is made, private unless `public`; one that is there keeps its visibility. Weights
+    that an earlier push left there and this one does not bring are removed in the same commit. Raises InputError
+    for a folder that is not a finished checkpoint, a bad name and a repository that holds another model,
+    CheckpointError for damaged shards, HubError for all that the Hub refuses; the folder stays as it is.
+    """
+    folder = Path(folder)
+    sizes = finished_files(folder)
+    check_name(repository)
+    key = find_token(token)
+    retry = shlex.join(["abliterate", "push", str(folder), repository, *(["--public"] if public else [])])
+    with hub_failing(repository, key, f"the local result in {folder} is whole; retry with: {retry}"), quiet():
+        api = HfApi(token=key, library_name="abliterate")
+        page = api.create_repo(repository, private=not public, exist_ok=True)
+        old = old_weights(repository, remote_files(api, repository))
+        with progress.step(f"upload to {repository}", sum(sizes.values()), "B") as advance:
+            additions = [CommitOperationAdd(name, folder / name) for name in sizes]
+            for addition in additions:
+                if addition.path_in_repo.endswith(".safetensors"):
+                    api.preupload_lfs_files(repository, [addition])
+                    advance(sizes[addition.path_in_repo])
+            removals = [CommitOperationDelete(name) for name in sorted(old - set(sizes))]
+            commit = api.create_commit(repository, [*removals, *additions], commit_message=MESSAGE)
+            advance(sum(size for name, size in sizes.items() if not name.endswith(".safetensors")))
+        check_arrived(repository, sizes, remote_files(api, repository, commit.oid))
+    return str(page)
+
+
+def check_push(repository: str, token: str | None = None) -> None:
+    """Raise what a push of a finished checkpoint would raise, as far as it can be known before there is one.
+
+    Nothing is made on the Hub. Raises InputError for a bad name and a repository that holds another model, HubError
+    when there is no token, the Hub refuses it, or it may not write there.
+    """
+    check_name(repository)
+    key = find_token(token)
+    with hub_failing(repository, key, "or leave --push out and push the result later"), quiet():
+        api = HfApi(token=key, library_name="abliterate")
+        check_rights(repository, api.whoami())
+        try:
+            old_weights(repository, remote_files(api, repository))
+        except GatedRepoError:
+            raise
+        except RepositoryNotFoundError:
+            pass  # the push will make it
+
+
+def finished_files(folder: Path) -> dict[str, int]:
+    """Return the files of a finished checkpoint with their sizes, hidden ones aside. Raises InputError for any other folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder of a finished run")
+    if folder.resolve().name.endswith(UNFINISHED) or (folder / JOURNAL).exists():
+        raise InputError(f"{folder}: is what an unfinished run left; repeat that run to finish it, then push")
+    missing = [name for name in REQUIRED if not (folder / name).is_file()]
+    if not any(folder.glob("*.safetensors")):
+        missing.append("*.safetensors")
+    if missing:
+        raise InputError(f"{folder}: is not a finished checkpoint: {', '.join(missing)} missing; give a run's --out")
+    Checkpoint.open(folder)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder): path.stat().st_size for path in paths}
+    return {name.as_posix(): size for name, size in names.items() if not any(p.startswith(".") for p in name.parts)}
+
+
+def check_name(repository: str) -> None:
+    """Raise InputError for a name that is not of the form org/name, or that the Hub does not allow."""
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise InputError(f"{repository!r}: not a name that the Hub allows; give one of the form org/name") from error
+    if repository.count("/") != 1:
+        raise InputError(f"{repository!r}: not a full name; give one of the form org/name")
+
+
+def find_token(token: str | None) -> str:
+    """Return the given token, or that of the environment or the login. Raises HubError when there is none."""
+    key = (token or get_token() or "").strip()
+    if not key:
+        raise HubError(f"no Hub token; {LOGIN}")
+    if not re.fullmatch(r"[!-~]+", key):  # the HTTP library would quote it in its complaint
+        raise HubError(f"the Hub token holds characters that no token has; copy it again from {TOKENS}")
+    return key
+
+
+def check_rights(repository: str, identity: Mapping[str, Any]) -> None:
+    """Raise HubError when what the Hub says of a token rules out that it may write to the repository."""
+    key = (identity.get("auth") or {}).get("accessToken") or {}
+    role = key.get("role")
+    if role == "read":
+        raise HubError(f"{repository}: the token may only read; make one that may write at {TOKENS}, then {LOGIN}")
+    names = [identity.get("name", ""), *(one.get("name", "") for one in identity.get("orgs", []))]
+    namespace = repository.split("/")[0]
+    # A fine-grained token may be shown fewer organisations than it can write to: only a classic one is judged.
+    if role == "write" and namespace.lower() not in (name.lower() for name in names):
+        raise HubError(f"{repository}: the token writes to {' and '.join(names)}, not to {namespace}; check the name")
+
+
+def remote_files(api: HfApi, repository: str, revision: str | None = None) -> dict[str, int]:
+    """Return the files of a repository with their sizes."""
+    entries = api.list_repo_tree(repository, recursive=True, revision=revision)
+    return {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
+
+
+def old_weights(repository: str, files: Mapping[str, int]) -> set[str]:
+    """Return the weights that an earlier push left. Raises InputError when they are those of another model."""
+    weights = {name for name in files if WEIGHTS.fullmatch(name)}
+    if weights and MANIFEST not in files:
+        raise InputError(
+            f"{repository}: holds weights that abliterate did not write ({min(weights)}); choose another name, "
+            "or delete that repository first"
+        )
+    return weights
+
+
+def check_arrived(repository: str, sizes: Mapping[str, int], files: Mapping[str, int]) -> None:
+    """Raise HubError when a file did not reach the repository: a .gitignore there keeps files out in silence."""
+    lost = sorted(name for name, size in sizes.items() if files.get(name) != size)
+    if lost:
+        raise HubError(f"{repository}: {', '.join(lost)} did not arrive; see if its .gitignore keeps files out")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep huggingface_hub's bars and its notes on every retry to itself, unless its user asked for the bars."""
+    level = logging.get_verbosity()
+    silenced = constants.HF_HUB_DISABLE_PROGRESS_BARS is None
+    if silenced:
+        disable_progress_bars()
+    logging.set_verbosity(ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if silenced:
+            enable_progress_bars()
+
+
+@contextmanager
+def hub_failing(repository: str, token: str, remedy: str) -> Iterator[None]:
+    """Turn what fails on the way to the Hub into one line, without the token, that ends with the way out."""
+    try:
+        yield
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:  # uploads wrap their failure in a RuntimeError
+        raise explained(error, repository, token, remedy) from error
+
+
+def explained(error: BaseException, repository: str, token: str, remedy: str) -> AbliterateError:
+    """Return the error to raise for one of huggingface_hub."""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, HfHubHTTPError):
+        return refused(error, repository, token, remedy)
+    if isinstance(error, OfflineModeIsEnabled):
+        return HubError(f"{repository}: HF_HUB_OFFLINE keeps this machine off the Hub; unset it; {remedy}")
+    if isinstance(error, OSError) and error.filename:
+        return InputError(f"{error.filename}: cannot be read ({error.strerror}); {remedy}")
+    away = isinstance(error, (HTTPError, ConnectionError, TimeoutError))
+    what = "the Hub cannot be reached" if away else "the upload failed"
+    return HubError(f"{repository}: {what} ({one_line(error, token)}); {remedy}")
+
+
+def refused(error: HfHubHTTPError, repository: str, token: str, remedy: str) -> HubError:
+    """Return the error to raise for an answer of the Hub that is none of success."""
+    status = error.response.status_code if error.response is not None else "nothing"
+    words = f": {one_line(error.server_message, token)}" if error.server_message else ""
+    if status == 401:
+        return HubError(f"{repository}: the token was refused (401{words}); is it expired? {LOGIN}; {remedy}")
+    if status == 403:
+        way = f"use one that may write there ({TOKENS}) or another name"
+        return HubError(f"{repository}: the token was refused (403{words}); {way}; {remedy}")
+    if status == 404:
+        return HubError(f"{repository}: is not on the Hub, or hidden from this token (404); check the name; {remedy}")
+    return HubError(f"{repository}: the Hub answered {status}{words}; {remedy}")
+
+
+def one_line(text: object, token: str) -> str:
+    """Return the first line of a foreign text, printable, short, and without the token."""
+    line = (str(text).strip().splitlines() or [type(text).__name__])[0].replace(token, "***")
+    return "".join(character if character.isprintable() else " " for character in line)[:200]

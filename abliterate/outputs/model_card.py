@@ -1,0 +1,240 @@
+"""The model card: a README.md that says what was done and what was measured, and nothing that the manifest does not hold.
+
+Names and texts that come from a model or its user are shown, never interpreted: as code where that is safe, else
+with every other character as a numeric reference, which no Markdown or HTML reads as structure.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from huggingface_hub import ModelCardData
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+TAGS = ["abliterated", "abliterate", "refusal-direction"]
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+INHERITED = {
+    "license": re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}"),
+    "license_name": re.compile(r"[^\x00-\x1f\x7f]{1,200}"),
+    "license_link": re.compile(r"https?://[!-~]{1,500}|[\w./-]{1,200}"),
+    "language": re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}"),
+}
+"""What is taken over of the source's card, and what a value of it looks like."""
+
+PLAIN = re.compile(r"[\w ./:+=,@~-]+")
+"""Texts that stay what they are between backticks, in a table too."""
+
+NOT_MEASURED = "not measured"
+
+PROOFS = {
+    "silence": (
+        "After writing, the model was loaded from the saved files and run: at every layer, the component of the "
+        "residual stream along the direction is at most {largest} of the stream"
+    ),
+    "agreement": (
+        "After writing, the model was loaded from the saved files and run: at every layer, its residual stream differs "
+        "from that of the original with the same edit as hooks by at most {largest} of the stream"
+    ),
+}
+"""What was checked, by the kind of the proof."""
+
+SUMMARY = """\
+This is {source}, edited with abliterate {version} along one direction of its residual stream.
+Such a direction separates prompts that a chat model refuses from those that it answers
+([Arditi et al., arXiv 2406.11717](https://arxiv.org/abs/2406.11717)); the edit takes it out of the weights that write
+to the stream, or puts more of it in, as the strengths below say. Nothing was trained."""
+
+MEASURE_LIMITS = """\
+- A reply counts as a refusal by how it opens. The judge is automatic, and does not look at what a reply goes on to say.
+- The figures hold for the prompts named above and say nothing of other languages, longer conversations, general
+  ability, or whether an answer is right or harmless.
+"""
+
+LIMITS = """\
+- Refusing is a part of how a model is kept from harm. A model that refuses less follows requests that its makers meant
+  it to decline: whoever offers it to others answers for what takes the place of its refusals, for the law that
+  applies, and for the terms of the model that it was made from.
+- It is meant for research: on how models refuse, how easily that comes off, and how to repair refusals that are out of
+  place."""
+
+
+def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
+    """Return the README.md of an edited checkpoint; licence and language are those of the source's own card."""
+    sections = {
+        "What was done": edit_text(manifest),
+        "Figures": figures_text(manifest["figures"]),
+        "Proof": proof_text(manifest["proof"]),
+        "How to repeat it": repeat_text(manifest),
+        "Limits and responsible use": (MEASURE_LIMITS if manifest["figures"] is not None else "") + LIMITS,
+    }
+    summary = SUMMARY.format(source=source_text(manifest["source"]), version=shown(manifest["abliterate"]))
+    body = [f"# {shown(manifest['source']['model'])}, edited along its refusal direction", summary]
+    body += [f"## {title}\n\n{text}" for title, text in sections.items()]
+    return f"---\n{front_matter(manifest['source']['model'], source_card)}\n---\n\n" + "\n\n".join(body) + "\n"
+
+
+def front_matter(model: str, source_card: str | None) -> str:
+    """Return the metadata that the Hub reads, as YAML."""
+    fields = inherited(source_card)
+    if HUB_ID.fullmatch(model):
+        fields |= {"base_model": model, "base_model_relation": "finetune"}
+    data = ModelCardData(library_name="transformers", pipeline_tag="text-generation", tags=list(TAGS), **fields)
+    return data.to_yaml()
+
+
+def inherited(source_card: str | None) -> dict[str, Any]:
+    """Return licence and language of a card, as far as they are what such fields hold; nothing of a damaged card."""
+    block = REGEX_YAML_BLOCK.search((source_card or "").lstrip("\ufeff"))
+    try:
+        found = yaml.safe_load(block.group(2)) if block else None
+    except (yaml.YAMLError, ValueError, RecursionError):  # a value that looks like a date but is none: ValueError
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    kept: dict[str, Any] = {}
+    for name, pattern in INHERITED.items():
+        value = found.get(name)
+        values = value if isinstance(value, list) and name in ("license", "language") else [value]
+        if values and len(values) < 300 and all(isinstance(one, str) and pattern.fullmatch(one) for one in values):
+            kept[name] = value
+    return kept
+
+
+def source_text(source: Mapping[str, Any]) -> str:
+    """Return the source's name, as a link where it is on the Hub, with its commit."""
+    model, revision = str(source["model"]), source["revision"]
+    name = f"[{model}](https://huggingface.co/{model})" if HUB_ID.fullmatch(model) else shown(model)
+    return f"{name} at commit {shown(revision)}" if revision is not None else name
+
+
+def edit_text(manifest: Mapping[str, Any]) -> str:
+    """Return what was edited: direction, how it was chosen, strengths, number of tensors."""
+    direction, selection = manifest["direction"], manifest["selection"]
+    known = {"method": direction["method"], "layer": direction["layer"], "position": direction["position"]}
+    details = ", ".join(f"{name} {shown(value)}" for name, value in known.items() if value is not None)
+    lines = [f"- Direction: {shown(direction['name'])}" + (f" ({details})" if details else "")]
+    if selection is not None:
+        scores = ", ".join(f"{name} {number(selection[name])}" for name in ("bypass", "induce"))
+        lines.append(f"- Its scores on the selection prompts: {scores}, KL {number(selection['kl'])} nats")
+    strengths = manifest["recipe"]["strengths"]
+    lines += [f"- Strength at {shown(site)}: {strength_text(value)}" for site, value in strengths.items()]
+    lines.append(f"- Edited tensors: {len(manifest['tensors'])}; `abliterate.json` lists them")
+    return "\n".join([*lines, "", "Strength 1 removes the component along the direction, 0 leaves it, -1 doubles it."])
+
+
+def strength_text(value: int | float | Sequence[int | float]) -> str:
+    """Return one strength, or the range of one a layer."""
+    if isinstance(value, int | float):
+        return f"{value:.6g}"
+    return f"{min(value):.6g} to {max(value):.6g} over the layers" if value else "none"
+
+
+def figures_text(figures: Mapping[str, Any] | None) -> str:
+    """Return refusal rates before and after, and the divergence, with their intervals; or that there are none."""
+    if figures is None:
+        return "Refusals and divergence of this checkpoint were not measured."
+    rates = {"Harmful prompts refused": "harmful_refusals", "Harmless prompts refused": "harmless_refusals"}
+    divergences = {
+        "at the first reply token": "first_token",
+        "at the first reply token, prompts that the original answers": "first_token_answered",
+        "averaged over the tokens of the original's own reply": "over_replies",
+    }
+    lines = [
+        "Measured on the checkpoint as it was written, with prompts that took no part in choosing the edit; intervals "
+        f"are 95%. Replies were cut at {shown(figures['reply_tokens'])} tokens.",
+        "",
+        "| | original | edited |",
+        "|---|---|---|",
+        *(
+            f"| {title} | {rate(figures['original'].get(key))} | {rate(figures['edited'].get(key))} |"
+            for title, key in rates.items()
+        ),
+        "",
+        "| KL(original ‖ edited), nats, harmless prompts | mean |",
+        "|---|---|",
+        *(f"| {title} | {mean(figures['kl'].get(key))} |" for title, key in divergences.items()),
+    ]
+    return "\n".join(lines)
+
+
+def rate(figure: Mapping[str, Any] | None) -> str:
+    """Return a rate with its counts and interval."""
+    if figure is None or not figure["total"] or not finite(figure["rate"], figure["low"], figure["high"]):
+        return NOT_MEASURED
+    counts = f"{number(figure['count'])} of {number(figure['total'])}"
+    return f"{figure['rate']:.1%} ({figure['low']:.1%} to {figure['high']:.1%}), {counts}"
+
+
+def mean(figure: Mapping[str, Any] | None) -> str:
+    """Return a mean with its interval and the number of values."""
+    if figure is None or not figure["count"] or not finite(figure["mean"], figure["low"], figure["high"]):
+        return NOT_MEASURED
+    interval = f"{number(figure['low'])} to {number(figure['high'])}"
+    return f"{number(figure['mean'])} ({interval}), {number(figure['count'])} prompts"
+
+
+def finite(*values: int | float | None) -> bool:
+    """Tell whether all are numbers."""
+    return all(value is not None and math.isfinite(value) for value in values)
+
+
+def proof_text(proof: Mapping[str, Any] | None) -> str:
+    """Return what was proved in a sentence, or that nothing was."""
+    sentence = PROOFS.get(proof["kind"]) if proof is not None else None
+    if proof is None or sentence is None:
+        return "This checkpoint was not proved."
+    limit = f" (rounding allows {number(proof['limit'])})"
+    before = f"; before the edit it was up to {number(proof['before'])}" if proof["before"] is not None else ""
+    return sentence.format(largest=number(proof["largest"])) + limit + before + "."
+
+
+def repeat_text(manifest: Mapping[str, Any]) -> str:
+    """Return the command, the versions, and by what the source and the prompts are known."""
+    command = "".join(one if one.isprintable() else "\ufffd" for one in shlex.join(manifest["command"]))
+    fence = fence_for(command, 3)
+    versions = {"abliterate": manifest["abliterate"], **manifest["versions"], "seed": manifest["seed"]}
+    source = manifest["source"]
+    revision = "no commit is known" if source["revision"] is None else f"commit {shown(source['revision'])}"
+    lines = [
+        f"{fence}sh\n{command}\n{fence}",
+        "",
+        f"- Versions: {', '.join(shown(f'{name} {value}') for name, value in versions.items())}",
+        f"- Source: {shown(source['model'])}, {revision}; `abliterate.json` holds the sha256 of its weights",
+        *prompt_lines(manifest["prompts"]),
+        "- `directions.safetensors` and `recipe.json` in this folder are what `abliterate apply` needs to make the same "
+        "edit again without measuring.",
+    ]
+    return "\n".join(lines)
+
+
+def prompt_lines(prompts: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield for each side which prompts were used, by digest, and how many for what."""
+    for side, record in (prompts or {}).items():
+        parts = ", ".join(f"{number(record[part])} to {part}" for part in ("train", "select", "report"))
+        yield f"- Prompts, {shown(side)}: {shown(record['spec'])}, sha256 {shown(record['digest'])}; {parts}"
+
+
+def number(value: int | float) -> str:
+    """Return a number with three significant digits, counts in full."""
+    return str(value) if isinstance(value, int) else f"{value:.3g}"
+
+
+def shown(value: object) -> str:
+    """Return a foreign text so that it shows as it is, in running text and in tables, whatever it holds."""
+    if isinstance(value, int):
+        return str(value)
+    text = "".join(one if one.isprintable() else "\ufffd" for one in str(value))
+    if PLAIN.fullmatch(text) and text.strip(" ") == text:
+        return f"`{text}`"
+    return "".join(one if one.isalnum() or one == " " else f"&#{ord(one)};" for one in text)
+
+
+def fence_for(text: str, least: int) -> str:
+    """Return more backticks than `text` has in a row."""
+    return "`" * max(least, 1 + max((len(run) for run in re.findall("`+", text)), default=0))

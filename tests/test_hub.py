@@ -1,0 +1,420 @@
+"""Push and download against a real server on this machine. One child process runs the code under test: huggingface_hub
+reads its environment when it is imported, and the tests' own process is kept off the Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from checkpoints import snapshot, write_checkpoint
+from hub_server import HubServer
+
+TOKEN = "hf_" + "SecretOfTheTests" * 2
+EXPIRED = "hf_" + "ExpiredLongAgoXY" * 2
+READER = "hf_" + "MayReadButNotWri" * 2
+
+CHILD = """
+import json, sys, traceback, types
+from pathlib import Path
+from abliterate.errors import AbliterateError
+for line in sys.stdin:
+    names = {"Path": Path, "sys": sys}
+    try:
+        exec(json.loads(line), names)
+        answer = {"value": names.get("value")}
+    except AbliterateError as error:
+        answer = {"error": type(error).__name__, "message": str(error)}
+    except Exception as error:
+        answer = {"error": type(error).__name__, "message": traceback.format_exc()}
+    print("ANSWER " + json.dumps(answer), flush=True)
+"""
+
+
+class Client:
+    """The child process; it runs Python text and answers with what the text calls `value`, or the error."""
+
+    def __init__(self, hub: HubServer, folder: Path) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+        environment |= {
+            "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1,localhost", "PYTHONPATH": os.pathsep.join(sys.path),
+        }  # fmt: skip
+        self.said = folder / "said.txt"
+        self.errors = self.said.open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CHILD],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, env=environment, text=True,
+        )  # fmt: skip
+        self.answers: list[str] = []
+
+    def run(self, text: str) -> Any:
+        answer = self.ask(text)
+        assert "error" not in answer, answer
+        return answer["value"]
+
+    def error(self, text: str) -> tuple[str, str]:
+        """The class and the message of what the text raises; the message is one line without any token."""
+        answer = self.ask(text)
+        assert "error" in answer, answer
+        assert "\n" not in answer["message"], answer["message"]
+        return answer["error"], answer["message"]
+
+    def push(self, folder: Path, repository: str, **options: Any) -> str:
+        given = "".join(f", {name}={value!r}" for name, value in options.items())
+        return f"from abliterate.outputs.hub import push\nvalue = push(Path({str(folder)!r}), {repository!r}{given})"
+
+    def check(self, repository: str, **options: Any) -> str:
+        given = "".join(f", {name}={value!r}" for name, value in options.items())
+        return f"from abliterate.outputs.hub import check_push\ncheck_push({repository!r}{given})"
+
+    def resolve(self, model: str, **options: Any) -> str:
+        given = "".join(f", {name}={value!r}" for name, value in options.items())
+        return (
+            f"from abliterate.source import resolve\nsource = resolve({model!r}{given})\n"
+            "value = [str(source.folder), source.revision, sorted(source.checkpoint.tensors)]"
+        )
+
+    def ask(self, text: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(text) + "\n")
+        self.process.stdin.flush()
+        while not (line := self.process.stdout.readline()).startswith("ANSWER "):
+            assert line, self.said.read_text()
+            self.answers.append(line)
+        self.answers.append(line)
+        answer: dict[str, Any] = json.loads(line.removeprefix("ANSWER "))
+        return answer
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=20)
+        self.process.stdout.close()
+        self.errors.close()
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[HubServer]:
+    with HubServer() as server:
+        server.account(TOKEN, "me", organisations=("team",))
+        server.account(READER, "me", role="read")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    one = Client(hub, tmp_path_factory.mktemp("client"))
+    yield one
+    one.close()
+
+
+def make_result(folder: Path, shards: int = 2, seed: int = 0) -> Path:
+    """A folder as a finished run leaves it, with what must not travel beside."""
+    torch.manual_seed(seed)
+    write_checkpoint(folder, *({f"layers.{number}.weight": torch.randn(300, 256)} for number in range(shards)))
+    (folder / "abliterate.json").write_text('{"abliterate": "0.1.0"}')
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n\n# Edited\n")
+    (folder / "templates").mkdir()
+    (folder / "templates" / "tool.jinja").write_text("{{ messages }}")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "journal.json").write_text("{}")
+    (folder / ".note").write_text("mine")
+    return folder
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    return make_result(tmp_path / "edited")
+
+
+def visible(folder: Path) -> dict[str, bytes]:
+    return {name: data for name, data in snapshot(folder).items() if not name.startswith(".")}
+
+
+def test_hub_alone_does_not_load_transformers(client: Client) -> None:
+    assert client.run("import abliterate.outputs.hub\nvalue = 'transformers' in sys.modules") is False
+
+
+def test_push_sends_all_bytes_in_one_commit_to_a_private_repository(
+    hub: HubServer, client: Client, result: Path
+) -> None:
+    before = snapshot(result)
+    assert client.run(client.push(result, "me/fresh")) == f"{hub.endpoint}/me/fresh"
+    repository = hub.repositories["me/fresh"]
+    attributes = repository.contents.pop(".gitattributes")
+    assert attributes
+    assert {name: data for name, data in repository.contents.items() if name != ".gitattributes"} == visible(result)
+    assert repository.commits[-1].files["model-00001-of-00002.safetensors"].large
+    assert not repository.commits[-1].files["config.json"].large
+    assert repository.visibility == "private"
+    assert [commit.message for commit in repository.commits[1:]] == ["Upload an edited checkpoint with abliterate"]
+    assert snapshot(result) == before
+
+
+def test_public_only_when_asked(hub: HubServer, client: Client, result: Path) -> None:
+    client.run(client.push(result, "team/open", public=True))
+    assert hub.repositories["team/open"].visibility == "public"
+
+
+def test_progress_counts_every_byte(client: Client, result: Path) -> None:
+    counted = client.run(
+        "from contextlib import contextmanager\n"
+        "seen = []\n"
+        "class Count:\n"
+        "    @contextmanager\n"
+        "    def step(self, title, total, unit):\n"
+        "        seen.append([title, total, unit, 0])\n"
+        "        def advance(count): seen[-1][3] += count\n"
+        "        yield advance\n"
+        "from abliterate.outputs.hub import push\n"
+        f"push(Path({str(result)!r}), 'me/counted', progress=Count())\n"
+        "value = seen"
+    )
+    total = sum(map(len, visible(result).values()))
+    assert counted == [["upload to me/counted", total, "B", total]]
+
+
+def test_second_push_replaces_the_first_and_leaves_no_stale_weights(
+    hub: HubServer, client: Client, result: Path, tmp_path: Path
+) -> None:
+    client.run(client.push(result, "me/twice"))
+    repository = hub.repositories["me/twice"]
+    client.run(client.push(result, "me/twice", public=True))
+    assert len(repository.commits) == 2, "nothing changed: no commit"
+    other = make_result(tmp_path / "other", shards=1, seed=1)
+    client.run(client.push(other, "me/twice", public=True))
+    assert len(repository.commits) == 3
+    assert {name: data for name, data in repository.contents.items() if name != ".gitattributes"} == visible(other)
+    assert repository.visibility == "private", "what is there keeps its visibility"
+
+
+def test_push_never_mixes_with_another_model(hub: HubServer, client: Client, result: Path) -> None:
+    repository = hub.publish("me/original", {"config.json": b"{}", "model.safetensors": b"theirs"})
+    for call in (client.push(result, "me/original"), client.check("me/original")):
+        kind, message = client.error(call)
+        assert kind == "InputError"
+        assert "holds weights that abliterate did not write (model.safetensors); choose another name" in message
+    assert len(repository.commits) == 2
+
+
+@pytest.mark.parametrize("missing", ["config.json", "README.md", "abliterate.json", "*.safetensors"])
+def test_push_refuses_what_is_not_finished(hub: HubServer, client: Client, result: Path, missing: str) -> None:
+    for path in result.glob(missing):
+        path.unlink()
+    requests = len(hub.requests)
+    kind, message = client.error(client.push(result, "me/never"))
+    assert (kind, len(hub.requests)) == ("InputError", requests)
+    assert message == f"{result}: is not a finished checkpoint: {missing} missing; give a run's --out"
+
+
+def test_push_refuses_other_folders(hub: HubServer, client: Client, result: Path, tmp_path: Path) -> None:
+    requests = len(hub.requests)
+    assert "no such folder" in client.error(client.push(tmp_path / "nothing", "me/never"))[1]
+    partial = result.rename(tmp_path / "edited.partial")
+    assert "unfinished run" in client.error(client.push(partial, "me/never"))[1]
+    whole = partial.rename(tmp_path / "edited")
+    (whole / ".abliterate-journal.json").write_text("{}")
+    assert "unfinished run" in client.error(client.push(whole, "me/never"))[1]
+    (whole / ".abliterate-journal.json").unlink()
+    shard = whole / "model-00001-of-00002.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    assert client.error(client.push(whole, "me/never"))[0] == "CheckpointError"
+    assert len(hub.requests) == requests
+
+
+@pytest.mark.parametrize("name", ["fresh", "a/b/c", "me/", "me/sp ace", "me/two--dashes", "", "me/a\nb"])
+def test_bad_names_fail_before_the_hub_is_asked(hub: HubServer, client: Client, result: Path, name: str) -> None:
+    requests = len(hub.requests)
+    for call in (client.push(result, name), client.check(name)):
+        kind, message = client.error(call)
+        assert kind == "InputError"
+        assert message.endswith("give one of the form org/name")
+    assert len(hub.requests) == requests
+
+
+def test_without_a_token(hub: HubServer, client: Client, result: Path) -> None:
+    requests = len(hub.requests)
+    client.run("import os\nos.environ['HF_TOKEN'] = ''")
+    try:
+        for call in (client.push(result, "me/never"), client.check("me/never")):
+            assert client.error(call) == ("HubError", "no Hub token; run `hf auth login` or set HF_TOKEN")
+    finally:
+        client.run(f"import os\nos.environ['HF_TOKEN'] = {TOKEN!r}")
+    strange = client.error(client.push(result, "me/never", token=f"{TOKEN}\n{TOKEN}"))[1]
+    assert strange.startswith("the Hub token holds characters that no token has")
+    assert len(hub.requests) == requests
+
+
+def test_expired_token(client: Client, result: Path) -> None:
+    kind, message = client.error(client.push(result, "me/never", token=EXPIRED))
+    assert kind == "HubError"
+    assert message.startswith("me/never: the token was refused (401")
+    assert "run `hf auth login` or set HF_TOKEN" in message
+    assert f"retry with: abliterate push {result} me/never" in message
+    kind, message = client.error(client.check("me/never", token=EXPIRED))
+    assert kind == "HubError"
+    assert message.startswith("me/never: the token was refused (401")
+    assert message.endswith("or leave --push out and push the result later")
+
+
+def test_token_without_rights(client: Client, result: Path) -> None:
+    kind, message = client.error(client.push(result, "me/never", token=READER))
+    assert kind == "HubError"
+    assert "the token was refused (403" in message
+    assert "the token may only read" in client.error(client.check("me/never", token=READER))[1]
+    assert client.error(client.push(result, "stranger/never"))[0] == "HubError"
+    assert "the token writes to me and team, not to stranger" in client.error(client.check("stranger/never"))[1]
+
+
+def test_check_push_makes_nothing(hub: HubServer, client: Client) -> None:
+    before = len(hub.repositories)
+    client.run(client.check("me/later"))
+    client.run(client.check("Team/later"))
+    client.run(client.check("me/fresh"))
+    assert len(hub.repositories) == before
+
+
+def failed(client: Client, result: Path, repository: str, what: str) -> None:
+    """A push fails with the words `what`, leaves the folder as it was, and says how to go on."""
+    before = snapshot(result)
+    kind, message = client.error(client.push(result, repository, public=True))
+    assert kind == "HubError"
+    assert what in message
+    assert message.endswith(
+        f"the local result in {result} is whole; retry with: abliterate push {result} {repository} --public"
+    )
+    assert snapshot(result) == before
+
+
+@pytest.mark.parametrize(("method", "part"), [("POST", "/commit/"), ("PUT", "/storage/"), ("POST", "/repos/create")])
+def test_a_push_that_fails_midway_can_be_retried(
+    hub: HubServer, client: Client, tmp_path: Path, method: str, part: str
+) -> None:
+    result = make_result(tmp_path / "edited", seed=sum(map(ord, part)))
+    name = f"me/fails-at-{method.lower()}-{len(part)}"
+    with hub.fail(method, part, 500):
+        failed(client, result, name, "the Hub answered 500: Internal Error - We're working hard")
+    assert name not in hub.repositories or len(hub.repositories[name].commits) == 1, "all or nothing"
+    client.run(client.push(result, name))
+    assert {key: data for key, data in hub.repositories[name].contents.items() if key != ".gitattributes"} == visible(
+        result
+    )
+
+
+def test_a_passing_fault_is_retried_at_once(hub: HubServer, client: Client, tmp_path: Path) -> None:
+    with hub.fail("PUT", "/storage/", 503, times=1):
+        client.run(client.push(make_result(tmp_path / "edited", seed=5), "me/passing"))
+    assert len(hub.repositories["me/passing"].commits) == 2
+
+
+def test_the_hub_out_of_reach(hub: HubServer, client: Client, result: Path) -> None:
+    with hub.unreachable():
+        failed(client, result, "me/away", "the Hub cannot be reached (")
+        kind, message = client.error(client.check("me/away"))
+        assert kind == "HubError"
+        assert "the Hub cannot be reached (" in message
+
+
+def test_what_the_server_says_is_one_line_without_the_token(hub: HubServer, client: Client, result: Path) -> None:
+    with hub.fail("POST", "/repos/create", 418, message=f"no {TOKEN}\x1b[31m for you" + "!" * 900):
+        kind, message = client.error(client.push(result, "me/never"))
+    assert kind == "HubError"
+    assert "no *** [31m for you!" in message
+    assert len(message) < 600
+
+
+def test_files_that_the_repository_ignores_are_missed(hub: HubServer, client: Client, result: Path) -> None:
+    client.run(client.push(result, "me/ignoring"))
+    hub.repositories["me/ignoring"].ignored = ("tokenizer.json",)
+    (result / "tokenizer.json").write_text('{"changed": 1}')
+    kind, message = client.error(client.push(result, "me/ignoring"))
+    assert (kind, message) == (
+        "HubError",
+        "me/ignoring: tokenizer.json did not arrive; see if its .gitignore keeps files out",
+    )
+
+
+def test_resolve_downloads_what_was_pushed(hub: HubServer, client: Client, result: Path) -> None:
+    client.run(client.push(result, "me/whole"))
+    repository = hub.repositories["me/whole"]
+    folder, revision, tensors = client.run(client.resolve("me/whole"))
+    assert revision == repository.commits[-1].oid
+    assert tensors == ["layers.0.weight", "layers.1.weight"]
+    assert snapshot(Path(folder)) == visible(result)
+    hub.requests.clear()
+    assert client.run(client.resolve("me/whole", revision=revision))[0] == folder
+    assert not any("/resolve/" in request for request in hub.requests), "what is there is not fetched again"
+    with hub.unreachable():
+        assert client.run(client.resolve("me/whole", offline=True))[0] == folder
+        assert client.run(client.resolve("me/whole"))[0] == folder
+
+
+def test_resolve_leaves_pickles_where_they_are(hub: HubServer, client: Client, result: Path) -> None:
+    hub.publish("them/pickled", {**visible(result), "pytorch_model.bin": b"danger", "model.gguf": b"large"})
+    folder, _, _ = client.run(client.resolve("them/pickled"))
+    assert snapshot(Path(folder)) == visible(result)
+
+
+def test_resolve_goes_on_after_a_cut(hub: HubServer, client: Client, result: Path) -> None:
+    hub.publish("them/cut", visible(result))
+    with hub.fail("GET", "/storage/", 0, times=1):
+        folder, _, _ = client.run(client.resolve("them/cut"))
+    assert snapshot(Path(folder)) == visible(result)
+
+
+def test_resolve_of_a_chosen_revision(hub: HubServer, client: Client, result: Path) -> None:
+    repository = hub.publish("them/history", visible(result))
+    wanted = repository.commits[-1].oid
+    repository.commit("later", {})
+    _, revision, _ = client.run(client.resolve("them/history", revision=wanted))
+    assert revision == wanted
+    kind, message = client.error(client.resolve("them/history", revision="nowhere"))
+    assert (kind, message) == ("InputError", "them/history: has no such --revision; give a branch, a tag or a commit")
+
+
+def test_resolve_of_what_cannot_be_had(hub: HubServer, client: Client, result: Path) -> None:
+    kind, message = client.error(client.resolve("them/nothing"))
+    assert kind == "InputError"
+    assert message.startswith("them/nothing: no such model on the Hub or on this disk")
+    hub.publish("them/gated", visible(result), gated=True)
+    kind, message = client.error(client.resolve("them/gated"))
+    assert kind == "HubError"
+    assert message.startswith("them/gated: access is gated; accept its terms on its page")
+    hub.publish("them/uncached", visible(result))
+    kind, message = client.error(client.resolve("them/uncached", offline=True))
+    assert kind == "HubError"
+    assert message.startswith("them/uncached: is not in the local cache and the Hub cannot be reached")
+    with hub.unreachable():
+        assert client.error(client.resolve("them/uncached"))[0] == "HubError"
+    assert client.error(client.resolve("them/sp ace"))[0] == "InputError"
+    assert client.error(client.resolve("nothing-here"))[0] == "InputError"
+
+
+def test_resolve_with_an_expired_token(hub: HubServer, client: Client, result: Path) -> None:
+    hub.publish("them/plain", visible(result))
+    client.run(f"import os\nos.environ['HF_TOKEN'] = {EXPIRED!r}")
+    try:
+        kind, message = client.error(client.resolve("them/plain"))
+    finally:
+        client.run(f"import os\nos.environ['HF_TOKEN'] = {TOKEN!r}")
+    assert kind == "HubError"
+    assert "401" in message
+
+
+def test_no_token_was_ever_said(client: Client) -> None:
+    """Runs last: looks at all that the child process wrote, errors included."""
+    said = client.said.read_text() + "".join(client.answers)
+    assert client.answers
+    assert not re.search("|".join((TOKEN, EXPIRED, READER)), said)
+    assert "HTTP Error" not in said, "huggingface_hub's notes on retries are kept from the user of push"
