@@ -24,7 +24,7 @@ from abliterate.forward import BatchSize
 from abliterate.outputs.manifest import Measured, Origin, write_records
 from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts import PromptSet, check_pair, load_prompts
+from abliterate.prompts import PromptSet, check_pair, load_prompts, public_spec
 from abliterate.recipe import Recipe
 from abliterate.refusals import Opening, find_openings, is_refusal
 from abliterate.replies import generate
@@ -366,9 +366,12 @@ def command(options: Options, source: Source) -> list[str]:
     for name, value in vars(options).items():
         if name in ("model", "out", "force", "offline", "device") or value == getattr(defaults, name):
             continue
+        if isinstance(value, Path):
+            value = value.name
+        elif isinstance(value, tuple):
+            value = ",".join(value)
+        elif name in ("harmful", "harmless"):
+            value = public_spec(value)
         flag = f"--{name.replace('_', '-')}"
-        text = (
-            Path(value).name if isinstance(value, Path) else ",".join(value) if isinstance(value, tuple) else str(value)
-        )
-        words += [flag] if value is True else [flag, text]
+        words += [flag] if value is True else [flag, str(value)]
     return [*words, "--out", options.out.name]

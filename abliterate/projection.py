@@ -7,11 +7,17 @@ Sources: Arditi et al. 2024, arXiv 2406.11717, section 2.4 (ablation) and append
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.errors import InputError
+
+BLOCK = 1 << 23
+"""Numbers in one block of weight arithmetic: 32 MiB in float32."""
 
 ZERO_LENGTH = 1e-12
 """A vector shorter than this has no direction: below any float32 difference of real activations."""
@@ -43,30 +49,57 @@ def orthonormal_basis(vectors: Float[Tensor, "k d_model"]) -> Float[Tensor, "k d
 
 
 def project_out(
-    matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], strength: float | Tensor = 1.0, axis: int = -1
+    matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], strength: float = 1.0, axis: int = -1
 ) -> Float[Tensor, "..."]:
     """Remove `strength` times the component along `basis` from every vector of `matrix` along `axis`.
 
     `W <- W - s R^T (R W)`. `basis` is one unit vector `[d_model]` or `k` orthonormal rows `[k, d_model]`;
-    `matrix.shape[axis]` is `d_model`. Computed in float32, returned in the dtype of `matrix`.
+    `matrix.shape[axis]` is `d_model`. Computed in float32, block by block, returned in the dtype of `matrix`.
+    Raises InputError when that axis is not as long as the basis.
     """
+    rows = checked_rows(matrix, basis, axis)
+    edited = torch.empty_like(matrix)
+    for source, target in zip(blocks(matrix, axis), blocks(edited, axis), strict=True):
+        vectors = source.float()
+        target.copy_(vectors - strength * ((vectors @ rows.T) @ rows))
+    return edited
+
+
+def component(matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], axis: int = -1) -> float:
+    """Return the Frobenius norm of the part of `matrix` that lies along `basis`, summed in float64."""
+    rows = checked_rows(matrix, basis, axis)
+    return math.sqrt(sum(float((block.float() @ rows.T).double().square().sum()) for block in blocks(matrix, axis)))
+
+
+def frobenius(matrix: Float[Tensor, "..."]) -> float:
+    """Return the Frobenius norm, summed in float64."""
+    return math.sqrt(sum(float(block.double().square().sum()) for block in blocks(matrix, -1)))
+
+
+def checked_rows(
+    matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], axis: int
+) -> Float[Tensor, "k d_model"]:
+    """Return the basis as float32 rows beside `matrix`. Raises InputError when `axis` is not as long."""
     rows = basis.reshape(-1, basis.shape[-1]).to(matrix.device, torch.float32)
     if matrix.shape[axis] != rows.shape[-1]:
         raise InputError(
             f"axis {axis} of a tensor of shape {tuple(matrix.shape)} is not the residual stream: "
             f"the direction has d_model {rows.shape[-1]}"
         )
-    vectors = matrix.float().movedim(axis, -1)
-    component = vectors @ rows.T
-    edited: Tensor = vectors - strength * (component @ rows)
-    return edited.movedim(-1, axis).to(matrix.dtype)
+    return rows
 
 
-def component(matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], axis: int = -1) -> Float[Tensor, ""]:
-    """Return the Frobenius norm of the part of `matrix` that lies along `basis`, in float64."""
-    rows = basis.reshape(-1, basis.shape[-1]).to(matrix.device, torch.float32)
-    length: Tensor = torch.linalg.vector_norm((matrix.float().movedim(axis, -1) @ rows.T).double())
-    return length
+def blocks(matrix: Float[Tensor, "..."], axis: int) -> Iterator[Float[Tensor, "... d_model"]]:
+    """Yield views of `matrix` with `axis` last, of at most `BLOCK` numbers (but whole vectors) each.
+
+    Float32 copies of a large embedding would take many times its bytes; of a block they take little.
+    """
+    vectors = matrix.movedim(axis, -1)
+    if vectors.dim() < 2 or vectors.numel() <= BLOCK:
+        yield vectors
+        return
+    step = max(1, BLOCK * len(vectors) // vectors.numel())
+    yield from torch.split(vectors, step)
 
 
 def remove_component(

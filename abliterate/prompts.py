@@ -54,8 +54,7 @@ class PromptSet:
     @property
     def name(self) -> str:
         """Return the SPEC without the folders of this machine."""
-        path, column = as_file(self.spec)
-        return self.spec if path is None else path.name + (f":{column}" if column else "")
+        return public_spec(self.spec)
 
     def side(self, name: str) -> PromptSet:
         """Return the `train`, `select` or `report` part, by a hash of each text: a prompt is on the same side in
@@ -68,6 +67,12 @@ class PromptSet:
                 "give more prompts (about 100 a side work well)"
             )
         return PromptSet(self.spec, prompts)
+
+
+def public_spec(spec: str) -> str:
+    """Return a SPEC without the folders of this machine: what may be published."""
+    path, column = as_file(spec)
+    return spec if path is None else path.name + (f":{column}" if column else "")
 
 
 def side_of(prompt: str) -> str:

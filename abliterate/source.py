@@ -30,6 +30,9 @@ from abliterate.progress import SILENT, Progress
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
+TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
+"""What the Hub's HTTP library raises when a connection breaks; the library has changed between versions."""
+
 HUB_FILES = (
     "*.safetensors",
     "*.json",
@@ -43,6 +46,9 @@ HUB_FILES = (
     "README.md",
 )
 """What is fetched of a repository: weights, configuration, tokenizer, custom code, licence; no pickles, no GGUF."""
+
+HUB_COPIES = ("original/*", "metal/*", "onnx/*", "openvino/*", "consolidated*.safetensors")
+"""Second copies of the weights in other forms, which would be downloaded for nothing."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,11 @@ def download(model: str, revision: str | None, offline: bool, files: Sequence[st
         if "/" in model and not model.startswith((".", "/", "~")) and model.count("/") == 1:
             return Path(
                 huggingface_hub.snapshot_download(
-                    model, revision=revision, local_files_only=offline, allow_patterns=list(files)
+                    model,
+                    revision=revision,
+                    local_files_only=offline,
+                    allow_patterns=list(files),
+                    ignore_patterns=list(HUB_COPIES),
                 )
             )
     raise InputError(f"{model}: no such folder or file, and not a Hub id of the form org/name")
@@ -127,16 +137,27 @@ def hub_errors(name: str) -> Iterator[None]:
     except RevisionNotFoundError as error:
         raise InputError(f"{name}: has no such --revision; give a branch, a tag or a commit") from error
     except LocalEntryNotFoundError as error:
+        # A server that answers with an error also ends here, once nothing is cached.
+        if isinstance(error.__cause__, HfHubHTTPError):
+            raise answered(name, error.__cause__) from error
         raise HubError(
             f"{name}: is not in the local cache and the Hub cannot be reached; connect, or drop --offline"
         ) from error
     except HFValidationError as error:
         raise InputError(f"{name}: not a name that the Hub allows; give a folder, a .gguf file or org/name") from error
     except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no answer"
+        raise answered(name, error) from error
+    except TRANSPORT_ERROR as error:
         raise HubError(
-            f"{name}: the Hub answered {status}; try again later, or check the token with `hf auth whoami`"
+            f"{name}: the connection to the Hub broke ({first_line(error)}); try again, what came is kept"
         ) from error
+
+
+def answered(name: str, error: HfHubHTTPError) -> HubError:
+    """Return the error for a Hub that answered, but with an error."""
+    status = error.response.status_code if error.response is not None else "no answer"
+    way_out = "run `hf auth login` or set HF_TOKEN" if status in (401, 403) else "try again later"
+    return HubError(f"{name}: the Hub answered {status}; {way_out}")
 
 
 def refuse_quantized(folder: Path) -> None:

@@ -23,7 +23,7 @@ from abliterate.forward import Batch, final_hidden, prepare
 from abliterate.interventions import ablated
 from abliterate.plan import EditPlan, TensorEdit
 from abliterate.progress import SILENT, Progress
-from abliterate.projection import component
+from abliterate.projection import component, frobenius
 
 PROMPTS = 8
 """Prompts that the proof runs; it looks at every layer and every position of each."""
@@ -119,10 +119,10 @@ def verify_edit(edit: TensorEdit, before: Tensor, after: Tensor) -> TensorReport
         raise ProofError(f"{edit.name}: differs from what the plan makes of the original; edit the original again")
     return TensorReport(
         edit.name,
-        float(before.double().norm()),
-        float(after.double().norm()),
-        float(component(before, edit.basis, edit.axis)),
-        float(component(after, edit.basis, edit.axis)),
+        frobenius(before),
+        frobenius(after),
+        component(before, edit.basis, edit.axis),
+        component(after, edit.basis, edit.axis),
     )
 
 

@@ -97,7 +97,9 @@ def write_records(
     staging.write_text(RECIPE, as_text(plan.recipe.to_json()))
     staging.write_text(FILE, as_text(manifest))
     card = source.folder / CARD
-    staging.write_text(CARD, model_card(manifest, card.read_text(encoding="utf-8") if card.is_file() else None))
+    staging.write_text(
+        CARD, model_card(manifest, card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None)
+    )
     return manifest
 
 
@@ -111,7 +113,9 @@ def write_directions(
         position, method = metadata.get("position"), metadata.get("method")
     else:
         assert selection is not None
-        directions.save(staging.path(DIRECTIONS), selection.chosen.position)
+        path = staging.path(DIRECTIONS)
+        directions.save(path, selection.chosen.position)
+        path.chmod(0o644)  # the library makes it for its owner alone
         staging.finish(DIRECTIONS)
         position, method = str(selection.chosen.position), directions.method
     name = plan.recipe.direction
