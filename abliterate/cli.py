@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -100,27 +101,37 @@ class RichProgress:
 
 
 def progress() -> RichProgress:
-    """Return bars on stderr."""
+    """Return bars on stderr, and turn off those of transformers."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     return RichProgress(Console(stderr=True))
 
 
 def show(rendered: RenderableType, data: dict[str, Any], as_json: bool) -> None:
     """Print a result, for people or for programs."""
     if as_json:
-        pass
+        print(json.dumps(data, ensure_ascii=False))
     else:
         Console(soft_wrap=not sys.stdout.isatty()).print(rendered)
 
 
 def options(model: str, out: Path, **given: Any) -> Options:
     """Turn what was typed into Options."""
+    from abliterate.architecture import SITES
+    from abliterate.directions import METHODS
     from abliterate.pipeline import Options
+    from abliterate.template import THINKING_MODES
 
     for name in ("layer", "batch_size"):
         if name in given:
             given[name] = number(f"--{name.replace('_', '-')}", given[name], None if name == "layer" else "auto")
     if "sites" in given:
         given["sites"] = tuple(site.strip() for site in given["sites"].split(",") if site.strip())
+    for name, known in (("direction", METHODS), ("thinking", THINKING_MODES), ("sites", SITES)):
+        words = given[name] if isinstance(given.get(name), tuple) else [given.get(name, known[0])]
+        if not words or not set(words) <= set(known):
+            raise InputError(f"--{name} {','.join(words)}: choose among {', '.join(known)}")
     return Options(model, out, **given)
 
 
@@ -186,7 +197,7 @@ def demo(
 
     with tempfile.TemporaryDirectory() as temporary:
         one = verbs.demo(out or Path(temporary) / "edited-tiny-chat", progress())
-        show(render.result(one), render.result_json(one), as_json)
+        show(render.result(one, kept=out is not None), render.result_json(one), as_json)
 
 
 @app.command()
@@ -318,9 +329,13 @@ def guarded(call: Callable[[], None]) -> int:
     try:
         call()
     except AbliterateError as error:
+        print(f"abliterate: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except SystemExit as stop:
+        # typer ends so for usage errors, --help, and Ctrl-C, of which it says nothing.
+        if stop.code == INTERRUPTED:
+            print("abliterate: interrupted; nothing is half-written, the same command continues", file=sys.stderr)
+        raise
     return 0
 
 

@@ -5,10 +5,11 @@ Difference in means: Arditi et al. 2024, arXiv 2406.11717, section 2.3. Projecte
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
@@ -20,6 +21,9 @@ from abliterate.errors import InputError
 from abliterate.projection import ZERO_LENGTH, normalize, remove_component
 
 Method = Literal["projected", "mean-difference"]
+RECORD = "abliterate"
+UNIT = 1e-5
+
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -33,7 +37,7 @@ class Directions:
     differences: Float[Tensor, "positions layers d_model"]
     positions: tuple[int, ...]
     method: Method
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, layer: int) -> Float[Tensor, " d_model"]:
         return self.at(layer)
@@ -70,11 +74,13 @@ class Directions:
             for layer in range(self.depth + 1)
             if self.exists(layer, position)
         }
-        save_file(rows, path, metadata={**self.metadata, "position": str(position), "method": self.method})
+        record = {**self.metadata, "position": position, "method": self.method}
+        # One entry: the library writes several in an order that changes from run to run, and so the bytes.
+        save_file(rows, path, metadata={RECORD: json.dumps(record)})
 
 
 def difference_in_means(
-    harmful: Activations, harmless: Activations, method: Method = "projected", metadata: Mapping[str, str] | None = None
+    harmful: Activations, harmless: Activations, method: Method = "projected", metadata: Mapping[str, Any] | None = None
 ) -> Directions:
     """Return `mean(harmful) - mean(harmless)` at every position and layer.
 
@@ -100,20 +106,25 @@ def load_direction(path: Path, name: str) -> Float[Tensor, " d_model"]:
     rows, _ = read_directions(path)
     if name not in rows:
         raise InputError(f"{path}: has no {name}; it has {', '.join(sorted(rows))}")
-    return normalize(rows[name].float())
+    row = rows[name].float()
+    # A unit row stays as it is, to the last bit: the same file gives the same edit.
+    return row if abs(float(row.norm()) - 1) < UNIT else normalize(row)
 
 
-def read_directions(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the rows and the metadata of a directions file. Raises InputError when it is not one."""
+def read_directions(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the rows and the record of a directions file; other tools' files have rows without a record.
+
+    Raises InputError when the file cannot be read, or holds something else than vectors.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             rows = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            metadata = dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
+            record = json.loads((file.metadata() or {}).get(RECORD, "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
         raise InputError(f"{path}: the directions cannot be read ({error}); expected a safetensors file") from error
     for name, row in rows.items():
         if row.dim() != 1 or not row.is_floating_point():
             raise InputError(
                 f"{path}: {name} has shape {tuple(row.shape)} and dtype {row.dtype}; expected a vector of floats"
             )
-    return rows, metadata
+    return rows, record

@@ -82,8 +82,7 @@ def prepare(
     `keep` is how many last tokens of each sequence must not go into the shared prefix. Raises InputError for
     a batch size below 1.
     """
-    if batch_size != "auto" and batch_size < 1:
-        raise InputError(f"--batch-size {batch_size}: give a number of prompts from 1 up, or auto")
+    check_batch_size(batch_size)
     device = model_device(model)
     start = len(common_prefix(model, sequences, keep))
     order = sorted(range(len(sequences)), key=lambda place: (-len(sequences[place]), place))
@@ -104,6 +103,12 @@ def common_prefix(model: PreTrainedModel, sequences: Sequence[Sequence[int]], ke
     if len(sequences) < 2 or not can_share_prefix(model):
         return ()
     return tuple(sequences[0][: shared_prefix(sequences, keep)])
+
+
+def check_batch_size(batch_size: BatchSize) -> None:
+    """Raise InputError for a batch size below 1."""
+    if batch_size != "auto" and batch_size < 1:
+        raise InputError(f"--batch-size {batch_size}: give a number of prompts from 1 up, or auto")
 
 
 def cut(

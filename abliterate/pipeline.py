@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.activations import ActivationCache, capture
+from abliterate.activations import ActivationCache, Activations, capture
 from abliterate.architecture import SITES, Architecture, Site, find_architecture
 from abliterate.directions import Directions, Method, difference_in_means
 from abliterate.edit import write_edited
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import diverge
-from abliterate.evaluation.observation import Observation, Report, observe
+from abliterate.evaluation.observation import REPLY_TOKENS, Observation, Report, observe
 from abliterate.forward import BatchSize
 from abliterate.outputs.manifest import Measured, Origin, write_records
 from abliterate.plan import EditPlan, make_plan
@@ -37,9 +37,6 @@ from abliterate.verify import PROMPTS, reference, verify_stream, verify_tensors
 SELECT_HARMFUL = 64
 SELECT_HARMLESS = 256
 REPORT_PROMPTS = 100
-
-OPENING_TOKENS = 12
-"""Length of the replies from which the refusal openings are read: a refusal shows in its first words."""
 
 OPENINGS_COVERAGE = 0.9
 """Share of the refusals that the openings must cover; the last tenth are single replies with a beginning of their own."""
@@ -180,10 +177,11 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
     torch.manual_seed(options.seed)
     with clock.step("load"):
         loaded = load(options, progress)
+    with clock.step("capture"):
+        activations = capture_training(loaded, progress)
     with clock.step("listen"):
         heard = listen(loaded, progress)
-    with clock.step("capture"):
-        directions = find_directions(loaded, heard, progress)
+        directions = find_directions(loaded, heard, *activations)
     with clock.step("choose"):
         selection = choose_place(loaded, heard, directions, progress)
     plan = plan_edit(loaded, directions, selection)
@@ -266,8 +264,22 @@ def read_template(path: Path | None) -> str | None:
         raise InputError(f"--chat-template {path}: cannot be read ({error})") from error
 
 
+def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, Activations]:
+    """Capture both sides of the training prompts, or take them from the cache."""
+    cache = ActivationCache(cache_folder() / "activations", loaded.source.checkpoint.fingerprint())
+    size, architecture = loaded.options.batch_size, loaded.architecture
+    chat, (harmful, harmless) = loaded.material.chat, loaded.material.training()
+
+    def of(prompts: PromptSet) -> Activations:
+        return capture(
+            loaded.model, chat, prompts, batch_size=size, cache=cache, architecture=architecture, progress=progress
+        )
+
+    return of(harmful), of(harmless)
+
+
 def listen(loaded: Loaded, progress: Progress) -> Heard:
-    """Let the model reply to the training prompts, a few tokens each, and sort the replies.
+    """Let the model reply to the training prompts, and sort the replies by the ruler that also measures.
 
     Raises NoRefusalsError when it refuses none.
     """
@@ -278,7 +290,7 @@ def listen(loaded: Loaded, progress: Progress) -> Heard:
             loaded.model,
             loaded.tokenizer,
             loaded.material.chat.encode(prompts.prompts),
-            OPENING_TOKENS,
+            REPLY_TOKENS,
             batch_size=batch_size,
             progress=progress,
             title=title,
@@ -307,32 +319,17 @@ def listen(loaded: Loaded, progress: Progress) -> Heard:
     return Heard(openings, harmful, harmless, ())
 
 
-def find_directions(loaded: Loaded, heard: Heard, progress: Progress) -> Directions:
-    """Capture both sides of the training prompts (or take them from the cache) and return the directions."""
-    source = loaded.source
-    cache = ActivationCache(cache_folder() / "activations", source.checkpoint.fingerprint())
-    harmful, harmless = (
-        capture(
-            loaded.model,
-            loaded.material.chat,
-            prompts,
-            batch_size=loaded.options.batch_size,
-            cache=cache,
-            architecture=loaded.architecture,
-            progress=progress,
-        )
-        for prompts in loaded.material.training()
-    )
-    record = loaded.material.record()
+def find_directions(loaded: Loaded, heard: Heard, harmful: Activations, harmless: Activations) -> Directions:
+    """Return the directions between what the model refuses and what it answers."""
+    source, record = loaded.source, loaded.material.record()
     metadata = {
         "model": source.public_name,
-        "revision": source.revision or "",
+        "revision": source.revision,
         "harmful": record["harmful"]["digest"],
         "harmless": record["harmless"]["digest"],
     }
-    return difference_in_means(
-        harmful.rows(heard.harmful), harmless.rows(heard.harmless), loaded.options.direction, metadata
-    )
+    method = loaded.options.direction
+    return difference_in_means(harmful.rows(heard.harmful), harmless.rows(heard.harmless), method, metadata)
 
 
 def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress: Progress) -> Selection:

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation, Reply
 from abliterate.evaluation.statistics import Mean, Rate
 from abliterate.outputs.manifest import Measured
@@ -29,7 +30,7 @@ def mean(one: Mean) -> str:
     return f"{one.value:.3f} \\[{low:.3f}, {high:.3f}] nats"
 
 
-def size(count: float) -> str:
+def size(count: int | float) -> str:
     """Return a number of bytes for people."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
@@ -48,8 +49,8 @@ def proof_line(proof: StreamReport) -> str:
     return f"equals the hook form at every layer: {proof.largest:.1e} of the stream ({proof.limit:.0e} allowed)"
 
 
-def result(one: Result) -> RenderableType:
-    """Return the table of a whole run, and a reply before and after."""
+def result(one: Result, kept: bool = True) -> RenderableType:
+    """Return the table of a whole run, and a reply before and after; `kept` says whether the checkpoint stays."""
     measured = one.measured
     table = Table("", "original", "edited", title="abliterate", title_justify="left")
     assert measured.original
@@ -57,10 +58,9 @@ def result(one: Result) -> RenderableType:
     assert measured.divergence
     assert measured.selection
     before, after, divergence = measured.original, measured.edited, measured.divergence
-    table.add_row("refusals of harmful prompts", rate(before.harmful_refusals), rate(after.harmful_refusals))
-    table.add_row("refusals of harmless prompts", rate(before.harmless_refusals), rate(after.harmless_refusals))
-    table.add_row("KL, first reply token", "0", mean(divergence.first_token))
-    table.add_row("KL, over the original's replies", "0", mean(divergence.over_replies))
+    table.add_row("refusals, harmful", rate(before.harmful_refusals), rate(after.harmful_refusals))
+    table.add_row("refusals, harmless", rate(before.harmless_refusals), rate(after.harmless_refusals))
+    divergence_rows(table, divergence)
     chosen = measured.selection.chosen
     facts = Table.grid(padding=(0, 2))
     facts.add_row("layer, position", f"{chosen.layer}, {chosen.position}  {scores(measured)}")
@@ -68,9 +68,16 @@ def result(one: Result) -> RenderableType:
         "proof", f"{len(measured.tensors)} tensors as planned, all others bit for bit; {proof_line(measured.proof)}"
     )
     facts.add_row("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in one.seconds.items()))
-    facts.add_row("checkpoint", Text(str(one.out)))
+    facts.add_row("checkpoint", Text(str(one.out) if kept else "thrown away; keep it with --out DIR"))
     notes = [Text(f"note: {note}", style="yellow") for note in one.notes]
     return Group(table, facts, *notes, *example(before, after))
+
+
+def divergence_rows(table: Table, divergence: Divergence) -> None:
+    """Add KL(original || edited) on harmless prompts in each convention."""
+    table.add_row("KL, first token", "", mean(divergence.first_token))
+    table.add_row("  where answered", "", mean(divergence.first_token_answered))
+    table.add_row("KL, over replies", "", mean(divergence.over_replies))
 
 
 def scores(measured: Measured) -> str:
@@ -111,22 +118,22 @@ def evaluated(one: Evaluated) -> RenderableType:
     models = [one.model] if one.against is None else [one.against, one.model]
     names = ["model"] if one.against is None else ["against", "model"]
     table = Table("", *names)
-    table.add_row("refusals of harmful prompts", *(rate(each.harmful_refusals) for each in models))
-    table.add_row("refusals of harmless prompts", *(rate(each.harmless_refusals) for each in models))
+    table.add_row("refusals, harmful", *(rate(each.harmful_refusals) for each in models))
+    table.add_row("refusals, harmless", *(rate(each.harmless_refusals) for each in models))
     if one.divergence:
-        table.add_row("KL, first reply token", "0", mean(one.divergence.first_token))
-        table.add_row("KL, over the replies of against", "0", mean(one.divergence.over_replies))
+        divergence_rows(table, one.divergence)
     return table
 
 
 def inspection(one: Inspection) -> RenderableType:
     """Return the writers table, sizes, and what a run will cost."""
     architecture = one.architecture
-    table = Table("site", "layers", "module", "parameters (residual axis)", "norm behind it")
+    table = Table("site", "layers", "module", "residual axis", "norm behind it")
     groups: dict[tuple[Any, ...], list[int | None]] = {}
     for writer in architecture.writers:
         # The same module in every layer is one line.
-        pattern = writer.module.replace(f".{writer.layer}.", ".*.", 1)
+        inside = f"{architecture.layers[writer.layer]}." if writer.layer is not None else ""
+        pattern = writer.module.removeprefix(inside)
         parameters = ", ".join(f"{name} ({axis})" for name, axis in writer.parameters)
         behind = ""
         if writer.norm:
@@ -141,6 +148,7 @@ def inspection(one: Inspection) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_row("model", Text(f"{one.name} ({architecture.model_type})"))
     facts.add_row("residual stream", f"{architecture.depth} layers, d_model {architecture.d_model}")
+    facts.add_row("layers", Text(f"{architecture.layers[0]} ... {architecture.layers[-1]}"))
     facts.add_row(
         "embeddings", "tied: the head is edited with the embedding" if architecture.tied else "not tied: the head stays"
     )
@@ -149,7 +157,7 @@ def inspection(one: Inspection) -> RenderableType:
     facts.add_row("memory", f"{size(one.stored_bytes)} of weights, one model at a time")
     facts.add_row(
         "work",
-        f"{2 * one.layer_parameters / 1e9:.1f} GFLOP per prompt token; a run of 128 + 128 prompts has about 60,000",
+        f"{2 * one.layer_parameters / 1e9:.1f} GFLOP for each token of a prompt",
     )
     return Group(facts, table)
 

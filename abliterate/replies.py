@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.forward import BatchSize, common_prefix, model_device, prefix_cache, repeated
+from abliterate.forward import BatchSize, check_batch_size, common_prefix, model_device, prefix_cache, repeated
 from abliterate.progress import SILENT, Progress
 
 ROWS = {"cpu": 64, "cuda": 256, "mps": 64}
@@ -29,7 +29,9 @@ def generate(
     """Return the greedy reply to each prompt, without the token that ends it, at most `max_new_tokens` long.
 
     Sampling and penalties of the model's generation config are left out: the same weights give the same reply.
+    Raises InputError for a batch size below 1.
     """
+    check_batch_size(batch_size)
     device = model_device(model)
     rows = ROWS.get(device.type, ROWS["cpu"]) if batch_size == "auto" else batch_size
     order = sorted(range(len(sequences)), key=lambda place: (len(sequences[place]), place))

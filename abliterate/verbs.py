@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.architecture import Architecture, find_architecture
@@ -183,6 +184,9 @@ def demo(out: Path, progress: Progress = SILENT) -> Result:
     """Run the main job on the bundled tiny chat model, with prompts that it was not trained on."""
     with ExitStack() as files:
         folder = files.enter_context(resources.as_file(resources.files("abliterate") / "data" / "tiny-chat"))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # too small to share: threads would wait for each other most of the time
+        files.callback(torch.set_num_threads, threads)
         options = Options(
             str(folder), out, harmful=str(folder / "harmful.txt"), harmless=str(folder / "harmless.txt"), device="cpu"
         )

@@ -18,6 +18,8 @@ hook = install_import_hook("abliterate", "beartype.beartype")
 import torch  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel  # noqa: E402
 
+torch.set_num_threads(1)  # the models are too small to share, and other work on the machine would stall them
+
 SMALL = {
     "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "vocab_size": 97, "max_position_embeddings": 64, "head_dim": 12,

@@ -54,7 +54,7 @@ class Observation:
 
     harmful: tuple[Reply, ...]
     harmless: tuple[Reply, ...]
-    states: tuple[Float[Tensor, "tokens d_model"], ...]
+    states: tuple[Float[Tensor, "_ d_model"], ...]
     head: Head
 
     @property
@@ -104,7 +104,7 @@ def states_along(
     replies: Sequence[Reply],
     batch_size: BatchSize,
     progress: Progress,
-) -> tuple[Float[Tensor, "tokens d_model"], ...]:
+) -> tuple[Float[Tensor, "_ d_model"], ...]:
     """Return the final hidden states that predict each token of each reply; the first predicts the first token."""
     sequences = [[*prompt, *reply.tokens] for prompt, reply in zip(prompts, replies, strict=True)]
     longest = max(len(reply.tokens) for reply in replies)

@@ -109,18 +109,18 @@ def write_directions(
     """Write the directions that were found, or copy the file that was given; return what the manifest says of them."""
     if isinstance(directions, Path):
         staging.copy_file(directions, DIRECTIONS)
-        _, metadata = read_directions(directions)
-        position, method = metadata.get("position"), metadata.get("method")
+        _, record = read_directions(directions)
+        position, method = record.get("position"), record.get("method")
     else:
         assert selection is not None
         path = staging.path(DIRECTIONS)
         directions.save(path, selection.chosen.position)
         path.chmod(0o644)  # the library makes it for its owner alone
         staging.finish(DIRECTIONS)
-        position, method = str(selection.chosen.position), directions.method
+        position, method = selection.chosen.position, directions.method
     name = plan.recipe.direction
     layer = int(name.removeprefix("resid.")) if name and name.startswith("resid.") else None
-    return {"name": name, "method": method, "layer": layer, "position": int(position) if position else None}
+    return {"name": name, "method": method, "layer": layer, "position": position}
 
 
 def as_text(record: Mapping[str, Any]) -> str:

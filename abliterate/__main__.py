@@ -1,0 +1,5 @@
+"""`python -m abliterate` is the command."""
+
+from abliterate.cli import main
+
+main()
