@@ -60,7 +60,8 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as `recipe.json` holds it."""
-        return {"direction": self.direction, "strengths": dict(self.strengths)}
+        strengths = {site: list(one) if isinstance(one, tuple) else one for site, one in self.strengths.items()}
+        return {"direction": self.direction, "strengths": strengths}
 
     @classmethod
     def from_json(cls, data: object, source: str) -> Recipe:

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from importlib import resources
+
+import pytest
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from abliterate.errors import InputError
+from abliterate.template import MAX_POSITIONS, ChatFormat
+
+TURN = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}{% if add_generation_prompt %}<bot>{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(str(resources.files("abliterate") / "data" / "tiny-chat"))
+
+
+def test_positions_are_the_tokens_after_the_instruction(tokenizer: PreTrainedTokenizerBase) -> None:
+    chat = ChatFormat(tokenizer)
+    positions = chat.positions()
+    assert positions == (-4, -3, -2, -1)
+    first, second = chat.encode(["one thing", "another"])
+    assert first[-4:] == second[-4:]
+    assert tokenizer.decode(first[-4:]).strip().startswith("<|end|>")
+
+
+def test_positions_are_not_more_than_can_be_tried(tokenizer: PreTrainedTokenizerBase) -> None:
+    long = ChatFormat(tokenizer, template=TURN + " and now comes a very long line that every template reader must see")
+    assert long.positions() == tuple(range(-MAX_POSITIONS, 0))
+
+
+def test_a_system_message_is_put_first(tokenizer: PreTrainedTokenizerBase) -> None:
+    text = ChatFormat(tokenizer, system="Be short.").render("Hello")
+    assert text.index("Be short.") < text.index("Hello")
+
+
+def test_a_template_that_drops_the_system_message_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    dropping = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+    with pytest.raises(InputError, match="drops the system message"):
+        ChatFormat(tokenizer, system="Be short.", template=dropping).render("Hello")
+
+
+def test_a_template_that_fails_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(InputError, match="the chat template fails: no system role"):
+        ChatFormat(tokenizer, template="{{ raise_exception('no system role') }}").render("Hello")
+    with pytest.raises(InputError, match="the chat template fails"):
+        ChatFormat(tokenizer, template="{% if %}").render("Hello")
+
+
+SWITCHED = TURN + "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+OPENED = TURN + "<think>\n"
+GRANITE = TURN + "{% if thinking %} (think hard){% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "thinking", "end"),
+    [
+        (TURN, "auto", "<bot>"),
+        (TURN, "on", "<bot>"),
+        (SWITCHED, "auto", "<think>\n\n</think>\n\n"),
+        (SWITCHED, "off", "<think>\n\n</think>\n\n"),
+        (SWITCHED, "on", "<bot><think>\n\n</think>\n\n"),
+        (OPENED, "auto", "<think>\n\n</think>\n\n"),
+        (OPENED, "on", "<think>\n\n</think>\n\n"),
+        (GRANITE, "on", "<bot> (think hard)"),
+        (GRANITE, "off", "<bot>"),
+    ],
+)
+def test_the_prompt_ends_where_the_reply_begins(
+    tokenizer: PreTrainedTokenizerBase, template: str, thinking: str, end: str
+) -> None:
+    text = ChatFormat(tokenizer, thinking=thinking, template=template).render("Hello")  # type: ignore[arg-type]
+    assert text.endswith(end)
+    assert text.count("<think>") == text.count("</think>") <= 1
+
+
+def test_harmony_thoughts_are_closed_by_the_final_channel(tokenizer: PreTrainedTokenizerBase) -> None:
+    text = ChatFormat(tokenizer, template=TURN + "<|channel|>analysis<|message|>").render("Hello")
+    assert text.rstrip().endswith("<|channel|>final<|message|>")
