@@ -39,7 +39,9 @@ app = typer.Typer(
 INTERRUPTED = 130
 
 Model = Annotated[str, typer.Argument(help="Hub id, local folder or .gguf file.", show_default=False)]
-Out = Annotated[Path, typer.Option(help="Folder for the edited checkpoint; must not exist.", show_default=False)]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder for the edited checkpoint. [default: NAME-abliterated]", show_default=False)
+]
 Layer = Annotated[str, typer.Option(help="auto, or the number of the layer whose resid gives the direction.")]
 Direction = Annotated[str, typer.Option(help="projected (harmless mean removed) or mean-difference (the plain one).")]
 Strength = Annotated[float, typer.Option(help="1 removes the component, 0 leaves it, -1 doubles it.")]
@@ -116,7 +118,7 @@ def show(rendered: RenderableType, data: dict[str, Any], as_json: bool) -> None:
         Console(soft_wrap=not sys.stdout.isatty()).print(rendered)
 
 
-def options(model: str, out: Path, **given: Any) -> Options:
+def options(model: str, out: Path | None, **given: Any) -> Options:
     """Turn what was typed into Options."""
     from abliterate.architecture import SITES
     from abliterate.directions import METHODS
@@ -132,7 +134,12 @@ def options(model: str, out: Path, **given: Any) -> Options:
         words = given[name] if isinstance(given.get(name), tuple) else [given.get(name, known[0])]
         if not words or not set(words) <= set(known):
             raise InputError(f"--{name} {','.join(words)}: choose among {', '.join(known)}")
-    return Options(model, out, **given)
+    return Options(model, out or default_out(model), **given)
+
+
+def default_out(model: str) -> Path:
+    """Return `NAME-abliterated` in the current folder, after the last part of the model's name."""
+    return Path(f"{Path(model).expanduser().resolve().name.removesuffix('.gguf')}-abliterated")
 
 
 def number(flag: str, text: str, auto: Any) -> Any:
@@ -148,7 +155,7 @@ def number(flag: str, text: str, auto: Any) -> Any:
 @app.command("run", help="Find, edit, prove, measure: the default when the first argument is a model.")
 def run_verb(
     model: Model,
-    out: Out,
+    out: Out = None,
     layer: Layer = "auto",
     direction: Direction = "projected",
     strength: Strength = 1.0,
@@ -182,7 +189,7 @@ def run_verb(
     one = run(chosen, progress())
     show(render.result(one), render.result_json(one), as_json)
     if push:
-        publish(out, push, public=False)
+        publish(chosen.out, push, public=False)
 
 
 @app.command()
@@ -220,7 +227,7 @@ def inspect(
 def apply(
     model: Model,
     directions: Annotated[Path, typer.Option(help="directions.safetensors of an earlier run.", show_default=False)],
-    out: Out,
+    out: Out = None,
     recipe: Annotated[Path | None, typer.Option(help="recipe.json of an earlier run.", show_default=False)] = None,
     layer: Layer = "auto",
     strength: Strength = 1.0,

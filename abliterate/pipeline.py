@@ -313,7 +313,7 @@ def listen(loaded: Loaded, progress: Progress) -> Heard:
     if len(harmful) < ENOUGH_REFUSALS or len(harmless) < ENOUGH_REFUSALS:
         note = (
             f"the model hardly refuses: {len(harmful)} of {len(refused[0])} harmful training prompts; "
-            "the direction rests on all of them, refused or not, and on little: read the figures with care"
+            "the direction rests on all of them, refused or not, induce was not asked for: read the figures with care"
         )
         return Heard(openings, range(len(refused[0])), range(len(refused[1])), (note,))
     return Heard(openings, harmful, harmless, ())
@@ -343,6 +343,7 @@ def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress:
         harmful,
         harmless,
         layer=loaded.options.layer,
+        ask_induce=not heard.notes,
         batch_size=loaded.options.batch_size,
         progress=progress,
     )

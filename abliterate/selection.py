@@ -58,23 +58,28 @@ class Candidate:
     induce: float | None = None
     kl: float | None = None
 
-    def allowed(self, floor: float = 0.0) -> bool:
-        """Whether the rule admits it, its scores being known."""
-        return self.induce is not None and self.kl is not None and self.induce > floor and self.kl < MAX_KL
+    def allowed(self, floor: float | None = 0.0) -> bool:
+        """Whether the rule admits it, its scores being known; without a floor, induce does not matter."""
+        return self.induces(floor) and self.kl is not None and self.kl < MAX_KL
+
+    def induces(self, floor: float | None) -> bool:
+        """Whether adding the difference makes harmless prompts refused as far as the rule asks."""
+        return floor is None or (self.induce is not None and self.induce > floor)
 
 
 @dataclass(frozen=True)
 class Selection:
     """The choice, and every candidate that was looked at, best bypass first.
 
-    `harmful` and `harmless` are the unedited model's mean refusal scores, `floor` what induce had to exceed.
+    `harmful` and `harmless` are the unedited model's mean refusal scores, `floor` what induce had to exceed (None
+    where the model hardly refuses, and nothing was asked).
     """
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
     harmful: float
     harmless: float
-    floor: float
+    floor: float | None
 
     def to_json(self) -> dict[str, object]:
         """Return the choice as the manifest holds it."""
@@ -87,7 +92,7 @@ def induce_floor(harmful: float, harmless: float) -> float:
     return 0.0 if harmful > 0 else (harmful + harmless) / 2
 
 
-def choose(candidates: Sequence[Candidate], depth: int, floor: float = 0.0) -> Candidate:
+def choose(candidates: Sequence[Candidate], depth: int, floor: float | None = 0.0) -> Candidate:
     """Return the candidate with the least bypass among those that the rule admits.
 
     Raises InputError when there is none. Ties go to the earlier layer, then the later position.
@@ -159,11 +164,13 @@ def select(
     harmless: Sequence[Sequence[int]],
     *,
     layer: int | None = None,
+    ask_induce: bool = True,
     batch_size: BatchSize = "auto",
     progress: Progress = SILENT,
 ) -> Selection:
-    """Choose layer and position on the select split's token ids; with `layer` given, the position with least bypass.
+    """Choose layer and position on the select split's token ids; with `layer` given, the position only.
 
+    `ask_induce=False` drops the condition on induce, for a model that hardly refuses and has little to induce.
     Raises InputError when the rule admits no candidate.
     """
     layers = range(int(DEEPEST * architecture.depth)) if layer is None else [layer]
@@ -186,12 +193,12 @@ def select(
     )
     ranked = race(examiner, places, harmful, openings, batch_size, progress)
     harmful_score, harmless_score = (examiner.unedited(one) for one in (examiner.harmful, examiner.harmless))
-    floor = induce_floor(harmful_score, harmless_score)
+    floor = induce_floor(harmful_score, harmless_score) if ask_induce else None
     if layer is not None:
-        place = (ranked[0].layer, ranked[0].position)
-        (induce,) = examiner.induce([place])
-        chosen = replace(ranked[0], induce=induce, kl=examiner.divergence(place))
-        return Selection(chosen, (chosen, *ranked[1:]), harmful_score, harmless_score, floor)
+        known = settle(examiner, ranked, None, progress)
+        # The user wants this layer: where every position does much damage, the one that does least.
+        chosen = min(known, key=lambda one: (not one.allowed(None), one.bypass if one.allowed(None) else one.kl or 0.0))
+        return Selection(chosen, known, harmful_score, harmless_score, None)
     known = settle(examiner, ranked, floor, progress)
     return Selection(choose(known, architecture.depth, floor), known, harmful_score, harmless_score, floor)
 
@@ -230,15 +237,18 @@ def race(
     return sorted(finals, key=lambda one: one.bypass) + candidates[len(better) :]
 
 
-def settle(examiner: Examiner, ranked: Sequence[Candidate], floor: float, progress: Progress) -> tuple[Candidate, ...]:
+def settle(
+    examiner: Examiner, ranked: Sequence[Candidate], floor: float | None, progress: Progress
+) -> tuple[Candidate, ...]:
     """Compute KL and induce in the order of bypass until the first candidate that the rule admits; return all."""
     known: list[Candidate] = []
     with progress.step("induce and KL of the best", len(ranked), "directions") as advance:
         for one in ranked:
             place = (one.layer, one.position)
-            (induce,) = examiner.induce([place])
-            # KL costs most: only a candidate that the rest of the rule admits is asked for it.
-            known.append(replace(one, induce=induce, kl=examiner.divergence(place) if induce > floor else None))
+            candidate = replace(one, induce=examiner.induce([place])[0])
+            if candidate.induces(floor):  # KL costs most: only what the rest of the rule admits is asked for it
+                candidate = replace(candidate, kl=examiner.divergence(place))
+            known.append(candidate)
             advance(1)
             if known[-1].allowed(floor):
                 break

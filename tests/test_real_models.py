@@ -1,0 +1,65 @@
+"""Slow checks on the small real models, run by hand: `pytest -m models` (see ABLITERATE_TEST_MODELS)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from abliterate import verbs
+from abliterate.errors import InputError
+from abliterate.pipeline import Options, run
+
+pytestmark = pytest.mark.models
+
+
+def prompts() -> dict[str, str]:
+    folder = Path(__file__).parents[2] / "shared" / "data" / "prompts"
+    if not folder.is_dir():
+        pytest.skip("the published instruction lists are not beside this checkout")
+    return {side: str(folder / f"{side}_train.json") for side in ("harmful", "harmless")}
+
+
+def test_qwen_stops_refusing_at_little_damage(real_models: Path, tmp_path: Path) -> None:
+    options = Options(str(real_models / "qwen2.5-0.5b-it"), tmp_path / "edited", system="You are a helpful assistant.")
+    measured = run(replace(options, **prompts())).measured
+    assert measured.original is not None
+    assert measured.edited is not None
+    assert measured.divergence is not None
+    assert measured.original.harmful_refusals.value > 0.25
+    assert measured.edited.harmful_refusals.value <= 0.06
+    assert measured.divergence.first_token.value <= 0.12
+
+
+def test_smollm_says_that_it_hardly_refuses(real_models: Path, tmp_path: Path) -> None:
+    options = Options(str(real_models / "smollm2-135m-it"), tmp_path / "edited")
+    assert "hardly refuses" in run(replace(options, **prompts())).notes[0]
+
+
+@pytest.mark.parametrize(("dtype", "ratio"), [(torch.bfloat16, 1e-2), (torch.float32, 1e-6)])
+def test_gemma_is_silent_behind_its_norms(real_models: Path, tmp_path: Path, dtype: torch.dtype, ratio: float) -> None:
+    folder = tmp_path / "gemma"
+    AutoModelForCausalLM.from_pretrained(real_models / "gemma-3-270m", dtype=dtype).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(real_models / "gemma-3-270m").save_pretrained(folder)
+    direction = torch.nn.functional.normalize(torch.randn(640, generator=torch.Generator().manual_seed(0)), dim=0)
+    save_file({"resid.9": direction}, tmp_path / "directions.safetensors")
+    options = Options(str(folder), tmp_path / "edited")
+    proof = verbs.apply(options, tmp_path / "directions.safetensors", None).proof
+    assert proof.before is not None
+    assert proof.largest <= ratio * proof.before
+
+
+def test_a_base_model_without_a_template_says_so(real_models: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--chat-template FILE"):
+        run(Options(str(real_models / "gemma-3-270m"), tmp_path / "edited"))
+
+
+def test_a_gguf_file_is_a_model(real_models: Path, tmp_path: Path) -> None:
+    model = str(real_models / "smollm2-135m-it.gguf")
+    one = run(Options(model, tmp_path / "edited", layer=12, n_train=32))
+    assert one.manifest["source"]["model"] == "smollm2-135m-it.gguf"
+    assert one.measured.proof.kind == "silence"
