@@ -140,7 +140,7 @@ def input_hook(bases: Float[Tensor, "bases k d_model"], strength: float) -> Any:
 
 def project_rows(
     stream: Float[Tensor, "rows ... d_model"], bases: Float[Tensor, "bases k d_model"], strength: float
-) -> Float[Tensor, "rows ... d_model"]:
+) -> Float[Tensor, "... d_model"]:
     """Project each row of `stream` along its basis; one basis serves all rows.
 
     With fewer bases than rows, each serves a run of equally many rows (candidate after candidate). Learned

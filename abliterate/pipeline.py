@@ -38,8 +38,9 @@ SELECT_HARMFUL = 64
 SELECT_HARMLESS = 256
 REPORT_PROMPTS = 100
 
-OPENINGS_COVERAGE = 0.9
-"""Share of the refusals that the openings must cover; the last tenth are single replies with a beginning of their own."""
+OPENINGS_COVERAGE = 0.75
+"""Share of the refusals that the openings must cover. The rest are lectures that begin with the subject of the prompt:
+each would be a context of its own, on which every candidate had to be run."""
 
 ENOUGH_REFUSALS = 16
 """From so many refused prompts on, the direction rests on those alone (and on the answered harmless ones), as the
