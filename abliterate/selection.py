@@ -48,6 +48,10 @@ INDUCE_PROMPTS = 32
 """Harmless prompts for induce. KL takes all: a few borderline prompts carry most of it, so it needs many."""
 
 
+CLEARLY = 2.0
+"""So many times the limit, on the first few prompts, and a candidate's KL is not asked for on the others."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One direction and how it does; a score that was not needed for the choice is None."""
@@ -116,6 +120,7 @@ class Examiner:
     head: Head
     harmful: Question
     harmless: Question
+    first_few: Question
     first_tokens: Question
     original: Float[Tensor, "prompts vocab"]
 
@@ -134,11 +139,20 @@ class Examiner:
         return [float(score) for score in refusal_score(self.head, question, states).mean(1)]
 
     def divergence(self, place: tuple[int, int]) -> float:
-        """Return the mean first-token KL on harmless prompts with a direction ablated."""
+        """Return the mean first-token KL on harmless prompts with a direction ablated.
+
+        Where the first few prompts already put it far beyond the limit, theirs is returned.
+        """
+        few = self.divergence_on(self.first_few, place)
+        return few if few > CLEARLY * MAX_KL else self.divergence_on(self.first_tokens, place)
+
+    def divergence_on(self, question: Question, place: tuple[int, int]) -> float:
+        """Return the mean first-token KL on the prompts of one question."""
         total = 0.0
+        known = self.original[: question.count]
         with self.ablation([place]):
-            states = final_states(self.model, self.first_tokens)[0, :, -1]
-            for own, rows in zip(torch.split(self.original, HEAD_ROWS), torch.split(states, HEAD_ROWS), strict=True):
+            states = final_states(self.model, question)[0, :, -1]
+            for own, rows in zip(torch.split(known, HEAD_ROWS), torch.split(states, HEAD_ROWS), strict=True):
                 total += float(kl_divergence(own, self.head.log_probs(rows).cpu()).sum())
         return total / len(states)
 
@@ -188,6 +202,7 @@ def select(
         head,
         ask(model, harmful, openings, batch_size, copies=max(1, ROWS // len(harmful))),
         ask(model, few, openings, batch_size, copies=max(1, ROWS // len(few))),
+        ask(model, few, batch_size=batch_size),
         ask(model, harmless, batch_size=batch_size),
         first_token_log_probs(model, head, harmless, batch_size),
     )
