@@ -141,11 +141,12 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Heard:
-    """How the model opens its refusals, and which training prompts (by place) make the direction."""
+    """How the model opens its refusals, which training prompts (by place) make the direction, does it hardly refuse."""
 
     openings: tuple[Opening, ...]
     harmful: Sequence[int]
     harmless: Sequence[int]
+    hardly: bool
     notes: tuple[str, ...]
 
     def record(self, prompts: dict[str, Any]) -> dict[str, Any]:
@@ -316,8 +317,8 @@ def listen(loaded: Loaded, progress: Progress) -> Heard:
             f"the model hardly refuses: {len(harmful)} of {len(refused[0])} harmful training prompts; "
             "the direction rests on all of them, refused or not, induce was not asked for: read the figures with care"
         )
-        return Heard(openings, range(len(refused[0])), range(len(refused[1])), (note,))
-    return Heard(openings, harmful, harmless, ())
+        return Heard(openings, range(len(refused[0])), range(len(refused[1])), True, (note,))
+    return Heard(openings, harmful, harmless, False, ())
 
 
 def find_directions(loaded: Loaded, heard: Heard, harmful: Activations, harmless: Activations) -> Directions:
@@ -344,7 +345,7 @@ def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress:
         harmful,
         harmless,
         layer=loaded.options.layer,
-        ask_induce=not heard.notes,
+        ask_induce=not heard.hardly,
         batch_size=loaded.options.batch_size,
         progress=progress,
     )

@@ -11,6 +11,7 @@ to come half-way from the harmless to the harmful score. The selection records w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -211,9 +212,7 @@ def select(
     floor = induce_floor(harmful_score, harmless_score) if ask_induce else None
     if layer is not None:
         known = settle(examiner, ranked, None, progress)
-        # The user wants this layer: where every position does much damage, the one that does least.
-        chosen = min(known, key=lambda one: (not one.allowed(None), one.bypass if one.allowed(None) else one.kl or 0.0))
-        return Selection(chosen, known, harmful_score, harmless_score, None)
+        return Selection(of_layer(examiner, known), known, harmful_score, harmless_score, None)
     known = settle(examiner, ranked, floor, progress)
     return Selection(choose(known, architecture.depth, floor), known, harmful_score, harmless_score, floor)
 
@@ -250,6 +249,16 @@ def race(
             finals += [replace(one, bypass=bypass) for one, bypass in zip(part_of, scores, strict=True)]
             advance(len(part_of))
     return sorted(finals, key=lambda one: one.bypass) + candidates[len(better) :]
+
+
+def of_layer(examiner: Examiner, known: Sequence[Candidate]) -> Candidate:
+    """Return the position for a layer that the user wants: where all do too much damage, the one that does least."""
+    for one in known:
+        if one.allowed(None):
+            return one
+    least = min(known, key=lambda one: math.inf if one.kl is None else one.kl)
+    # What is reported of the choice is measured on all prompts, however clear the first few were.
+    return replace(least, kl=examiner.divergence_on(examiner.first_tokens, (least.layer, least.position)))
 
 
 def settle(

@@ -11,8 +11,11 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate import verbs
+from abliterate.architecture import find_architecture
 from abliterate.errors import InputError
+from abliterate.interventions import ablated
 from abliterate.pipeline import Options, run
+from abliterate.verify import SILENCE, relative_component
 
 pytestmark = pytest.mark.models
 
@@ -51,6 +54,22 @@ def test_gemma_is_silent_behind_its_norms(real_models: Path, tmp_path: Path, dty
     proof = verbs.apply(options, tmp_path / "directions.safetensors", None).proof
     assert proof.before is not None
     assert proof.largest <= ratio * proof.before
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m-it", "qwen2.5-0.5b-it"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_hooks_leave_no_more_than_the_proof_allows(real_models: Path, name: str, dtype: torch.dtype) -> None:
+    # Nothing but rounding is left under hooks: what SILENCE must allow, and not much more.
+    model = AutoModelForCausalLM.from_pretrained(real_models / name, dtype=dtype).eval()
+    tokenizer = AutoTokenizer.from_pretrained(real_models / name)
+    architecture = find_architecture(model)
+    size = architecture.d_model
+    direction = torch.nn.functional.normalize(torch.randn(size, generator=torch.Generator().manual_seed(0)), dim=0)
+    sequences = verbs.plain_sequences(tokenizer)
+    with ablated(model, direction, architecture=architecture):
+        largest = max(relative_component(model, architecture, direction[None], sequences))
+    print(f"{name} {dtype}: {largest:.1e} of the stream under hooks")
+    assert SILENCE[dtype] / 200 < largest < SILENCE[dtype]
 
 
 def test_a_base_model_without_a_template_says_so(real_models: Path, tmp_path: Path) -> None:
