@@ -68,7 +68,6 @@ def test_hooks_leave_no_more_than_the_proof_allows(real_models: Path, name: str,
     sequences = verbs.plain_sequences(tokenizer)
     with ablated(model, direction, architecture=architecture):
         largest = max(relative_component(model, architecture, direction[None], sequences))
-    print(f"{name} {dtype}: {largest:.1e} of the stream under hooks")
     assert SILENCE[dtype] / 200 < largest < SILENCE[dtype]
 
 
