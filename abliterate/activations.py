@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architecture import Architecture, find_architecture
-from abliterate.errors import InputError
-from abliterate.forward import BatchSize, at_positions, final_hidden, prefix_cache, prepare
+from abliterate.errors import ArchitectureError, InputError
+from abliterate.forward import Batch, BatchSize, at_positions, final_hidden, prefix_cache, prepare
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet
 from abliterate.template import ChatFormat
@@ -98,7 +98,9 @@ def capture(
             with resid_of(model, found) as streams:
                 final_hidden(model, batch, shared)
             for layer, stream in enumerate(streams):
-                resid[list(batch.rows), :, layer] = at_positions(stream, batch, chosen).to("cpu", model.dtype)
+                resid[list(batch.rows), :, layer] = at_positions(merged(stream, batch, found.d_model), batch, chosen).to(
+                    "cpu", model.dtype
+                )
             advance(len(batch.rows))
     check_finite(resid)
     if path:
@@ -108,21 +110,52 @@ def capture(
 
 @contextmanager
 def resid_of(model: PreTrainedModel, architecture: Architecture) -> Iterator[list[Tensor]]:
-    """Collect `resid[0..L]` of one forward pass: the input of each decoder layer, then the output of the last."""
-    streams: list[Tensor] = []
+    """Collect `resid[0..L]` of one forward pass: the input of each decoder layer, then the output of the last.
 
-    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        streams.append(args[0] if args else kwargs["hidden_states"])
+    A layer that does not run, as cross-attention without an image, leaves the stream as it was.
+    """
+    streams: list[Tensor] = []
+    inputs: dict[int, Tensor] = {}
+
+    def before(index: int) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            inputs[index] = args[0] if args else kwargs["hidden_states"]
+
+        return hook
 
     def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        streams.append(output if isinstance(output, Tensor) else output[0])
+        following = output if isinstance(output, Tensor) else output[0]
+        filled = [following]
+        for index in reversed(range(architecture.depth)):
+            following = inputs.get(index, following)
+            filled.append(following)
+        streams[:] = reversed(filled)
 
     with ExitStack() as hooks:
-        for name in architecture.layers:
-            handle = model.get_submodule(name).register_forward_pre_hook(before, with_kwargs=True)
-            hooks.callback(handle.remove)
-        hooks.callback(model.get_submodule(architecture.layers[-1]).register_forward_hook(after).remove)
+        for index, name in enumerate(architecture.layers):
+            layer = model.get_submodule(name)
+            hooks.callback(layer.register_forward_pre_hook(before(index), with_kwargs=True).remove)
+            hooks.callback(layer.register_forward_hook(after).remove)
         yield streams
+
+
+def lanes(stream: Float[Tensor, "batch length *rest"], d_model: int) -> Float[Tensor, "batch length *lanes d_model"]:
+    """Return a stream with its lanes, in models whose residual stream has several, on an axis of their own."""
+    return stream if stream.shape[-1] == d_model else stream.reshape(*stream.shape[:-1], -1, d_model)
+
+
+def merged(
+    stream: Float[Tensor, "batch more *rest"], batch: Batch, d_model: int
+) -> Float[Tensor, "batch length d_model"]:
+    """Return one vector for each token of the batch: the mean over the lanes, where there are several.
+
+    Raises ArchitectureError when the stream is longer than the batch.
+    """
+    if stream.shape[1] != batch.tokens.shape[1]:
+        extra = stream.shape[1] - batch.tokens.shape[1]
+        raise ArchitectureError(f"the model puts {extra} tokens of its own into each prompt; this is not supported")
+    apart = lanes(stream, d_model)
+    return apart if apart.dim() == 3 else apart.mean(dim=2)
 
 
 def check_finite(resid: Float[Tensor, "prompts positions layers d_model"]) -> None:

@@ -138,10 +138,20 @@ def cut(
 
 def can_share_prefix(model: PreTrainedModel) -> bool:
     """Whether the model's cache is plain keys and values, which can be copied and repeated row by row."""
-    if not getattr(model, "_supports_cache_class", True):
+    if getattr(model, "_is_stateful", False):
         return False
     cache = DynamicCache(config=model.config)
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)
+
+
+def body_of(model: PreTrainedModel) -> tuple[str, nn.Module]:
+    """Return the model without its head, and its name: the largest part that holds the token embedding but no head."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    name, body = "", cast(nn.Module, model)
+    while body is model or head in set(body.modules()):
+        child, body = next((child, own) for child, own in body.named_children() if embedding in set(own.modules()))
+        name = f"{name}.{child}" if name else child
+    return name, body
 
 
 def prefix_cache(model: PreTrainedModel, prefix: Sequence[int], rows: int = 1) -> Cache | None:
@@ -154,7 +164,7 @@ def prefix_cache(model: PreTrainedModel, prefix: Sequence[int], rows: int = 1) -
     tokens = torch.tensor([list(prefix)] * rows, device=model_device(model))
     cache = DynamicCache(config=model.config)
     with torch.inference_mode():
-        model.base_model(input_ids=tokens, past_key_values=cache, use_cache=True)
+        body_of(model)[1](input_ids=tokens, past_key_values=cache, use_cache=True)
     return cache
 
 
@@ -182,11 +192,12 @@ def final_hidden(
         before = torch.ones(count, past.get_seq_length(), dtype=torch.long, device=mask.device)
         mask = torch.cat([before, mask], dim=1)
     extra = {}
-    if "position_ids" in signature(model.base_model.forward).parameters:
+    _, body = body_of(model)
+    if "position_ids" in signature(body.forward).parameters:
         # Given row by row, so that learned position embeddings too have a row for each of the batch.
         extra["position_ids"] = (places + mask.shape[1] - length).expand(count, -1)
     with torch.inference_mode():
-        output = model.base_model(
+        output = body(
             input_ids=batch.tokens, attention_mask=mask, past_key_values=past, use_cache=past is not None, **extra
         )
     return cast(Tensor, output[0])
@@ -209,9 +220,18 @@ class _GivenOutput(BaseModelOutputWithPast):  # type: ignore[misc]
 
 
 class _GivenHidden(nn.Module):
-    """Stands in for the decoder inside a shell of the model, so that only the head runs."""
+    """Stands in for the decoder inside a shell of the model, so that only the head runs.
+
+    `path` is how the model reaches its decoder below the module that this one replaces; scales that a head
+    reads from `replaced` stay.
+    """
 
     hidden: Tensor
+
+    def __init__(self, replaced: nn.Module, path: Sequence[str]) -> None:
+        super().__init__()
+        vars(self).update({name: value for name, value in vars(replaced).items() if isinstance(value, int | float)})
+        vars(self).update(dict.fromkeys(path, self))
 
     def forward(self, *args: Any, **kwargs: Any) -> _GivenOutput:
         return _GivenOutput(last_hidden_state=self.hidden)
@@ -224,9 +244,16 @@ class Head:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self._decoder = _GivenHidden()
-        self._shell = copy.copy(model)
-        self._shell._modules = {**model._modules, model.base_model_prefix: self._decoder}
+        name, body = body_of(model)
+        decoder = next((name for name, module in body.named_modules() if module is model.get_decoder()), "")
+        self._decoder = _GivenHidden(body, decoder.split("."))
+        self._shell = shell = copy.copy(model)
+        *parents, last = name.split(".")
+        for parent in parents:
+            inner = copy.copy(shell._modules[parent])
+            shell._modules = {**shell._modules, parent: inner}
+            shell = cast(PreTrainedModel, inner)
+        shell._modules = {**shell._modules, last: self._decoder}
 
     def log_probs(self, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
         """Return log-probabilities in float32. All rows at once: split long lists with `HEAD_ROWS`."""
