@@ -1,77 +1,96 @@
 """Finds the writers of a model: every tensor whose output is added to the residual stream.
 
-Structure comes from the model itself, built on the meta device: its decoder layers, the linear maps in them
-that end at the residual width, the norms that a forward pass puts behind a writer. Rules are data; a new
-name is a line in `WRITER_NAMES`. What the rules cannot place is refused, never skipped.
+They are found on a shrunken clone, by following the stream back through one forward pass (`trace`), and carried
+over to the model by name: a parameter of the model has the role of the clone's parameter that is called the same,
+layer number apart. What the clone does not know, and what the trace cannot follow exactly, is refused, never skipped.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.core_model_loading import revert_weight_conversion
-from transformers.pytorch_utils import Conv1D
 
+from abliterate.clone import D_MODEL, clone_inputs, clone_of
 from abliterate.errors import ArchitectureError
+from abliterate.projection import fold_gain, orthonormal_span
+from abliterate.roles import place, roles_of
+from abliterate.trace import Gain, Trace, trace
 
 Site = Literal["embed", "attn", "mlp"]
 SITES: tuple[Site, ...] = get_args(Site)
 
-WRITER_NAMES = {
-    "o_proj": "attention of Llama and most since",
-    "out_proj": "attention of OPT, GPT-Neo, GPT-J, Phi-1; mixers of Mamba",
-    "dense": "attention of GPT-NeoX, Falcon, Phi, BLOOM",
-    "c_proj": "attention and MLP of GPT-2 and its kin",
-    "down_proj": "gated MLP of Llama and most since",
-    "dense_4h_to_h": "MLP of GPT-NeoX, Falcon, BLOOM",
-    "fc2": "MLP of OPT, Phi",
-    "fc_out": "MLP of GPT-J, CodeGen",
-    "w2": "MLP of Mixtral's experts, LFM2",
-    "linear_out": "MLP of GPT-Neo's kin",
-    "output_linear": "MLP of Granite MoE's shared expert",
-}
-"""Last name of a module that writes to the residual stream, and where it is found."""
-
-MLP_PATHS = ("mlp", "ffn", "feed_forward", "feedforward", "moe", "expert", "fc2", "fc_out")
-"""A writer whose path inside its layer holds one of these is an MLP; any other is a token mixer."""
+MIXER_PATHS = ("attn", "attention", "self_att", "mamba", "conv")
+MLP_PATHS = ("mlp", "ffn", "feed_forward", "feedforward", "moe", "expert", "fc2", "fc_out", "down", "per_layer")
+"""A writer is a token mixer when its path inside its layer holds one of the first, else an MLP with one of the second;
+any other is a token mixer too."""
 
 
 @dataclass(frozen=True)
-class Norm:
-    """A norm between a writer and the residual stream: its gain is `offset + weight` (DESIGN section 3)."""
+class Parameter:
+    """A parameter in memory, its residual axis there, and its axis in each tensor that stores it on disk.
 
-    module: str
-    offset: float
-    centred: bool
+    `stored_axis` is None when the clone cannot be saved without parts of other parameters.
+    """
 
-    def gain(self, weight: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:
-        """Return what the normalised vector is multiplied by, in float32."""
-        return weight.float() + self.offset
+    name: str
+    axis: int
+    stored_axis: int | None
 
 
 @dataclass(frozen=True)
 class Writer:
-    """A module that writes to the residual stream, with its parameters and their residual axes."""
+    """A module that writes to the residual stream, and what it writes with.
+
+    `paths` are the ways from its output to the stream, each with the gains on it, the one nearest the stream
+    first: most models have one way and no gain, sandwich norms one way and one gain. `constant` marks a bias
+    that is all that its module writes. What it writes can be taken from the output (or the input) of `hook`.
+    """
 
     module: str
     site: Site
     layer: int | None
-    parameters: tuple[tuple[str, int], ...]
-    norm: Norm | None = None
+    parameters: tuple[Parameter, ...]
+    paths: tuple[tuple[Gain, ...], ...] = ((),)
+    constant: bool = False
+    hook: str = ""
+    hook_input: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but scales for all channels stands between this writer and the stream."""
+        return self.paths == ((),)
+
+    def basis(self, basis: Float[Tensor, "k d_model"], read: Callable[[str], Tensor]) -> Float[Tensor, "more d_model"]:
+        """Return what to remove from the output so that `basis` is gone from the stream; `read` gives a parameter.
+
+        One row of `basis` and one path give one row; a row that the gains send to zero stays zero.
+        """
+        if self.plain:
+            return basis
+        rows = []
+        for path in self.paths:
+            folded = basis.double()
+            for gain in path:
+                value = gain.value(read(gain.parameter)) if gain.parameter else None
+                folded = fold_gain(folded, value, gain.centred)
+            rows.append(folded)
+        return orthonormal_span(torch.cat(rows))
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Where a model keeps its residual stream. Module names are those in memory."""
+    """Where a model keeps its residual stream. Module names are those in memory.
+
+    `problems` say where the stream cannot be followed exactly; such a model is refused unless the user allows it.
+    `outside` are modules beside the text decoder, such as a vision tower and its projector: they are left alone, and
+    what they put into the stream in the place of tokens is not edited.
+    """
 
     model_type: str
     d_model: int
@@ -79,6 +98,8 @@ class Architecture:
     writers: tuple[Writer, ...]
     head: str | None
     tied: bool
+    problems: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
     @property
     def depth(self) -> int:
@@ -91,168 +112,96 @@ def text_config(model: PreTrainedModel) -> Any:
     return model.config.get_text_config(decoder=True)
 
 
-def meta_twin(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the same model without weights, on the meta device."""
-    with torch.device("meta"):
-        twin = type(model)._from_config(copy.deepcopy(model.config))
-    twin.config.pad_token_id = None  # or some models look for padding in the input, which has no values here
-    return cast(PreTrainedModel, twin.eval())
-
-
-def find_architecture(model: PreTrainedModel) -> Architecture:
+def find_architecture(model: PreTrainedModel, allow_unproved: bool = False) -> Architecture:
     """Return the layers and writers of `model`, which may be live or on the meta device; it is not run.
 
-    Raises ArchitectureError when a layer has no writer, or holds weights that the rules do not know.
+    Raises ArchitectureError when no small clone of it can be built and run, when the clone lacks a parameter that
+    the model has, and, unless `allow_unproved`, when the stream passes something that no edit can undo exactly.
     """
-    twin = meta_twin(model)
-    embedding = twin.get_input_embeddings()
-    if not isinstance(embedding, nn.Embedding):
-        raise ArchitectureError(
-            f"{twin.config.model_type}: has no token embedding; only decoder language models are edited"
-        )
-    names = {module: name for name, module in twin.named_modules()}
-    d_model = embedding.embedding_dim
-    layers = decoder_layers(twin)
-    writers = [Writer(name, "embed", None, (("weight", -1),)) for name in embeddings(twin, names, layers, d_model)]
-    for index, layer in enumerate(layers):
-        found = list(layer_writers(layer, names[layer], index, d_model))
-        refuse_unknown(layer, names[layer], found)
-        writers += found
-    norms = norms_behind(twin, names, writers)
-    head = twin.get_output_embeddings()
+    clone = clone_of(model)
+    found = trace(clone, D_MODEL, clone_inputs(clone))
+    if found.problems and not allow_unproved:
+        raise ArchitectureError(f"{model.config.model_type}: {found.problems[0]}")
+    head, embedding = head_of(model), names_of(model, model.get_input_embeddings())
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False) if name != f"{head}.weight"]
+    writers = tuple(writers_of(clone, found, sorted(names, key=natural)))
+    first = writers[0].parameters[0]
     return Architecture(
-        model_type=twin.config.model_type,
-        d_model=d_model,
-        layers=tuple(names[layer] for layer in layers),
-        writers=tuple(with_norm(writer, norms.get(writer.module), names) for writer in writers),
-        head=names.get(head) if head is not None else None,
-        tied=head is not None and bool(getattr(text_config(twin), "tie_word_embeddings", False)),
+        model_type=text_config(model).model_type,
+        d_model=model.get_parameter(f"{writers[0].module}.{first.name}").shape[first.axis],
+        layers=tuple(f"{found.layers}.{layer}" for layer in range(len(model.get_submodule(found.layers)))),
+        writers=writers,
+        head=head,
+        tied=clone.get_output_embeddings() is not None
+        and clone.get_output_embeddings().weight is clone.get_input_embeddings().weight
+        and any(writer.module == embedding for writer in writers),
+        problems=found.problems,
+        outside=outside_of(names, found.layers),
     )
 
 
-def decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
-    """Return the decoder layers in order: the one list of modules as long as the config says."""
-    expected = text_config(model).num_hidden_layers
-    decoder = model.get_decoder()
-    lists = [module for module in decoder.modules() if isinstance(module, nn.ModuleList) and len(module) == expected]
-    outermost = [one for one in lists if not any(one is not other and one in set(other.modules()) for other in lists)]
-    if len(outermost) != 1:
-        raise ArchitectureError(
-            f"{model.config.model_type}: expected one list of {expected} decoder layers, found {len(outermost)}; "
-            "this architecture is not supported yet"
-        )
-    return list(outermost[0])
+def outside_of(names: Sequence[str], layers: str) -> tuple[str, ...]:
+    """Return the modules that hold parameters beside the text decoder, which is what `layers` is in."""
+    decoder = layers.rpartition(".")[0]
+    family = decoder.rpartition(".")[0]
+    others = [name.removeprefix(f"{family}.") for name in names if not name.startswith(f"{decoder}.")]
+    return tuple(sorted({one.partition(".")[0] for one in others if one.count(".") > 1}))
 
 
-def embeddings(
-    model: PreTrainedModel, names: dict[nn.Module, str], layers: list[nn.Module], d_model: int
-) -> Iterator[str]:
-    """Yield the token embedding and every other embedding of residual width outside the layers."""
-    inside = {module for layer in layers for module in layer.modules()}
-    for module in model.get_decoder().modules():
-        if isinstance(module, nn.Embedding) and module not in inside and module.embedding_dim == d_model:
-            yield names[module]
+def names_of(model: PreTrainedModel, module: nn.Module | None) -> str | None:
+    """Return the name of a module in the model."""
+    return next((name for name, one in model.named_modules() if one is module), None)
 
 
-def layer_writers(layer: nn.Module, prefix: str, index: int, d_model: int) -> Iterator[Writer]:
-    """Yield the writers of one decoder layer: linear maps onto the residual width with a writer's name."""
-    for name, module in layer.named_modules():
-        if name.rpartition(".")[2] not in WRITER_NAMES:
-            continue
-        if isinstance(module, nn.Linear) and module.out_features == d_model:
-            axis = 0
-        elif isinstance(module, Conv1D) and module.nf == d_model:
-            axis = -1
-        else:
-            continue
-        bias = (("bias", -1),) if module.bias is not None else ()
-        site: Site = "mlp" if any(part in name.lower() for part in MLP_PATHS) else "attn"
-        yield Writer(f"{prefix}.{name}", site, index, (("weight", axis), *bias))
+def head_of(model: PreTrainedModel) -> str | None:
+    """Return the name of the output embedding."""
+    head = model.get_output_embeddings()
+    return names_of(model, head) if head is not None else None
 
 
-def refuse_unknown(layer: nn.Module, prefix: str, writers: list[Writer]) -> None:
-    """Raise ArchitectureError when a layer lacks a writer of either site, or holds fused experts."""
-    for name, parameter in layer.named_parameters():
-        if parameter.dim() == 3 and "conv" not in name:
-            raise ArchitectureError(
-                f"{prefix}.{name}: fused experts of shape {tuple(parameter.shape)} are not edited yet; nothing was written"
-            )
-    for site in ("attn", "mlp"):
-        if not any(writer.site == site for writer in writers):
-            raise ArchitectureError(
-                f"{prefix}: no {site} writer found among {', '.join(name for name, _ in layer.named_children())}; "
-                "this architecture is not supported yet"
-            )
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a sort key that puts layer 2 before layer 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
 
 
-def norms_behind(twin: PreTrainedModel, names: dict[nn.Module, str], writers: list[Writer]) -> dict[str, nn.Module]:
-    """Return, per writer, the norm that takes its output before the residual addition.
+def writers_of(clone: PreTrainedModel, found: Trace, names: Sequence[str]) -> Iterator[Writer]:
+    """Yield the writers among the parameters `names` of a model: those whose like in the clone was found to write."""
+    roles = roles_of(clone, found, names)
+    called = {place(f"{name}.", found.layers)[1] for name in found.called}
+    modules: dict[str, list[str]] = {}
+    for name in roles:
+        modules.setdefault(name.rpartition(".")[0], []).append(name)
+    for module, members in modules.items():
+        number, _ = place(f"{module}.", found.layers)
+        parameters = []
+        for name in members:
+            one = next(iter(roles[name]))
+            parameters.append(Parameter(name.rpartition(".")[2], one.axis, one.stored_axis))
+        paths = tuple(sorted({role.gains for name in members for role in roles[name]}, key=str))
+        constant = all(role.vector for name in members for role in roles[name])
+        hook = hook_of(module, paths, lambda name: place(f"{name}.", found.layers)[1] in called)
+        yield Writer(module, site_of(module, found.layers, number), number, tuple(parameters), paths, constant, *hook)
 
-    A forward pass on the meta device shows it without any table of names: the norm's input *is* the
-    writer's output, the same tensor, whereas a pre-norm reads the sum.
+
+def hook_of(module: str, paths: tuple[tuple[Gain, ...], ...], called: Callable[[str], bool]) -> tuple[str, bool]:
+    """Return where the output of a writer can be taken in a forward pass: a module, and whether it is its input.
+
+    That is the output of the writer's own module, unless the module norms what it writes itself, or holds a
+    parameter that its parent uses.
     """
-    outputs: dict[int, tuple[str, Tensor]] = {}
-    found: dict[str, nn.Module] = {}
-
-    def remember(writer: str) -> Any:
-        return lambda module, args, output: outputs.update({id(output): (writer, output)})
-
-    def look(module: nn.Module, args: tuple[Any, ...]) -> None:
-        if args and id(args[0]) in outputs:
-            found[outputs[id(args[0])][0]] = module
-
-    with ExitStack() as hooks, torch.no_grad():
-        for writer in writers:
-            hook = twin.get_submodule(writer.module).register_forward_hook(remember(writer.module))
-            hooks.callback(hook.remove)
-        for module in names:
-            if "norm" in type(module).__name__.lower():
-                hooks.callback(module.register_forward_pre_hook(look).remove)
-        twin(input_ids=torch.zeros(1, 2, dtype=torch.long, device="meta"), use_cache=True)
-    # An embedding's output is resid[0] itself: in most models the first pre-norm reads it directly.
-    in_layers = {module for layer in decoder_layers(twin) for module in layer.modules()}
-    sites = {writer.module: writer.site for writer in writers}
-    return {name: norm for name, norm in found.items() if sites[name] != "embed" or norm not in in_layers}
+    inner = paths[0][-1].parameter if paths[0] else None
+    if inner and inner.startswith(f"{module}."):
+        return inner.rpartition(".")[0], True
+    while not called(module) and "." in module:
+        module = module.rpartition(".")[0]
+    return module, False
 
 
-def with_norm(writer: Writer, norm: nn.Module | None, names: dict[nn.Module, str]) -> Writer:
-    """Return `writer` with the facts about the norm behind it, found by trying the norm out."""
-    if norm is None:
-        return writer
-    if getattr(norm, "bias", None) is not None:
-        raise ArchitectureError(
-            f"{names[norm]}: a norm with a bias stands behind a writer; this architecture is not supported yet"
-        )
-    offset, centred = try_norm(norm)
-    return Writer(writer.module, writer.site, writer.layer, writer.parameters, Norm(names[norm], offset, centred))
-
-
-@cache
-def try_norm(norm: nn.Module) -> tuple[float, bool]:
-    """Return (offset, centred) of a norm: does a zero weight still let through, does a shift of its input vanish?"""
-    trial = copy.deepcopy(norm).to_empty(device="cpu").float()
-    weight = dict(trial.named_parameters()).get("weight")
-    if weight is None or weight.dim() != 1:
-        raise ArchitectureError(
-            f"{type(norm).__name__}: a norm without a weight vector stands behind a writer; not supported yet"
-        )
-    x = torch.linspace(-1.0, 2.0, weight.numel()).cos()[None]
-    with torch.no_grad():
-        for parameter in trial.parameters():
-            parameter.zero_()
-        offset = 1.0 if bool(trial(x).abs().max() > 0) else 0.0
-        weight.fill_(1.0)
-        centred = bool((trial(x + 3.0) - trial(x)).abs().max() < 1e-3)
-    return offset, centred
-
-
-def disk_name(model: PreTrainedModel, name: str) -> str:
-    """Return the name on disk of a parameter in memory, by transformers' own conversion mapping.
-
-    Raises ArchitectureError when the mapping splits or merges the tensor.
-    """
-    parameter = model.get_parameter(name)
-    stored = revert_weight_conversion(model, {name: parameter.detach().to("meta")})
-    if len(stored) != 1 or next(iter(stored.values())).shape != parameter.shape:
-        raise ArchitectureError(f"{name}: is stored in another layout on disk ({', '.join(stored)}); not supported yet")
-    return str(next(iter(stored)))
+def site_of(module: str, layers: str, layer: int | None) -> Site:
+    """Return the site of a writer by its path inside its layer."""
+    if layer is None:
+        return "embed"
+    inside = module.removeprefix(f"{layers}.{layer}.").lower()
+    if any(part in inside for part in MIXER_PATHS):
+        return "attn"
+    return "mlp" if any(part in inside for part in MLP_PATHS) else "attn"

@@ -56,7 +56,7 @@ def orthogonalize(
             if strength:
                 basis = writer_bases(model, writer, bases)[0]
                 module = model.get_submodule(writer.module)
-                for name, axis in writer.parameters:
-                    parameter = module.get_parameter(name)
-                    parameter.copy_(project_out(parameter, basis, strength, axis))
+                for one in writer.parameters:
+                    parameter = module.get_parameter(one.name)
+                    parameter.copy_(project_out(parameter, basis, strength, one.axis))
     return model

@@ -6,18 +6,19 @@ output is linear in the weights. Activation addition is Arditi et al. 2024, arXi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from abliterate.architecture import Architecture, Writer, find_architecture
 from abliterate.errors import InputError
-from abliterate.projection import fold_gain, project_out
+from abliterate.projection import project_out
 from abliterate.recipe import Recipe
 
 
@@ -55,13 +56,12 @@ def ablated_rows(
         for writer in found.writers:
             strength = chosen.strength(writer.site, writer.layer)
             if strength:
-                module = model.get_submodule(writer.module)
-                hook = output_hook(writer_bases(model, writer, bases), strength)
-                hooks.callback(module.register_forward_hook(hook).remove)
-        if found.tied and found.head and (strength := chosen.strength("embed", None)):
-            # A tied embedding is edited in both roles: as the head, W(I - s rr^T) reads an input without r.
-            head = model.get_submodule(found.head)
-            hooks.callback(head.register_forward_pre_hook(input_hook(bases, strength)).remove)
+                own = writer_bases(model, writer, bases)
+                hooks.callback(register(model, writer, own, strength).remove)
+                if found.tied and found.head and model.get_submodule(writer.module) is model.get_input_embeddings():
+                    # A tied embedding is edited in both roles: as the head, W(I - s rr^T) reads an input without r.
+                    head = model.get_submodule(found.head)
+                    hooks.callback(head.register_forward_pre_hook(input_hook(own, strength)).remove)
         yield
 
 
@@ -103,7 +103,9 @@ def addition_hook(vectors: Float[Tensor, "vectors d_model"]) -> Any:
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         stream = args[0] if args else kwargs["hidden_states"]
-        shift = vectors.to(stream.device).repeat_interleave(len(stream) // len(vectors), dim=0)[:, None]
+        lanes = stream.shape[-1] // vectors.shape[-1]
+        shift = vectors.to(stream.device).repeat(1, lanes).repeat_interleave(len(stream) // len(vectors), dim=0)
+        shift = shift.reshape(len(stream), *[1] * (stream.dim() - 2), -1)
         edited = (stream + shift).to(stream.dtype)
         return ((edited, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": edited})
 
@@ -112,21 +114,53 @@ def addition_hook(vectors: Float[Tensor, "vectors d_model"]) -> Any:
 
 def writer_bases(
     model: PreTrainedModel, writer: Writer, bases: Float[Tensor, "bases k d_model"]
-) -> Float[Tensor, "bases k d_model"]:
-    """Return what to remove from the output of `writer`: `bases`, or what a norm behind it makes of them."""
-    if writer.norm is None:
+) -> Float[Tensor, "bases more d_model"]:
+    """Return what to remove from the output of `writer`: `bases`, or what the gains behind it make of them."""
+    if writer.plain:
         return bases
-    gain = writer.norm.gain(model.get_submodule(writer.norm.module).weight.detach().cpu())
-    return torch.stack([fold_gain(basis, gain, writer.norm.centred) for basis in bases])
+    return torch.stack([writer.basis(basis.cpu(), model.get_parameter) for basis in bases])
+
+
+def register(
+    model: PreTrainedModel, writer: Writer, bases: Float[Tensor, "bases k d_model"], strength: float
+) -> RemovableHandle:
+    """Hook a writer so that what it writes is projected; return the handle of the hook."""
+    module: nn.Module = model.get_submodule(writer.hook)
+    if writer.hook_input:
+        return module.register_forward_pre_hook(input_hook(bases, strength))
+    if writer.constant:
+        bias = model.get_parameter(f"{writer.module}.{writer.parameters[0].name}")
+        return module.register_forward_hook(constant_hook(bias, bases, strength))
+    return module.register_forward_hook(output_hook(bases, strength))
 
 
 def output_hook(bases: Float[Tensor, "bases k d_model"], strength: float) -> Any:
-    """Return a forward hook that projects a module's output, batch row by batch row."""
+    """Return a forward hook that projects a module's output (the first, if it has several), batch row by batch row."""
 
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        return project_rows(output, bases, strength)
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        return on_first(output, lambda stream: project_rows(stream, bases, strength))
 
     return hook
+
+
+def constant_hook(bias: Float[Tensor, " d_model"], bases: Float[Tensor, "bases k d_model"], strength: float) -> Any:
+    """Return a forward hook that changes a module's output by what projecting a bias changes."""
+    rows = bias.detach().expand(len(bases), 1, -1)
+    change = project_rows(rows, bases, strength) - rows
+
+    def shift(stream: Tensor) -> Tensor:
+        own = change.to(stream.device).repeat_interleave(max(1, len(stream) // len(bases)), dim=0)
+        return stream + own.reshape(len(own), *[1] * (stream.dim() - 2), -1)
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        return on_first(output, shift)
+
+    return hook
+
+
+def on_first(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return a module's output with `change` applied to it, or to the first of several."""
+    return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
 
 def input_hook(bases: Float[Tensor, "bases k d_model"], strength: float) -> Any:

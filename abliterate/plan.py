@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
 
-from abliterate.architecture import Architecture, Site, Writer, disk_name
+from abliterate.architecture import Architecture, Parameter, Site, Writer
 from abliterate.checkpoint import Checkpoint, TensorEntry
-from abliterate.errors import CheckpointError, InputError
-from abliterate.projection import fold_gain, project_out
+from abliterate.errors import ArchitectureError, CheckpointError, InputError
+from abliterate.layout import stored_names
+from abliterate.projection import project_out
 from abliterate.recipe import Recipe
 
 
@@ -36,11 +39,15 @@ class TensorEdit:
 
 @dataclass(frozen=True)
 class EditPlan:
-    """Every edit that a recipe makes in one checkpoint, by tensor name; `basis` is what the stream loses."""
+    """Every edit that a recipe makes in one checkpoint, by tensor name; `basis` is what the stream loses.
+
+    `left_alone` are tensors that the model does not load, such as heads that predict several tokens at once.
+    """
 
     edits: dict[str, TensorEdit]
     recipe: Recipe
     basis: Float[Tensor, "k d_model"]
+    left_alone: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -75,48 +82,87 @@ def make_plan(
         raise InputError(
             f"the direction has d_model {basis.shape[-1]}, the model {architecture.d_model}; it belongs to another model"
         )
+    stored = Stored(model, checkpoint, stored_names(model, checkpoint.tensors))
     edits: dict[str, TensorEdit] = {}
     for writer in architecture.writers:
         strength = recipe.strength(writer.site, writer.layer)
         if strength:
-            own = folded(basis, writer, model, checkpoint)
-            for parameter, axis in writer.parameters:
-                entry = stored(f"{writer.module}.{parameter}", model, checkpoint)
-                edits[entry.name] = TensorEdit(entry.name, writer.site, writer.layer, axis, strength, own)
-    if architecture.tied and architecture.head and recipe.strength("embed", None):
-        # Some checkpoints store the tied head a second time; both copies must stay the same.
-        name = f"{architecture.head}.weight"
-        if name in checkpoint.tensors and name not in edits:
-            edits[name] = TensorEdit(name, "embed", None, -1, recipe.strength("embed", None), basis)
+            own = writer.basis(basis, stored.read)
+            for parameter in writer.parameters:
+                for entry, axis in stored.tensors(writer, parameter):
+                    if entry.shape[axis] != architecture.d_model:
+                        raise ArchitectureError(
+                            f"{entry.name}: axis {axis} of {tuple(entry.shape)} is not the residual stream of width "
+                            f"{architecture.d_model}; please report it"
+                        )
+                    edits[entry.name] = TensorEdit(entry.name, writer.site, writer.layer, axis, strength, own)
     if not edits:
         raise InputError("the recipe edits nothing: every strength is 0; give --strength or --sites")
-    return EditPlan(edits, recipe, basis)
+    loaded = {name for one in stored.names.values() for name, _ in one}
+    return EditPlan(edits, recipe, basis, tuple(name for name in checkpoint.tensors if name not in loaded))
 
 
-def folded(
-    basis: Float[Tensor, "k d_model"], writer: Writer, model: PreTrainedModel, checkpoint: Checkpoint
-) -> Float[Tensor, "k d_model"]:
-    """Return what to remove from this writer: the basis, or what the norm behind the writer makes of it."""
-    if writer.norm is None:
-        return basis
-    entry = stored(f"{writer.norm.module}.weight", model, checkpoint)
-    return fold_gain(basis, writer.norm.gain(checkpoint.read(entry.name)), writer.norm.centred)
+@dataclass(frozen=True)
+class Stored:
+    """The parameters of a model as a checkpoint holds them; `names` as `layout.stored_names` gives them."""
+
+    model: PreTrainedModel
+    checkpoint: Checkpoint
+    names: Mapping[str, list[tuple[str, bool]]]
+
+    def read(self, name: str) -> Tensor:
+        """Read a parameter that is stored as it is. Raises CheckpointError when it is not there."""
+        return self.checkpoint.read(self.checked(self.named(name)[0], self.model.get_parameter(name).shape).name)
+
+    def named(self, name: str) -> list[str]:
+        """Return the names on disk of a parameter, those of parameters that are tied to it included."""
+        parameter = self.model.get_parameter(name)
+        same = [other for other, one in self.model.named_parameters(remove_duplicate=False) if one is parameter]
+        found = [stored for other in same for stored, _ in self.names.get(other, [])]
+        if not found:
+            raise CheckpointError(
+                f"{self.checkpoint.folder}: tensor {name}, which writes to the residual stream, is missing; "
+                "download the model again"
+            )
+        return found
+
+    def tensors(self, writer: Writer, parameter: Parameter) -> Iterator[tuple[TensorEntry, int]]:
+        """Yield the tensors that store a writer's parameter, each with its residual axis."""
+        name = f"{writer.module}.{parameter.name}"
+        converted = {stored: is_converted for one in self.names.values() for stored, is_converted in one}
+        for stored in self.named(name):
+            shape, axis = self.model.get_parameter(name).shape, parameter.axis
+            if converted[stored]:
+                if parameter.stored_axis is None:
+                    raise ArchitectureError(
+                        f"{stored}: is stored together with tensors that do not write; not supported yet"
+                    )
+                shape, axis = converted_shape(self.model, name), parameter.stored_axis
+            yield self.checked(stored, shape), axis
+
+    def checked(self, stored: str, shape: Sequence[int]) -> TensorEntry:
+        """Return the entry of a tensor after a look at its shape and dtype."""
+        entry = self.checkpoint.tensors[stored]
+        if (
+            tuple(entry.shape) != tuple(shape)
+            or not entry.torch_dtype.is_floating_point
+            or entry.torch_dtype.itemsize < 2
+        ):
+            raise CheckpointError(
+                f"{self.checkpoint.folder}: tensor {stored} is {entry.dtype} {tuple(entry.shape)}, expected floats "
+                f"{tuple(shape)}; config and weights belong to different models, or the weights are quantised"
+            )
+        return entry
 
 
-def stored(name: str, model: PreTrainedModel, checkpoint: Checkpoint) -> TensorEntry:
-    """Return where a parameter in memory lies on disk."""
-    on_disk = disk_name(model, name)
-    # Checkpoints saved from the bare decoder lack its prefix; transformers adds it when loading.
-    short = on_disk.removeprefix(f"{model.base_model_prefix}.")
-    entry = checkpoint.tensors.get(on_disk) or checkpoint.tensors.get(short)
-    if entry is None:
-        raise CheckpointError(
-            f"{checkpoint.folder}: tensor {on_disk}, which writes to the residual stream, is missing; download the model again"
-        )
-    shape = tuple(model.get_parameter(name).shape)
-    if tuple(entry.shape) != shape or not entry.torch_dtype.is_floating_point or entry.torch_dtype.itemsize < 2:
-        raise CheckpointError(
-            f"{checkpoint.folder}: tensor {entry.name} is {entry.dtype} {tuple(entry.shape)}, expected floats {shape}; "
-            "config and weights belong to different models, or the weights are quantised"
-        )
-    return entry
+def left_alone_note(names: Sequence[str]) -> tuple[str, ...]:
+    """Return one line about tensors that the model does not load, or none."""
+    if not names:
+        return ()
+    return (f"{len(names)} tensors that the model does not load are left as they were, such as {names[0]}",)
+
+
+def converted_shape(model: PreTrainedModel, name: str) -> tuple[int, ...]:
+    """Return the shape of the tensors that a parameter is stored as, where loading converts them."""
+    stored = revert_weight_conversion(model, {name: model.get_parameter(name).detach().to("meta")})
+    return tuple(next(iter(stored.values())).shape)

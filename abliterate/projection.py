@@ -111,17 +111,27 @@ def remove_component(
 
 
 def fold_gain(
-    basis: Float[Tensor, "*k d_model"], gain: Float[Tensor, " d_model"], centred: bool = False
+    rows: Float[Tensor, "k d_model"], gain: Float[Tensor, " d_model"] | None, centred: bool = False
 ) -> Float[Tensor, "k d_model"]:
-    """Return the directions to remove *before* a norm with gain `g` so that `basis` is gone *behind* it.
+    """Return the vectors to look along *before* a norm with gain `g` for what lies along `rows` *behind* it, not normalised.
 
-    The block adds `g * x / rms(x)`, so `r·(g*x) = (g*r)·x`: remove `u = g*r`, orthonormalised. A LayerNorm
-    also subtracts the mean of `x`, which turns `u` into `centre(g*r)` (`centred=True`).
+    The block adds `g * x / rms(x)`, so `r·(g*x) = (g*r)·x`. A LayerNorm also subtracts the mean of `x`,
+    which turns `g*r` into `centre(g*r)` (`centred=True`).
     """
-    rows = basis.reshape(-1, basis.shape[-1]).double() * gain.double()
-    if centred:
-        rows = rows - rows.mean(dim=-1, keepdim=True)
-    return orthonormal_basis(rows)
+    folded = rows if gain is None else rows * gain.to(rows)
+    return folded - folded.mean(dim=-1, keepdim=True) if centred else folded
+
+
+def orthonormal_span(vectors: Float[Tensor, "k d_model"]) -> Float[Tensor, "k d_model"]:
+    """Return orthonormal rows with the span of `vectors` in float32; what is dependent on rows before it becomes zero."""
+    rows: list[Tensor] = []
+    for vector in vectors.double():
+        left = vector
+        for row in (*rows, *rows):  # twice, so that rounding leaves no component of earlier rows
+            left = left - (left @ row) * row
+        length, before = left.norm(), vector.norm()
+        rows.append(left / length if length > 1e-6 * before and before > ZERO_LENGTH else torch.zeros_like(left))
+    return torch.stack(rows).float()
 
 
 def low_rank_factors(

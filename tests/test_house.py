@@ -13,8 +13,8 @@ ROOT = Path(abliterate.__file__).parent
 
 ORDER = [
     "errors", "progress", "projection", "prompts", "refusals", "template", "shards", "shard_copy", "checkpoint", "staging",
-    "source", "architecture", "recipe", "interventions", "forward", "replies", "activations", "scoring",
-    "directions", "selection", "plan", "edit", "verify", "evaluation", "outputs", "pipeline", "verbs", "render", "cli", "__main__",
+    "source", "clone", "recording", "trace", "roles", "architecture", "recipe", "interventions", "forward", "replies", "activations", "scoring",
+    "directions", "selection", "layout", "plan", "edit", "verify", "proof", "census", "evaluation", "outputs", "pipeline", "verbs", "render", "cli", "__main__",
 ]  # fmt: skip
 """Rooms from the top down: each may import those before it (and files of its own room)."""
 

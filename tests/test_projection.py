@@ -12,6 +12,7 @@ from abliterate.projection import (
     low_rank_factors,
     normalize,
     orthonormal_basis,
+    orthonormal_span,
     project_out,
     remove_component,
 )
@@ -81,7 +82,7 @@ def test_low_rank_factors_are_the_edit(d_model: int, rank: int, seed: int, stren
 def test_folded_gain_silences_what_comes_out_of_the_norm(d_model: int, seed: int, centred: bool) -> None:
     matrix, basis = case(d_model, 1, seed)
     gain = torch.rand(d_model) + 0.5
-    before = project_out(matrix, fold_gain(basis, gain, centred))
+    before = project_out(matrix, orthonormal_span(fold_gain(basis, gain, centred)))
     inside = before - before.mean(-1, keepdim=True) if centred else before
     scale = inside.norm(dim=-1, keepdim=True).clamp_min(1e-3)
     assert float((gain * inside / scale @ basis.T).abs().max()) < 1e-4
