@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.activations import ActivationCache, Activations, capture
-from abliterate.architecture import SITES, Architecture, Site, find_architecture
+from abliterate.architecture import SITES, Architecture, Site
 from abliterate.directions import Directions, Method, difference_in_means
 from abliterate.edit import write_edited
 from abliterate.errors import InputError
@@ -22,9 +22,10 @@ from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.observation import REPLY_TOKENS, Observation, Report, observe
 from abliterate.forward import BatchSize
 from abliterate.outputs.manifest import Measured, Origin, write_records
-from abliterate.plan import EditPlan, make_plan
+from abliterate.plan import EditPlan, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts, public_spec
+from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
 from abliterate.refusals import Opening, find_openings, is_refusal
 from abliterate.replies import generate
@@ -67,6 +68,7 @@ class Options:
     force: bool = False
     offline: bool = False
     trust_remote_code: bool = False
+    allow_unproved: bool = False
     revision: str | None = None
     system: str | None = None
     thinking: Thinking = "auto"
@@ -208,7 +210,8 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         origin = Origin(loaded.source, command(options, loaded.source), options.seed, prompts)
         manifest = write_records(staging, origin, plan, directions, measured)
         staging.publish()
-    return Result(options.out, measured, clock.seconds, heard.notes, manifest)
+    notes = (*heard.notes, *left_alone_note(plan.left_alone), *loaded.architecture.problems)
+    return Result(options.out, measured, clock.seconds, notes, manifest)
 
 
 def open_staging(loaded: Loaded, plan: EditPlan) -> Staging:
@@ -249,7 +252,7 @@ def load(options: Options, progress: Progress) -> Loaded:
     material = Material(chat, harmful, harmless, options.n_train)
     material.record()  # as does a split that stays empty
     empty = load_empty(source)
-    architecture = find_architecture(empty)
+    architecture, _ = require_proof(empty, options.allow_unproved)
     if options.layer is not None and not 1 <= options.layer < architecture.depth:
         raise InputError(
             f"--layer {options.layer} is out of range; this model has layers 1 to {architecture.depth - 1}"

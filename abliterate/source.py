@@ -22,7 +22,15 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from abliterate.checkpoint import Checkpoint, content_hash
 from abliterate.errors import CheckpointError, HubError, InputError
@@ -251,8 +259,20 @@ def resolve_config(
 def build_empty(name: str, config: Any, trust_remote_code: bool) -> PreTrainedModel:
     """Return a model without weights, on the meta device."""
     with load_errors(name), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=trust_remote_code)
+        model = auto_class(config).from_config(copy.deepcopy(config), trust_remote_code=trust_remote_code)
     return cast(PreTrainedModel, model.eval())
+
+
+def auto_class(config: Any) -> Any:
+    """Return what loads a checkpoint with this config: the causal language model, or the whole multimodal one.
+
+    The whole one where the checkpoint says that it holds it, so that its tensors have the names of its modules.
+    """
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        whole = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)].__name__
+        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or whole in (config.architectures or ()):
+            return AutoModelForImageTextToText
+    return AutoModelForCausalLM
 
 
 def load_model(
@@ -268,7 +288,8 @@ def load_model(
     wanted = choose_dtype(source, dtype)
     check_memory(files, wanted, place)
     with load_errors(source.name):
-        model, report = AutoModelForCausalLM.from_pretrained(
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=source.trust_remote_code)
+        model, report = auto_class(config).from_pretrained(
             files.folder,
             dtype=wanted,
             device_map=str(place),

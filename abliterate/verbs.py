@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from abliterate.architecture import Architecture, find_architecture
+from abliterate.architecture import Architecture
 from abliterate.checkpoint import Checkpoint
 from abliterate.directions import load_direction, read_directions
 from abliterate.edit import write_edited
@@ -21,9 +21,10 @@ from abliterate.evaluation.divergence import Divergence, diverge
 from abliterate.evaluation.observation import Observation, Report, observe
 from abliterate.outputs.manifest import DIRECTIONS, RECIPE, Measured, Origin, read_manifest, write_records
 from abliterate.pipeline import Material, Options, Result, read_template, run
-from abliterate.plan import make_plan
+from abliterate.plan import left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import check_pair, load_prompts
+from abliterate.proof import Proved, require_proof
 from abliterate.recipe import Recipe
 from abliterate.source import Source, load_empty, load_model, load_tokenizer, resolve, resolve_config
 from abliterate.staging import Staging, check_destination, check_free
@@ -42,6 +43,7 @@ class Applied:
     tensors: tuple[TensorReport, ...]
     proof: StreamReport
     untouched: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,11 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What can be said of a model from its config alone."""
+    """What can be said of a model from its config alone; `proved` is None where its writers cannot be proved."""
 
     name: str
     architecture: Architecture
+    proved: Proved | None
     parameters: int
     stored_bytes: int
     edited_parameters: int
@@ -75,7 +78,7 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
     check_destination(source.folder, options.out)
     recipe = given_recipe(options, directions, recipe_file)
     empty = load_empty(source)
-    architecture = find_architecture(empty)
+    architecture, _ = require_proof(empty, options.allow_unproved)
     if recipe.direction is None:
         raise InputError(f'{recipe_file}: names no direction; add one such as "resid.15"')
     plan = make_plan(recipe, load_direction(directions, recipe.direction), architecture, empty, source.checkpoint)
@@ -93,7 +96,8 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
         origin = Origin(source, [*words, "--out", options.out.name], options.seed)
         write_records(staging, origin, plan, directions, Measured(tensors, proof))
         staging.publish()
-    return Applied(options.out, tensors, proof, len(written.tensors) - len(tensors))
+    notes = (*left_alone_note(plan.left_alone), *architecture.problems)
+    return Applied(options.out, tensors, proof, len(written.tensors) - len(tensors), notes)
 
 
 def given_recipe(options: Options, directions: Path, recipe_file: Path | None) -> Recipe:
@@ -112,12 +116,12 @@ def verify(original: str, edited: Path, options: Options, progress: Progress = S
 
     Raises ProofError when it is not, InputError when `edited` was not written by abliterate.
     """
-    read_manifest(edited)
+    unproved = not read_manifest(edited).get("proof", {}).get("holds", True)
     source = source_of(options, original, progress)
     written = Checkpoint.open(edited)
     recipe = Recipe.load(edited / RECIPE)
     empty = load_empty(source)
-    architecture = find_architecture(empty)
+    architecture, _ = require_proof(empty, unproved)
     direction = load_direction(edited / DIRECTIONS, str(recipe.direction))
     plan = make_plan(recipe, direction, architecture, empty, source.checkpoint)
     tensors = verify_tensors(plan, source.checkpoint, written, progress)
@@ -127,7 +131,8 @@ def verify(original: str, edited: Path, options: Options, progress: Progress = S
     gc.collect()
     model = load_model(source, options.dtype, options.device, written)
     proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written))
-    return Applied(edited, tensors, proof, len(written.tensors) - len(tensors))
+    notes = (*left_alone_note(plan.left_alone), *architecture.problems)
+    return Applied(edited, tensors, proof, len(written.tensors) - len(tensors), notes)
 
 
 def evaluate(options: Options, against: str | None, progress: Progress = SILENT) -> Evaluated:
@@ -158,14 +163,21 @@ def evaluate(options: Options, against: str | None, progress: Progress = SILENT)
 
 
 def inspect(options: Options, progress: Progress = SILENT) -> Inspection:
-    """Return the writers and sizes of a model, from its config; no weights are read or downloaded."""
+    """Return the writers and sizes of a model, from its config, and prove them on a clone; no weights are read.
+
+    Raises ArchitectureError when its writers cannot be found.
+    """
     source_name, empty = resolve_config(
         options.model, revision=options.revision, offline=options.offline, trust_remote_code=options.trust_remote_code
     )
-    architecture = find_architecture(empty)
+    architecture, proved = require_proof(empty, allow_unproved=True)
     parameters = dict(empty.named_parameters())
     item = empty.config.dtype.itemsize if empty.config.dtype is not None else 4
-    edited = [parameters[f"{writer.module}.{name}"] for writer in architecture.writers for name, _ in writer.parameters]
+    edited = [
+        parameters[f"{writer.module}.{name}"]
+        for writer in architecture.writers
+        for name in (one.name for one in writer.parameters)
+    ]
     inside = [
         one for name, one in parameters.items() if name.startswith(tuple(f"{layer}." for layer in architecture.layers))
     ]
@@ -173,6 +185,7 @@ def inspect(options: Options, progress: Progress = SILENT) -> Inspection:
     return Inspection(
         source_name,
         architecture,
+        proved,
         total,
         total * item,
         sum(one.numel() for one in edited),

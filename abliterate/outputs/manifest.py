@@ -92,6 +92,7 @@ def write_records(
         "recipe": plan.recipe.to_json(),
         "tensors": [asdict(report) for report in measured.tensors],
         "proof": measured.proof.to_json(),
+        "left_alone": list(plan.left_alone),
         "figures": measured.figures(),
     }
     staging.write_text(RECIPE, as_text(plan.recipe.to_json()))

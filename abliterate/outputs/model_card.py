@@ -189,6 +189,11 @@ def proof_text(proof: Mapping[str, Any] | None) -> str:
     sentence = PROOFS.get(proof["kind"]) if proof is not None else None
     if proof is None or sentence is None:
         return "This checkpoint was not proved."
+    if not proof.get("holds", True):
+        return (
+            f"**Not proved.** The architecture's writers are not all accounted for: up to {number(proof['largest'])} of the "
+            f"residual stream lies along the direction after the edit ({number(proof['limit'])} would be rounding)."
+        )
     limit = f" (rounding allows {number(proof['limit'])})"
     before = f"; before the edit it was up to {number(proof['before'])}" if proof["before"] is not None else ""
     return sentence.format(largest=number(proof["largest"])) + limit + before + "."
