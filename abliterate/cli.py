@@ -63,6 +63,10 @@ Offline = Annotated[bool, typer.Option("--offline", help="Never contact the Hub;
 Trust = Annotated[
     bool, typer.Option("--trust-remote-code", help="Allow code that comes with the model. Read it first.")
 ]
+Unproved = Annotated[
+    bool,
+    typer.Option("--allow-unproved", help="Edit an architecture whose writers cannot be proved; the result says so."),
+]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.", show_default=False)]
 System = Annotated[str | None, typer.Option(help="System message to put before every prompt.", show_default=False)]
 Thinking = Annotated[str, typer.Option(help="Thinking switch of the chat template: on, off or auto.")]
@@ -172,6 +176,7 @@ def run_verb(
     force: Force = False,
     offline: Offline = False,
     trust_remote_code: Trust = False,
+    allow_unproved: Unproved = False,
     revision: Revision = None,
     system: System = None,
     thinking: Thinking = "auto",
@@ -215,12 +220,33 @@ def inspect(
     trust_remote_code: Trust = False,
     revision: Revision = None,
 ) -> None:
-    """Show the writers of a model, its sizes and what a run will cost; loads no weights."""
+    """Show the writers of a model and prove them on a small clone, its sizes, what a run will cost; loads no weights."""
     from abliterate import render, verbs
 
     given = options(model, Path(), offline=offline, trust_remote_code=trust_remote_code, revision=revision)
     one = verbs.inspect(given, progress())
     show(render.inspection(one), render.inspection_json(one), as_json)
+
+
+@app.command()
+def architectures(
+    types: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TYPE]...", help="Model types, such as llama; all by default.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The table of the README.")] = False,
+) -> None:
+    """Prove every architecture of the installed transformers on a small clone, and list which are supported."""
+    from abliterate import census, render
+
+    bars = progress()
+    chosen = types or [*census.model_types(), *census.multimodal_types()]
+    entries = list(census.sweep(chosen, bars))
+    if markdown:
+        print(render.architectures_markdown(entries))
+        return
+    show(render.architectures(entries), render.architectures_json(entries), as_json)
 
 
 @app.command()
@@ -238,6 +264,7 @@ def apply(
     force: Force = False,
     offline: Offline = False,
     trust_remote_code: Trust = False,
+    allow_unproved: Unproved = False,
     revision: Revision = None,
 ) -> None:
     """Edit a checkpoint by given directions and prove the result; needs no prompts and no chat template."""
@@ -273,6 +300,8 @@ def verify(
     )
     one = verbs.verify(original, edited, given, progress())
     show(render.applied(one), render.applied_json(one), as_json)
+    if not one.proof.holds:
+        raise typer.Exit(1)
 
 
 @app.command()

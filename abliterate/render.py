@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, get_args
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+from transformers import __version__ as transformers_version
 
+from abliterate.architecture import Writer
+from abliterate.census import Entry, Status
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation, Reply
 from abliterate.evaluation.statistics import Mean, Rate
@@ -41,6 +48,8 @@ def size(count: int | float) -> str:
 
 def proof_line(proof: StreamReport) -> str:
     """Return the proof on the stream in one sentence."""
+    if not proof.holds:
+        return f"NOT PROVED: {proof.largest:.1e} of the stream at its worst layer, {proof.limit:.0e} allowed"
     if proof.kind == "silence":
         return (
             f"silent along the direction at every layer: at most {proof.largest:.1e} of the stream "
@@ -110,7 +119,7 @@ def applied(one: Applied) -> RenderableType:
     facts.add_row("untouched", f"{one.untouched} tensors, bit for bit")
     facts.add_row("proof", proof_line(one.proof))
     facts.add_row("checkpoint", Text(str(one.out)))
-    return facts
+    return Group(facts, *(Text(f"note: {note}", style="yellow") for note in one.notes))
 
 
 def evaluated(one: Evaluated) -> RenderableType:
@@ -126,40 +135,115 @@ def evaluated(one: Evaluated) -> RenderableType:
 
 
 def inspection(one: Inspection) -> RenderableType:
-    """Return the writers table, sizes, and what a run will cost."""
+    """Return the writers table, the proof, sizes, and what a run will cost."""
     architecture = one.architecture
-    table = Table("site", "layers", "module", "residual axis", "norm behind it")
-    groups: dict[tuple[Any, ...], list[int | None]] = {}
+    table = Table("site", "layers", "module", "residual axis", "gains behind it")
+    groups: dict[tuple[str, ...], list[int | None]] = {}
     for writer in architecture.writers:
         # The same module in every layer is one line.
         inside = f"{architecture.layers[writer.layer]}." if writer.layer is not None else ""
-        pattern = writer.module.removeprefix(inside)
-        parameters = ", ".join(f"{name} ({axis})" for name, axis in writer.parameters)
-        behind = ""
-        if writer.norm:
-            kind = "1 + weight" if writer.norm.offset else "weight"
-            behind = f"{writer.norm.module.rpartition('.')[2]}: gain {kind}" + (
-                ", centred" if writer.norm.centred else ""
-            )
-        groups.setdefault((writer.site, pattern, parameters, behind), []).append(writer.layer)
+        parameters = ", ".join(f"{one.name} ({one.axis})" for one in writer.parameters)
+        row = (writer.site, writer.module.removeprefix(inside), parameters, gains(writer))
+        groups.setdefault(row, []).append(writer.layer)
     for (site, pattern, parameters, behind), layers in groups.items():
-        spread = "" if layers == [None] else f"{len(layers)}"
-        table.add_row(site, spread, Text(pattern), parameters, behind)
+        table.add_row(site, "" if layers == [None] else f"{len(layers)}", Text(pattern), parameters, Text(behind))
     facts = Table.grid(padding=(0, 2))
     facts.add_row("model", Text(f"{one.name} ({architecture.model_type})"))
+    facts.add_row("proof", Text(clone_proof(one)))
     facts.add_row("residual stream", f"{architecture.depth} layers, d_model {architecture.d_model}")
     facts.add_row("layers", Text(f"{architecture.layers[0]} ... {architecture.layers[-1]}"))
     facts.add_row(
         "embeddings", "tied: the head is edited with the embedding" if architecture.tied else "not tied: the head stays"
     )
+    if architecture.outside:
+        facts.add_row(
+            "left alone", Text(f"{', '.join(architecture.outside)}, and what they put in the place of tokens")
+        )
     facts.add_row("parameters", f"{one.parameters:,}, of which the edit changes {one.edited_parameters:,}")
     facts.add_row("disk", f"{size(one.stored_bytes)} to write, as much to read")
     facts.add_row("memory", f"{size(one.stored_bytes)} of weights, one model at a time")
     facts.add_row(
         "work",
-        f"{2 * one.layer_parameters / 1e9:.1f} GFLOP for each token of a prompt",
+        f"at most {2 * one.layer_parameters / 1e9:.1f} GFLOP for each token of a prompt",
     )
     return Group(facts, table)
+
+
+def gains(writer: Writer) -> str:
+    """Return what stands between a writer and the stream."""
+    steps = [
+        (f"{gain.offset:g} + " if gain.offset else "")
+        + (".".join(gain.parameter.rsplit(".", 2)[-2:]) if gain.parameter else "centring")
+        + (f"[{gain.tap}]" if gain.tap is not None else "")
+        + (", centred" if gain.centred and gain.parameter else "")
+        for gain in writer.paths[0]
+    ]
+    return "; ".join(steps) + (f" and {len(writer.paths) - 1} more ways" if len(writer.paths) > 1 else "")
+
+
+def clone_proof(one: Inspection) -> str:
+    """Return the proof on the clone in one sentence."""
+    if one.proved is None:
+        return f"NOT PROVED, and refused without --allow-unproved: {one.architecture.problems[0]}"
+    return (
+        f"on a small clone, edited on disk: {one.proved.leak:.0e} of the stream left at every layer "
+        f"({one.proved.before:.0e} before), hooks and weights agree to {one.proved.difference:.0e}"
+    )
+
+
+def architectures(entries: Sequence[Entry]) -> RenderableType:
+    """Return the list of architectures, and below it the reasons why some are refused."""
+    table = Table("model type", "status", "writers a layer", "gains", "experts", "left of the stream")
+    reasons = Table.grid(padding=(0, 2))
+    for entry in entries:
+        proved = entry.status == "proved"
+        table.add_row(
+            entry.model_type,
+            entry.status,
+            str(entry.writers) if proved else "",
+            "yes" if entry.gains else "",
+            entry.experts,
+            f"{entry.leak:.0e}" if entry.leak is not None else "",
+            style="" if proved else "red" if entry.status == "refused" else "dim",
+        )
+        if entry.status == "refused":
+            reasons.add_row(Text(entry.model_type, style="red"), Text(entry.reason))
+    counts = Counter(entry.status for entry in entries)
+    return Group(table, reasons, Text(", ".join(f"{count} {status}" for status, count in counts.items())))
+
+
+def architectures_markdown(entries: Sequence[Entry]) -> str:
+    """Return the list as README.md holds it: model types by what their layers hold, and why some are not supported."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for entry in entries:
+        groups.setdefault((entry.status, summary(entry)), []).append(f"`{entry.model_type}`")
+    order = get_args(Status)
+    rows = sorted(groups.items(), key=lambda group: (order.index(group[0][0]), -len(group[1]), group[0][1]))
+    lines = [f"transformers {transformers_version}. {counted('Causal language models', entries, True, order)}"]
+    lines[0] += f" {counted('Models with images, by their text decoder', entries, False, order)}"
+    lines += ["", "| | model types |", "|---|---|"]
+    lines += [f"| {status}: {what} | {', '.join(names)} |" for (status, what), names in rows]
+    return "\n".join(lines)
+
+
+def summary(entry: Entry) -> str:
+    """Return what an entry has in common with others: what its layers hold, or the reason without place and figures."""
+    if entry.status == "proved":
+        held = [f"{entry.experts} experts"] if entry.experts else []
+        return ", ".join([*held, "gains behind writers"] if entry.gains else held) or "plain"
+    reason = re.sub(r"^[\w.-]+: ", "", entry.reason)
+    return re.split(r": \d| \(|; ", reason)[0]
+
+
+def counted(title: str, entries: Sequence[Entry], causal: bool, order: Sequence[Status]) -> str:
+    """Return how many of a mapping's types are proved, refused, no decoders."""
+    counts = Counter(entry.status for entry in entries if entry.causal is causal)
+    return f"{title}: {', '.join(f'{counts[status]} {status}' for status in order)}."
+
+
+def architectures_json(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Return the list of architectures as JSON."""
+    return {"transformers": transformers_version, "architectures": [asdict(entry) for entry in entries]}
 
 
 def result_json(one: Result) -> dict[str, Any]:
@@ -189,7 +273,13 @@ def replies(one: Observation) -> dict[str, list[dict[str, Any]]]:
 def applied_json(one: Applied) -> dict[str, Any]:
     """Return a proof as JSON."""
     tensors = [vars(report) for report in one.tensors]
-    return {"out": str(one.out), "edited": tensors, "untouched": one.untouched, "proof": one.proof.to_json()}
+    return {
+        "out": str(one.out),
+        "edited": tensors,
+        "untouched": one.untouched,
+        "proof": one.proof.to_json(),
+        "notes": list(one.notes),
+    }
 
 
 def evaluated_json(one: Evaluated) -> dict[str, Any]:
@@ -210,6 +300,9 @@ def inspection_json(one: Inspection) -> dict[str, Any]:
         "layers": architecture.depth,
         "d_model": architecture.d_model,
         "tied": architecture.tied,
+        "outside": list(architecture.outside),
+        "proof": {name: getattr(one.proved, name) for name in ("before", "leak", "difference")} if one.proved else None,
+        "problems": list(architecture.problems),
         "parameters": one.parameters,
         "edited_parameters": one.edited_parameters,
         "stored_bytes": one.stored_bytes,
@@ -218,8 +311,8 @@ def inspection_json(one: Inspection) -> dict[str, Any]:
                 "module": writer.module,
                 "site": writer.site,
                 "layer": writer.layer,
-                "parameters": dict(writer.parameters),
-                "norm": vars(writer.norm) if writer.norm else None,
+                "parameters": [asdict(parameter) for parameter in writer.parameters],
+                "paths": [[asdict(gain) for gain in path] for path in writer.paths],
             }
             for writer in architecture.writers
         ],

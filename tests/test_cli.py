@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from abliterate import cli
 from abliterate.prompts import load_prompts
@@ -59,7 +60,7 @@ def test_demo_prints_the_table_and_leaves_nothing(capsys: pytest.CaptureFixture[
     assert "thrown away" in out
 
 
-@pytest.mark.parametrize("verb", ["run", "demo", "inspect", "apply", "verify", "evaluate", "push"])
+@pytest.mark.parametrize("verb", ["run", "demo", "inspect", "architectures", "apply", "verify", "evaluate", "push"])
 def test_every_verb_has_help(capsys: pytest.CaptureFixture[str], verb: str) -> None:
     code, out, _ = call(capsys, verb, "--help")
     assert code == 0
@@ -78,6 +79,46 @@ def test_inspect_tells_writers_and_cost(capsys: pytest.CaptureFixture[str]) -> N
     assert "memory" in out
     code, out, _ = call(capsys, "inspect", str(TINY), "--json")
     assert len(json.loads(out)["writers"]) == 17
+    assert json.loads(out)["proof"]["leak"] < 1e-5
+
+
+def test_architectures_are_listed_with_their_reasons(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "architectures", "llama", "doge", "bert")
+    assert code == 0
+    assert "1 proved, 1 refused, 1 not a residual decoder" in out
+    assert "a gain per channel" in " ".join(out.split())
+    code, out, _ = call(capsys, "architectures", "llama", "doge", "--json")
+    assert [one["status"] for one in json.loads(out)["architectures"]] == ["proved", "refused"]
+    code, _, err = call(capsys, "architectures", "nothing")
+    assert (code, "no language model of this type" in err) == (2, True)
+
+
+def post_norm_model(folder: Path) -> Path:
+    """A model that cannot be proved, with the tokenizer of the tiny one."""
+    copy_of_tiny(folder)
+    torch.manual_seed(0)
+    words = json.loads((TINY / "config.json").read_text())["vocab_size"]
+    config = AutoConfig.for_model("openai-gpt", vocab_size=words, n_embd=32, n_layer=3, n_head=4)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    save_file(
+        {"resid.1": torch.nn.functional.normalize(torch.randn(32), dim=0)}, folder.parent / "directions.safetensors"
+    )
+    return folder
+
+
+def test_what_cannot_be_proved_is_refused_unless_allowed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    model, edited = post_norm_model(tmp_path / "model"), tmp_path / "edited"
+    words = ["apply", str(model), "--directions", str(tmp_path / "directions.safetensors"), "--out", str(edited)]
+    code, _, err = call(capsys, *words)
+    assert code == 2
+    assert "transformer.h.0.ln_1: a gain per channel stands over the stream itself" in err
+    assert not edited.exists()
+    code, out, _ = call(capsys, *words, "--allow-unproved")
+    assert code == 0
+    assert "NOT PROVED" in out
+    assert json.loads((edited / "abliterate.json").read_text())["proof"]["holds"] is False
+    assert "**Not proved.**" in (edited / "README.md").read_text()
+    assert call(capsys, "verify", str(model), str(edited))[0] == 1
 
 
 def test_verify_says_no_by_exit_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
