@@ -98,9 +98,9 @@ def capture(
             with resid_of(model, found) as streams:
                 final_hidden(model, batch, shared)
             for layer, stream in enumerate(streams):
-                resid[list(batch.rows), :, layer] = at_positions(merged(stream, batch, found.d_model), batch, chosen).to(
-                    "cpu", model.dtype
-                )
+                resid[list(batch.rows), :, layer] = at_positions(
+                    merged(stream, batch, found.d_model), batch, chosen
+                ).to("cpu", model.dtype)
             advance(len(batch.rows))
     check_finite(resid)
     if path:
