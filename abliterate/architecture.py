@@ -7,8 +7,8 @@ layer number apart. What the clone does not know, and what the trace cannot foll
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -124,7 +124,7 @@ def find_architecture(model: PreTrainedModel, allow_unproved: bool = False) -> A
         raise ArchitectureError(f"{model.config.model_type}: {found.problems[0]}")
     head, embedding = head_of(model), names_of(model, model.get_input_embeddings())
     names = [name for name, _ in model.named_parameters(remove_duplicate=False) if name != f"{head}.weight"]
-    writers = tuple(writers_of(clone, found, sorted(names, key=natural)))
+    writers = tuple(shared_once(model, writers_of(clone, found, sorted(names, key=natural))))
     first = writers[0].parameters[0]
     return Architecture(
         model_type=text_config(model).model_type,
@@ -181,6 +181,17 @@ def writers_of(clone: PreTrainedModel, found: Trace, names: Sequence[str]) -> It
         constant = all(role.vector for name in members for role in roles[name])
         hook = hook_of(module, paths, lambda name: place(f"{name}.", found.layers)[1] in called)
         yield Writer(module, site_of(module, found.layers, number), number, tuple(parameters), paths, constant, *hook)
+
+
+def shared_once(model: PreTrainedModel, writers: Iterable[Writer]) -> Iterable[Writer]:
+    """Return the writers of a model, a module that several layers share as one: of its first layer, with all its ways."""
+    once: dict[nn.Module, Writer] = {}
+    for writer in writers:
+        first = once.setdefault(model.get_submodule(writer.module), writer)
+        once[model.get_submodule(writer.module)] = replace(
+            first, paths=tuple(sorted({*first.paths, *writer.paths}, key=str))
+        )
+    return once.values()
 
 
 def hook_of(module: str, paths: tuple[tuple[Gain, ...], ...], called: Callable[[str], bool]) -> tuple[str, bool]:

@@ -53,6 +53,16 @@ def test_strength_per_layer_reaches_its_layer_only(llama: PreTrainedModel, direc
     assert changed == {"model.layers.2.mlp.down_proj.weight"}
 
 
+def test_a_module_that_layers_share_is_edited_once(llama: PreTrainedModel, direction: torch.Tensor) -> None:
+    llama.model.layers[2].mlp = llama.model.layers[1].mlp
+    recipe = Recipe.uniform(0.5)
+    with ablated(llama, direction, recipe):
+        hooked = logits(llama)
+    assert torch.allclose(
+        hooked, logits(orthogonalize(llama, direction, recipe)), atol=1e-3 * float(hooked.abs().max())
+    )
+
+
 def test_rows_carry_their_own_direction(model: PreTrainedModel) -> None:
     bases = torch.nn.functional.normalize(torch.randn(3, 1, 48), dim=-1)
     with ablated_rows(model, bases):
