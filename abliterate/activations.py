@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,12 +95,10 @@ def capture(
         resid = torch.empty(len(sequences), len(chosen), found.depth + 1, found.d_model, dtype=model.dtype)
         shared = prefix_cache(model, prepared.prefix)
         for batch in prepared.batches:
-            with resid_of(model, found) as streams:
+            with resid_of(model, found, chosen_of(batch, chosen, found.d_model, model.dtype)) as streams:
                 final_hidden(model, batch, shared)
             for layer, stream in enumerate(streams):
-                resid[list(batch.rows), :, layer] = at_positions(
-                    merged(stream, batch, found.d_model), batch, chosen
-                ).to("cpu", model.dtype)
+                resid[list(batch.rows), :, layer] = stream
             advance(len(batch.rows))
     check_finite(resid)
     if path:
@@ -108,28 +106,32 @@ def capture(
     return Activations(resid, chosen)
 
 
+def chosen_of(batch: Batch, positions: Sequence[int], d_model: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """Return what takes the vectors at `positions` out of a stream, to the CPU: the streams of all layers are large."""
+    return lambda stream: at_positions(merged(stream, batch, d_model), batch, positions).to("cpu", dtype)
+
+
 @contextmanager
-def resid_of(model: PreTrainedModel, architecture: Architecture) -> Iterator[list[Tensor]]:
+def resid_of(
+    model: PreTrainedModel, architecture: Architecture, keep: Callable[[Tensor], Tensor] = lambda stream: stream
+) -> Iterator[list[Tensor]]:
     """Collect `resid[0..L]` of one forward pass: the input of each decoder layer, then the output of the last.
 
-    A layer that does not run, as cross-attention without an image, leaves the stream as it was.
+    The list is filled when the context ends; `keep` says what of each stream to keep, as soon as it is there. A
+    layer that does not run, as cross-attention without an image, leaves the stream as it was.
     """
     streams: list[Tensor] = []
+    last: list[Tensor] = []
     inputs: dict[int, Tensor] = {}
 
     def before(index: int) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            inputs[index] = args[0] if args else kwargs["hidden_states"]
+            inputs[index] = keep(args[0] if args else kwargs["hidden_states"])
 
         return hook
 
     def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        following = output if isinstance(output, Tensor) else output[0]
-        filled = [following]
-        for index in reversed(range(architecture.depth)):
-            following = inputs.get(index, following)
-            filled.append(following)
-        streams[:] = reversed(filled)
+        last[:] = [output if isinstance(output, Tensor) else output[0]]
 
     with ExitStack() as hooks:
         for index, name in enumerate(architecture.layers):
@@ -137,6 +139,12 @@ def resid_of(model: PreTrainedModel, architecture: Architecture) -> Iterator[lis
             hooks.callback(layer.register_forward_pre_hook(before(index), with_kwargs=True).remove)
             hooks.callback(layer.register_forward_hook(after).remove)
         yield streams
+    following = keep(last[0])
+    filled = [following]
+    for index in reversed(range(architecture.depth)):
+        following = inputs.get(index, following)
+        filled.append(following)
+    streams[:] = reversed(filled)
 
 
 def lanes(stream: Float[Tensor, "batch length *rest"], d_model: int) -> Float[Tensor, "batch length *lanes d_model"]:

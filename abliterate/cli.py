@@ -9,18 +9,42 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from abliterate.errors import AbliterateError, InputError
+from abliterate.errors import AbliterateError
+from abliterate.flags import (
+    AsJson,
+    BatchSize,
+    Device,
+    Direction,
+    Dtype,
+    Force,
+    Harmful,
+    Harmless,
+    Layer,
+    MaxMemory,
+    Model,
+    NTrain,
+    Offline,
+    Out,
+    Push,
+    Revision,
+    Seed,
+    Sites,
+    Strength,
+    System,
+    Template,
+    Thinking,
+    Trust,
+    Unproved,
+    options,
+)
 from abliterate.progress import Advance
-
-if TYPE_CHECKING:
-    from abliterate.pipeline import Options
 
 # torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
 
@@ -37,45 +61,6 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-
-Model = Annotated[str, typer.Argument(help="Hub id, local folder or .gguf file.", show_default=False)]
-Out = Annotated[
-    Path | None, typer.Option(help="Folder for the edited checkpoint. [default: NAME-abliterated]", show_default=False)
-]
-Layer = Annotated[str, typer.Option(help="auto, or the number of the layer whose resid gives the direction.")]
-Direction = Annotated[str, typer.Option(help="projected (harmless mean removed) or mean-difference (the plain one).")]
-Strength = Annotated[float, typer.Option(help="1 removes the component, 0 leaves it, -1 doubles it.")]
-Sites = Annotated[str, typer.Option(help="Which writers to edit, by commas: embed,attn,mlp.")]
-Harmful = Annotated[
-    str, typer.Option(help="Prompts that the model declines: org/dataset[:split[:column]] or FILE[:column].")
-]
-Harmless = Annotated[str, typer.Option(help="Prompts that it answers, as --harmful.")]
-NTrain = Annotated[int, typer.Option(min=8, help="Prompts a side, at most, that make the direction.")]
-Dtype = Annotated[
-    str, typer.Option(help="Run in auto (as stored), bfloat16, float16 or float32; the files keep theirs.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
-BatchSize = Annotated[str, typer.Option(help="auto, or prompts per batch.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never contact the Hub; use what is in its cache.")]
-Trust = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Allow code that comes with the model. Read it first.")
-]
-Unproved = Annotated[
-    bool,
-    typer.Option("--allow-unproved", help="Edit an architecture whose writers cannot be proved; the result says so."),
-]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.", show_default=False)]
-System = Annotated[str | None, typer.Option(help="System message to put before every prompt.", show_default=False)]
-Thinking = Annotated[str, typer.Option(help="Thinking switch of the chat template: on, off or auto.")]
-Template = Annotated[
-    Path | None, typer.Option(help="A Jinja file, for models without a chat template.", show_default=False)
-]
-Push = Annotated[
-    str | None, typer.Option(help="Also push the result to this Hub repository (private).", show_default=False)
-]
 
 
 class RichProgress:
@@ -122,40 +107,6 @@ def show(rendered: RenderableType, data: dict[str, Any], as_json: bool) -> None:
         Console(soft_wrap=not sys.stdout.isatty()).print(rendered)
 
 
-def options(model: str, out: Path | None, **given: Any) -> Options:
-    """Turn what was typed into Options."""
-    from abliterate.architecture import SITES
-    from abliterate.directions import METHODS
-    from abliterate.pipeline import Options
-    from abliterate.template import THINKING_MODES
-
-    for name in ("layer", "batch_size"):
-        if name in given:
-            given[name] = number(f"--{name.replace('_', '-')}", given[name], None if name == "layer" else "auto")
-    if "sites" in given:
-        given["sites"] = tuple(site.strip() for site in given["sites"].split(",") if site.strip())
-    for name, known in (("direction", METHODS), ("thinking", THINKING_MODES), ("sites", SITES)):
-        words = given[name] if isinstance(given.get(name), tuple) else [given.get(name, known[0])]
-        if not words or not set(words) <= set(known):
-            raise InputError(f"--{name} {','.join(words)}: choose among {', '.join(known)}")
-    return Options(model, out or default_out(model), **given)
-
-
-def default_out(model: str) -> Path:
-    """Return `NAME-abliterated` in the current folder, after the last part of the model's name."""
-    return Path(f"{Path(model).expanduser().resolve().name.removesuffix('.gguf')}-abliterated")
-
-
-def number(flag: str, text: str, auto: Any) -> Any:
-    """Return a whole number, or `auto` where the text says so."""
-    if text == "auto":
-        return auto
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"{flag} {text}: give a whole number or auto") from None
-
-
 @app.command("run", help="Find, edit, prove, measure: the default when the first argument is a model.")
 def run_verb(
     model: Model,
@@ -170,6 +121,7 @@ def run_verb(
     push: Push = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
+    max_memory: MaxMemory = None,
     batch_size: BatchSize = "auto",
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -260,6 +212,7 @@ def apply(
     sites: Sites = "embed,attn,mlp",
     dtype: Dtype = "auto",
     device: Device = "auto",
+    max_memory: MaxMemory = None,
     as_json: AsJson = False,
     force: Force = False,
     offline: Offline = False,
@@ -281,6 +234,7 @@ def verify(
     edited: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
     dtype: Dtype = "auto",
     device: Device = "auto",
+    max_memory: MaxMemory = None,
     as_json: AsJson = False,
     offline: Offline = False,
     trust_remote_code: Trust = False,
@@ -294,6 +248,7 @@ def verify(
         Path(),
         dtype=dtype,
         device=device,
+        max_memory=max_memory,
         offline=offline,
         trust_remote_code=trust_remote_code,
         revision=revision,
@@ -314,6 +269,7 @@ def evaluate(
     harmless: Harmless = "builtin:harmless",
     dtype: Dtype = "auto",
     device: Device = "auto",
+    max_memory: MaxMemory = None,
     batch_size: BatchSize = "auto",
     as_json: AsJson = False,
     offline: Offline = False,

@@ -9,7 +9,9 @@ from transformers import PreTrainedModel
 
 from abliterate.architecture import find_architecture
 from abliterate.checkpoint import Checkpoint, write_shard
+from abliterate.errors import InputError
 from abliterate.interventions import writer_bases
+from abliterate.offload import streaming_of
 from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import project_out
@@ -45,7 +47,10 @@ def orthogonalize(
 
     `direction` is a unit vector, or orthonormal rows; `recipe` says how strongly at which site and layer
     (strength 1 everywhere by default). Arditi et al. 2024, arXiv 2406.11717, section 4.1.
+    Raises InputError for a model that streams from the disk, whose weights are not there to be edited.
     """
+    if streaming_of(model) is not None:
+        raise InputError("layers of this model stay on the disk; edit its checkpoint with `abliterate apply`")
     architecture = find_architecture(model)
     chosen = recipe or Recipe.uniform()
     chosen.check(architecture.depth)

@@ -20,17 +20,20 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from abliterate.errors import InputError
+from abliterate.offload import streaming_of
 
 BatchSize = Literal["auto"] | int
 
 TOKENS = {"cpu": 2048, "cuda": 32768, "mps": 4096}
-"""Tokens in one forward with automatic batches: enough to fill the machine, little enough to keep memory small."""
+"""Tokens in one forward with automatic batches: enough to fill the machine, little enough to keep memory small.
+
+A model whose layers stream from the disk says itself how many: each forward reads them all, so as many as fit."""
 
 HEAD_ROWS = 64
 """Rows of logits to compute at once where there are many: 64 rows of a 256k vocabulary are 64 MiB in float32."""
 
 PADDING = 0.1
-"""Share of a batch that padding may take before the batch is cut."""
+"""Share of a batch that padding may take before the batch is cut (not where each batch reads the checkpoint)."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,15 @@ def prepare(
     start = len(common_prefix(model, sequences, keep))
     order = sorted(range(len(sequences)), key=lambda place: (-len(sequences[place]), place))
     batches = []
-    for rows in cut(order, [len(sequence) - start for sequence in sequences], batch_size, device, copies):
+    lengths = [len(sequence) - start for sequence in sequences]
+    for rows in cut(order, lengths, batch_size, token_budget(model), copies, streaming_of(model) is None):
         longest = len(sequences[rows[0]]) - start
         tokens = torch.zeros(len(rows), longest, dtype=torch.long)
         for place, row in enumerate(rows):
             own = torch.tensor(sequences[row][start:], dtype=torch.long)
             tokens[place, : len(own)] = own
-        lengths = torch.tensor([len(sequences[row]) - start for row in rows])
-        batches.append(Batch(tuple(rows), tokens.to(device), lengths.to(device)))
+        own_lengths = torch.tensor([lengths[row] for row in rows])
+        batches.append(Batch(tuple(rows), tokens.to(device), own_lengths.to(device)))
     return Prompts(tuple(sequences[0][:start]), tuple(batches), len(sequences))
 
 
@@ -111,11 +115,16 @@ def check_batch_size(batch_size: BatchSize) -> None:
         raise InputError(f"--batch-size {batch_size}: give a number of prompts from 1 up, or auto")
 
 
+def token_budget(model: PreTrainedModel) -> int:
+    """Return how many tokens one forward may carry with automatic batches."""
+    streaming = streaming_of(model)
+    return streaming.tokens if streaming else TOKENS.get(model_device(model).type, TOKENS["cpu"])
+
+
 def cut(
-    order: Sequence[int], lengths: Sequence[int], batch_size: BatchSize, device: torch.device, copies: int
+    order: Sequence[int], lengths: Sequence[int], batch_size: BatchSize, budget: int, copies: int, spare_padding: bool
 ) -> Iterator[list[int]]:
-    """Yield runs of `order` (longest first) that fit a batch and waste little on padding."""
-    budget = TOKENS.get(device.type, TOKENS["cpu"])
+    """Yield runs of `order` (longest first) that fit a batch and, where asked for, waste little on padding."""
     batch: list[int] = []
     padding = 0
     for row in order:
@@ -123,7 +132,7 @@ def cut(
         size = len(batch) + 1
         waste = padding + longest - lengths[row]
         if batch_size == "auto":
-            full = size * copies * longest > budget or (size > 8 and waste > PADDING * size * longest)
+            full = size * copies * longest > budget or (spare_padding and size > 8 and waste > PADDING * size * longest)
         else:
             full = size > batch_size
         if batch and full:
@@ -137,8 +146,11 @@ def cut(
 
 
 def can_share_prefix(model: PreTrainedModel) -> bool:
-    """Whether the model's cache is plain keys and values, which can be copied and repeated row by row."""
-    if getattr(model, "_is_stateful", False):
+    """Whether the model's cache is plain keys and values, which can be copied and repeated row by row.
+
+    Where layers stream from the disk it is not worth it: the prefix would take a pass of its own.
+    """
+    if getattr(model, "_is_stateful", False) or streaming_of(model) is not None:
         return False
     cache = DynamicCache(config=model.config)
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 
 from abliterate.architecture import Architecture, Writer, find_architecture
 from abliterate.errors import InputError
+from abliterate.offload import parameter_of
 from abliterate.projection import project_out
 from abliterate.recipe import Recipe
 
@@ -118,7 +120,7 @@ def writer_bases(
     """Return what to remove from the output of `writer`: `bases`, or what the gains behind it make of them."""
     if writer.plain:
         return bases
-    return torch.stack([writer.basis(basis.cpu(), model.get_parameter) for basis in bases])
+    return torch.stack([writer.basis(basis.cpu(), partial(parameter_of, model)) for basis in bases])
 
 
 def register(
@@ -129,7 +131,7 @@ def register(
     if writer.hook_input:
         return module.register_forward_pre_hook(input_hook(bases, strength))
     if writer.constant:
-        bias = model.get_parameter(f"{writer.module}.{writer.parameters[0].name}")
+        bias = parameter_of(model, f"{writer.module}.{writer.parameters[0].name}")
         return module.register_forward_hook(constant_hook(bias, bases, strength))
     return module.register_forward_hook(output_hook(bases, strength))
 

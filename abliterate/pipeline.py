@@ -28,7 +28,7 @@ from abliterate.prompts import PromptSet, check_pair, load_prompts, public_spec
 from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
 from abliterate.refusals import Opening, find_openings, is_refusal
-from abliterate.replies import generate
+from abliterate.replies import generate_all
 from abliterate.selection import Selection, select
 from abliterate.source import Source, cache_folder, load_empty, load_model, load_tokenizer, resolve
 from abliterate.staging import Staging, check_destination, check_free
@@ -67,6 +67,7 @@ class Options:
     seed: int = 0
     force: bool = False
     offline: bool = False
+    max_memory: int | None = None
     trust_remote_code: bool = False
     allow_unproved: bool = False
     revision: str | None = None
@@ -200,7 +201,9 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
             written = write_edited(plan, loaded.source.checkpoint, staging, progress)
         with clock.step("prove"):
             tensors = verify_tensors(plan, loaded.source.checkpoint, written, progress)
-            loaded = replace(loaded, model=load_model(loaded.source, options.dtype, options.device, written))
+            loaded = replace(
+                loaded, model=load_model(loaded.source, options.dtype, options.device, written, options.max_memory)
+            )
             proof = verify_stream(loaded.model, loaded.architecture, plan, expected, plan.stored_dtype(written))
         with clock.step("measure the edited"):
             edited = look(loaded, report, original, progress)
@@ -257,7 +260,7 @@ def load(options: Options, progress: Progress) -> Loaded:
         raise InputError(
             f"--layer {options.layer} is out of range; this model has layers 1 to {architecture.depth - 1}"
         )
-    model = load_model(source, options.dtype, options.device)
+    model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     return Loaded(options, source, tokenizer, empty, architecture, model, material)
 
 
@@ -270,17 +273,21 @@ def read_template(path: Path | None) -> str | None:
 
 
 def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, Activations]:
-    """Capture both sides of the training prompts, or take them from the cache."""
-    cache = ActivationCache(cache_folder() / "activations", loaded.source.checkpoint.fingerprint())
-    size, architecture = loaded.options.batch_size, loaded.architecture
-    chat, (harmful, harmless) = loaded.material.chat, loaded.material.training()
+    """Capture both sides of the training prompts, or take them from the cache.
 
-    def of(prompts: PromptSet) -> Activations:
-        return capture(
-            loaded.model, chat, prompts, batch_size=size, cache=cache, architecture=architecture, progress=progress
-        )
-
-    return of(harmful), of(harmless)
+    Together, because a model that streams from the disk is read once for each call.
+    """
+    harmful, harmless = loaded.material.training()
+    both = capture(
+        loaded.model,
+        loaded.material.chat,
+        [*harmful.prompts, *harmless.prompts],
+        batch_size=loaded.options.batch_size,
+        cache=ActivationCache(cache_folder() / "activations", loaded.source.checkpoint.fingerprint()),
+        architecture=loaded.architecture,
+        progress=progress,
+    )
+    return both.rows(range(len(harmful))), both.rows(range(len(harmful), len(both.resid)))
 
 
 def listen(loaded: Loaded, progress: Progress) -> Heard:
@@ -288,20 +295,16 @@ def listen(loaded: Loaded, progress: Progress) -> Heard:
 
     Raises NoRefusalsError when it refuses none.
     """
-    batch_size = loaded.options.batch_size
-    sides = zip(loaded.material.training(), ("how refusals open", "how answers open"), strict=True)
-    replies = [
-        generate(
-            loaded.model,
-            loaded.tokenizer,
-            loaded.material.chat.encode(prompts.prompts),
-            REPLY_TOKENS,
-            batch_size=batch_size,
-            progress=progress,
-            title=title,
-        )
-        for prompts, title in sides
-    ]
+    training = [loaded.material.chat.encode(prompts.prompts) for prompts in loaded.material.training()]
+    replies = generate_all(
+        loaded.model,
+        loaded.tokenizer,
+        training,
+        REPLY_TOKENS,
+        batch_size=loaded.options.batch_size,
+        progress=progress,
+        title="how refusals and answers open",
+    )
     refused = [[is_refusal(text) for text in loaded.tokenizer.batch_decode(side)] for side in replies]
     flat = [
         (reply, verdict)
@@ -367,7 +370,7 @@ def command(options: Options, source: Source) -> list[str]:
     words = ["abliterate", source.public_name]
     defaults = Options("", Path())
     for name, value in vars(options).items():
-        if name in ("model", "out", "force", "offline", "device") or value == getattr(defaults, name):
+        if name in ("model", "out", "force", "offline", "device", "max_memory") or value == getattr(defaults, name):
             continue
         if isinstance(value, Path):
             value = value.name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -10,6 +12,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.forward import BatchSize, check_batch_size, common_prefix, model_device, prefix_cache, repeated
+from abliterate.offload import rows_at_once
 from abliterate.progress import SILENT, Progress
 
 ROWS = {"cpu": 64, "cuda": 256, "mps": 64}
@@ -33,7 +36,9 @@ def generate(
     """
     check_batch_size(batch_size)
     device = model_device(model)
-    rows = ROWS.get(device.type, ROWS["cpu"]) if batch_size == "auto" else batch_size
+    rows = batch_size if batch_size != "auto" else ROWS.get(device.type, ROWS["cpu"])
+    if batch_size == "auto":
+        rows = rows_at_once(model, [*map(len, sequences)], rows, kept=max_new_tokens)
     order = sorted(range(len(sequences)), key=lambda place: (len(sequences[place]), place))
     ends = end_tokens(model, tokenizer)
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
@@ -56,6 +61,18 @@ def generate(
                 replies[row] = until(reply, ends)
             advance(len(batch))
     return replies
+
+
+def generate_all(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    groups: Sequence[Sequence[Sequence[int]]],
+    max_new_tokens: int,
+    **how: Any,
+) -> list[list[list[int]]]:
+    """Do `generate` for several lists of prompts as for one, in as few passes; return the replies list by list."""
+    together = iter(generate(model, tokenizer, [one for group in groups for one in group], max_new_tokens, **how))
+    return [list(islice(together, len(group))) for group in groups]
 
 
 def padded(

@@ -26,6 +26,7 @@ from abliterate.directions import Directions
 from abliterate.errors import InputError
 from abliterate.forward import HEAD_ROWS, BatchSize, Head
 from abliterate.interventions import ablated_rows, added_rows
+from abliterate.offload import rows_at_once
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import Opening
 from abliterate.scoring import (
@@ -113,7 +114,10 @@ def choose(candidates: Sequence[Candidate], depth: int, floor: float | None = 0.
 
 @dataclass(frozen=True)
 class Examiner:
-    """Scores candidates on the select split: everything that the three scores share."""
+    """Scores candidates on the select split: everything that the three scores share.
+
+    `at_once` is how many candidates KL and induce take together.
+    """
 
     model: PreTrainedModel
     architecture: Architecture
@@ -124,6 +128,7 @@ class Examiner:
     first_few: Question
     first_tokens: Question
     original: Float[Tensor, "prompts vocab"]
+    at_once: int
 
     def unedited(self, question: Question) -> float:
         """Return the mean refusal score of the model as it is."""
@@ -139,23 +144,32 @@ class Examiner:
         """Return the mean refusal score over the prompts, candidate by candidate."""
         return [float(score) for score in refusal_score(self.head, question, states).mean(1)]
 
-    def divergence(self, place: tuple[int, int]) -> float:
-        """Return the mean first-token KL on harmless prompts with a direction ablated.
+    def divergences(self, places: Sequence[tuple[int, int]]) -> list[float]:
+        """Return the mean first-token KL on harmless prompts with each direction ablated.
 
         Where the first few prompts already put it far beyond the limit, theirs is returned.
         """
-        few = self.divergence_on(self.first_few, place)
-        return few if few > CLEARLY * MAX_KL else self.divergence_on(self.first_tokens, place)
+        found = self.divergence_on(self.first_few, places)
+        near = [number for number, few in enumerate(found) if few <= CLEARLY * MAX_KL]
+        if near:
+            exact = self.divergence_on(self.first_tokens, [places[number] for number in near])
+            for number, value in zip(near, exact, strict=True):
+                found[number] = value
+        return found
 
-    def divergence_on(self, question: Question, place: tuple[int, int]) -> float:
-        """Return the mean first-token KL on the prompts of one question."""
-        total = 0.0
-        known = self.original[: question.count]
-        with self.ablation([place]):
-            states = final_states(self.model, question)[0, :, -1]
-            for own, rows in zip(torch.split(known, HEAD_ROWS), torch.split(states, HEAD_ROWS), strict=True):
-                total += float(kl_divergence(own, self.head.log_probs(rows).cpu()).sum())
-        return total / len(states)
+    def divergence_on(self, question: Question, places: Sequence[tuple[int, int]]) -> list[float]:
+        """Return the mean first-token KL on the prompts of one question with each direction ablated."""
+        total = torch.zeros(len(places), dtype=torch.float64)
+        step = max(1, HEAD_ROWS // len(places))
+        with self.ablation(places):
+            states = final_states(self.model, question, len(places))[:, :, -1]
+            for start in range(0, question.count, step):
+                # Candidate after candidate, so that an intervention at the head finds its rows.
+                rows = states[:, start : start + step]
+                own = self.original[start : start + rows.shape[1]].repeat(len(places), 1)
+                kl = kl_divergence(own, self.head.log_probs(rows.flatten(0, 1)).cpu())
+                total += kl.view(len(places), -1).double().sum(1)
+        return [float(one) for one in total / question.count]
 
     def induce(self, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean refusal score of harmless prompts with each difference added at its own layer."""
@@ -196,16 +210,18 @@ def select(
         raise InputError("harmful and harmless prompts give the same activations everywhere; give other prompts")
     head = Head(model)
     few = harmless[:INDUCE_PROMPTS]
+    at_once = candidates_at_once(model, harmless)
     examiner = Examiner(
         model,
         architecture,
         directions,
         head,
-        ask(model, harmful, openings, batch_size, copies=max(1, ROWS // len(harmful))),
-        ask(model, few, openings, batch_size, copies=max(1, ROWS // len(few))),
-        ask(model, few, batch_size=batch_size),
-        ask(model, harmless, batch_size=batch_size),
+        ask(model, harmful, openings, batch_size, copies=candidates_at_once(model, harmful)),
+        ask(model, few, openings, batch_size, copies=candidates_at_once(model, few)),
+        ask(model, few, batch_size=batch_size, copies=at_once),
+        ask(model, harmless, batch_size=batch_size, copies=at_once),
         first_token_log_probs(model, head, harmless, batch_size),
+        at_once,
     )
     ranked = race(examiner, places, harmful, openings, batch_size, progress)
     harmful_score, harmless_score = (examiner.unedited(one) for one in (examiner.harmful, examiner.harmless))
@@ -215,6 +231,11 @@ def select(
         return Selection(of_layer(examiner, known), known, harmful_score, harmless_score, None)
     known = settle(examiner, ranked, floor, progress)
     return Selection(choose(known, architecture.depth, floor), known, harmful_score, harmless_score, floor)
+
+
+def candidates_at_once(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> int:
+    """Return how many candidates share a batch on these prompts."""
+    return max(1, rows_at_once(model, [*map(len, sequences)], ROWS) // len(sequences))
 
 
 def race(
@@ -227,7 +248,7 @@ def race(
 ) -> list[Candidate]:
     """Return all candidates, best bypass first: everyone on a few prompts, the better third on all."""
     few = harmful[:FIRST_ROUND]
-    group = max(1, ROWS // len(few))
+    group = candidates_at_once(examiner.model, few)
     question = ask(examiner.model, few, openings, batch_size, copies=group)
     candidates = []
     with progress.step("bypass of every candidate", len(places), "directions") as advance:
@@ -240,7 +261,7 @@ def race(
     if len(harmful) <= len(few):
         return candidates
     better = candidates[: max(8, len(candidates) // 3)]
-    group = max(1, ROWS // len(harmful))
+    group = candidates_at_once(examiner.model, harmful)
     finals = []
     with progress.step("bypass of the better third", len(better), "directions") as advance:
         for start in range(0, len(better), group):
@@ -258,7 +279,7 @@ def of_layer(examiner: Examiner, known: Sequence[Candidate]) -> Candidate:
             return one
     least = min(known, key=lambda one: math.inf if one.kl is None else one.kl)
     # What is reported of the choice is measured on all prompts, however clear the first few were.
-    return replace(least, kl=examiner.divergence_on(examiner.first_tokens, (least.layer, least.position)))
+    return replace(least, kl=examiner.divergence_on(examiner.first_tokens, [(least.layer, least.position)])[0])
 
 
 def settle(
@@ -267,15 +288,18 @@ def settle(
     """Compute KL and induce in the order of bypass until the first candidate that the rule admits; return all."""
     known: list[Candidate] = []
     with progress.step("induce and KL of the best", len(ranked), "directions") as advance:
-        for one in ranked:
-            place = (one.layer, one.position)
-            candidate = replace(one, induce=examiner.induce([place])[0])
-            if candidate.induces(floor):  # KL costs most: only what the rest of the rule admits is asked for it
-                candidate = replace(candidate, kl=examiner.divergence(place))
-            known.append(candidate)
-            advance(1)
-            if known[-1].allowed(floor):
-                break
+        while len(known) < len(ranked) and not (known and known[-1].allowed(floor)):
+            group = ranked[len(known) : len(known) + examiner.at_once]
+            induced = examiner.induce([(one.layer, one.position) for one in group])
+            asked = [replace(one, induce=score) for one, score in zip(group, induced, strict=True)]
+            # KL costs most: only what the rest of the rule admits is asked for it.
+            hopeful = [(one.layer, one.position) for one in asked if one.induces(floor)]
+            kl = dict(zip(hopeful, examiner.divergences(hopeful) if hopeful else (), strict=True))
+            for one in asked:
+                known.append(replace(one, kl=kl.get((one.layer, one.position))))
+                advance(1)
+                if known[-1].allowed(floor):
+                    break
         rest = ranked[len(known) :]
         advance(len(rest))
     return (*known, *rest)

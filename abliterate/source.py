@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import huggingface_hub
-import psutil
 import torch
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -34,6 +33,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 
 from abliterate.checkpoint import Checkpoint, content_hash
 from abliterate.errors import CheckpointError, HubError, InputError
+from abliterate.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
 from abliterate.progress import SILENT, Progress
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -276,33 +276,53 @@ def auto_class(config: Any) -> Any:
 
 
 def load_model(
-    source: Source, dtype: str = "auto", device: str = "auto", checkpoint: Checkpoint | None = None
+    source: Source,
+    dtype: str = "auto",
+    device: str = "auto",
+    checkpoint: Checkpoint | None = None,
+    max_memory: int | None = None,
 ) -> PreTrainedModel:
     """Return the live model, from the source's checkpoint or from another copy of it (`checkpoint`).
 
-    Raises InputError for an unknown dtype or device and for too little memory, CheckpointError when a tensor
-    that the model needs is missing.
+    Where it does not fit the device, or `max_memory` bytes of main memory, decoder layers stay on the disk and stream
+    (`offload`). Raises InputError for an unknown dtype or device and where not even that fits, CheckpointError when a
+    tensor that the model needs is missing.
     """
     files = checkpoint or source.checkpoint
     place = choose_device(device)
     wanted = choose_dtype(source, dtype)
-    check_memory(files, wanted, place)
+    offload = plan_offload(source, wanted, place, max_memory)
+    extra: dict[str, Any] = {"device_map": str(place)}
+    folder = None
+    if offload is not None:
+        folder = working_folder(cache_folder() / "offload")
+        extra = {"device_map": dict(offload.device_map), "offload_folder": str(folder)}
     with load_errors(source.name):
         config = AutoConfig.from_pretrained(files.folder, trust_remote_code=source.trust_remote_code)
         model, report = auto_class(config).from_pretrained(
             files.folder,
             dtype=wanted,
-            device_map=str(place),
             trust_remote_code=source.trust_remote_code,
             local_files_only=True,
             output_loading_info=True,
+            **extra,
         )
     if report["missing_keys"]:
         names = sorted(report["missing_keys"])
         raise CheckpointError(
             f"{files.folder}: {len(names)} tensors that the model needs are missing (for one: {names[0]}); download it again"
         )
+    if offload is not None and folder is not None:
+        watch(model, offload, folder)
     return cast(PreTrainedModel, model.eval())
+
+
+def plan_offload(source: Source, dtype: torch.dtype, device: torch.device, max_memory: int | None) -> Offload | None:
+    """Return where the parts of the model go, None when all of it fits. Raises InputError when nothing does."""
+    empty = load_empty(source)
+    memory = room_left(max_memory)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory
+    return place_layers(empty, sizes_of(empty, dtype), device, free, memory)
 
 
 def choose_device(device: str) -> torch.device:
@@ -331,17 +351,6 @@ def choose_dtype(source: Source, dtype: str) -> torch.dtype:
     if dtype not in DTYPES:
         raise InputError(f"--dtype {dtype}: unknown; choose auto, {', '.join(DTYPES)}")
     return DTYPES[dtype]
-
-
-def check_memory(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
-    """Raise InputError when the weights alone do not fit the device's free memory."""
-    needed = sum(entry.nbytes // entry.torch_dtype.itemsize for entry in checkpoint.tensors.values()) * dtype.itemsize
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    if needed > free:
-        raise InputError(
-            f"the weights need {needed / 1e9:.1f} GB on {device}, {free / 1e9:.1f} GB are free; "
-            "use a smaller --dtype, another --device or a smaller model"
-        )
 
 
 @contextmanager

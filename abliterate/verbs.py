@@ -82,7 +82,7 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
     if recipe.direction is None:
         raise InputError(f'{recipe_file}: names no direction; add one such as "resid.15"')
     plan = make_plan(recipe, load_direction(directions, recipe.direction), architecture, empty, source.checkpoint)
-    model = load_model(source, options.dtype, options.device)
+    model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
     del model
     gc.collect()
@@ -90,7 +90,7 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
     with Staging.open(options.out, identity, options.force, source.checkpoint.total_bytes) as staging:
         written = write_edited(plan, source.checkpoint, staging, progress)
         tensors = verify_tensors(plan, source.checkpoint, written, progress)
-        model = load_model(source, options.dtype, options.device, written)
+        model = load_model(source, options.dtype, options.device, written, options.max_memory)
         proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written))
         words = ["abliterate", "apply", source.public_name, "--directions", DIRECTIONS, "--recipe", RECIPE]
         origin = Origin(source, [*words, "--out", options.out.name], options.seed)
@@ -125,11 +125,11 @@ def verify(original: str, edited: Path, options: Options, progress: Progress = S
     direction = load_direction(edited / DIRECTIONS, str(recipe.direction))
     plan = make_plan(recipe, direction, architecture, empty, source.checkpoint)
     tensors = verify_tensors(plan, source.checkpoint, written, progress)
-    model = load_model(source, options.dtype, options.device)
+    model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
     del model
     gc.collect()
-    model = load_model(source, options.dtype, options.device, written)
+    model = load_model(source, options.dtype, options.device, written, options.max_memory)
     proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written))
     notes = (*left_alone_note(plan.left_alone), *architecture.problems)
     return Applied(edited, tensors, proof, len(written.tensors) - len(tensors), notes)
@@ -147,7 +147,7 @@ def evaluate(options: Options, against: str | None, progress: Progress = SILENT)
         if report is None:
             chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
             report = Material(chat, harmful, harmless, options.n_train).report()
-        model = load_model(source, options.dtype, options.device)
+        model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
         replies = along.harmless if along else None
         return observe(
             model, tokenizer, report, along=replies, batch_size=options.batch_size, progress=progress

@@ -51,7 +51,7 @@ def test_the_whole_run_for_people(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert code == 0
     for words in ("refusals, harmful", "KL, first token", "layer, position", "proof", "checkpoint", "before", "after"):
         assert words in out
-    assert "capturing activations" in err or "how refusals open" in err
+    assert "capturing activations" in err or "how refusals and answers open" in err
 
 
 def test_demo_prints_the_table_and_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_bytes_and_the_cache_serves_the_second_run(
     again = run(options(tmp_path / "edited"))
     assert hashes(again.out) == hashes(result.out)
     assert hashes(own_cache / "activations") == cached
-    assert len(cached) >= 2
+    assert cached
 
 
 def test_a_layer_can_be_given(tmp_path: Path) -> None:

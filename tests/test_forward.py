@@ -14,18 +14,22 @@ PREFIX = [11, 12, 13, 14]
 SEQUENCES = [[*PREFIX, *own] for own in ([20, 21, 22], [30], [40, 41], [50, 51, 52, 53, 54, 55], [60, 61])]
 
 
-@given(st.lists(st.integers(1, 60), min_size=1, max_size=80), st.sampled_from(["auto", 1, 3, 16]))
-def test_cut_keeps_every_prompt_once_and_in_order(lengths: list[int], batch_size: int | str) -> None:
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=80), st.sampled_from(["auto", 1, 3, 16]), st.booleans())
+def test_cut_keeps_every_prompt_once_and_in_order(lengths: list[int], batch_size: int | str, spare: bool) -> None:
     order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
-    batches = list(cut(order, lengths, batch_size, torch.device("cpu"), 1))  # type: ignore[arg-type]
+    batches = list(cut(order, lengths, batch_size, 2048, 1, spare))  # type: ignore[arg-type]
     assert [row for batch in batches for row in batch] == order
     if batch_size != "auto":
         assert max(map(len, batches)) <= int(batch_size)
-    else:
+    elif spare:
         real = sum(lengths)
         padded = sum(len(batch) * lengths[batch[0]] for batch in batches)
         # Little padding, once batches are worth speaking of: batches of up to 8 rows are never cut for it.
         assert padded - real <= 0.12 * padded + sum(lengths[batch[0]] * 8 for batch in batches)
+    else:
+        assert all(
+            len(one) * lengths[one[0]] + lengths[one[0]] > 2048 for one in batches[:-1]
+        )  # none could have held one more
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=8), min_size=2, max_size=6), st.integers(1, 2))

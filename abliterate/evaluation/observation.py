@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,7 +19,7 @@ from abliterate.evaluation.statistics import Rate
 from abliterate.forward import BatchSize, Head, final_hidden, prefix_cache, prepare
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import is_refusal
-from abliterate.replies import generate
+from abliterate.replies import generate_all
 
 REPLY_TOKENS = 32
 """Tokens of each reply: a refusal shows in its first sentence."""
@@ -87,13 +88,12 @@ def observe(
 ) -> Observation:
     """Let the model reply to the report prompts, and predict along the replies `along` (its own by default)."""
 
-    def reply(prompts: Sequence[str], tokens: Sequence[Sequence[int]], title: str) -> tuple[Reply, ...]:
-        ids = generate(model, tokenizer, tokens, max_new_tokens, batch_size=batch_size, progress=progress, title=title)
-        texts = tokenizer.batch_decode(ids, skip_special_tokens=False)
-        return tuple(Reply(*one) for one in zip(prompts, map(tuple, ids), texts, strict=True))
-
-    harmful = reply(report.harmful, report.harmful_tokens, "replies to harmful prompts")
-    harmless = reply(report.harmless, report.harmless_tokens, "replies to harmless prompts")
+    how: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "title": "replies to the report prompts"}
+    replies = generate_all(model, tokenizer, [report.harmful_tokens, report.harmless_tokens], max_new_tokens, **how)
+    harmful, harmless = (
+        tuple(Reply(*one) for one in zip(prompts, map(tuple, ids), tokenizer.batch_decode(ids), strict=True))
+        for prompts, ids in zip((report.harmful, report.harmless), replies, strict=True)
+    )
     states = states_along(model, report.harmless_tokens, along or harmless, batch_size, progress)
     return Observation(harmful, harmless, states, Head(model))
 

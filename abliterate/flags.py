@@ -1,0 +1,105 @@
+"""The flags of the command: what each is called, what its help says, and how what was typed becomes Options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from abliterate.errors import InputError
+
+if TYPE_CHECKING:
+    from abliterate.pipeline import Options
+
+Model = Annotated[str, typer.Argument(help="Hub id, local folder or .gguf file.", show_default=False)]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder for the edited checkpoint. [default: NAME-abliterated]", show_default=False)
+]
+Layer = Annotated[str, typer.Option(help="auto, or the number of the layer whose resid gives the direction.")]
+Direction = Annotated[str, typer.Option(help="projected (harmless mean removed) or mean-difference (the plain one).")]
+Strength = Annotated[float, typer.Option(help="1 removes the component, 0 leaves it, -1 doubles it.")]
+Sites = Annotated[str, typer.Option(help="Which writers to edit, by commas: embed,attn,mlp.")]
+Harmful = Annotated[
+    str, typer.Option(help="Prompts that the model declines: org/dataset[:split[:column]] or FILE[:column].")
+]
+Harmless = Annotated[str, typer.Option(help="Prompts that it answers, as --harmful.")]
+NTrain = Annotated[int, typer.Option(min=8, help="Prompts a side, at most, that make the direction.")]
+Dtype = Annotated[
+    str, typer.Option(help="Run in auto (as stored), bfloat16, float16 or float32; the files keep theirs.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        help="Main memory to use, such as 16GB; layers beyond it stream from the disk. [default: what is free]",
+        show_default=False,
+    ),
+]
+BatchSize = Annotated[str, typer.Option(help="auto, or prompts per batch.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never contact the Hub; use what is in its cache.")]
+Trust = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Allow code that comes with the model. Read it first.")
+]
+Unproved = Annotated[
+    bool,
+    typer.Option("--allow-unproved", help="Edit an architecture whose writers cannot be proved; the result says so."),
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.", show_default=False)]
+System = Annotated[str | None, typer.Option(help="System message to put before every prompt.", show_default=False)]
+Thinking = Annotated[str, typer.Option(help="Thinking switch of the chat template: on, off or auto.")]
+Template = Annotated[
+    Path | None, typer.Option(help="A Jinja file, for models without a chat template.", show_default=False)
+]
+Push = Annotated[
+    str | None, typer.Option(help="Also push the result to this Hub repository (private).", show_default=False)
+]
+
+
+def options(model: str, out: Path | None, **given: Any) -> Options:
+    """Turn what was typed into Options."""
+    from abliterate.architecture import SITES
+    from abliterate.directions import METHODS
+    from abliterate.pipeline import Options
+    from abliterate.template import THINKING_MODES
+
+    for name in ("layer", "batch_size"):
+        if name in given:
+            given[name] = number(f"--{name.replace('_', '-')}", given[name], None if name == "layer" else "auto")
+    if given.get("max_memory") is not None:
+        given["max_memory"] = memory(given["max_memory"])
+    if "sites" in given:
+        given["sites"] = tuple(site.strip() for site in given["sites"].split(",") if site.strip())
+    for name, known in (("direction", METHODS), ("thinking", THINKING_MODES), ("sites", SITES)):
+        words = given[name] if isinstance(given.get(name), tuple) else [given.get(name, known[0])]
+        if not words or not set(words) <= set(known):
+            raise InputError(f"--{name} {','.join(words)}: choose among {', '.join(known)}")
+    return Options(model, out or default_out(model), **given)
+
+
+def default_out(model: str) -> Path:
+    """Return `NAME-abliterated` in the current folder, after the last part of the model's name."""
+    return Path(f"{Path(model).expanduser().resolve().name.removesuffix('.gguf')}-abliterated")
+
+
+def number(flag: str, text: str, auto: Any) -> Any:
+    """Return a whole number, or `auto` where the text says so."""
+    if text == "auto":
+        return auto
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"{flag} {text}: give a whole number or auto") from None
+
+
+def memory(text: str) -> int:
+    """Return the bytes that a size such as 16GB or 4GiB stands for."""
+    from accelerate.utils import convert_file_size_to_int
+
+    try:
+        return int(convert_file_size_to_int(text.upper()))
+    except ValueError:
+        raise InputError(f"--max-memory {text}: give a size such as 16GB or 900MB") from None
