@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -339,3 +340,4 @@ def quiet() -> None:
         ("TOKENIZERS_PARALLELISM", "true"),
     ):
         os.environ.setdefault(name, value)
+    logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)  # that layers stream is said in our own words

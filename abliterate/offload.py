@@ -199,6 +199,16 @@ def bytes_read(model: PreTrainedModel) -> int:
     return streaming.weights.read if streaming else 0
 
 
+def streaming_note(model: PreTrainedModel) -> tuple[str, ...]:
+    """Return one line about what a model that streams has read so far, or none."""
+    if streaming_of(model) is None:
+        return ()
+    read, whole = bytes_read(model), sizes_of(model, model.dtype).whole
+    return (
+        f"layers stayed on the disk: {read / 1e9:.1f} GB of weights were read, {read / whole:.1f} times all of them",
+    )
+
+
 def parameter_of(model: PreTrainedModel, name: str) -> Tensor:
     """Return a parameter of a live model, read from the disk where it is kept there."""
     module, _, own = name.rpartition(".")

@@ -21,6 +21,7 @@ from abliterate.errors import InputError
 from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.observation import REPLY_TOKENS, Observation, Report, observe
 from abliterate.forward import BatchSize
+from abliterate.offload import streaming_note
 from abliterate.outputs.manifest import Measured, Origin, write_records
 from abliterate.plan import EditPlan, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
@@ -194,6 +195,8 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         report = loaded.material.report()
         expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
         original = look(loaded, report, None, progress)
+    notes = (*heard.notes, *left_alone_note(plan.left_alone), *loaded.architecture.problems)
+    notes += streaming_note(loaded.model)
     loaded = replace(loaded, model=loaded.empty)  # one model in memory at a time
     gc.collect()
     with open_staging(loaded, plan) as staging:
@@ -213,7 +216,6 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         origin = Origin(loaded.source, command(options, loaded.source), options.seed, prompts)
         manifest = write_records(staging, origin, plan, directions, measured)
         staging.publish()
-    notes = (*heard.notes, *left_alone_note(plan.left_alone), *loaded.architecture.problems)
     return Result(options.out, measured, clock.seconds, notes, manifest)
 
 

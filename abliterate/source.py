@@ -288,11 +288,21 @@ def load_model(
     (`offload`). Raises InputError for an unknown dtype or device and where not even that fits, CheckpointError when a
     tensor that the model needs is missing.
     """
-    files = checkpoint or source.checkpoint
-    place = choose_device(device)
-    wanted = choose_dtype(source, dtype)
+    place, wanted = choose_device(device), choose_dtype(source, dtype)
     offload = plan_offload(source, wanted, place, max_memory)
-    extra: dict[str, Any] = {"device_map": str(place)}
+    return load_placed(source, wanted, place, offload, checkpoint)
+
+
+def load_placed(
+    source: Source,
+    dtype: torch.dtype,
+    device: torch.device,
+    offload: Offload | None,
+    checkpoint: Checkpoint | None = None,
+) -> PreTrainedModel:
+    """Do `load_model` once it is decided what lives where: all of it on the device, without `offload`."""
+    files = checkpoint or source.checkpoint
+    extra: dict[str, Any] = {"device_map": str(device)}
     folder = None
     if offload is not None:
         folder = working_folder(cache_folder() / "offload")
@@ -301,7 +311,7 @@ def load_model(
         config = AutoConfig.from_pretrained(files.folder, trust_remote_code=source.trust_remote_code)
         model, report = auto_class(config).from_pretrained(
             files.folder,
-            dtype=wanted,
+            dtype=dtype,
             trust_remote_code=source.trust_remote_code,
             local_files_only=True,
             output_loading_info=True,
