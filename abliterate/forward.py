@@ -249,6 +249,16 @@ class _GivenHidden(nn.Module):
         return _GivenOutput(last_hidden_state=self.hidden)
 
 
+def own_copy(module: nn.Module) -> Any:
+    """Return a shallow copy of a module whose forward is its own.
+
+    accelerate puts a wrapped forward, which is bound to the module, on each that it dispatches.
+    """
+    copied = copy.copy(module)
+    vars(copied).pop("forward", None)
+    return copied
+
+
 class Head:
     """The head of a model: from the final hidden state to logits, with every scale and cap of the model's own.
 
@@ -259,10 +269,10 @@ class Head:
         name, body = body_of(model)
         decoder = next((name for name, module in body.named_modules() if module is model.get_decoder()), "")
         self._decoder = _GivenHidden(body, decoder.split("."))
-        self._shell = shell = copy.copy(model)
+        self._shell = shell = own_copy(model)
         *parents, last = name.split(".")
         for parent in parents:
-            inner = copy.copy(shell._modules[parent])
+            inner = own_copy(cast(nn.Module, shell._modules[parent]))
             shell._modules = {**shell._modules, parent: inner}
             shell = cast(PreTrainedModel, inner)
         shell._modules = {**shell._modules, last: self._decoder}

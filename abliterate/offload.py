@@ -114,11 +114,15 @@ def sizes_of(model: PreTrainedModel, dtype: torch.dtype) -> Sizes:
 
 
 def room_left(limit: int | None) -> int:
-    """Return the bytes of main memory that this process may still take; `limit` is for all of it."""
+    """Return the bytes of main memory that this process may still take; `limit` is for all of it.
+
+    Pages of files that are mapped do not count: the system takes them back when it needs them.
+    """
     available = int(psutil.virtual_memory().available)
     if limit is None:
         return available
-    return min(available, limit - int(psutil.Process().memory_info().rss))
+    own = psutil.Process().memory_info()
+    return min(available, limit - int(own.rss - getattr(own, "shared", 0)))
 
 
 def place_layers(model: PreTrainedModel, sizes: Sizes, device: torch.device, free: int, memory: int) -> Offload | None:

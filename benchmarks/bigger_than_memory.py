@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -70,7 +71,16 @@ def make(folder: Path, size: float) -> int:
             save_file(tensors, folder / shard, {"format": "pt"})
             weight_map |= dict.fromkeys(tensors, shard)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    for path in folder.iterdir():
+        forget(path)
     return experts
+
+
+def forget(path: Path) -> None:
+    """Drop a file from the page cache: what is there already would not count for the group."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 class Group:

@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from abliterate import verbs
 from abliterate.errors import InputError, NoRefusalsError, ProofError
+from abliterate.offload import Offload, decoder_layers, outside_of
 from abliterate.pipeline import Options, Result, run
 from abliterate.selection import DEEPEST
+from abliterate.source import Source, load_empty
 
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
 
@@ -98,6 +100,23 @@ def test_the_same_seed_gives_the_same_bytes_and_the_cache_serves_the_second_run(
     assert hashes(again.out) == hashes(result.out)
     assert hashes(own_cache / "activations") == cached
     assert cached
+
+
+def test_a_run_that_streams_ends_like_one_in_memory(
+    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def everything_on_the_disk(source: Source, *_: object) -> Offload:
+        empty = load_empty(source)
+        return Offload(dict.fromkeys(outside_of(empty), "cpu") | dict.fromkeys(decoder_layers(empty), "disk"), 8192)
+
+    monkeypatch.setattr("abliterate.source.plan_offload", everything_on_the_disk)
+    streamed = run(options(tmp_path / "edited", max_memory=1))
+    assert streamed.manifest["direction"] == result.manifest["direction"]
+    assert hashes(streamed.out)["model.safetensors"] == hashes(result.out)["model.safetensors"]
+    for when in ("original", "edited"):
+        assert streamed.manifest["figures"][when] == result.manifest["figures"][when]
+    assert "layers stayed on the disk" in streamed.notes[-1]
+    assert "--max-memory" not in streamed.manifest["command"]
 
 
 def test_a_layer_can_be_given(tmp_path: Path) -> None:

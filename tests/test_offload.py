@@ -15,7 +15,7 @@ from abliterate.architecture import find_architecture
 from abliterate.checkpoint import Checkpoint
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError
-from abliterate.forward import final_hidden, prepare
+from abliterate.forward import Head, final_hidden, prepare
 from abliterate.interventions import ablated
 from abliterate.offload import (
     Offload,
@@ -73,6 +73,15 @@ def test_a_streamed_model_is_the_model(family: str, tmp_path: Path, direction: t
             streams(whole, architecture, SEQUENCES), streams(streamed, architecture, SEQUENCES), strict=True
         ):
             assert torch.allclose(before, after, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_head_of_a_streamed_model_reads_what_it_is_given(tied: bool, tmp_path: Path) -> None:
+    random_model("llama", tie_word_embeddings=tied).save_pretrained(tmp_path / "model")
+    source = Source(str(tmp_path / "model"), Checkpoint.open(tmp_path / "model"))
+    whole, streamed = load_placed(source, torch.float32, CPU, None), streaming(source)
+    hidden = torch.randn(5, 48)
+    assert torch.allclose(Head(whole).log_probs(hidden), Head(streamed).log_probs(hidden), atol=1e-5)
 
 
 def test_a_pass_reads_what_is_not_in_memory_once(tmp_path: Path) -> None:
