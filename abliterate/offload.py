@@ -26,28 +26,32 @@ from abliterate.errors import InputError
 FEWEST_TOKENS = 512
 """Below so many tokens a pass, reading takes so much longer than computing that the run is refused."""
 
-MOST_TOKENS = 65536
-"""Beyond, larger passes save nothing: the prompts of a run have ended."""
+MOST_TOKENS = 32768
+"""Beyond, larger passes save little: the prompts of a run fit a few such passes. What memory is left keeps layers."""
 
 DEFAULT_TOKENS = 2048
 """Room for a pass of a model that fits: what `forward` runs at once."""
 
-HIDDEN, INNER = 10, 4
+HIDDEN, INNER = 10, 3
 """Vectors of the stream, and of the widest inner activation, that a decoder layer holds for each token at its peak."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of a model in the dtype that it runs in: outside the decoder layers, of each layer, of work per token."""
+    """Bytes of a model in the dtype that it runs in: outside the decoder layers, of each layer, of work per token.
+
+    `head` are those of a head that is not the token embedding as well, which `outside` does not count.
+    """
 
     outside: int
     layers: tuple[int, ...]
     token: int
+    head: int = 0
 
     @property
     def whole(self) -> int:
         """Return the bytes of all weights."""
-        return self.outside + sum(self.layers)
+        return self.outside + self.head + sum(self.layers)
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,19 @@ def sizes_of(model: PreTrainedModel, dtype: torch.dtype) -> Sizes:
     d_model = int(model.get_input_embeddings().weight.shape[-1])
     inner = (max(one.shape[-2:]) for layer in layers for one in model.get_submodule(layer).parameters())
     item = int(dtype.itemsize)
+    head = sum(weights[id(one)] for one in own_head(model))
     return Sizes(
-        (sum(weights.values()) - sum(inside)) * item,
+        (sum(weights.values()) - sum(inside) - head) * item,
         tuple(count * item for count in inside),
         (HIDDEN * d_model + INNER * max(inner, default=d_model)) * item,
+        head * item,
     )
+
+
+def own_head(model: PreTrainedModel) -> list[nn.Parameter]:
+    """Return the weights of the head where it is not the token embedding as well."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    return [] if head is None or head.weight is embedding.weight else list(head.parameters())
 
 
 def room_left(limit: int | None) -> int:
@@ -128,23 +140,28 @@ def room_left(limit: int | None) -> int:
 def place_layers(model: PreTrainedModel, sizes: Sizes, device: torch.device, free: int, memory: int) -> Offload | None:
     """Decide what lives where, `free` bytes on the device and `memory` in main memory; None when all of it fits.
 
-    On the CPU both are the same. Raises InputError when not even one layer and the smallest pass fit.
+    On the CPU both are the same; there the head too can stay on the disk, since reading it copies nothing.
+    Raises InputError when not even one layer and the smallest pass fit.
     """
     if sizes.whole + DEFAULT_TOKENS * sizes.token <= free:
         return None
-    largest = max(sizes.layers, default=0)
-    spare = free - sizes.outside - largest
+    largest, maps = max(sizes.layers, default=0), device.type == "cpu" and sizes.head > 0
+    outside = sizes.outside + (0 if maps else sizes.head)
+    spare = free - outside - largest
     if not sizes.layers or spare < FEWEST_TOKENS * sizes.token:
         raise InputError(
             f"the weights need {sizes.whole / 1e9:.1f} GB on {device}, {max(0, free) / 1e9:.1f} GB are free, and even "
-            f"layer by layer {(sizes.outside + largest + FEWEST_TOKENS * sizes.token) / 1e9:.1f} GB; "
+            f"layer by layer {(outside + largest + FEWEST_TOKENS * sizes.token) / 1e9:.1f} GB; "
             "use more --max-memory, another --device or a smaller --dtype"
         )
-    tokens = min(MOST_TOKENS, max(FEWEST_TOKENS, spare // 2 // sizes.token))
+    tokens = min(MOST_TOKENS, spare // sizes.token)
     rooms = {str(device): spare - tokens * sizes.token}
     if device.type != "cpu":
         rooms["cpu"] = memory
     places = dict.fromkeys(outside_of(model), str(device))
+    if maps:
+        head = model.get_output_embeddings()
+        places |= {name: "disk" for name, module in model.named_modules() if module is head}
     for layer, size in zip(decoder_layers(model), sizes.layers, strict=True):
         place = next((name for name, room in rooms.items() if room >= size), "disk")
         if place != "disk":

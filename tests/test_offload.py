@@ -51,7 +51,7 @@ def streaming(source: Source, resident: int = 1, tokens: int = 4096) -> torch.nn
     model = load_placed(source, torch.float32, CPU, None)
     layers = decoder_layers(model)
     sizes = sizes_of(model, torch.float32)
-    found = place_layers(model, sizes, CPU, sizes.outside + (1 + resident) * sizes.layers[0] + 1024 * sizes.token, 0)
+    found = place_layers(model, sizes, CPU, sizes.outside + sizes.layers[0] + 512 * sizes.token, 0)
     assert found is not None
     places = {**found.device_map, **{layer: "cpu" if n < resident else "disk" for n, layer in enumerate(layers)}}
     return load_placed(source, torch.float32, CPU, Offload(places, tokens))
@@ -125,26 +125,32 @@ def test_live_weights_on_the_disk_cannot_be_edited_in_place(tmp_path: Path, dire
         orthogonalize(streaming(saved("llama", tmp_path / "model")), direction)  # type: ignore[arg-type]
 
 
-def test_memory_is_given_to_layers_and_tokens() -> None:
-    model = random_model("llama")
-    sizes = Sizes(outside=100, layers=(1000,) * 4, token=1)
+def layers_of(found: Offload | None) -> list[str]:
+    assert found is not None
+    return [found.device_map[f"model.layers.{number}"] for number in range(4)]
+
+
+def test_memory_goes_to_a_pass_first_and_then_to_layers() -> None:
+    model, sizes = random_model("llama"), Sizes(outside=100, layers=(20000,) * 4, token=1, head=500)
     assert place_layers(model, sizes, CPU, sizes.whole + 2048, 0) is None
-    found = place_layers(model, sizes, CPU, 100 + 1000 + 1100 + 600, 0)
-    assert found is not None
-    assert found.tokens == 850
-    assert [found.device_map[f"model.layers.{n}"] for n in range(4)] == ["disk"] * 4
-    found = place_layers(model, Sizes(100, (1000,) * 4, 1), CPU, 100 + 1000 + 2300, 0)
-    assert found is not None
-    assert [found.device_map[f"model.layers.{n}"] for n in range(4)] == ["cpu", "disk", "disk", "disk"]
-    assert {found.device_map[name] for name in ("model.embed_tokens", "model.norm", "lm_head")} == {"cpu"}
+    small = place_layers(model, sizes, CPU, 100 + 20000 + 1700, 0)
+    assert layers_of(small) == ["disk"] * 4
+    assert small is not None
+    assert small.tokens == 1700
+    assert {small.device_map[name] for name in ("model.embed_tokens", "model.norm")} == {"cpu"}
+    assert small.device_map["lm_head"] == "disk"
+    large = place_layers(model, sizes, CPU, 100 + 20000 + 32768 + 21000, 0)
+    assert layers_of(large) == ["cpu", "disk", "disk", "disk"]
+    assert large is not None
+    assert large.tokens == 32768
 
 
 def test_an_accelerator_comes_first_then_memory_then_the_disk() -> None:
-    found = place_layers(
-        random_model("llama"), Sizes(100, (1000,) * 4, 1), torch.device("cuda"), 100 + 1000 + 2300, 1500
-    )
+    sizes = Sizes(outside=100, layers=(20000,) * 4, token=1, head=500)
+    found = place_layers(random_model("llama"), sizes, torch.device("cuda"), 600 + 20000 + 32768 + 21000, 25000)
+    assert layers_of(found) == ["cuda", "cpu", "disk", "disk"]
     assert found is not None
-    assert [found.device_map[f"model.layers.{n}"] for n in range(4)] == ["cuda", "cpu", "disk", "disk"]
+    assert found.device_map["lm_head"] == "cuda"
 
 
 def test_too_little_for_a_single_layer_says_how_much() -> None:
