@@ -1,11 +1,17 @@
-"""Runs the whole command on a checkpoint that is larger than the memory it may use.
+"""Works on checkpoints that are larger than the memory that may be used.
 
-    python benchmarks/bigger_than_memory.py [--gb 8] [--memory 4GB] [--folder DIR]
+    python benchmarks/bigger_than_memory.py run [--gb 8] [--memory 4GB] [--folder DIR]
+    python benchmarks/bigger_than_memory.py capture [--gb 8] [--memory 4GB] [--folder DIR]
 
-The checkpoint is the bundled tiny chat model with each MLP as a few thousand equal experts, of which a token takes
-one: it says the same, refuses the same, and fills the disk. The command runs in a control group of its own, where
-the kernel kills what takes more than --memory, page cache included. Needs three times --gb on the disk and the right
-to make a control group (root, usually).
+`run` is the whole command. The checkpoint is the bundled tiny chat model with each MLP as a few thousand equal experts, of which a token takes
+one: it says the same, refuses the same, and fills the disk.
+
+`capture` counts what capturing the activations of 256 prompts reads, on random weights with Llama-3-8B's shapes
+(fewer layers), all of which every token needs.
+
+Both work in a control group of their own, where the kernel kills what takes more than --memory, page cache included;
+the checkpoint is not in the page cache when they begin. `run` needs three times --gb on the disk, `capture` once, and
+both the right to make a control group (root, usually).
 """
 
 from __future__ import annotations
@@ -22,12 +28,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import edit  # the benchmark beside this one
 import torch
 from accelerate.utils import convert_file_size_to_int
 from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
 from safetensors.torch import save_file
+
+from abliterate import capture, load_prompts
+from abliterate.architecture import find_architecture
+from abliterate.forward import prepare
+from abliterate.offload import bytes_read
+from abliterate.source import load_model, load_tokenizer, resolve
+from abliterate.template import ChatFormat
 
 GB = 1e9
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
@@ -87,6 +101,7 @@ class Group:
     """A control group of the kernel with a limit of memory."""
 
     def __init__(self, limit: int) -> None:
+        self.limit = limit
         self.version = "v1" if (GROUPS["v1"] / "memory.limit_in_bytes").exists() else "v2"
         self.folder = GROUPS[self.version] / "abliterate-benchmark"
         self.folder.mkdir(exist_ok=True)
@@ -126,24 +141,86 @@ class Group:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("job", choices=["run", "capture", "capture-here"])
     parser.add_argument("--gb", type=float, default=8)
     parser.add_argument("--memory", default="4GB")
     parser.add_argument("--folder", type=Path, help="where to work; by default the temporary folder of the system")
     options = parser.parse_args()
-    limit = convert_file_size_to_int(options.memory)
+    if options.job == "capture-here":
+        print(json.dumps(capture_here(options.folder, convert_file_size_to_int(options.memory))))
+        return
     with tempfile.TemporaryDirectory(prefix="abliterate-benchmark-", dir=options.folder) as work:
-        source = Path(work) / "model"
-        experts = make(source, options.gb * GB)
-        total = sum(path.stat().st_size for path in source.iterdir())
-        group = Group(limit)
-        try:
-            prompts = [f"--{side}={TINY / side}.txt" for side in ("harmful", "harmless")]
-            command = [sys.executable, "-m", "abliterate", str(source), "--out", f"{work}/edited", "--json"]
-            seconds, result, anonymous, read = group.run([*command, *prompts, "--max-memory", options.memory])
-            peak = group.peak()
-        finally:
-            group.remove()
-        report(experts, total, limit, seconds, result, anonymous, read, peak)
+        if options.job == "run":
+            run(Path(work), options.gb * GB, options.memory)
+        else:
+            count_capture(Path(work), options.gb, options.memory)
+
+
+def run(work: Path, size: float, memory: str) -> None:
+    """Run the command on the inflated tiny model."""
+    source = work / "model"
+    experts = make(source, size)
+    total = sum(path.stat().st_size for path in source.iterdir())
+    prompts = [f"--{side}={TINY / side}.txt" for side in ("harmful", "harmless")]
+    command = [sys.executable, "-m", "abliterate", str(source), "--out", f"{work}/edited", "--json"]
+    group = Group(convert_file_size_to_int(memory))
+    try:
+        seconds, result, anonymous, read = group.run([*command, *prompts, "--max-memory", memory])
+        peak = group.peak()
+    finally:
+        group.remove()
+    report(experts, total, group.limit, seconds, result, anonymous, read, peak)
+
+
+def count_capture(work: Path, gigabytes: float, memory: str) -> None:
+    """Count what the capture of 256 prompts reads."""
+    source = work / "model"
+    edit.make(source, "dense", gigabytes)
+    for path in TINY.glob("*token*"):
+        shutil.copy(path, source)
+    shutil.copy(TINY / "chat_template.jinja", source)
+    for path in source.iterdir():
+        forget(path)
+    total = sum(path.stat().st_size for path in source.glob("*.safetensors"))
+    words = [sys.executable, __file__, "capture-here", "--folder", str(source), "--memory", memory]
+    group = Group(convert_file_size_to_int(memory))
+    try:
+        seconds, found, anonymous, read = group.run(words)
+        peak = group.peak()
+    finally:
+        group.remove()
+    table = Table(
+        title=f"capture of {found['prompts']} prompts, {total / GB:.2f} GB, {group.limit / GB:.2f} GB of memory"
+    )
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_row("loading and capture", f"{seconds:.0f} s")
+    table.add_row("tokens, forward passes", f"{found['tokens']}, {found['passes']}")
+    asked = found["loaded"] + found["streamed"]
+    table.add_row("weights asked for", f"{asked / GB:.2f} GB, {asked / total:.2f} times the checkpoint")
+    table.add_row("read from the disk (the kernel's count)", f"{read / GB:.2f} GB, {read / total:.2f} times")
+    table.add_row("largest RssAnon (page cache aside)", f"{anonymous / GB:.2f} GB")
+    table.add_row("most memory in the group, page cache included", f"{peak / GB:.2f} GB")
+    Console().print(table)
+
+
+def capture_here(folder: Path, memory: int) -> dict[str, int]:
+    """Capture in this process; return what was counted."""
+    source = resolve(str(folder))
+    model = load_model(source, max_memory=memory)
+    architecture = find_architecture(model)
+    chat = ChatFormat(load_tokenizer(source))
+    prompts = [one for side in ("harmful", "harmless") for one in load_prompts(f"builtin:{side}").prompts[:128]]
+    loaded = sum(one.nbytes for one in model.parameters() if one.device.type != "meta")
+    capture(model, chat, prompts, architecture=architecture)
+    sequences = chat.encode(prompts)
+    return {
+        "prompts": len(prompts),
+        "tokens": sum(map(len, sequences)),
+        "passes": len(prepare(model, sequences, keep=-min(chat.positions())).batches),
+        "loaded": loaded,
+        "streamed": bytes_read(model),
+    }
 
 
 def report(
