@@ -29,7 +29,7 @@ from abliterate.shards import failing, read_bytes, read_numbers
 BLOCK = 1 << 20
 """Bytes of two files that are held against each other at once, in a core's cache."""
 
-PIECE = 64 << 20
+PIECE = 16 << 20
 """Bytes of a tensor that one thread compares."""
 
 Status = Literal["untouched", "edited", "other"]

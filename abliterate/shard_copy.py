@@ -27,7 +27,7 @@ Edit = Callable[[Tensor], Tensor]
 
 BLOCK = 8 << 20
 
-PIECE = 64 << 20
+PIECE = 16 << 20
 """Bytes that one thread copies; enough that opening the files does not matter."""
 
 WRITEBACK_SECONDS = 0.1

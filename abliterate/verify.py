@@ -17,14 +17,14 @@ from transformers import PreTrainedModel
 
 from abliterate.activations import lanes, resid_of
 from abliterate.architecture import Architecture
-from abliterate.comparison import TensorReport, Verdict, compare_tensors, require_planned, verify_tensors
+from abliterate.comparison import Status, TensorReport, Verdict, compare_tensors, require_planned, verify_tensors
 from abliterate.errors import ProofError
 from abliterate.forward import Batch, final_hidden, prepare
 from abliterate.interventions import ablated
 from abliterate.plan import EditPlan
 
 __all__ = [
-    "PROMPTS", "Reference", "StreamReport", "TensorReport", "Verdict", "compare_tensors", "reference",
+    "PROMPTS", "Reference", "Status", "StreamReport", "TensorReport", "Verdict", "compare_tensors", "reference",
     "relative_component", "require_planned", "verify_stream", "verify_tensors",
 ]  # fmt: skip
 

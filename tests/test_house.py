@@ -14,7 +14,7 @@ ROOT = Path(abliterate.__file__).parent
 ORDER = [
     "errors", "progress", "parallel", "projection", "prompts", "refusals", "template", "shards", "shard_copy", "checkpoint", "staging",
     "source", "clone", "recording", "trace", "roles", "architecture", "recipe", "interventions", "forward", "replies", "activations", "scoring",
-    "directions", "selection", "layout", "plan", "edit", "comparison", "verify", "proof", "census", "evaluation", "outputs", "pipeline", "verbs", "render", "cli", "__main__",
+    "directions", "selection", "layout", "plan", "edit", "comparison", "verify", "proof", "census", "evaluation", "outputs", "pipeline", "verbs", "render", "render_verified", "cli", "__main__",
 ]  # fmt: skip
 """Rooms from the top down: each may import those before it (and files of its own room)."""
 
