@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from abliterate.errors import CheckpointError
 from abliterate.progress import SILENT, Advance, Progress
-from abliterate.shard_copy import BLOCK, copy_shard
+from abliterate.shard_copy import BLOCK, Edit, copy_shard
 from abliterate.shards import (
     DTYPES,
     MAX_HEADER_BYTES,
@@ -190,7 +190,7 @@ def write_shard(
     source: Checkpoint,
     shard: Shard,
     target: Path,
-    edit: Mapping[str, Callable[[Tensor], Tensor]],
+    edit: Mapping[str, Edit],
     advance: Advance = lambda count: None,
 ) -> None:
     """Write a copy of `shard` to `target` in which the tensors named in `edit` went through their functions.

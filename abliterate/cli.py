@@ -242,7 +242,7 @@ def verify(
     revision: Revision = None,
 ) -> None:
     """Prove again, from the files, that EDITED is ORIGINAL edited by its recipe; exit code 1 when it is not."""
-    from abliterate import render, verbs
+    from abliterate import render_verified, verbs
 
     given = options(
         original,
@@ -255,8 +255,8 @@ def verify(
         revision=revision,
     )
     one = verbs.verify(original, edited, given, progress())
-    show(render.applied(one), render.applied_json(one), as_json)
-    if not one.proof.holds:
+    show(render_verified.verified(one), render_verified.verified_json(one), as_json)
+    if not one.holds:
         raise typer.Exit(1)
 
 

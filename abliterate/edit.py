@@ -31,7 +31,7 @@ def write_edited(plan: EditPlan, source: Checkpoint, staging: Staging, progress:
                 advance(shard.size)
                 continue
             names = {entry.name for entry in shard.tensors}
-            edits = {name: edit.apply for name, edit in plan.edits.items() if name in names}
+            edits = {name: edit.projection or edit.apply for name, edit in plan.edits.items() if name in names}
             write_shard(source, shard, staging.path(shard.name), edits, advance)
             staging.finish(shard.name)
     for path in source.files():

@@ -17,7 +17,7 @@ from abliterate.architecture import Architecture, Parameter, Site, Writer
 from abliterate.checkpoint import Checkpoint, TensorEntry
 from abliterate.errors import ArchitectureError, CheckpointError, InputError
 from abliterate.layout import stored_names
-from abliterate.projection import project_out
+from abliterate.projection import Projection, project_out
 from abliterate.recipe import Recipe
 
 
@@ -31,6 +31,11 @@ class TensorEdit:
     axis: int
     strength: float
     basis: Float[Tensor, "k d_model"]
+
+    @property
+    def projection(self) -> Projection | None:
+        """The edit as a projection, which is computed piece by piece; None where it needs the whole tensor (`apply`)."""
+        return Projection(self.basis, self.strength, self.axis)
 
     def apply(self, tensor: Tensor) -> Tensor:
         """Return the edited tensor, in its own dtype."""

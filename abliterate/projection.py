@@ -8,7 +8,8 @@ Sources: Arditi et al. 2024, arXiv 2406.11717, section 2.4 (ablation) and append
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -16,8 +17,16 @@ from torch import Tensor
 
 from abliterate.errors import InputError
 
-BLOCK = 1 << 23
-"""Numbers in one block of weight arithmetic: 32 MiB in float32."""
+BLOCK = 1 << 18
+"""Numbers in one block of weight arithmetic: few enough for a core's cache, as float32 and as stored."""
+
+ACCELERATOR_BLOCK = 1 << 23
+"""The same where memory is fast and every call is slow."""
+
+SPAN = 1 << 23
+"""Numbers in a part of a tensor that one thread works on, at least where it can be cut so small."""
+
+CPU = torch.device("cpu")
 
 ZERO_LENGTH = 1e-12
 """A vector shorter than this has no direction: below any float32 difference of real activations."""
@@ -57,49 +66,150 @@ def project_out(
     `matrix.shape[axis]` is `d_model`. Computed in float32, block by block, returned in the dtype of `matrix`.
     Raises InputError when that axis is not as long as the basis.
     """
-    rows = checked_rows(matrix, basis, axis)
-    edited = torch.empty_like(matrix)
-    for source, target in zip(blocks(matrix, axis), blocks(edited, axis), strict=True):
-        vectors = source.float()
-        target.copy_(vectors - strength * ((vectors @ rows.T) @ rows))
-    return edited
+    stored, pieces = in_pieces(matrix, basis, axis)
+    edited = torch.empty_like(stored)
+    source, target = stored.reshape(-1), edited.reshape(-1)
+    for begin, end in pieces.spans():
+        for start, result in pieces.project(lambda first, last: source[first:last], begin, end, strength):
+            target[start : start + len(result)] = result
+    return edited if pieces.inner > 1 else edited.movedim(-1, axis)
 
 
 def component(matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], axis: int = -1) -> float:
-    """Return the Frobenius norm of the part of `matrix` that lies along `basis`, summed in float64."""
-    rows = checked_rows(matrix, basis, axis)
-    return math.sqrt(sum(float((block.float() @ rows.T).double().square().sum()) for block in blocks(matrix, axis)))
+    """Return the Frobenius norm of the part of `matrix` that lies along `basis`, its blocks summed in float64."""
+    stored, pieces = in_pieces(matrix, basis, axis)
+    source = stored.reshape(-1)
+    parts = [pieces.measure(lambda first, last: source[first:last], *span)[1] for span in pieces.spans()]
+    return math.sqrt(sum(parts))
 
 
 def frobenius(matrix: Float[Tensor, "..."]) -> float:
-    """Return the Frobenius norm, summed in float64."""
-    return math.sqrt(sum(float(block.double().square().sum()) for block in blocks(matrix, -1)))
+    """Return the Frobenius norm, its blocks summed in float64."""
+    return math.sqrt(sum(squared(block.float()) for block in torch.split(matrix.reshape(-1), BLOCK)))
 
 
-def checked_rows(
-    matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], axis: int
-) -> Float[Tensor, "k d_model"]:
-    """Return the basis as float32 rows beside `matrix`. Raises InputError when `axis` is not as long."""
-    rows = basis.reshape(-1, basis.shape[-1]).to(matrix.device, torch.float32)
-    if matrix.shape[axis] != rows.shape[-1]:
-        raise InputError(
-            f"axis {axis} of a tensor of shape {tuple(matrix.shape)} is not the residual stream: "
-            f"the direction has d_model {rows.shape[-1]}"
-        )
-    return rows
+@dataclass(frozen=True)
+class Projection:
+    """The edit of a tensor along one axis, as a function that can also be computed piece by piece (`Pieces`)."""
+
+    basis: Float[Tensor, "*k d_model"]
+    strength: float
+    axis: int
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Return the edited tensor, in its own dtype."""
+        return project_out(tensor, self.basis, self.strength, self.axis)
+
+    def pieces(self, shape: Sequence[int]) -> Pieces:
+        """Return how a tensor of this shape, which lies on the CPU or on the disk row by row, is edited."""
+        return Pieces.of(shape, self.basis, self.axis)
 
 
-def blocks(matrix: Float[Tensor, "..."], axis: int) -> Iterator[Float[Tensor, "... d_model"]]:
-    """Yield views of `matrix` with `axis` last, of at most `BLOCK` numbers (but whole vectors) each.
+Load = Callable[[int, int], Tensor]
+"""Gives the numbers from one to another of a tensor, flat, in the order in which they lie and in their own dtype."""
 
-    Float32 copies of a large embedding would take many times its bytes; of a block they take little.
+
+@dataclass(frozen=True)
+class Pieces:
+    """How the arithmetic on a tensor is cut: by its shape alone.
+
+    So whoever repeats it, from memory or from the disk and in however many threads, gets the same bits.
+    `inner` is the distance from one number of a vector to the next: 1 where vectors lie in one piece.
     """
+
+    rows: Float[Tensor, "k d_model"]
+    numbers: int
+    inner: int
+    block: int
+
+    @classmethod
+    def of(
+        cls, shape: Sequence[int], basis: Float[Tensor, "*k d_model"], axis: int, device: torch.device = CPU
+    ) -> Pieces:
+        """Return the pieces of a contiguous tensor. Raises InputError when `axis` is not as long as the basis."""
+        rows = basis.reshape(-1, basis.shape[-1]).to(device, torch.float32)
+        if shape[axis] != rows.shape[-1]:
+            raise InputError(
+                f"axis {axis} of a tensor of shape {tuple(shape)} is not the residual stream: "
+                f"the direction has d_model {rows.shape[-1]}"
+            )
+        inner = math.prod(shape[axis % len(shape) + 1 :])
+        # A block begins with a vector, or where vectors lie across with a number of each of them.
+        whole = rows.shape[-1] if inner == 1 else max(1, inner)
+        numbers = BLOCK if device.type == "cpu" else ACCELERATOR_BLOCK
+        return cls(rows, math.prod(shape), inner, max(1, numbers // whole) * whole)
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Return the parts, from one number to another, that can be computed independently of each other."""
+        whole = self.block if self.inner == 1 else max(1, self.inner) * self.rows.shape[-1]
+        step = max(1, SPAN // whole) * whole
+        return [(begin, min(begin + step, self.numbers)) for begin in range(0, self.numbers, step)]
+
+    def project(self, load: Load, begin: int, end: int, strength: float) -> Iterator[tuple[int, Tensor]]:
+        """Compute the edit of a span; yield, in order, where a block begins and its numbers, in their own dtype."""
+        if self.inner == 1:
+            for start, stop, _ in self._blocks(begin, end):
+                source = load(start, stop)
+                vectors = source.to(torch.float32, copy=True).view(-1, self.rows.shape[-1])
+                along = vectors @ self.rows.T
+                yield start, vectors.addmm_(along, self.rows, alpha=-strength).to(source.dtype).view(-1)
+            return
+        for first, last in self._matrices(begin, end):
+            along = self._along(load, first, last)[0]
+            for start, stop, rows in self._blocks(first, last):
+                source = load(start, stop)
+                vectors = source.to(torch.float32, copy=True).view(-1, self.inner)
+                yield start, vectors.addmm_(rows.T, along, alpha=-strength).to(source.dtype).view(-1)
+
+    def measure(self, load: Load, begin: int, end: int) -> tuple[float, float]:
+        """Return the squared Frobenius norms of a span and of its component along the basis."""
+        parts = []
+        if self.inner == 1:
+            for start, stop, _ in self._blocks(begin, end):
+                vectors = load(start, stop).float().view(-1, self.rows.shape[-1])
+                parts.append((squared(vectors), squared(vectors @ self.rows.T)))
+        else:
+            for first, last in self._matrices(begin, end):
+                along, norm = self._along(load, first, last)
+                parts.append((norm, squared(along)))
+        return sum(norm for norm, _ in parts), sum(part for _, part in parts)
+
+    def _along(self, load: Load, first: int, last: int) -> tuple[Float[Tensor, "k inner"], float]:
+        """Return `R W` of one matrix whose vectors lie across, and its squared norm."""
+        along = torch.zeros(len(self.rows), self.inner, device=self.rows.device)
+        norm = 0.0
+        for start, stop, rows in self._blocks(first, last):
+            vectors = load(start, stop).float().view(-1, self.inner)
+            along.addmm_(rows, vectors)
+            norm += squared(vectors)
+        return along, norm
+
+    def _matrices(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        step = self.inner * self.rows.shape[-1]
+        yield from ((first, first + step) for first in range(begin, end, step))
+
+    def _blocks(self, begin: int, end: int) -> Iterator[tuple[int, int, Float[Tensor, "k part"]]]:
+        """Yield where the blocks of a span begin and end; for those of one matrix, the part of the basis beside each."""
+        for start in range(begin, end, self.block):
+            stop = min(start + self.block, end)
+            yield start, stop, self.rows[:, (start - begin) // self.inner : (stop - begin) // self.inner]
+
+
+def in_pieces(
+    matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], axis: int
+) -> tuple[Float[Tensor, "..."], Pieces]:
+    """Return a tensor in memory as it lies, and its pieces; with `axis` last where vectors lie in one piece."""
     vectors = matrix.movedim(axis, -1)
-    if vectors.dim() < 2 or vectors.numel() <= BLOCK:
-        yield vectors
-        return
-    step = max(1, BLOCK * len(vectors) // vectors.numel())
-    yield from torch.split(vectors, step)
+    if vectors.is_contiguous():
+        return vectors, Pieces.of(vectors.shape, basis, -1, matrix.device)
+    return matrix.contiguous(), Pieces.of(matrix.shape, basis, axis, matrix.device)
+
+
+def squared(block: Float[Tensor, "..."]) -> float:
+    """Return the squared Frobenius norm of one block: in float32, and where that overflows in float64."""
+    flat = block.reshape(-1)
+    total = float(torch.dot(flat, flat))
+    return total if math.isfinite(total) else float(flat.double().square().sum())
 
 
 def remove_component(

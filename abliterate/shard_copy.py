@@ -5,7 +5,11 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -13,39 +17,131 @@ import torch
 from torch import Tensor
 
 from abliterate.errors import CheckpointError
+from abliterate.parallel import in_threads, one_at_a_time
 from abliterate.progress import Advance
-from abliterate.shards import Shard, TensorEntry, damaged, failing, read_tensor
+from abliterate.projection import Projection
+from abliterate.shards import DTYPES, Shard, TensorEntry, damaged, failing, read_numbers, read_tensor
+
+Edit = Callable[[Tensor], Tensor]
+"""What is done to a tensor. A `Projection` is computed block by block, anything else is given the whole tensor."""
 
 BLOCK = 8 << 20
+
+PIECE = 16 << 20
+"""Bytes that one thread copies; enough that opening the files does not matter."""
+
+WRITEBACK_SECONDS = 0.1
 
 # What copy_file_range answers where a file system, or a pair of them, cannot do it.
 NO_KERNEL_COPY = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 
 
-def copy_shard(
-    path: Path, shard: Shard, target: Path, edit: Mapping[str, Callable[[Tensor], Tensor]], advance: Advance
-) -> None:
+def copy_shard(path: Path, shard: Shard, target: Path, edit: Mapping[str, Edit], advance: Advance) -> None:
     """Write a copy of the file at `path` to `target`; what `checkpoint.write_shard` promises. On failure it is removed."""
     problem = f"{path} cannot be copied to {target}"
     with failing(problem):
         target.unlink(missing_ok=True)  # never written through: it might be a link to something else
     try:
-        with failing(problem), path.open("rb", buffering=0) as reading, target.open("xb", buffering=0) as writing:
-            size = os.fstat(reading.fileno()).st_size
+        with failing(problem), target.open("xb", buffering=0) as file:
+            size = path.stat().st_size
             if size != shard.size:
                 raise damaged(path, f"changed since it was opened: expected {shard.size} bytes, found {size}")
-            position = 0
-            for entry in shard.tensors:
-                if entry.name in edit:
-                    _copy(reading, writing, entry.start - position, advance)
-                    result = _edited(path, entry, read_tensor(reading, entry), edit[entry.name])
-                    _write_tensor(writing, result, advance)
-                    position = entry.end
-            _copy(reading, writing, size - position, advance)
-            os.fsync(writing.fileno())
+            advance = one_at_a_time(advance)
+            parts = [partial(_write_part, path, target, part, advance) for part in _parts(shard, edit)]
+            with _early_writeback(file):
+                in_threads(parts)
+            os.fsync(file.fileno())
     except BaseException:
         target.unlink(missing_ok=True)  # a full disk gets its room back
         raise
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Bytes of a shard that one thread writes: a copy where there is no edit, else a span of an edited tensor."""
+
+    start: int
+    end: int
+    entry: TensorEntry | None = None
+    edit: Edit | None = None
+
+
+def _parts(shard: Shard, edit: Mapping[str, Edit]) -> Iterator[_Part]:
+    """Yield the parts of a file in their order."""
+    position = 0
+    for entry in shard.tensors:
+        if entry.name not in edit:
+            continue
+        yield from _copies(position, entry.start)
+        function = edit[entry.name]
+        if isinstance(function, Projection):
+            width = DTYPES[entry.dtype][0]
+            for first, last in function.pieces(entry.shape).spans():
+                yield _Part(entry.start + first * width, entry.start + last * width, entry, function)
+        else:
+            yield _Part(entry.start, entry.end, entry, function)
+        position = entry.end
+    yield from _copies(position, shard.size)
+
+
+def _copies(start: int, end: int) -> Iterator[_Part]:
+    yield from (_Part(first, min(first + PIECE, end)) for first in range(start, end, PIECE))
+
+
+def _write_part(path: Path, target: Path, part: _Part, advance: Advance) -> None:
+    with path.open("rb", buffering=0) as reading, target.open("r+b", buffering=0) as writing:
+        reading.seek(part.start)
+        writing.seek(part.start)
+        if part.entry is None or part.edit is None:
+            _copy(reading, writing, part.end - part.start, advance)
+        elif isinstance(part.edit, Projection):
+            _project(reading, writing, part, part.entry, part.edit, advance)
+        else:
+            result = _edited(path, part.entry, read_tensor(reading, part.entry), part.edit)
+            _write_tensor(writing, result, advance)
+
+
+def _project(
+    reading: FileIO, writing: FileIO, part: _Part, entry: TensorEntry, edit: Projection, advance: Advance
+) -> None:
+    """Write a span of a tensor as the projection makes it, checked as `_edited` checks a whole one."""
+    where, width = f"{reading.name}: tensor {entry.name!r}", DTYPES[entry.dtype][0]
+
+    def load(first: int, last: int) -> Tensor:
+        source = read_numbers(reading, entry, first, last)
+        _check_source(where, source)
+        return source
+
+    begin, end = ((offset - entry.start) // width for offset in (part.start, part.end))
+    for start, result in edit.pieces(entry.shape).project(load, begin, end, edit.strength):
+        if (found := _not_finite(result)) is not None:
+            finite = _isfinite(read_numbers(reading, entry, start, start + len(result)))
+            _check_result(where, found, finite, result)
+        _write_tensor(writing, result, advance)
+
+
+@contextmanager
+def _early_writeback(file: FileIO) -> Iterator[None]:
+    """Send what is written to the disk while more is computed: at the end, little is left to wait for."""
+    ended = threading.Event()
+
+    def flush() -> None:
+        while not ended.wait(WRITEBACK_SECONDS):
+            try:
+                os.fdatasync(file.fileno())
+            except OSError:
+                return  # the writing itself, or the sync at its end, meets the same error and says so
+
+    if not hasattr(os, "fdatasync") or torch.get_num_threads() == 1:
+        yield
+        return
+    thread = threading.Thread(target=flush)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _copy(reading: FileIO, writing: FileIO, count: int, advance: Advance) -> None:
@@ -83,23 +179,33 @@ def _write_tensor(writing: FileIO, tensor: Tensor, advance: Advance) -> None:
         advance(len(block))
 
 
-def _edited(path: Path, entry: TensorEntry, tensor: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+def _edited(path: Path, entry: TensorEntry, tensor: Tensor, function: Edit) -> Tensor:
     """Run the function and check what comes back: the same shape and dtype, and finite where the source was."""
     where = f"{path}: tensor {entry.name!r}"
-    found = _not_finite(tensor)
-    if found == "NaN":
-        raise CheckpointError(f"{where} holds NaN; expected finite weights; download it again or choose another model")
-    finite = None if found is None else _isfinite(tensor)  # before the function, which may work in place
+    finite = None if _check_source(where, tensor) else _isfinite(tensor)  # before the function, which may work in place
     result = function(tensor)
     if tuple(result.shape) != entry.shape or result.dtype != entry.torch_dtype:
         raise CheckpointError(
             f"{where} was edited to {result.dtype} {list(result.shape)}; expected {entry.torch_dtype} "
             f"{list(entry.shape)}; an edit must keep both"
         )
-    found = _not_finite(result)
-    if found is not None and (finite is None or bool((finite & ~_isfinite(result)).any())):
-        raise CheckpointError(f"{where} holds {found} after the edit; expected finite weights; lower the strength")
+    if (found := _not_finite(result)) is not None:
+        _check_result(where, found, finite, result)
     return result
+
+
+def _check_source(where: str, tensor: Tensor) -> bool:
+    """Return whether all of it is finite: infinities may be meant, NaN is not. Raises CheckpointError."""
+    found = _not_finite(tensor)
+    if found == "NaN":
+        raise CheckpointError(f"{where} holds NaN; expected finite weights; download it again or choose another model")
+    return found is None
+
+
+def _check_result(where: str, found: str, finite: Tensor | None, result: Tensor) -> None:
+    """Raise CheckpointError when the result is not finite where the source, by its mask, was; None is everywhere."""
+    if finite is None or bool((finite & ~_isfinite(result)).any()):
+        raise CheckpointError(f"{where} holds {found} after the edit; expected finite weights; lower the strength")
 
 
 def _not_finite(tensor: Tensor) -> str | None:

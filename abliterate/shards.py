@@ -168,16 +168,27 @@ def _check_cover(path: Path, tensors: tuple[TensorEntry, ...], begin: int, size:
 def read_tensor(file: FileIO, entry: TensorEntry) -> Tensor:
     """Read the bytes of one tensor; the caller owns the result."""
     dtype = entry.torch_dtype
-    data = torch.empty(entry.nbytes, dtype=torch.uint8)
+    return read_bytes(file, entry, entry.start, entry.end).view(dtype).reshape(entry.shape)
+
+
+def read_numbers(file: FileIO, entry: TensorEntry, first: int, last: int) -> Tensor:
+    """Read the numbers of one tensor from the `first` up to the `last`, flat; the caller owns the result."""
+    width = DTYPES[entry.dtype][0]
+    return read_bytes(file, entry, entry.start + first * width, entry.start + last * width).view(entry.torch_dtype)
+
+
+def read_bytes(file: FileIO, entry: TensorEntry, start: int, end: int) -> Tensor:
+    """Read the bytes from `start` to `end` of the file, which belong to `entry`."""
+    data = torch.empty(end - start, dtype=torch.uint8)
     view = data.numpy().data
-    file.seek(entry.start)
+    file.seek(start)
     filled = 0
-    while filled < entry.nbytes:  # one call reads at most 2 GiB
+    while filled < len(view):  # one call reads at most 2 GiB
         count = file.readinto(view[filled:])
         if not count:
-            raise cut_short(Path(str(file.name)), entry, entry.nbytes, filled)
+            raise cut_short(Path(str(file.name)), entry, entry.nbytes, start + filled - entry.start)
         filled += count
-    return data.view(dtype).reshape(entry.shape)
+    return data
 
 
 def damaged(path: Path, problem: str) -> CheckpointError:

@@ -29,7 +29,17 @@ from abliterate.recipe import Recipe
 from abliterate.source import Source, load_empty, load_model, load_tokenizer, resolve, resolve_config
 from abliterate.staging import Staging, check_destination, check_free
 from abliterate.template import ChatFormat
-from abliterate.verify import PROMPTS, StreamReport, TensorReport, reference, verify_stream, verify_tensors
+from abliterate.verify import (
+    PROMPTS,
+    Status,
+    StreamReport,
+    TensorReport,
+    Verdict,
+    compare_tensors,
+    reference,
+    verify_stream,
+    verify_tensors,
+)
 
 PROOF_TEXTS = "builtin:everyday"
 """Plain text for proofs where no chat template is at hand: every layer must be silent on any text."""
@@ -37,13 +47,33 @@ PROOF_TEXTS = "builtin:everyday"
 
 @dataclass(frozen=True)
 class Applied:
-    """A checkpoint that was written from given directions, or verified: what the proof says."""
+    """A checkpoint that was written from given directions: what the proof says."""
 
     out: Path
     tensors: tuple[TensorReport, ...]
     proof: StreamReport
     untouched: int
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Two checkpoints held against each other; `proof` is None where a tensor is already not as planned."""
+
+    original: str
+    edited: Path
+    verdicts: tuple[Verdict, ...]
+    proof: StreamReport | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Return whether every tensor is untouched or as planned, and the stream is as it must be."""
+        return self.proof is not None and self.proof.holds
+
+    def of_status(self, status: Status) -> list[Verdict]:
+        """Return the tensors that are untouched, edited or other."""
+        return [verdict for verdict in self.verdicts if verdict.status == status]
 
 
 @dataclass(frozen=True)
@@ -111,10 +141,11 @@ def given_recipe(options: Options, directions: Path, recipe_file: Path | None) -
     return Recipe.uniform(options.strength, options.sites, name)
 
 
-def verify(original: str, edited: Path, options: Options, progress: Progress = SILENT) -> Applied:
-    """Prove again that `edited` is `original` edited by the recipe in its own folder.
+def verify(original: str, edited: Path, options: Options, progress: Progress = SILENT) -> Verified:
+    """Hold `edited` against `original` and the recipe in its own folder: every tensor, then the residual stream.
 
-    Raises ProofError when it is not, InputError when `edited` was not written by abliterate.
+    Raises ProofError when the tensors are as planned but the stream is not, InputError when `edited` was not
+    written by abliterate.
     """
     unproved = not read_manifest(edited).get("proof", {}).get("holds", True)
     source = source_of(options, original, progress)
@@ -124,15 +155,17 @@ def verify(original: str, edited: Path, options: Options, progress: Progress = S
     architecture, _ = require_proof(empty, unproved)
     direction = load_direction(edited / DIRECTIONS, str(recipe.direction))
     plan = make_plan(recipe, direction, architecture, empty, source.checkpoint)
-    tensors = verify_tensors(plan, source.checkpoint, written, progress)
+    notes = (*left_alone_note(plan.left_alone), *architecture.problems)
+    verdicts = compare_tensors(plan, source.checkpoint, written, progress)
+    if any(verdict.status == "other" for verdict in verdicts):
+        return Verified(original, edited, verdicts, None, notes)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
     del model
     gc.collect()
     model = load_model(source, options.dtype, options.device, written, options.max_memory)
     proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written))
-    notes = (*left_alone_note(plan.left_alone), *architecture.problems)
-    return Applied(edited, tensors, proof, len(written.tensors) - len(tensors), notes)
+    return Verified(original, edited, verdicts, proof, notes)
 
 
 def evaluate(options: Options, against: str | None, progress: Progress = SILENT) -> Evaluated:

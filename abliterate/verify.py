@@ -1,7 +1,7 @@
 """The proof: what was written is what was planned, and it works (DESIGN section 1, promise 2).
 
-Tensors first: reopened from disk, those outside the plan are equal bit for bit, those in it are what the plan
-makes of the original. Then the model: at strength 1 its residual stream is silent along the direction at every
+Tensors first (`comparison`): reopened from disk, those outside the plan are equal bit for bit, those in it are what
+the plan makes of the original. Then the model: at strength 1 its residual stream is silent along the direction at every
 layer; at any other strength its residual stream equals that of the original under the hook form.
 """
 
@@ -17,13 +17,16 @@ from transformers import PreTrainedModel
 
 from abliterate.activations import lanes, resid_of
 from abliterate.architecture import Architecture
-from abliterate.checkpoint import Checkpoint, equal_bytes
+from abliterate.comparison import Status, TensorReport, Verdict, compare_tensors, require_planned, verify_tensors
 from abliterate.errors import ProofError
 from abliterate.forward import Batch, final_hidden, prepare
 from abliterate.interventions import ablated
-from abliterate.plan import EditPlan, TensorEdit
-from abliterate.progress import SILENT, Progress
-from abliterate.projection import component, frobenius
+from abliterate.plan import EditPlan
+
+__all__ = [
+    "PROMPTS", "Reference", "Status", "StreamReport", "TensorReport", "Verdict", "compare_tensors", "reference",
+    "relative_component", "require_planned", "verify_stream", "verify_tensors",
+]  # fmt: skip
 
 PROMPTS = 8
 """Prompts that the proof runs; it looks at every layer and every position of each."""
@@ -34,17 +37,6 @@ of SmolLM2-135M and Qwen2.5-0.5B reach 7e-3 in bfloat16 and 2e-7 in float32, at 
 
 AGREEMENT = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 8e-2}
 """Largest relative difference between hook form and weight form that rounding explains, root mean square over tokens."""
-
-
-@dataclass(frozen=True)
-class TensorReport:
-    """One edited tensor: its Frobenius norm, and that of its component along the basis, before and after."""
-
-    name: str
-    norm_before: float
-    norm_after: float
-    component_before: float
-    component_after: float
 
 
 @dataclass(frozen=True)
@@ -89,47 +81,6 @@ class Reference:
     sequences: tuple[tuple[int, ...], ...]
     component: float
     hooked: tuple[Tensor, ...] | None
-
-
-def verify_tensors(
-    plan: EditPlan, original: Checkpoint, edited: Checkpoint, progress: Progress = SILENT
-) -> tuple[TensorReport, ...]:
-    """Compare every tensor of both checkpoints; return what the edited ones became.
-
-    Raises ProofError naming the first tensor that is missing, extra, of another shape, or not as planned.
-    """
-    if set(original.tensors) != set(edited.tensors):
-        name = min(set(original.tensors) ^ set(edited.tensors))
-        raise ProofError(
-            f"{edited.folder}: tensor {name} is in one of the two checkpoints only; edit the original again"
-        )
-    reports = []
-    with progress.step("proving every tensor", original.total_bytes, "B") as advance:
-        for name, entry in original.tensors.items():
-            found = edited.tensors[name]
-            if (entry.shape, entry.dtype) != (found.shape, found.dtype):
-                raise ProofError(
-                    f"{name}: expected {entry.dtype} {entry.shape}, found {found.dtype} {found.shape}; edit again"
-                )
-            if name in plan.edits:
-                reports.append(verify_edit(plan.edits[name], original.read(name), edited.read(name)))
-            elif not equal_bytes(original, edited, name):
-                raise ProofError(f"{name}: is outside the plan, but differs from the original; edit the original again")
-            advance(entry.nbytes)
-    return tuple(reports)
-
-
-def verify_edit(edit: TensorEdit, before: Tensor, after: Tensor) -> TensorReport:
-    """Compare an edited tensor with what the plan makes of the original. Raises ProofError when they differ."""
-    if not torch.equal(edit.apply(before), after):
-        raise ProofError(f"{edit.name}: differs from what the plan makes of the original; edit the original again")
-    return TensorReport(
-        edit.name,
-        frobenius(before),
-        frobenius(after),
-        component(before, edit.basis, edit.axis),
-        component(after, edit.basis, edit.axis),
-    )
 
 
 def reference(

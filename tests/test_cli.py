@@ -128,9 +128,36 @@ def test_verify_says_no_by_exit_code(capsys: pytest.CaptureFixture[str], tmp_pat
     tensors = load_file(edited / "model.safetensors")
     tensors["model.norm.weight"][0] += 1
     save_file(tensors, edited / "model.safetensors", metadata={"format": "pt"})
-    code, _, err = call(capsys, "verify", str(TINY), str(edited))
+    code, out, _ = call(capsys, "verify", str(TINY), str(edited))
     assert code == 1
-    assert "model.norm.weight" in err
+    assert "model.norm.weight" in out
+    assert "is outside the plan, but differs from the original" in out
+
+
+def test_verify_lists_every_tensor_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    edited = tmp_path / "edited"
+    call(capsys, str(TINY), *PROMPTS, "--layer", "4", "--out", str(edited))
+    code, out, _ = call(capsys, "verify", str(TINY), str(edited), "--json")
+    found = json.loads(out)
+    assert (code, found["holds"], found["counts"]["other"]) == (0, True, 0)
+    assert len(found["tensors"]) == sum(found["counts"].values())
+    for tensor in found["tensors"]:
+        assert ("component_before" in tensor) == (tensor["status"] == "edited")
+    tensors = load_file(edited / "model.safetensors")
+    changed = sorted(tensors)[:: len(tensors) // 30]
+    for name in changed:
+        tensors[name] = tensors[name] + 1
+    del tensors["model.norm.weight"]
+    save_file({**tensors, "more": tensors[changed[0]].clone()}, edited / "model.safetensors")
+    code, out, _ = call(capsys, "verify", str(TINY), str(edited), "--json")
+    found = json.loads(out)
+    assert (code, found["holds"], found["proof"]) == (1, False, None)
+    others = {tensor["name"]: tensor["problem"] for tensor in found["tensors"] if tensor["status"] == "other"}
+    assert set(others) == {*changed, "model.norm.weight", "more"}
+    assert others["model.norm.weight"] == "missing from the edited checkpoint"
+    assert others["more"] == "extra: the original does not have it"
+    code, out, _ = call(capsys, "verify", str(TINY), str(edited))
+    assert f"... and {len(others) - 20} more; --json lists them all" in out
 
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import abliterate
 ROOT = Path(abliterate.__file__).parent
 
 ORDER = [
-    "errors", "progress", "projection", "prompts", "refusals", "template", "shards", "shard_copy", "checkpoint", "staging",
+    "errors", "progress", "parallel", "projection", "prompts", "refusals", "template", "shards", "shard_copy", "checkpoint", "staging",
     "offload", "source", "clone", "recording", "trace", "roles", "architecture", "recipe", "interventions", "forward", "replies", "activations", "scoring",
-    "directions", "selection", "layout", "plan", "edit", "verify", "proof", "census", "evaluation", "outputs", "pipeline", "verbs", "render", "flags", "cli", "__main__",
+    "directions", "selection", "layout", "plan", "edit", "comparison", "verify", "proof", "census", "evaluation", "outputs", "pipeline", "verbs", "render", "render_verified", "flags", "cli", "__main__",
 ]  # fmt: skip
 """Rooms from the top down: each may import those before it (and files of its own room)."""
 

@@ -1,0 +1,203 @@
+"""Two checkpoints on disk held against each other, tensor by tensor, and against the plan between them.
+
+Independent of what wrote them: both are read again, from their files, and the plan is computed again from the original
+with the one kernel of the algebra. Nothing is believed of a journal, a manifest or the memory of a run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from io import FileIO
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from abliterate.checkpoint import Checkpoint, TensorEntry
+from abliterate.errors import ProofError
+from abliterate.parallel import in_threads, one_at_a_time
+from abliterate.plan import EditPlan, TensorEdit
+from abliterate.progress import SILENT, Advance, Progress
+from abliterate.projection import Projection, component, frobenius
+from abliterate.shards import failing, read_bytes, read_numbers
+
+BLOCK = 1 << 20
+"""Bytes of two files that are held against each other at once, in a core's cache."""
+
+PIECE = 16 << 20
+"""Bytes of a tensor that one thread compares."""
+
+Status = Literal["untouched", "edited", "other"]
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One edited tensor: its Frobenius norm, and that of its component along the basis, before and after."""
+
+    name: str
+    norm_before: float
+    norm_after: float
+    component_before: float
+    component_after: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a tensor of the edited checkpoint is: bit for bit the original, edited as planned, or other.
+
+    `report` is there for tensors of the plan that both checkpoints hold alike; `problem` says what is wrong.
+    """
+
+    name: str
+    status: Status
+    report: TensorReport | None = None
+    problem: str = ""
+
+
+def verify_tensors(
+    plan: EditPlan, original: Checkpoint, edited: Checkpoint, progress: Progress = SILENT
+) -> tuple[TensorReport, ...]:
+    """Compare every tensor of both checkpoints; return what the edited ones became.
+
+    Raises ProofError naming what is missing, extra, of another shape, or not as planned.
+    """
+    verdicts = compare_tensors(plan, original, edited, progress)
+    require_planned(verdicts)
+    return tuple(verdict.report for verdict in verdicts if verdict.report)
+
+
+def require_planned(verdicts: tuple[Verdict, ...]) -> None:
+    """Raise ProofError when a tensor is neither untouched nor edited as planned."""
+    others = [verdict for verdict in verdicts if verdict.status == "other"]
+    if others:
+        more = f" (and {len(others) - 1} more tensors are not as planned)" if len(others) > 1 else ""
+        raise ProofError(f"{others[0].name}: {others[0].problem}{more}; edit the original again")
+
+
+def compare_tensors(
+    plan: EditPlan, original: Checkpoint, edited: Checkpoint, progress: Progress = SILENT
+) -> tuple[Verdict, ...]:
+    """Return what every tensor of `edited` is beside `original`: in its order, then those that are not in it."""
+    with progress.step("proving every tensor", original.total_bytes, "B") as advance:
+        advance = one_at_a_time(advance)
+        verdicts: dict[str, Verdict] = {}
+        pairs: list[_Pair] = []
+        for name, entry in original.tensors.items():
+            verdicts[name] = _unlike(entry, edited.tensors.get(name))
+            if verdicts[name].problem:
+                advance(entry.nbytes)
+            else:
+                pairs.append(_Pair(original, edited, entry, edited.tensors[name], plan.edits.get(name)))
+        jobs = [(pair, part) for pair in pairs for part in pair.parts(advance)]
+        found: dict[str, list[_Part]] = {}
+        for (pair, _), part in zip(jobs, in_threads(job for _, job in jobs), strict=True):
+            found.setdefault(pair.before.name, []).append(part)
+    verdicts |= {pair.before.name: pair.verdict(found.get(pair.before.name, [])) for pair in pairs}
+    extra = [Verdict(name, "other", problem="extra: the original does not have it") for name in edited.tensors]
+    return (*verdicts.values(), *(verdict for verdict in extra if verdict.name not in verdicts))
+
+
+def _unlike(entry: TensorEntry, found: TensorEntry | None) -> Verdict:
+    """Say what of a tensor is different before its bytes are read: problem is empty where nothing is."""
+    problem = ""
+    if found is None:
+        problem = "missing from the edited checkpoint"
+    elif (entry.dtype, entry.shape) != (found.dtype, found.shape):
+        problem = f"expected {entry.dtype} {list(entry.shape)}, found {found.dtype} {list(found.shape)}"
+    return Verdict(entry.name, "other", problem=problem)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What was found of one part of a tensor; the squares are of norm and component, before and after."""
+
+    equal: bool
+    squares: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A tensor in both checkpoints, alike in dtype and shape, and what the plan does to it, if anything."""
+
+    original: Checkpoint
+    edited: Checkpoint
+    before: TensorEntry
+    after: TensorEntry
+    edit: TensorEdit | None
+
+    def parts(self, advance: Advance) -> Iterator[Callable[[], _Part]]:
+        """Yield jobs that compare the tensor part by part."""
+        if self.edit is None:
+            for start in range(0, self.before.nbytes, PIECE):
+                yield partial(self._same_bytes, start, min(start + PIECE, self.before.nbytes), advance)
+        elif self.edit.projection is None:
+            yield partial(self._as_applied, self.edit, advance)
+        else:
+            for begin, end in self.edit.projection.pieces(self.before.shape).spans():
+                yield partial(self._as_projected, self.edit.projection, begin, end, advance)
+
+    def verdict(self, parts: list[_Part]) -> Verdict:
+        """Put together what was found of the parts."""
+        name, equal = self.before.name, all(part.equal for part in parts)
+        if self.edit is None:
+            problem = "" if equal else "is outside the plan, but differs from the original"
+            return Verdict(name, "untouched" if equal else "other", problem=problem)
+        norm, norm_after, along, along_after = (
+            math.sqrt(sum(part.squares[index] for part in parts)) for index in range(4)
+        )
+        report = TensorReport(name, norm, norm_after, along, along_after)
+        problem = "" if equal else "differs from what the plan makes of the original"
+        return Verdict(name, "edited" if equal else "other", report, problem)
+
+    def _same_bytes(self, start: int, end: int, advance: Advance) -> _Part:
+        equal = True
+        with self._opened() as (one, other):
+            for first in range(start, end, BLOCK):
+                last = min(first + BLOCK, end)
+                if equal:  # after a difference nothing more is to be learnt
+                    left = read_bytes(one, self.before, self.before.start + first, self.before.start + last)
+                    right = read_bytes(other, self.after, self.after.start + first, self.after.start + last)
+                    equal = _equal(left, right)
+                advance(last - first)
+        return _Part(equal)
+
+    def _as_applied(self, edit: TensorEdit, advance: Advance) -> _Part:
+        before, after = self.original.read(edit.name), self.edited.read(edit.name)
+        norms = (frobenius(before), frobenius(after))
+        along = (component(before, edit.basis, edit.axis), component(after, edit.basis, edit.axis))
+        part = _Part(_equal(edit.apply(before), after), tuple(value**2 for value in (*norms, *along)))
+        advance(self.before.nbytes)
+        return part
+
+    def _as_projected(self, projection: Projection, begin: int, end: int, advance: Advance) -> _Part:
+        pieces, equal = projection.pieces(self.before.shape), True
+        with self._opened() as (one, other):
+            load, load_after = partial(read_numbers, one, self.before), partial(read_numbers, other, self.after)
+            norm, along = pieces.measure(load, begin, end)
+            norm_after, along_after = pieces.measure(load_after, begin, end)
+            for start, expected in pieces.project(load, begin, end, projection.strength):
+                equal = equal and _equal(expected, load_after(start, start + len(expected)))
+                advance(expected.nbytes)
+        return _Part(equal, (norm, norm_after, along, along_after))
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[FileIO, FileIO]]:
+        """Open both files, for one thread."""
+        paths = self.original.path(self.before.shard), self.edited.path(self.after.shard)
+        with (
+            failing(f"{paths[0]} or {paths[1]} cannot be read"),
+            paths[0].open("rb", buffering=0) as one,
+            paths[1].open("rb", buffering=0) as other,
+        ):
+            yield one, other
+
+
+def _equal(left: Tensor, right: Tensor) -> bool:
+    """Tell whether two contiguous tensors hold the same bytes: numpy compares them faster than torch."""
+    one, other = (tensor.contiguous().reshape(-1).view(torch.uint8).numpy() for tensor in (left, right))
+    return np.array_equal(one, other)
