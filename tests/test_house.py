@@ -12,7 +12,7 @@ import abliterate
 ROOT = Path(abliterate.__file__).parent
 
 ORDER = [
-    "errors", "progress", "projection", "prompts", "refusals", "template", "shards", "shard_copy", "checkpoint", "staging",
+    "errors", "progress", "projection", "quantized", "dequantize", "requantize", "prompts", "refusals", "template", "shards", "shard_copy", "checkpoint", "staging",
     "source", "clone", "recording", "trace", "roles", "architecture", "recipe", "interventions", "forward", "replies", "activations", "scoring",
     "directions", "selection", "layout", "plan", "edit", "verify", "proof", "census", "evaluation", "outputs", "pipeline", "verbs", "render", "cli", "__main__",
 ]  # fmt: skip
