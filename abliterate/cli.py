@@ -67,6 +67,14 @@ Unproved = Annotated[
     bool,
     typer.Option("--allow-unproved", help="Edit an architecture whose writers cannot be proved; the result says so."),
 ]
+EditedDtype = Annotated[
+    str | None,
+    typer.Option(
+        "--edited-dtype",
+        help="bf16: write the edited weights of a quantised model unquantised. Otherwise they keep its format.",
+        show_default=False,
+    ),
+]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.", show_default=False)]
 System = Annotated[str | None, typer.Option(help="System message to put before every prompt.", show_default=False)]
 Thinking = Annotated[str, typer.Option(help="Thinking switch of the chat template: on, off or auto.")]
@@ -177,6 +185,7 @@ def run_verb(
     offline: Offline = False,
     trust_remote_code: Trust = False,
     allow_unproved: Unproved = False,
+    edited_dtype: EditedDtype = None,
     revision: Revision = None,
     system: System = None,
     thinking: Thinking = "auto",
@@ -265,6 +274,7 @@ def apply(
     offline: Offline = False,
     trust_remote_code: Trust = False,
     allow_unproved: Unproved = False,
+    edited_dtype: EditedDtype = None,
     revision: Revision = None,
 ) -> None:
     """Edit a checkpoint by given directions and prove the result; needs no prompts and no chat template."""

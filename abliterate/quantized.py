@@ -11,7 +11,7 @@ Every other method is refused with the way out.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,13 @@ def companions(name: str, on_disk: Container[str], format: Format) -> Companions
             f"tensor {name!r}: expected its scales in '{parameter}_scales', which is missing; download it again"
         )
     return None
+
+
+def quantized_pairs(folder: Path, on_disk: Collection[str]) -> tuple[Format | None, list[Companions]]:
+    """Return how the checkpoint in `folder` is quantised, and which of its tensors are one weight."""
+    format = format_of(folder)
+    found = [companions(name, on_disk, format) for name in on_disk] if format else []
+    return format, [one for one in found if one is not None]
 
 
 def format_of(folder: Path) -> Format | None:

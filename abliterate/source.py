@@ -35,6 +35,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 from abliterate.checkpoint import Checkpoint, content_hash
 from abliterate.errors import CheckpointError, HubError, InputError
 from abliterate.progress import SILENT, Progress
+from abliterate.quantized import format_of, quantized_pairs
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -111,7 +112,7 @@ def resolve(
     else:
         folder = download(model, revision, offline)
         commit = folder.name
-    refuse_quantized(folder)
+    format_of(folder)  # which refuses what cannot be kept
     return Source(model, Checkpoint.open(folder), commit, trust_remote_code)
 
 
@@ -166,30 +167,6 @@ def answered(name: str, error: HfHubHTTPError) -> HubError:
     status = error.response.status_code if error.response is not None else "no answer"
     way_out = "run `hf auth login` or set HF_TOKEN" if status in (401, 403) else "try again later"
     return HubError(f"{name}: the Hub answered {status}; {way_out}")
-
-
-def refuse_quantized(folder: Path) -> None:
-    """Raise CheckpointError when the weights are quantised: their format cannot be kept yet."""
-    try:
-        config, _ = raw_config(folder)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder}: config.json cannot be read ({first_line(error)}); is it a model folder?"
-        ) from error
-    quantization = config.get("quantization_config")
-    if quantization:
-        method = quantization.get("quant_method", "unknown")
-        raise CheckpointError(
-            f"{folder}: the weights are quantised ({method}), a format that the edit cannot keep yet; "
-            "use the unquantised checkpoint"
-        )
-
-
-def raw_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the raw config.json of a folder."""
-    from transformers import PreTrainedConfig
-
-    return cast(tuple[dict[str, Any], dict[str, Any]], PreTrainedConfig.get_config_dict(folder, local_files_only=True))
 
 
 def from_gguf(path: Path, progress: Progress) -> Path:
@@ -288,9 +265,10 @@ def load_model(
     wanted = choose_dtype(source, dtype)
     check_memory(files, wanted, place)
     with load_errors(source.name):
-        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=source.trust_remote_code)
+        config = dequantizing(AutoConfig.from_pretrained(files.folder, trust_remote_code=source.trust_remote_code))
         model, report = auto_class(config).from_pretrained(
             files.folder,
+            config=config,
             dtype=wanted,
             device_map=str(place),
             trust_remote_code=source.trust_remote_code,
@@ -302,7 +280,26 @@ def load_model(
         raise CheckpointError(
             f"{files.folder}: {len(names)} tensors that the model needs are missing (for one: {names[0]}); download it again"
         )
+    if quantised_tensors(files):
+        cast_plain(model, wanted)
     return cast(PreTrainedModel, model.eval())
+
+
+def cast_plain(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Give all parameters one dtype: where transformers dequantises, it leaves the other weights in that of the disk."""
+    kept = (*(model._keep_in_fp32_modules or ()), *(model._keep_in_fp32_modules_strict or ()))
+    for name, parameter in model.named_parameters():
+        if not any(part in name for part in kept):
+            parameter.data = parameter.data.to(dtype)
+
+
+def dequantizing(config: Any) -> Any:
+    """Return the config of a model such that its quantised weights, if it has any, are dequantised as they are loaded."""
+    for part in (config, config.get_text_config(decoder=True)):
+        listed = getattr(part, "quantization_config", None)
+        if listed:
+            part.quantization_config = {**listed, "dequantize": True}
+    return config
 
 
 def choose_device(device: str) -> torch.device:
@@ -318,13 +315,22 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def quantised_tensors(checkpoint: Checkpoint) -> dict[str, int]:
+    """Return the tensors of quantised weights, and how many numbers of a weight an element of each stands for."""
+    format, found = quantized_pairs(checkpoint.folder, checkpoint.tensors.keys())
+    each = 2 if format and format.packed else 1
+    return {one.values: each for one in found} | {one.scales: 0 for one in found}
+
+
 def choose_dtype(source: Source, dtype: str) -> torch.dtype:
-    """Return the dtype to run in; `auto` is that of most of the checkpoint's bytes."""
+    """Return the dtype to run in; `auto` is that of most of the checkpoint's bytes, quantised weights apart."""
     if dtype == "auto":
         sizes: dict[torch.dtype, int] = {}
+        quantised = quantised_tensors(source.checkpoint)
         for entry in source.checkpoint.tensors.values():
-            sizes[entry.torch_dtype] = sizes.get(entry.torch_dtype, 0) + entry.nbytes
-        found = max(sizes, key=lambda one: sizes[one])
+            if entry.name not in quantised:
+                sizes[entry.torch_dtype] = sizes.get(entry.torch_dtype, 0) + entry.nbytes
+        found = max(sizes, key=lambda one: sizes[one], default=torch.bfloat16)
         if found not in DTYPES.values():
             raise InputError(f"{source.name}: stores {found}; pass --dtype bfloat16 or float32 to run it")
         return found
@@ -335,7 +341,12 @@ def choose_dtype(source: Source, dtype: str) -> torch.dtype:
 
 def check_memory(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> None:
     """Raise InputError when the weights alone do not fit the device's free memory."""
-    needed = sum(entry.nbytes // entry.torch_dtype.itemsize for entry in checkpoint.tensors.values()) * dtype.itemsize
+    quantised = quantised_tensors(checkpoint)
+    numbers = {
+        entry.name: quantised.get(entry.name, 1) * entry.nbytes // entry.torch_dtype.itemsize
+        for entry in checkpoint.tensors.values()
+    }
+    needed = sum(numbers.values()) * dtype.itemsize
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if needed > free:
         raise InputError(

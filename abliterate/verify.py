@@ -16,14 +16,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.activations import lanes, resid_of
-from abliterate.architecture import Architecture
+from abliterate.architecture import Architecture, Site
 from abliterate.checkpoint import Checkpoint, equal_bytes
 from abliterate.errors import ProofError
 from abliterate.forward import Batch, final_hidden, prepare
-from abliterate.interventions import ablated
-from abliterate.plan import EditPlan, TensorEdit
+from abliterate.interventions import ablated, disturbed
+from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
-from abliterate.projection import component, frobenius
+from abliterate.requantize import LEAK_LIMIT, Leak
+from abliterate.tensor_edits import TensorEdit
 
 PROMPTS = 8
 """Prompts that the proof runs; it looks at every layer and every position of each."""
@@ -38,13 +39,17 @@ AGREEMENT = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 8e-2}
 
 @dataclass(frozen=True)
 class TensorReport:
-    """One edited tensor: its Frobenius norm, and that of its component along the basis, before and after."""
+    """One edited tensor: its Frobenius norm, and that of its component along the basis, before and after.
+
+    A weight that keeps its quantised format is reported once, dequantised; `leak` is what quantising it again did.
+    """
 
     name: str
     norm_before: float
     norm_after: float
     component_before: float
     component_after: float
+    leak: Leak | None = None
 
 
 @dataclass(frozen=True)
@@ -98,38 +103,43 @@ def verify_tensors(
 
     Raises ProofError naming the first tensor that is missing, extra, of another shape, or not as planned.
     """
-    if set(original.tensors) != set(edited.tensors):
-        name = min(set(original.tensors) ^ set(edited.tensors))
+    layout = plan.layout(original)
+    if set(layout) != set(edited.tensors):
+        name = min(set(layout) ^ set(edited.tensors))
         raise ProofError(
             f"{edited.folder}: tensor {name} is in one of the two checkpoints only; edit the original again"
         )
     reports = []
-    with progress.step("proving every tensor", original.total_bytes, "B") as advance:
-        for name, entry in original.tensors.items():
+    with progress.step("proving every tensor", edited.total_bytes, "B") as advance:
+        for name, (dtype, shape) in layout.items():
             found = edited.tensors[name]
-            if (entry.shape, entry.dtype) != (found.shape, found.dtype):
-                raise ProofError(
-                    f"{name}: expected {entry.dtype} {entry.shape}, found {found.dtype} {found.shape}; edit again"
-                )
+            if (shape, dtype) != (found.shape, found.dtype):
+                raise ProofError(f"{name}: expected {dtype} {shape}, found {found.dtype} {found.shape}; edit again")
             if name in plan.edits:
-                reports.append(verify_edit(plan.edits[name], original.read(name), edited.read(name)))
+                report = verify_edit(plan.edits[name], original, edited)
+                reports += [report] if report else []
             elif not equal_bytes(original, edited, name):
                 raise ProofError(f"{name}: is outside the plan, but differs from the original; edit the original again")
-            advance(entry.nbytes)
+            advance(found.nbytes)
     return tuple(reports)
 
 
-def verify_edit(edit: TensorEdit, before: Tensor, after: Tensor) -> TensorReport:
-    """Compare an edited tensor with what the plan makes of the original. Raises ProofError when they differ."""
-    if not torch.equal(edit.apply(before), after):
+def verify_edit(edit: TensorEdit, original: Checkpoint, edited: Checkpoint) -> TensorReport | None:
+    """Compare an edited tensor with what the plan makes of the original; return its norms, if it has any of its own.
+
+    Raises ProofError when they differ, and when too much came back as the weight was quantised again.
+    """
+    # By bytes: torch compares no float8.
+    expected, found = (one.reshape(-1).view(torch.uint8) for one in (edit.expected(original), edited.read(edit.name)))
+    if not torch.equal(expected, found):
         raise ProofError(f"{edit.name}: differs from what the plan makes of the original; edit the original again")
-    return TensorReport(
-        edit.name,
-        frobenius(before),
-        frobenius(after),
-        component(before, edit.basis, edit.axis),
-        component(after, edit.basis, edit.axis),
-    )
+    figures = edit.figures(original, edited)
+    if figures and figures.leak and figures.leak.too_much:
+        raise ProofError(
+            f"{edit.name}: {figures.leak.share:.0%} of its component along the direction came back when it was "
+            f"quantised again, {LEAK_LIMIT:.0%} allowed; pass --edited-dtype bf16, or ship an adapter"
+        )
+    return TensorReport(edit.name, **vars(figures)) if figures else None
 
 
 def reference(
@@ -164,25 +174,58 @@ def check(problem: str, per_layer: Sequence[float], limit: float) -> None:
 
 
 def verify_stream(
-    model: PreTrainedModel, architecture: Architecture, plan: EditPlan, reference: Reference, stored: torch.dtype
+    model: PreTrainedModel,
+    architecture: Architecture,
+    plan: EditPlan,
+    reference: Reference,
+    stored: torch.dtype,
+    tensors: Sequence[TensorReport] = (),
 ) -> StreamReport:
     """Run the edited model; return how silent its stream is, or how close to the hook form.
 
-    `stored` is the dtype of the weights on disk. Raises ProofError naming the layer that leaks or differs.
+    `stored` is the dtype of the plain weights on disk; `tensors` say what quantising the others again brought back or
+    changed, which is allowed for. Raises ProofError naming the layer that leaks or differs.
     """
     coarsest = max((stored, model.dtype), key=lambda dtype: torch.finfo(dtype).eps)
     if reference.hooked is None:
         values = relative_component(model, architecture, plan.basis, reference.sequences)
-        report = StreamReport("silence", tuple(values), SILENCE[coarsest], reference.component)
+        limit = SILENCE[coarsest] + max((one.leak.largest for one in tensors if one.leak), default=0.0)
+        report = StreamReport("silence", tuple(values), limit, reference.component)
         problem = "the edited model still writes along the direction"
     else:
         own = streams(model, architecture, reference.sequences)
         values = [difference(hooked, stream) for hooked, stream in zip(reference.hooked, own, strict=True)]
-        report = StreamReport("agreement", tuple(values), AGREEMENT[coarsest])
+        limit = AGREEMENT[coarsest] + requantised_difference(model, architecture, plan, reference, own, tensors)
+        report = StreamReport("agreement", tuple(values), limit)
         problem = "the edited model differs from the hook form"
     if not architecture.problems:
         check(problem, report.per_layer, report.limit)
     return report
+
+
+def requantised_difference(
+    model: PreTrainedModel,
+    architecture: Architecture,
+    plan: EditPlan,
+    reference: Reference,
+    own: Sequence[Tensor],
+    tensors: Sequence[TensorReport],
+) -> float:
+    """Return how far random errors of the sizes that quantising again made move the stream, twice over; 0 without any.
+
+    How errors grow from layer to layer is the model's own: so it is run with such errors in what its writers write.
+    """
+    errors: dict[tuple[Site, int | None], float] = {}
+    for one in tensors:
+        if one.leak and one.leak.norm_after:
+            place = plan.edits[one.name].site, plan.edits[one.name].layer
+            errors[place] = max(errors.get(place, 0.0), one.leak.error / one.leak.norm_after)
+    shares = {one: errors[one.site, one.layer] for one in architecture.writers if (one.site, one.layer) in errors}
+    if not shares:
+        return 0.0
+    with disturbed(model, shares):
+        moved = streams(model, architecture, reference.sequences)
+    return 2 * max(difference(one, other) for one, other in zip(own, moved, strict=True))
 
 
 def streams(
@@ -221,3 +264,15 @@ def difference(
 ) -> float:
     """Return the relative difference of two streams, root mean square over the tokens."""
     return float(((expected - found).norm(dim=-1) / expected.norm(dim=-1)).square().mean().sqrt())
+
+
+def requantised_note(tensors: Sequence[TensorReport]) -> tuple[str, ...]:
+    """Return one line about what came back as weights were quantised again, or none where none was."""
+    worst = max((one for one in tensors if one.leak), key=lambda one: one.leak.share if one.leak else 0.0, default=None)
+    if worst is None or worst.leak is None:
+        return ()
+    leak, count = worst.leak, sum(one.leak is not None for one in tensors)
+    return (
+        f"{count} weights were quantised again; of their component along the direction at most {leak.share:.2%} came "
+        f"back ({worst.name}: {leak.before:.1e} before, {leak.projected:.1e} projected, {leak.stored:.1e} stored)",
+    )

@@ -12,9 +12,9 @@ import abliterate
 ROOT = Path(abliterate.__file__).parent
 
 ORDER = [
-    "errors", "progress", "projection", "quantized", "dequantize", "requantize", "prompts", "refusals", "template", "shards", "shard_copy", "checkpoint", "staging",
+    "errors", "progress", "projection", "quantized", "dequantize", "requantize", "prompts", "refusals", "template", "shards", "shard_copy", "shard_rewrite", "checkpoint", "staging",
     "source", "clone", "recording", "trace", "roles", "architecture", "recipe", "interventions", "forward", "replies", "activations", "scoring",
-    "directions", "selection", "layout", "plan", "edit", "verify", "proof", "census", "evaluation", "outputs", "pipeline", "verbs", "render", "cli", "__main__",
+    "directions", "selection", "layout", "tensor_edits", "stored", "plan", "edit", "verify", "proof", "census", "evaluation", "outputs", "pipeline", "verbs", "render", "cli", "__main__",
 ]  # fmt: skip
 """Rooms from the top down: each may import those before it (and files of its own room)."""
 
