@@ -2,8 +2,9 @@
 
 An edit moves a weight by about 1/sqrt(d_model) of its size, far less than half a step of these grids: rounding to
 nearest puts most weights back where they were. Of the component along a direction that was projected out of random
-weights, two thirds come back in MXFP4 and a tenth in FP8. So `requantize` is told the basis and rounds such that the
-sum along it comes out right (`_quiet`), which leaves below 1%. Scales stay where they still fit.
+weights, 96% come back in MXFP4 at width 2880 and 38% in FP8 at 4096 (`python benchmarks/quantised.py`). So
+`requantize` is told the basis and rounds such that the sum along it comes out right (`_quiet`), which leaves below 1%.
+Scales stay where they still fit.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ LEAK_LIMIT = 0.1
 
 DOUBLINGS, HALVINGS = 12, 8
 """Steps of the search for a factor in `_quiet`: up to the first that is too much, and back between the two."""
+
+ENOUGH = 2e-3
+"""What may be left of a vector's component, over the usual one, without a further turn in `_quiet`."""
 
 
 @dataclass(frozen=True)
@@ -229,20 +233,29 @@ def _quiet(
 
     To minimise the squared error under that condition is, by Lagrange, to round `target - factor * row` to nearest, with
     a factor for each column and row of the basis that makes the sum come out. The sum falls with the factor, so it is
-    found by halving. Further turns mend what is left, each without the weights whose next step is too coarse for it.
+    found by halving. Further turns mend the columns where more than `ENOUGH` is left, each without the weights whose
+    next step is too coarse for it.
     """
     numbers, wanted = target / step, rows @ target
     worth = step > 1e-6 * step.max()  # blocks of zeros may have any scale
+    enough = ENOUGH * target.norm(dim=0) / math.sqrt(len(target))
     for turn in range(min(3, 1 + len(rows))):
         for row, want in zip(rows, wanted, strict=True):
             weight = row[:, None] * step
             move = torch.where(worth, row[:, None] / step, 0.0)
-            if turn:
-                now = _nearest(numbers, format)
-                left = ((weight * now).sum(0) - want).abs()
-                gap = (now.abs() / (2 if format.packed else 8)).clamp(min=0.5 if format.packed else 2**-9)
-                move = torch.where(2 * weight.abs() * gap <= left, move, 0.0)
-            numbers = torch.addcmul(numbers, move, _factor(numbers, move, weight, want, format), value=-1)
+            if turn == 0:
+                numbers = torch.addcmul(numbers, move, _factor(numbers, move, weight, want, format), value=-1)
+                continue
+            now = _nearest(numbers, format)
+            left = ((weight * now).sum(0) - want).abs()
+            far = (left > enough).nonzero().squeeze(1)
+            if not len(far):
+                continue
+            gap = (now[:, far].abs() / (2 if format.packed else 8)).clamp(min=0.5 if format.packed else 2**-9)
+            few, weight = numbers[:, far], weight[:, far]
+            move = torch.where(2 * weight.abs() * gap <= left[far], move[:, far], 0.0)
+            factor = _factor(few, move, weight, want[far], format)
+            numbers = numbers.index_copy(1, far, torch.addcmul(few, move, factor, value=-1))
     return _nearest(numbers, format)
 
 
