@@ -28,6 +28,9 @@ LEAK_LIMIT = 0.1
 DOUBLINGS, HALVINGS = 12, 8
 """Steps of the search for a factor in `_quiet`: up to the first that is too much, and back between the two."""
 
+TAIL = 4.0
+"""A size that normal numbers exceed once in 16,000 draws."""
+
 ENOUGH = 2e-3
 """What may be left of a vector's component, over the usual one, without a further turn in `_quiet`."""
 
@@ -56,6 +59,15 @@ class Leak:
     def share(self) -> float:
         """The share of the component that quantising again brought back."""
         return self.missed / self.before if self.before else math.inf if self.missed else 0.0
+
+    @property
+    def of_stream(self) -> float:
+        """The largest share of what this weight writes that what came back can be, for any of a few thousand tokens.
+
+        One input may outweigh the others and brings back `largest`; those bring back what inputs do in the mean, times
+        a normal number.
+        """
+        return self.largest + TAIL * self.missed / self.norm_after if self.norm_after else 0.0
 
     @property
     def too_much(self) -> bool:

@@ -36,6 +36,7 @@ from abliterate.checkpoint import Checkpoint, content_hash
 from abliterate.errors import CheckpointError, HubError, InputError
 from abliterate.progress import SILENT, Progress
 from abliterate.quantized import format_of, quantized_pairs
+from abliterate.ragged import dequantized_weights, ragged, without_quantisation
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -265,10 +266,10 @@ def load_model(
     wanted = choose_dtype(source, dtype)
     check_memory(files, wanted, place)
     with load_errors(source.name):
-        config = dequantizing(AutoConfig.from_pretrained(files.folder, trust_remote_code=source.trust_remote_code))
-        model, report = auto_class(config).from_pretrained(
-            files.folder,
-            config=config,
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=source.trust_remote_code)
+        loader, given = dequantized(source, config, files, wanted)
+        model, report = loader.from_pretrained(
+            **given,
             dtype=wanted,
             device_map=str(place),
             trust_remote_code=source.trust_remote_code,
@@ -293,13 +294,19 @@ def cast_plain(model: PreTrainedModel, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
-def dequantizing(config: Any) -> Any:
-    """Return the config of a model such that its quantised weights, if it has any, are dequantised as they are loaded."""
+def dequantized(source: Source, config: Any, files: Checkpoint, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
+    """Return what loads `files`, and what to tell it so that quantised weights, if there are any, are dequantised."""
+    if ragged(files):
+        plain, weights = without_quantisation(config), dequantized_weights(files, dtype)
+        loader = type(
+            build_empty(source.name, plain, source.trust_remote_code)
+        )  # weights alone: no auto class takes them
+        return loader, {"pretrained_model_name_or_path": None, "config": plain, "state_dict": weights}
     for part in (config, config.get_text_config(decoder=True)):
         listed = getattr(part, "quantization_config", None)
         if listed:
             part.quantization_config = {**listed, "dequantize": True}
-    return config
+    return auto_class(config), {"pretrained_model_name_or_path": files.folder, "config": config}
 
 
 def choose_device(device: str) -> torch.device:

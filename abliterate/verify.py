@@ -189,7 +189,7 @@ def verify_stream(
     coarsest = max((stored, model.dtype), key=lambda dtype: torch.finfo(dtype).eps)
     if reference.hooked is None:
         values = relative_component(model, architecture, plan.basis, reference.sequences)
-        limit = SILENCE[coarsest] + max((one.leak.largest for one in tensors if one.leak), default=0.0)
+        limit = SILENCE[coarsest] + max((one.leak.of_stream for one in tensors if one.leak), default=0.0)
         report = StreamReport("silence", tuple(values), limit, reference.component)
         problem = "the edited model still writes along the direction"
     else:

@@ -51,9 +51,25 @@ def quantised(name: str, weight: Tensor) -> Packed:
     """Quantise `weight`, `[out, in]` or for mxfp4 `[experts, in, out]`, with the format's published quantiser."""
     if name == "mxfp4":
         return Packed("w", *mxfp4(weight))
+    if name == "fp8 block" and (weight.shape[0] % 16 or weight.shape[1] % 16):
+        return quantise_by_hand(weight, format_named(name))  # transformers' quantiser leaves these as they are
     if name.startswith("fp8"):
         return Packed("w", *fp8(weight, CONFIGS[name]))
     return Packed("w", *compressed(weight, CONFIGS[name]))
+
+
+def quantise_by_hand(weight: Tensor, format: Format) -> Packed:
+    """Blocks of any shape, the last ones cut off: each scale is the greatest number / 448."""
+    assert format.block
+    rows, columns = format.block
+    shape = -(-weight.shape[0] // rows), -(-weight.shape[1] // columns)
+    values, scales = torch.empty(weight.shape, dtype=torch.float8_e4m3fn), torch.empty(shape)
+    for i in range(shape[0]):
+        for j in range(shape[1]):
+            here = slice(i * rows, (i + 1) * rows), slice(j * columns, (j + 1) * columns)
+            scales[i, j] = (weight[here].abs().amax() / 448).clamp(min=1e-30)
+            values[here] = (weight[here] / scales[i, j]).to(torch.float8_e4m3fn)
+    return Packed("w", values, scales)
 
 
 def fp8(weight: Tensor, config: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ ROOT = Path(abliterate.__file__).parent
 
 ORDER = [
     "errors", "progress", "projection", "quantized", "dequantize", "requantize", "prompts", "refusals", "template", "shards", "shard_copy", "shard_rewrite", "checkpoint", "staging",
-    "source", "clone", "recording", "trace", "roles", "architecture", "recipe", "interventions", "forward", "replies", "activations", "scoring",
+    "ragged", "source", "clone", "recording", "trace", "roles", "architecture", "recipe", "interventions", "forward", "replies", "activations", "scoring",
     "directions", "selection", "layout", "tensor_edits", "stored", "plan", "edit", "verify", "proof", "census", "evaluation", "outputs", "pipeline", "verbs", "render", "cli", "__main__",
 ]  # fmt: skip
 """Rooms from the top down: each may import those before it (and files of its own room)."""

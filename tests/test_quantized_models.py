@@ -34,6 +34,7 @@ from abliterate.quantized import format_of
 from abliterate.recipe import Recipe
 from abliterate.requantize import project_packed, requantize
 from abliterate.source import load_empty, load_model, resolve
+from abliterate.stored import quantized_weights
 from abliterate.tensor_edits import ValuesEdit
 from abliterate.verify import Reference, relative_component, verify_stream
 from checkpoints import write_index
@@ -200,6 +201,26 @@ def test_scales_in_another_shard_and_the_index(tmp_path: Path) -> None:
         held = Checkpoint.open(out).tensors
         assert set(index["weight_map"]) == set(held)
     assert index["metadata"]["total_size"] == sum(entry.nbytes for entry in held.values())
+
+
+def test_blocks_that_do_not_divide_a_weight(tmp_path: Path) -> None:
+    """As the 576 rows of DeepSeek-V3's kv_a_proj_with_mqa, which transformers cannot dequantise."""
+    source = quantise_checkpoint(random_checkpoint("deepseek_v3", tmp_path / "source", kv_lora_rank=35), "fp8 block")
+    direction = save_direction(tmp_path / "directions.safetensors")
+    found = resolve(str(source))
+    live = load_model(found, "float32", "cpu")
+    for name, weight in quantized_weights(found.checkpoint).items():
+        if ".experts." not in name:
+            assert torch.equal(live.get_parameter(name), weight.dequantized())
+    assert quantized_weights(found.checkpoint)["model.layers.0.self_attn.kv_a_proj_with_mqa.weight"].shape() == (
+        51,
+        128,
+    )
+    applied = verbs.apply(options(source, tmp_path / "out"), tmp_path / "directions.safetensors", None)
+    assert applied.proof.holds
+    edited = load_model(found, "float32", "cpu", Checkpoint.open(tmp_path / "out"))
+    assert max(component_of(live, direction)) > 0.1
+    assert max(component_of(edited, direction)) < 0.002
 
 
 def test_another_strength_agrees_with_the_hook_form(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from abliterate.errors import CheckpointError, InputError
 from abliterate.projection import component, normalize, orthonormal_basis, project_out
 from abliterate.quantized import Format
 from abliterate.requantize import LEAK_LIMIT, measure_leak, project_packed, project_scales, requantize
-from quantizers import CONFIGS, dequantised, format_named, quantised
+from quantizers import CONFIGS, dequantised, format_named, quantise_by_hand, quantised
 
 names = pytest.mark.parametrize("name", CONFIGS)
 
@@ -120,20 +120,6 @@ def test_a_basis_of_three_is_removed_and_the_axis_may_be_the_other_one(name: str
     for along in (axis, -3 - axis):
         leak = measure_leak(packed, project_packed(packed, format, basis, axis=along), format, basis, axis=along)
         assert not leak.too_much
-
-
-def quantise_by_hand(weight: Tensor, format: Format) -> Packed:
-    """Blocks of any shape, the last ones cut off: each scale is the greatest number / 448."""
-    assert format.block
-    rows, columns = format.block
-    shape = -(-weight.shape[0] // rows), -(-weight.shape[1] // columns)
-    values, scales = torch.empty(weight.shape, dtype=torch.float8_e4m3fn), torch.empty(shape)
-    for i in range(shape[0]):
-        for j in range(shape[1]):
-            here = slice(i * rows, (i + 1) * rows), slice(j * columns, (j + 1) * columns)
-            scales[i, j] = (weight[here].abs().amax() / 448).clamp(min=1e-30)
-            values[here] = (weight[here] / scales[i, j]).to(torch.float8_e4m3fn)
-    return Packed("w", values, scales)
 
 
 @settings(max_examples=40, deadline=None)
