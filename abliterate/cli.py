@@ -24,6 +24,7 @@ from abliterate.flags import (
     Device,
     Direction,
     Dtype,
+    EditedDtype,
     Force,
     Harmful,
     Harmless,
@@ -130,6 +131,7 @@ def run_verb(
     offline: Offline = False,
     trust_remote_code: Trust = False,
     allow_unproved: Unproved = False,
+    edited_dtype: EditedDtype = None,
     revision: Revision = None,
     system: System = None,
     thinking: Thinking = "auto",
@@ -219,6 +221,7 @@ def apply(
     offline: Offline = False,
     trust_remote_code: Trust = False,
     allow_unproved: Unproved = False,
+    edited_dtype: EditedDtype = None,
     revision: Revision = None,
 ) -> None:
     """Edit a checkpoint by given directions and prove the result; needs no prompts and no chat template."""

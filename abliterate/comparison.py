@@ -21,10 +21,12 @@ from torch import Tensor
 from abliterate.checkpoint import Checkpoint, TensorEntry
 from abliterate.errors import ProofError
 from abliterate.parallel import in_threads, one_at_a_time
-from abliterate.plan import EditPlan, TensorEdit
+from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Advance, Progress
-from abliterate.projection import Projection, component, frobenius
+from abliterate.projection import Projection
+from abliterate.requantize import LEAK_LIMIT, Leak
 from abliterate.shards import failing, read_bytes, read_numbers
+from abliterate.tensor_edits import TensorEdit
 
 BLOCK = 1 << 20
 """Bytes of two files that are held against each other at once, in a core's cache."""
@@ -37,13 +39,17 @@ Status = Literal["untouched", "edited", "other"]
 
 @dataclass(frozen=True)
 class TensorReport:
-    """One edited tensor: its Frobenius norm, and that of its component along the basis, before and after."""
+    """One edited tensor: its Frobenius norm, and that of its component along the basis, before and after.
+
+    A weight that keeps its quantised format is reported once, dequantised; `leak` is what quantising it again did.
+    """
 
     name: str
     norm_before: float
     norm_after: float
     component_before: float
     component_after: float
+    leak: Leak | None = None
 
 
 @dataclass(frozen=True)
@@ -76,83 +82,98 @@ def require_planned(verdicts: tuple[Verdict, ...]) -> None:
     others = [verdict for verdict in verdicts if verdict.status == "other"]
     if others:
         more = f" (and {len(others) - 1} more tensors are not as planned)" if len(others) > 1 else ""
-        raise ProofError(f"{others[0].name}: {others[0].problem}{more}; edit the original again")
+        advice = "" if others[0].report and others[0].report.leak else "; edit the original again"
+        raise ProofError(f"{others[0].name}: {others[0].problem}{more}{advice}")
 
 
 def compare_tensors(
     plan: EditPlan, original: Checkpoint, edited: Checkpoint, progress: Progress = SILENT
 ) -> tuple[Verdict, ...]:
-    """Return what every tensor of `edited` is beside `original`: in its order, then those that are not in it."""
-    with progress.step("proving every tensor", original.total_bytes, "B") as advance:
+    """Return what every tensor of `edited` is: in the order that the plan gives them, then those that it does not know."""
+    layout = plan.layout(original)
+    with progress.step("proving every tensor", edited.total_bytes, "B") as advance:
         advance = one_at_a_time(advance)
         verdicts: dict[str, Verdict] = {}
         pairs: list[_Pair] = []
-        for name, entry in original.tensors.items():
-            verdicts[name] = _unlike(entry, edited.tensors.get(name))
-            if verdicts[name].problem:
-                advance(entry.nbytes)
-            else:
-                pairs.append(_Pair(original, edited, entry, edited.tensors[name], plan.edits.get(name)))
+        for name, expected in layout.items():
+            verdicts[name] = _unlike(name, expected, edited.tensors.get(name))
+            if not verdicts[name].problem:
+                pairs.append(_Pair(original, edited, edited.tensors[name], plan.edits.get(name)))
         jobs = [(pair, part) for pair in pairs for part in pair.parts(advance)]
         found: dict[str, list[_Part]] = {}
         for (pair, _), part in zip(jobs, in_threads(job for _, job in jobs), strict=True):
-            found.setdefault(pair.before.name, []).append(part)
-    verdicts |= {pair.before.name: pair.verdict(found.get(pair.before.name, [])) for pair in pairs}
-    extra = [Verdict(name, "other", problem="extra: the original does not have it") for name in edited.tensors]
+            found.setdefault(pair.after.name, []).append(part)
+    verdicts |= {pair.after.name: pair.verdict(found.get(pair.after.name, [])) for pair in pairs}
+    extra = [Verdict(name, "other", problem="extra: the plan does not have it") for name in edited.tensors]
     return (*verdicts.values(), *(verdict for verdict in extra if verdict.name not in verdicts))
 
 
-def _unlike(entry: TensorEntry, found: TensorEntry | None) -> Verdict:
+def _unlike(name: str, expected: tuple[str, tuple[int, ...]], found: TensorEntry | None) -> Verdict:
     """Say what of a tensor is different before its bytes are read: problem is empty where nothing is."""
     problem = ""
     if found is None:
         problem = "missing from the edited checkpoint"
-    elif (entry.dtype, entry.shape) != (found.dtype, found.shape):
-        problem = f"expected {entry.dtype} {list(entry.shape)}, found {found.dtype} {list(found.shape)}"
-    return Verdict(entry.name, "other", problem=problem)
+    elif expected != (found.dtype, found.shape):
+        problem = f"expected {expected[0]} {list(expected[1])}, found {found.dtype} {list(found.shape)}"
+    return Verdict(name, "other", problem=problem)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What was found of one part of a tensor; the squares are of norm and component, before and after."""
+    """What was found of one part of a tensor; the squares are of norm and component, before and after.
+
+    A part that is all of its tensor has the `report` instead, where there is one.
+    """
 
     equal: bool
     squares: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
+    report: TensorReport | None = None
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A tensor in both checkpoints, alike in dtype and shape, and what the plan does to it, if anything."""
+    """A tensor of the edited checkpoint, of the dtype and shape that it should have, and what made it, if anything did."""
 
     original: Checkpoint
     edited: Checkpoint
-    before: TensorEntry
     after: TensorEntry
     edit: TensorEdit | None
+
+    @property
+    def before(self) -> TensorEntry:
+        """The tensor of the same name in the original, which is there wherever a tensor is not edited as a whole."""
+        return self.original.entry(self.after.name)
 
     def parts(self, advance: Advance) -> Iterator[Callable[[], _Part]]:
         """Yield jobs that compare the tensor part by part."""
         if self.edit is None:
-            for start in range(0, self.before.nbytes, PIECE):
-                yield partial(self._same_bytes, start, min(start + PIECE, self.before.nbytes), advance)
+            for start in range(0, self.after.nbytes, PIECE):
+                yield partial(self._same_bytes, start, min(start + PIECE, self.after.nbytes), advance)
         elif self.edit.projection is None:
-            yield partial(self._as_applied, self.edit, advance)
+            yield partial(self._as_expected, self.edit, advance)
         else:
-            for begin, end in self.edit.projection.pieces(self.before.shape).spans():
+            for begin, end in self.edit.projection.pieces(self.after.shape).spans():
                 yield partial(self._as_projected, self.edit.projection, begin, end, advance)
 
     def verdict(self, parts: list[_Part]) -> Verdict:
         """Put together what was found of the parts."""
-        name, equal = self.before.name, all(part.equal for part in parts)
+        name, equal = self.after.name, all(part.equal for part in parts)
         if self.edit is None:
             problem = "" if equal else "is outside the plan, but differs from the original"
             return Verdict(name, "untouched" if equal else "other", problem=problem)
-        norm, norm_after, along, along_after = (
-            math.sqrt(sum(part.squares[index] for part in parts)) for index in range(4)
-        )
-        report = TensorReport(name, norm, norm_after, along, along_after)
+        report = parts[0].report if self.edit.projection is None else None
+        if self.edit.projection is not None:
+            norm, norm_after, along, along_after = (
+                math.sqrt(sum(part.squares[index] for part in parts)) for index in range(4)
+            )
+            report = TensorReport(name, norm, norm_after, along, along_after)
         problem = "" if equal else "differs from what the plan makes of the original"
-        return Verdict(name, "edited" if equal else "other", report, problem)
+        if equal and report and report.leak and report.leak.too_much:
+            problem = (
+                f"{report.leak.share:.0%} of its component along the direction came back when it was quantised again, "
+                f"{LEAK_LIMIT:.0%} allowed; pass --edited-dtype bf16, or ship an adapter"
+            )
+        return Verdict(name, "other" if problem else "edited", report, problem)
 
     def _same_bytes(self, start: int, end: int, advance: Advance) -> _Part:
         equal = True
@@ -166,16 +187,15 @@ class _Pair:
                 advance(last - first)
         return _Part(equal)
 
-    def _as_applied(self, edit: TensorEdit, advance: Advance) -> _Part:
-        before, after = self.original.read(edit.name), self.edited.read(edit.name)
-        norms = (frobenius(before), frobenius(after))
-        along = (component(before, edit.basis, edit.axis), component(after, edit.basis, edit.axis))
-        part = _Part(_equal(edit.apply(before), after), tuple(value**2 for value in (*norms, *along)))
-        advance(self.before.nbytes)
+    def _as_expected(self, edit: TensorEdit, advance: Advance) -> _Part:
+        figures = edit.figures(self.original, self.edited)
+        report = TensorReport(edit.name, **vars(figures)) if figures else None
+        part = _Part(_equal(edit.expected(self.original), self.edited.read(edit.name)), report=report)
+        advance(self.after.nbytes)
         return part
 
     def _as_projected(self, projection: Projection, begin: int, end: int, advance: Advance) -> _Part:
-        pieces, equal = projection.pieces(self.before.shape), True
+        pieces, equal = projection.pieces(self.after.shape), True
         with self._opened() as (one, other):
             load, load_after = partial(read_numbers, one, self.before), partial(read_numbers, other, self.after)
             norm, along = pieces.measure(load, begin, end)

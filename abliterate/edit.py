@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,10 +14,13 @@ from abliterate.checkpoint import Checkpoint, write_shard
 from abliterate.errors import InputError
 from abliterate.interventions import writer_bases
 from abliterate.offload import streaming_of
+from abliterate.parallel import one_torch_thread
 from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import project_out
+from abliterate.quantized import read_config, with_unquantised
 from abliterate.recipe import Recipe
+from abliterate.shard_rewrite import rewrite_shard
 from abliterate.staging import Staging
 
 
@@ -26,18 +31,46 @@ def write_edited(plan: EditPlan, source: Checkpoint, staging: Staging, progress:
     Raises CheckpointError (damaged source, full disk, NaN).
     """
     with progress.step("writing the edited checkpoint", source.total_bytes, "B") as advance:
-        for shard in source.shards:
+        filled = set(plan.weight_map(source).values())
+        for shard in (shard for shard in source.shards if shard.name in filled):
             if staging.finished(shard.name):
                 advance(shard.size)
                 continue
             names = {entry.name for entry in shard.tensors}
-            edits = {name: edit.projection or edit.apply for name, edit in plan.edits.items() if name in names}
-            write_shard(source, shard, staging.path(shard.name), edits, advance)
+            replaced = plan.replacements(source, shard)
+            if replaced:
+                with one_torch_thread():  # as everywhere else: the bits may depend on it
+                    rewrite_shard(source.path(shard.name), shard, staging.path(shard.name), replaced, advance)
+            else:
+                edits = {name: edit.projection or edit.apply for name, edit in plan.edits.items() if name in names}
+                write_shard(source, shard, staging.path(shard.name), edits, advance)
             staging.finish(shard.name)
+    texts = changed_texts(plan, source)
     for path in source.files():
-        if not staging.finished(path.as_posix()):
+        if staging.finished(path.as_posix()):
+            continue
+        if path.as_posix() in texts:
+            staging.write_text(path.as_posix(), texts[path.as_posix()])
+        else:
             staging.copy_file(source.folder / path, path.as_posix())
     return Checkpoint.open(staging.folder)
+
+
+def changed_texts(plan: EditPlan, source: Checkpoint) -> dict[str, str]:
+    """Return the files that must say that some weights are not quantised any more: config.json, and the index."""
+    if not plan.unquantised:
+        return {}
+    changed = {"config.json": with_unquantised(read_config(source.folder), plan.unquantised, plan.never_quantised)}
+    if source.index:
+        index = json.loads((source.folder / source.index).read_text(encoding="utf-8"))
+        weight_map = plan.weight_map(source)
+        total = sum(entry.nbytes for entry in source.tensors.values()) + plan.grown_bytes(source)
+        changed[source.index] = {
+            **index,
+            "metadata": {**index.get("metadata", {}), "total_size": total},
+            "weight_map": weight_map,
+        }
+    return {name: json.dumps(content, indent=2, ensure_ascii=False) + "\n" for name, content in changed.items()}
 
 
 def orthogonalize(
@@ -63,5 +96,10 @@ def orthogonalize(
                 module = model.get_submodule(writer.module)
                 for one in writer.parameters:
                     parameter = module.get_parameter(one.name)
+                    if parameter.dtype.itemsize < 2:
+                        raise InputError(
+                            f"{writer.module}.{one.name} is {parameter.dtype}: a quantised model cannot be edited in place; "
+                            "load it with dequantize=True, or edit its checkpoint with `abliterate apply`"
+                        )
                     parameter.copy_(project_out(parameter, basis, strength, one.axis))
     return model

@@ -48,6 +48,14 @@ Unproved = Annotated[
     bool,
     typer.Option("--allow-unproved", help="Edit an architecture whose writers cannot be proved; the result says so."),
 ]
+EditedDtype = Annotated[
+    str | None,
+    typer.Option(
+        "--edited-dtype",
+        help="bf16: write the edited weights of a quantised model unquantised. Otherwise they keep its format.",
+        show_default=False,
+    ),
+]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.", show_default=False)]
 System = Annotated[str | None, typer.Option(help="System message to put before every prompt.", show_default=False)]
 Thinking = Annotated[str, typer.Option(help="Thinking switch of the chat template: on, off or auto.")]

@@ -6,7 +6,7 @@ output is linear in the weights. Activation addition is Arditi et al. 2024, arXi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -98,6 +98,33 @@ def added_rows(
             hook = module.register_forward_pre_hook(addition_hook(torch.where(here, vectors, 0.0)), with_kwargs=True)
             hooks.callback(hook.remove)
         yield
+
+
+@contextmanager
+def disturbed(model: PreTrainedModel, writers: Mapping[Writer, float]) -> Iterator[PreTrainedModel]:
+    """Inside the context, what each of `writers` writes has a random error of that relative size, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+
+    def change(stream: Tensor, share: float) -> Tensor:
+        vectors = stream.float()
+        noise = torch.randn(stream.shape, generator=generator).to(stream.device)
+        size = vectors.norm(dim=-1, keepdim=True) / stream.shape[-1] ** 0.5
+        moved: Tensor = vectors + share * size * noise
+        return moved.to(stream.dtype)
+
+    with ExitStack() as hooks:
+        for writer, share in writers.items():
+            module = model.get_submodule(writer.hook)
+            if writer.hook_input:
+                hook = module.register_forward_pre_hook(
+                    lambda module, args, share=share: (change(args[0], share), *args[1:])
+                )
+            else:
+                hook = module.register_forward_hook(
+                    lambda module, args, output, share=share: on_first(output, lambda one: change(one, share))
+                )
+            hooks.callback(hook.remove)
+        yield model
 
 
 def addition_hook(vectors: Float[Tensor, "vectors d_model"]) -> Any:

@@ -21,9 +21,10 @@ from abliterate.errors import InputError
 from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.observation import REPLY_TOKENS, Observation, Report, observe
 from abliterate.forward import BatchSize
+from abliterate.loading import load_model
 from abliterate.offload import streaming_note
 from abliterate.outputs.manifest import Measured, Origin, write_records
-from abliterate.plan import EditPlan, left_alone_note, make_plan
+from abliterate.plan import EditPlan, check_edited_dtype, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts, public_spec
 from abliterate.proof import require_proof
@@ -31,10 +32,10 @@ from abliterate.recipe import Recipe
 from abliterate.refusals import Opening, find_openings, is_refusal
 from abliterate.replies import generate_all
 from abliterate.selection import Selection, select
-from abliterate.source import Source, cache_folder, load_empty, load_model, load_tokenizer, resolve
+from abliterate.source import Source, cache_folder, load_empty, load_tokenizer, resolve
 from abliterate.staging import Staging, check_destination, check_free
 from abliterate.template import ChatFormat, Thinking
-from abliterate.verify import PROMPTS, reference, verify_stream, verify_tensors
+from abliterate.verify import PROMPTS, reference, requantised_note, verify_stream, verify_tensors
 
 SELECT_HARMFUL = 64
 SELECT_HARMLESS = 256
@@ -71,6 +72,7 @@ class Options:
     max_memory: int | None = None
     trust_remote_code: bool = False
     allow_unproved: bool = False
+    edited_dtype: str | None = None
     revision: str | None = None
     system: str | None = None
     thinking: Thinking = "auto"
@@ -207,7 +209,9 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
             loaded = replace(
                 loaded, model=load_model(loaded.source, options.dtype, options.device, written, options.max_memory)
             )
-            proof = verify_stream(loaded.model, loaded.architecture, plan, expected, plan.stored_dtype(written))
+            proof = verify_stream(
+                loaded.model, loaded.architecture, plan, expected, plan.stored_dtype(written), tensors
+            )
         with clock.step("measure the edited"):
             edited = look(loaded, report, original, progress)
             divergence = diverge(original, edited, progress)
@@ -216,13 +220,15 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         origin = Origin(loaded.source, command(options, loaded.source), options.seed, prompts)
         manifest = write_records(staging, origin, plan, directions, measured)
         staging.publish()
+    notes += requantised_note(tensors)
     return Result(options.out, measured, clock.seconds, notes, manifest)
 
 
 def open_staging(loaded: Loaded, plan: EditPlan) -> Staging:
     """Return the staging folder for the edit: its identity is the plan and the source."""
     checkpoint, options = loaded.source.checkpoint, loaded.options
-    return Staging.open(options.out, f"{plan.digest} {checkpoint.fingerprint()}", options.force, checkpoint.total_bytes)
+    needed = checkpoint.total_bytes + plan.grown_bytes(checkpoint)
+    return Staging.open(options.out, f"{plan.digest} {checkpoint.fingerprint()}", options.force, needed)
 
 
 def look(loaded: Loaded, report: Report, original: Observation | None, progress: Progress) -> Observation:
@@ -251,6 +257,7 @@ def load(options: Options, progress: Progress) -> Loaded:
         progress=progress,
     )
     check_destination(source.folder, options.out)
+    check_edited_dtype(options.edited_dtype, source.checkpoint)
     tokenizer = load_tokenizer(source)
     chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
     chat.render(harmful.prompts[0])  # a template that fails does so before the weights are loaded
@@ -364,7 +371,9 @@ def plan_edit(loaded: Loaded, directions: Directions, selection: Selection) -> E
     chosen, options = selection.chosen, loaded.options
     recipe = Recipe.uniform(options.strength, options.sites, f"resid.{chosen.layer}")
     direction = directions.at(chosen.layer, chosen.position)
-    return make_plan(recipe, direction, loaded.architecture, loaded.empty, loaded.source.checkpoint)
+    return make_plan(
+        recipe, direction, loaded.architecture, loaded.empty, loaded.source.checkpoint, options.edited_dtype
+    )
 
 
 def command(options: Options, source: Source) -> list[str]:

@@ -4,42 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.core_model_loading import revert_weight_conversion
+from transformers.quantizers.base import get_keys_to_not_convert
 
-from abliterate.architecture import Architecture, Parameter, Site, Writer
-from abliterate.checkpoint import Checkpoint, TensorEntry
-from abliterate.errors import ArchitectureError, CheckpointError, InputError
-from abliterate.layout import stored_names
-from abliterate.projection import Projection, project_out
+from abliterate.architecture import Architecture, Site, Writer
+from abliterate.checkpoint import DTYPES, Checkpoint, Shard
+from abliterate.errors import ArchitectureError, InputError
 from abliterate.recipe import Recipe
+from abliterate.shard_rewrite import Replacement
+from abliterate.stored import Place, Stored, quantized_weights
+from abliterate.tensor_edits import QuantizedWeight, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 
+EDITED_DTYPES = {"bf16": "BF16"}
+"""What `--edited-dtype` may say, and the name of that dtype in a file."""
 
-@dataclass(frozen=True)
-class TensorEdit:
-    """One tensor on disk, the axis of its residual stream, and what is removed along it."""
-
-    name: str
-    site: Site
-    layer: int | None
-    axis: int
-    strength: float
-    basis: Float[Tensor, "k d_model"]
-
-    @property
-    def projection(self) -> Projection | None:
-        """The edit as a projection, which is computed piece by piece; None where it needs the whole tensor (`apply`)."""
-        return Projection(self.basis, self.strength, self.axis)
-
-    def apply(self, tensor: Tensor) -> Tensor:
-        """Return the edited tensor, in its own dtype."""
-        return project_out(tensor, self.basis, self.strength, self.axis)
+QUANTISED = (ValuesEdit.kind, ScalesEdit.kind)
+"""Edits whose rounding is not that of a dtype: it is measured."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +35,78 @@ class EditPlan:
     """Every edit that a recipe makes in one checkpoint, by tensor name; `basis` is what the stream loses.
 
     `left_alone` are tensors that the model does not load, such as heads that predict several tokens at once.
+    `unquantised` are the modules that are written in `edited_dtype` instead of their quantised format: their weights
+    change dtype and shape, and their scales are written no more. `never_quantised` are the modules that transformers
+    does not quantise where the config does not list any.
     """
 
     edits: dict[str, TensorEdit]
     recipe: Recipe
     basis: Float[Tensor, "k d_model"]
     left_alone: tuple[str, ...] = ()
+    edited_dtype: str | None = None
+    unquantised: tuple[str, ...] = ()
+    never_quantised: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """Return a SHA-256 over everything that decides the written bytes, source apart."""
         whole = hashlib.sha256()
         for edit in self.edits.values():
-            whole.update(json.dumps([edit.name, edit.axis, edit.strength]).encode())
+            whole.update(json.dumps([edit.name, edit.kind, edit.axis, edit.strength]).encode())
             whole.update(edit.basis.contiguous().numpy().tobytes())
         return whole.hexdigest()
 
     def stored_dtype(self, checkpoint: Checkpoint) -> torch.dtype:
-        """Return the coarsest dtype that an edited tensor is stored in: what rounding it explains."""
-        dtypes = {checkpoint.tensors[name].torch_dtype for name in self.edits}
-        return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
+        """Return the coarsest dtype that an edited tensor is stored in, quantised ones apart: what rounding it explains."""
+        dtypes = {
+            checkpoint.tensors[name].torch_dtype for name, edit in self.edits.items() if edit.kind not in QUANTISED
+        }
+        return max({torch.float32, *dtypes}, key=lambda dtype: torch.finfo(dtype).eps)
+
+    def layout(self, original: Checkpoint) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return dtype and shape of every tensor that the edited checkpoint of `original` must hold."""
+        held = {name: (entry.dtype, entry.shape) for name, entry in original.tensors.items()}
+        for edit in self.unquantized_edits():
+            for name in (edit.weight.tensors.values, edit.weight.tensors.scales):
+                del held[name]
+        new = {
+            edit.name: (EDITED_DTYPES[str(self.edited_dtype)], edit.weight.shape()) for edit in self.unquantized_edits()
+        }
+        return held | new
+
+    def unquantized_edits(self) -> list[UnquantizedEdit]:
+        """Return the edits of weights that leave their quantised format."""
+        return [edit for edit in self.edits.values() if isinstance(edit, UnquantizedEdit)]
+
+    def grown_bytes(self, original: Checkpoint) -> int:
+        """Return how many bytes more than in `original` the tensors of the edited checkpoint take."""
+        layout = self.layout(original)
+        after = sum(DTYPES[dtype][0] * math.prod(shape) for dtype, shape in layout.values())
+        return after - sum(entry.nbytes for entry in original.tensors.values())
+
+    def replacements(self, original: Checkpoint, shard: Shard) -> dict[str, Replacement | None]:
+        """Return what is written for tensors of `shard`, by their names in it; nothing where the shard keeps its header."""
+        gone: dict[str, Replacement | None] = {}
+        for edit in self.unquantized_edits():
+            new = Replacement(
+                edit.name, EDITED_DTYPES[str(self.edited_dtype)], edit.weight.shape(), partial(edit.expected, original)
+            )
+            gone |= {edit.weight.tensors.scales: None, edit.weight.tensors.values: new}
+        here = {entry.name: entry for entry in shard.tensors}
+        found = {name: one for name, one in gone.items() if name in here}
+        if not found:
+            return {}
+        rest = {name: edit for name, edit in self.edits.items() if name in here and name not in found}
+        for name, other in rest.items():
+            found[name] = Replacement(name, here[name].dtype, here[name].shape, partial(other.expected, original))
+        return found
+
+    def weight_map(self, original: Checkpoint) -> dict[str, str]:
+        """Return the file of every tensor of the edited checkpoint."""
+        files = {name: entry.shard for name, entry in original.tensors.items()}
+        files |= {edit.name: files[edit.weight.tensors.values] for edit in self.unquantized_edits()}
+        return {name: files[name] for name in self.layout(original)}
 
 
 def make_plan(
@@ -75,89 +115,87 @@ def make_plan(
     architecture: Architecture,
     model: PreTrainedModel,
     checkpoint: Checkpoint,
+    edited_dtype: str | None = None,
 ) -> EditPlan:
-    """Resolve `recipe` on `checkpoint`. `model` may be on the meta device; it gives names and shapes.
+    """Resolve `recipe` on `checkpoint`. `model` may be on the meta device; it gives names and shapes, unquantised.
 
-    Raises InputError when the direction belongs to another width, CheckpointError when a writer is missing or has
-    another shape, ArchitectureError when its layout on disk is not understood.
+    Quantised weights keep their format, unless `edited_dtype` ("bf16") names what to write them in.
+    Raises InputError when the direction belongs to another width or nothing is quantised that `edited_dtype` could
+    apply to, CheckpointError when a writer is missing or has another shape, ArchitectureError when its layout on disk
+    is not understood.
     """
     recipe.check(architecture.depth)
+    check_edited_dtype(edited_dtype, checkpoint)
     basis = direction.reshape(-1, direction.shape[-1]).float().cpu()
     if basis.shape[-1] != architecture.d_model:
         raise InputError(
             f"the direction has d_model {basis.shape[-1]}, the model {architecture.d_model}; it belongs to another model"
         )
-    stored = Stored(model, checkpoint, stored_names(model, checkpoint.tensors))
+    stored = Stored.of(model, checkpoint)
     edits: dict[str, TensorEdit] = {}
+    modules: dict[str, None] = {}
     for writer in architecture.writers:
         strength = recipe.strength(writer.site, writer.layer)
-        if strength:
-            own = writer.basis(basis, stored.read)
-            for parameter in writer.parameters:
-                for entry, axis in stored.tensors(writer, parameter):
-                    if entry.shape[axis] != architecture.d_model:
-                        raise ArchitectureError(
-                            f"{entry.name}: axis {axis} of {tuple(entry.shape)} is not the residual stream of width "
-                            f"{architecture.d_model}; please report it"
-                        )
-                    edits[entry.name] = TensorEdit(entry.name, writer.site, writer.layer, axis, strength, own)
+        if not strength:
+            continue
+        own = writer.basis(basis, stored.read)
+        for place in [place for parameter in writer.parameters for place in stored.places(writer, parameter)]:
+            check_axis(place, architecture.d_model)
+            common = (writer.site, writer.layer, place.axis, strength, own)
+            if place.weight is None:
+                edits[place.name] = TensorEdit(place.name, *common)
+            elif edited_dtype is None:
+                edits |= quantized_edits(place.weight, common)
+            else:
+                edits[place.name] = UnquantizedEdit(place.name, *common, place.weight)
+                edits |= {edit.name: edit for edit in unquantized_beside(stored, writer, own)}
+                modules |= dict.fromkeys(module_names(writer, place))
     if not edits:
         raise InputError("the recipe edits nothing: every strength is 0; give --strength or --sites")
-    loaded = {name for one in stored.names.values() for name, _ in one}
-    return EditPlan(edits, recipe, basis, tuple(name for name in checkpoint.tensors if name not in loaded))
+    if edited_dtype and not modules:
+        raise InputError(f"--edited-dtype {edited_dtype}: no weight that the recipe edits is quantised; leave it out")
+    never = tuple(sorted(get_keys_to_not_convert(model))) if modules else ()
+    return EditPlan(edits, recipe, basis, stored.left_alone(), edited_dtype, tuple(modules), never)
 
 
-@dataclass(frozen=True)
-class Stored:
-    """The parameters of a model as a checkpoint holds them; `names` as `layout.stored_names` gives them."""
+Common = tuple[Site, int | None, int, float, Float[Tensor, "k d_model"]]
+"""What all edits of one tensor share: site, layer, axis, strength, basis."""
 
-    model: PreTrainedModel
-    checkpoint: Checkpoint
-    names: Mapping[str, list[tuple[str, bool]]]
 
-    def read(self, name: str) -> Tensor:
-        """Read a parameter that is stored as it is. Raises CheckpointError when it is not there."""
-        return self.checkpoint.read(self.checked(self.named(name)[0], self.model.get_parameter(name).shape).name)
+def quantized_edits(weight: QuantizedWeight, common: Common) -> dict[str, TensorEdit]:
+    """Return the edits of both tensors of a quantised weight."""
+    values, scales = weight.tensors.values, weight.tensors.scales
+    return {values: ValuesEdit(values, *common, weight), scales: ScalesEdit(scales, *common, weight)}
 
-    def named(self, name: str) -> list[str]:
-        """Return the names on disk of a parameter, those of parameters that are tied to it included."""
-        parameter = self.model.get_parameter(name)
-        same = [other for other, one in self.model.named_parameters(remove_duplicate=False) if one is parameter]
-        found = [stored for other in same for stored, _ in self.names.get(other, [])]
-        if not found:
-            raise CheckpointError(
-                f"{self.checkpoint.folder}: tensor {name}, which writes to the residual stream, is missing; "
-                "download the model again"
-            )
-        return found
 
-    def tensors(self, writer: Writer, parameter: Parameter) -> Iterator[tuple[TensorEntry, int]]:
-        """Yield the tensors that store a writer's parameter, each with its residual axis."""
-        name = f"{writer.module}.{parameter.name}"
-        converted = {stored: is_converted for one in self.names.values() for stored, is_converted in one}
-        for stored in self.named(name):
-            shape, axis = self.model.get_parameter(name).shape, parameter.axis
-            if converted[stored]:
-                if parameter.stored_axis is None:
-                    raise ArchitectureError(
-                        f"{stored}: is stored together with tensors that do not write; not supported yet"
-                    )
-                shape, axis = converted_shape(self.model, name), parameter.stored_axis
-            yield self.checked(stored, shape), axis
+def unquantized_beside(stored: Stored, writer: Writer, basis: Float[Tensor, "k d_model"]) -> Iterator[UnquantizedEdit]:
+    """Yield what else has to leave its quantised format with a writer: a module is quantised as a whole."""
+    for weight in stored.beside(writer):
+        yield UnquantizedEdit(weight.tensors.parameter, writer.site, writer.layer, -1, 0.0, basis, weight)
 
-    def checked(self, stored: str, shape: Sequence[int]) -> TensorEntry:
-        """Return the entry of a tensor after a look at its shape and dtype."""
-        entry = self.checkpoint.tensors[stored]
-        if (
-            tuple(entry.shape) != tuple(shape)
-            or not entry.torch_dtype.is_floating_point
-            or entry.torch_dtype.itemsize < 2
-        ):
-            raise CheckpointError(
-                f"{self.checkpoint.folder}: tensor {stored} is {entry.dtype} {tuple(entry.shape)}, expected floats "
-                f"{tuple(shape)}; config and weights belong to different models, or the weights are quantised"
-            )
-        return entry
+
+def module_names(writer: Writer, place: Place) -> list[str]:
+    """Return what the config calls the module of a writer: its name in memory, and that on disk if it is another."""
+    if place.converted or not place.name.endswith(".weight"):
+        return [writer.module]
+    return list(dict.fromkeys([writer.module, place.name.removesuffix(".weight")]))
+
+
+def check_axis(place: Place, d_model: int) -> None:
+    """Raise ArchitectureError when the axis to edit along is not as long as the residual stream is wide."""
+    if place.shape[place.axis] != d_model:
+        raise ArchitectureError(
+            f"{place.name}: axis {place.axis} of {place.shape} is not the residual stream of width {d_model}; "
+            "please report it"
+        )
+
+
+def check_edited_dtype(edited_dtype: str | None, checkpoint: Checkpoint) -> None:
+    """Raise InputError for an unknown `edited_dtype`, or one that has nothing to apply to."""
+    if edited_dtype is not None and edited_dtype not in EDITED_DTYPES:
+        raise InputError(f"--edited-dtype {edited_dtype}: unknown; choose {', '.join(EDITED_DTYPES)}")
+    if edited_dtype is not None and not quantized_weights(checkpoint):
+        raise InputError(f"--edited-dtype {edited_dtype}: the weights are not quantised; leave it out")
 
 
 def left_alone_note(names: Sequence[str]) -> tuple[str, ...]:
@@ -165,9 +203,3 @@ def left_alone_note(names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         return ()
     return (f"{len(names)} tensors that the model does not load are left as they were, such as {names[0]}",)
-
-
-def converted_shape(model: PreTrainedModel, name: str) -> tuple[int, ...]:
-    """Return the shape of the tensors that a parameter is stored as, where loading converts them."""
-    stored = revert_weight_conversion(model, {name: model.get_parameter(name).detach().to("meta")})
-    return tuple(next(iter(stored.values())).shape)

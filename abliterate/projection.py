@@ -127,12 +127,7 @@ class Pieces:
         cls, shape: Sequence[int], basis: Float[Tensor, "*k d_model"], axis: int, device: torch.device = CPU
     ) -> Pieces:
         """Return the pieces of a contiguous tensor. Raises InputError when `axis` is not as long as the basis."""
-        rows = basis.reshape(-1, basis.shape[-1]).to(device, torch.float32)
-        if shape[axis] != rows.shape[-1]:
-            raise InputError(
-                f"axis {axis} of a tensor of shape {tuple(shape)} is not the residual stream: "
-                f"the direction has d_model {rows.shape[-1]}"
-            )
+        rows = checked_rows(shape, basis, axis, device)
         inner = math.prod(shape[axis % len(shape) + 1 :])
         # A block begins with a vector, or where vectors lie across with a number of each of them.
         whole = rows.shape[-1] if inner == 1 else max(1, inner)
@@ -193,6 +188,19 @@ class Pieces:
         for start in range(begin, end, self.block):
             stop = min(start + self.block, end)
             yield start, stop, self.rows[:, (start - begin) // self.inner : (stop - begin) // self.inner]
+
+
+def checked_rows(
+    shape: Sequence[int], basis: Float[Tensor, "*k d_model"], axis: int, device: torch.device = CPU
+) -> Float[Tensor, "k d_model"]:
+    """Return the basis as float32 rows. Raises InputError when `axis` of a tensor of this shape is not as long."""
+    rows = basis.reshape(-1, basis.shape[-1]).to(device, torch.float32)
+    if shape[axis] != rows.shape[-1]:
+        raise InputError(
+            f"axis {axis} of a tensor of shape {tuple(shape)} is not the residual stream: "
+            f"the direction has d_model {rows.shape[-1]}"
+        )
+    return rows
 
 
 def in_pieces(

@@ -272,7 +272,7 @@ def replies(one: Observation) -> dict[str, list[dict[str, Any]]]:
 
 def applied_json(one: Applied) -> dict[str, Any]:
     """Return a proof as JSON."""
-    tensors = [vars(report) for report in one.tensors]
+    tensors = [asdict(report) for report in one.tensors]
     return {
         "out": str(one.out),
         "edited": tensors,

@@ -1,4 +1,5 @@
-"""Where a model comes from: a Hub id, a local folder or a `.gguf` file becomes a checkpoint on disk, and a live model."""
+"""Where a model comes from: a Hub id, a local folder or a `.gguf` file becomes a checkpoint on disk, and its config
+a model without weights."""
 
 from __future__ import annotations
 
@@ -32,11 +33,9 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from abliterate.checkpoint import Checkpoint, content_hash
-from abliterate.errors import CheckpointError, HubError, InputError
-from abliterate.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
+from abliterate.errors import HubError, InputError
 from abliterate.progress import SILENT, Progress
-
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+from abliterate.quantized import format_of
 
 TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 """What the Hub's HTTP library raises when a connection breaks; the library has changed between versions."""
@@ -111,7 +110,7 @@ def resolve(
     else:
         folder = download(model, revision, offline)
         commit = folder.name
-    refuse_quantized(folder)
+    format_of(folder)  # which refuses what cannot be kept
     return Source(model, Checkpoint.open(folder), commit, trust_remote_code)
 
 
@@ -166,30 +165,6 @@ def answered(name: str, error: HfHubHTTPError) -> HubError:
     status = error.response.status_code if error.response is not None else "no answer"
     way_out = "run `hf auth login` or set HF_TOKEN" if status in (401, 403) else "try again later"
     return HubError(f"{name}: the Hub answered {status}; {way_out}")
-
-
-def refuse_quantized(folder: Path) -> None:
-    """Raise CheckpointError when the weights are quantised: their format cannot be kept yet."""
-    try:
-        config, _ = raw_config(folder)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder}: config.json cannot be read ({first_line(error)}); is it a model folder?"
-        ) from error
-    quantization = config.get("quantization_config")
-    if quantization:
-        method = quantization.get("quant_method", "unknown")
-        raise CheckpointError(
-            f"{folder}: the weights are quantised ({method}), a format that the edit cannot keep yet; "
-            "use the unquantised checkpoint"
-        )
-
-
-def raw_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the raw config.json of a folder."""
-    from transformers import PreTrainedConfig
-
-    return cast(tuple[dict[str, Any], dict[str, Any]], PreTrainedConfig.get_config_dict(folder, local_files_only=True))
 
 
 def from_gguf(path: Path, progress: Progress) -> Path:
@@ -273,94 +248,6 @@ def auto_class(config: Any) -> Any:
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or whole in (config.architectures or ()):
             return AutoModelForImageTextToText
     return AutoModelForCausalLM
-
-
-def load_model(
-    source: Source,
-    dtype: str = "auto",
-    device: str = "auto",
-    checkpoint: Checkpoint | None = None,
-    max_memory: int | None = None,
-) -> PreTrainedModel:
-    """Return the live model, from the source's checkpoint or from another copy of it (`checkpoint`).
-
-    Where it does not fit the device, or `max_memory` bytes of main memory, decoder layers stay on the disk and stream
-    (`offload`). Raises InputError for an unknown dtype or device and where not even that fits, CheckpointError when a
-    tensor that the model needs is missing.
-    """
-    place, wanted = choose_device(device), choose_dtype(source, dtype)
-    offload = plan_offload(source, wanted, place, max_memory)
-    return load_placed(source, wanted, place, offload, checkpoint)
-
-
-def load_placed(
-    source: Source,
-    dtype: torch.dtype,
-    device: torch.device,
-    offload: Offload | None,
-    checkpoint: Checkpoint | None = None,
-) -> PreTrainedModel:
-    """Do `load_model` once it is decided what lives where: all of it on the device, without `offload`."""
-    files = checkpoint or source.checkpoint
-    extra: dict[str, Any] = {"device_map": str(device)}
-    folder = None
-    if offload is not None:
-        folder = working_folder(cache_folder() / "offload")
-        extra = {"device_map": dict(offload.device_map), "offload_folder": str(folder)}
-    with load_errors(source.name):
-        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=source.trust_remote_code)
-        model, report = auto_class(config).from_pretrained(
-            files.folder,
-            dtype=dtype,
-            trust_remote_code=source.trust_remote_code,
-            local_files_only=True,
-            output_loading_info=True,
-            **extra,
-        )
-    if report["missing_keys"]:
-        names = sorted(report["missing_keys"])
-        raise CheckpointError(
-            f"{files.folder}: {len(names)} tensors that the model needs are missing (for one: {names[0]}); download it again"
-        )
-    if offload is not None and folder is not None:
-        watch(model, offload, folder)
-    return cast(PreTrainedModel, model.eval())
-
-
-def plan_offload(source: Source, dtype: torch.dtype, device: torch.device, max_memory: int | None) -> Offload | None:
-    """Return where the parts of the model go, None when all of it fits. Raises InputError when nothing does."""
-    empty = load_empty(source)
-    memory = room_left(max_memory)
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory
-    return place_layers(empty, sizes_of(empty, dtype), device, free, memory)
-
-
-def choose_device(device: str) -> torch.device:
-    """Return the device; `auto` is the first accelerator, else the CPU. Raises InputError when it is not there."""
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {device}: not on this machine ({first_line(error)}); use auto or cpu") from error
-    return torch.device(device)
-
-
-def choose_dtype(source: Source, dtype: str) -> torch.dtype:
-    """Return the dtype to run in; `auto` is that of most of the checkpoint's bytes."""
-    if dtype == "auto":
-        sizes: dict[torch.dtype, int] = {}
-        for entry in source.checkpoint.tensors.values():
-            sizes[entry.torch_dtype] = sizes.get(entry.torch_dtype, 0) + entry.nbytes
-        found = max(sizes, key=lambda one: sizes[one])
-        if found not in DTYPES.values():
-            raise InputError(f"{source.name}: stores {found}; pass --dtype bfloat16 or float32 to run it")
-        return found
-    if dtype not in DTYPES:
-        raise InputError(f"--dtype {dtype}: unknown; choose auto, {', '.join(DTYPES)}")
-    return DTYPES[dtype]
 
 
 @contextmanager

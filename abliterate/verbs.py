@@ -19,14 +19,15 @@ from abliterate.edit import write_edited
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence, diverge
 from abliterate.evaluation.observation import Observation, Report, observe
+from abliterate.loading import load_model
 from abliterate.outputs.manifest import DIRECTIONS, RECIPE, Measured, Origin, read_manifest, write_records
 from abliterate.pipeline import Material, Options, Result, read_template, run
-from abliterate.plan import left_alone_note, make_plan
+from abliterate.plan import check_edited_dtype, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import check_pair, load_prompts
 from abliterate.proof import Proved, require_proof
 from abliterate.recipe import Recipe
-from abliterate.source import Source, load_empty, load_model, load_tokenizer, resolve, resolve_config
+from abliterate.source import Source, load_empty, load_tokenizer, resolve, resolve_config
 from abliterate.staging import Staging, check_destination, check_free
 from abliterate.template import ChatFormat
 from abliterate.verify import (
@@ -37,6 +38,7 @@ from abliterate.verify import (
     Verdict,
     compare_tensors,
     reference,
+    requantised_note,
     verify_stream,
     verify_tensors,
 )
@@ -106,28 +108,38 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
     check_free(options.out, options.force)
     source = source_of(options, options.model, progress)
     check_destination(source.folder, options.out)
+    check_edited_dtype(options.edited_dtype, source.checkpoint)
     recipe = given_recipe(options, directions, recipe_file)
     empty = load_empty(source)
     architecture, _ = require_proof(empty, options.allow_unproved)
     if recipe.direction is None:
         raise InputError(f'{recipe_file}: names no direction; add one such as "resid.15"')
-    plan = make_plan(recipe, load_direction(directions, recipe.direction), architecture, empty, source.checkpoint)
+    plan = make_plan(
+        recipe,
+        load_direction(directions, recipe.direction),
+        architecture,
+        empty,
+        source.checkpoint,
+        options.edited_dtype,
+    )
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
     del model
     gc.collect()
     identity = f"{plan.digest} {source.checkpoint.fingerprint()}"
-    with Staging.open(options.out, identity, options.force, source.checkpoint.total_bytes) as staging:
+    needed = source.checkpoint.total_bytes + plan.grown_bytes(source.checkpoint)
+    with Staging.open(options.out, identity, options.force, needed) as staging:
         written = write_edited(plan, source.checkpoint, staging, progress)
         tensors = verify_tensors(plan, source.checkpoint, written, progress)
         model = load_model(source, options.dtype, options.device, written, options.max_memory)
-        proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written))
+        proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written), tensors)
         words = ["abliterate", "apply", source.public_name, "--directions", DIRECTIONS, "--recipe", RECIPE]
+        words += ["--edited-dtype", plan.edited_dtype] if plan.edited_dtype else []
         origin = Origin(source, [*words, "--out", options.out.name], options.seed)
         write_records(staging, origin, plan, directions, Measured(tensors, proof))
         staging.publish()
-    notes = (*left_alone_note(plan.left_alone), *architecture.problems)
-    return Applied(options.out, tensors, proof, len(written.tensors) - len(tensors), notes)
+    notes = (*requantised_note(tensors), *left_alone_note(plan.left_alone), *architecture.problems)
+    return Applied(options.out, tensors, proof, len(written.tensors) - len(plan.edits), notes)
 
 
 def given_recipe(options: Options, directions: Path, recipe_file: Path | None) -> Recipe:
@@ -147,14 +159,15 @@ def verify(original: str, edited: Path, options: Options, progress: Progress = S
     Raises ProofError when the tensors are as planned but the stream is not, InputError when `edited` was not
     written by abliterate.
     """
-    unproved = not read_manifest(edited).get("proof", {}).get("holds", True)
+    manifest = read_manifest(edited)
+    unproved = not manifest.get("proof", {}).get("holds", True)
     source = source_of(options, original, progress)
     written = Checkpoint.open(edited)
     recipe = Recipe.load(edited / RECIPE)
     empty = load_empty(source)
     architecture, _ = require_proof(empty, unproved)
     direction = load_direction(edited / DIRECTIONS, str(recipe.direction))
-    plan = make_plan(recipe, direction, architecture, empty, source.checkpoint)
+    plan = make_plan(recipe, direction, architecture, empty, source.checkpoint, manifest.get("edited_dtype"))
     notes = (*left_alone_note(plan.left_alone), *architecture.problems)
     verdicts = compare_tensors(plan, source.checkpoint, written, progress)
     if any(verdict.status == "other" for verdict in verdicts):
@@ -164,8 +177,9 @@ def verify(original: str, edited: Path, options: Options, progress: Progress = S
     del model
     gc.collect()
     model = load_model(source, options.dtype, options.device, written, options.max_memory)
-    proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written))
-    return Verified(original, edited, verdicts, proof, notes)
+    reports = [verdict.report for verdict in verdicts if verdict.report]
+    proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written), reports)
+    return Verified(original, edited, verdicts, proof, (*requantised_note(reports), *notes))
 
 
 def evaluate(options: Options, against: str | None, progress: Progress = SILENT) -> Evaluated:

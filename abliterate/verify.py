@@ -16,16 +16,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.activations import lanes, resid_of
-from abliterate.architecture import Architecture
+from abliterate.architecture import Architecture, Site
 from abliterate.comparison import Status, TensorReport, Verdict, compare_tensors, require_planned, verify_tensors
 from abliterate.errors import ProofError
 from abliterate.forward import Batch, final_hidden, prepare
-from abliterate.interventions import ablated
+from abliterate.interventions import ablated, disturbed
 from abliterate.plan import EditPlan
 
 __all__ = [
     "PROMPTS", "Reference", "Status", "StreamReport", "TensorReport", "Verdict", "compare_tensors", "reference",
-    "relative_component", "require_planned", "verify_stream", "verify_tensors",
+    "relative_component", "requantised_note", "require_planned", "verify_stream", "verify_tensors",
 ]  # fmt: skip
 
 PROMPTS = 8
@@ -115,25 +115,58 @@ def check(problem: str, per_layer: Sequence[float], limit: float) -> None:
 
 
 def verify_stream(
-    model: PreTrainedModel, architecture: Architecture, plan: EditPlan, reference: Reference, stored: torch.dtype
+    model: PreTrainedModel,
+    architecture: Architecture,
+    plan: EditPlan,
+    reference: Reference,
+    stored: torch.dtype,
+    tensors: Sequence[TensorReport] = (),
 ) -> StreamReport:
     """Run the edited model; return how silent its stream is, or how close to the hook form.
 
-    `stored` is the dtype of the weights on disk. Raises ProofError naming the layer that leaks or differs.
+    `stored` is the dtype of the plain weights on disk; `tensors` say what quantising the others again brought back or
+    changed, which is allowed for. Raises ProofError naming the layer that leaks or differs.
     """
     coarsest = max((stored, model.dtype), key=lambda dtype: torch.finfo(dtype).eps)
     if reference.hooked is None:
         values = relative_component(model, architecture, plan.basis, reference.sequences)
-        report = StreamReport("silence", tuple(values), SILENCE[coarsest], reference.component)
+        limit = SILENCE[coarsest] + max((one.leak.of_stream for one in tensors if one.leak), default=0.0)
+        report = StreamReport("silence", tuple(values), limit, reference.component)
         problem = "the edited model still writes along the direction"
     else:
         own = streams(model, architecture, reference.sequences)
         values = [difference(hooked, stream) for hooked, stream in zip(reference.hooked, own, strict=True)]
-        report = StreamReport("agreement", tuple(values), AGREEMENT[coarsest])
+        limit = AGREEMENT[coarsest] + requantised_difference(model, architecture, plan, reference, own, tensors)
+        report = StreamReport("agreement", tuple(values), limit)
         problem = "the edited model differs from the hook form"
     if not architecture.problems:
         check(problem, report.per_layer, report.limit)
     return report
+
+
+def requantised_difference(
+    model: PreTrainedModel,
+    architecture: Architecture,
+    plan: EditPlan,
+    reference: Reference,
+    own: Sequence[Tensor],
+    tensors: Sequence[TensorReport],
+) -> float:
+    """Return how far random errors of the sizes that quantising again made move the stream, twice over; 0 without any.
+
+    How errors grow from layer to layer is the model's own: so it is run with such errors in what its writers write.
+    """
+    errors: dict[tuple[Site, int | None], float] = {}
+    for one in tensors:
+        if one.leak and one.leak.norm_after:
+            place = plan.edits[one.name].site, plan.edits[one.name].layer
+            errors[place] = max(errors.get(place, 0.0), one.leak.error / one.leak.norm_after)
+    shares = {one: errors[one.site, one.layer] for one in architecture.writers if (one.site, one.layer) in errors}
+    if not shares:
+        return 0.0
+    with disturbed(model, shares):
+        moved = streams(model, architecture, reference.sequences)
+    return 2 * max(difference(one, other) for one, other in zip(own, moved, strict=True))
 
 
 def streams(
@@ -172,3 +205,15 @@ def difference(
 ) -> float:
     """Return the relative difference of two streams, root mean square over the tokens."""
     return float(((expected - found).norm(dim=-1) / expected.norm(dim=-1)).square().mean().sqrt())
+
+
+def requantised_note(tensors: Sequence[TensorReport]) -> tuple[str, ...]:
+    """Return one line about what came back as weights were quantised again, or none where none was."""
+    worst = max((one for one in tensors if one.leak), key=lambda one: one.leak.share if one.leak else 0.0, default=None)
+    if worst is None or worst.leak is None:
+        return ()
+    leak, count = worst.leak, sum(one.leak is not None for one in tensors)
+    return (
+        f"{count} weights were quantised again; of their component along the direction at most {leak.share:.2%} came "
+        f"back ({worst.name}: {leak.before:.1e} before, {leak.projected:.1e} projected, {leak.stored:.1e} stored)",
+    )

@@ -39,8 +39,9 @@ from safetensors.torch import save_file
 from abliterate import capture, load_prompts
 from abliterate.architecture import find_architecture
 from abliterate.forward import prepare
+from abliterate.loading import load_model
 from abliterate.offload import bytes_read
-from abliterate.source import load_model, load_tokenizer, resolve
+from abliterate.source import load_tokenizer, resolve
 from abliterate.template import ChatFormat
 
 GB = 1e9

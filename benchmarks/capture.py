@@ -32,7 +32,8 @@ from transformers import PreTrainedModel
 from abliterate import capture, load_prompts
 from abliterate.architecture import find_architecture
 from abliterate.forward import prepare
-from abliterate.source import load_model, load_tokenizer, resolve
+from abliterate.loading import load_model
+from abliterate.source import load_tokenizer, resolve
 from abliterate.template import ChatFormat
 
 

@@ -226,8 +226,8 @@ def damaged(folder: Path, how: str) -> str:
         (folder / "pytorch_model.bin").write_bytes(b"x")
         return "only safetensors are read"
     if how == "quantised":
-        (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "fp8"}}))
-        return "quantised (fp8)"
+        (folder / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "gptq"}}))
+        return "quantised with gptq, which is not read; use the unquantised checkpoint"
     if how == "unknown type":
         (folder / "config.json").write_text(json.dumps({**config, "model_type": "nothing_known"}))
         return "nothing_known"

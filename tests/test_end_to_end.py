@@ -109,7 +109,7 @@ def test_a_run_that_streams_ends_like_one_in_memory(
         empty = load_empty(source)
         return Offload(dict.fromkeys(outside_of(empty), "cpu") | dict.fromkeys(decoder_layers(empty), "disk"), 8192)
 
-    monkeypatch.setattr("abliterate.source.plan_offload", everything_on_the_disk)
+    monkeypatch.setattr("abliterate.loading.plan_offload", everything_on_the_disk)
     streamed = run(options(tmp_path / "edited", max_memory=1))
     assert streamed.manifest["direction"] == result.manifest["direction"]
     assert hashes(streamed.out)["model.safetensors"] == hashes(result.out)["model.safetensors"]

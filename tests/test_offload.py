@@ -17,6 +17,7 @@ from abliterate.edit import orthogonalize
 from abliterate.errors import InputError
 from abliterate.forward import Head, final_hidden, prepare
 from abliterate.interventions import ablated
+from abliterate.loading import load_placed
 from abliterate.offload import (
     Offload,
     Sizes,
@@ -27,7 +28,7 @@ from abliterate.offload import (
     working_folder,
 )
 from abliterate.recipe import Recipe
-from abliterate.source import Source, load_placed
+from abliterate.source import Source
 from abliterate.verify import streams
 from tests.conftest import FAMILIES, random_model
 

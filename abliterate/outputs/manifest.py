@@ -90,6 +90,8 @@ def write_records(
         "direction": write_directions(staging, directions, plan, measured.selection),
         "selection": measured.selection.to_json() if measured.selection else None,
         "recipe": plan.recipe.to_json(),
+        "edited_dtype": plan.edited_dtype,
+        "unquantised": list(plan.unquantised),
         "tensors": [asdict(report) for report in measured.tensors],
         "proof": measured.proof.to_json(),
         "left_alone": list(plan.left_alone),

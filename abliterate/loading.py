@@ -1,0 +1,140 @@
+"""The live model of a checkpoint: on which device, in which dtype, dequantised, all of it in memory or streaming."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from transformers import AutoConfig, PreTrainedModel
+
+from abliterate.checkpoint import Checkpoint
+from abliterate.errors import CheckpointError, InputError
+from abliterate.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
+from abliterate.quantized import quantized_pairs
+from abliterate.ragged import dequantized_weights, ragged, without_quantisation
+from abliterate.source import Source, auto_class, build_empty, cache_folder, first_line, load_empty, load_errors
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+def load_model(
+    source: Source,
+    dtype: str = "auto",
+    device: str = "auto",
+    checkpoint: Checkpoint | None = None,
+    max_memory: int | None = None,
+) -> PreTrainedModel:
+    """Return the live model, from the source's checkpoint or from another copy of it (`checkpoint`).
+
+    Where it does not fit the device, or `max_memory` bytes of main memory, decoder layers stay on the disk and stream
+    (`offload`). Raises InputError for an unknown dtype or device and where not even that fits, CheckpointError when a
+    tensor that the model needs is missing.
+    """
+    place, wanted = choose_device(device), choose_dtype(source, dtype)
+    offload = plan_offload(source, wanted, place, max_memory)
+    return load_placed(source, wanted, place, offload, checkpoint)
+
+
+def load_placed(
+    source: Source,
+    dtype: torch.dtype,
+    device: torch.device,
+    offload: Offload | None,
+    checkpoint: Checkpoint | None = None,
+) -> PreTrainedModel:
+    """Do `load_model` once it is decided what lives where: all of it on the device, without `offload`."""
+    files = checkpoint or source.checkpoint
+    extra: dict[str, Any] = {"device_map": str(device)}
+    folder = None
+    if offload is not None:
+        folder = working_folder(cache_folder() / "offload")
+        extra = {"device_map": dict(offload.device_map), "offload_folder": str(folder)}
+    with load_errors(source.name):
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=source.trust_remote_code)
+        loader, given = dequantized(source, config, files, dtype)
+        model, report = loader.from_pretrained(
+            **given,
+            dtype=dtype,
+            trust_remote_code=source.trust_remote_code,
+            local_files_only=True,
+            output_loading_info=True,
+            **extra,
+        )
+    if report["missing_keys"]:
+        names = sorted(report["missing_keys"])
+        raise CheckpointError(
+            f"{files.folder}: {len(names)} tensors that the model needs are missing (for one: {names[0]}); download it again"
+        )
+    if quantised_tensors(files):
+        cast_plain(model, dtype)
+    if offload is not None and folder is not None:
+        watch(model, offload, folder)
+    return cast(PreTrainedModel, model.eval())
+
+
+def plan_offload(source: Source, dtype: torch.dtype, device: torch.device, max_memory: int | None) -> Offload | None:
+    """Return where the parts of the model go, None when all of it fits. Raises InputError when nothing does."""
+    empty = load_empty(source)
+    memory = room_left(max_memory)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory
+    return place_layers(empty, sizes_of(empty, dtype), device, free, memory)
+
+
+def cast_plain(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Give all parameters one dtype: where transformers dequantises, it leaves the other weights in that of the disk."""
+    kept = (*(model._keep_in_fp32_modules or ()), *(model._keep_in_fp32_modules_strict or ()))
+    for name, parameter in model.named_parameters():
+        if not any(part in name for part in kept):
+            parameter.data = parameter.data.to(dtype)
+
+
+def dequantized(source: Source, config: Any, files: Checkpoint, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
+    """Return what loads `files`, and what to tell it so that quantised weights, if there are any, are dequantised."""
+    if ragged(files):
+        plain, weights = without_quantisation(config), dequantized_weights(files, dtype)
+        loader = type(
+            build_empty(source.name, plain, source.trust_remote_code)
+        )  # weights alone: no auto class takes them
+        return loader, {"pretrained_model_name_or_path": None, "config": plain, "state_dict": weights}
+    for part in (config, config.get_text_config(decoder=True)):
+        listed = getattr(part, "quantization_config", None)
+        if listed:
+            part.quantization_config = {**listed, "dequantize": True}
+    return auto_class(config), {"pretrained_model_name_or_path": files.folder, "config": config}
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device; `auto` is the first accelerator, else the CPU. Raises InputError when it is not there."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {device}: not on this machine ({first_line(error)}); use auto or cpu") from error
+    return torch.device(device)
+
+
+def quantised_tensors(checkpoint: Checkpoint) -> dict[str, int]:
+    """Return the tensors of quantised weights, and how many numbers of a weight an element of each stands for."""
+    format, found = quantized_pairs(checkpoint.folder, checkpoint.tensors.keys())
+    each = 2 if format and format.packed else 1
+    return {one.values: each for one in found} | {one.scales: 0 for one in found}
+
+
+def choose_dtype(source: Source, dtype: str) -> torch.dtype:
+    """Return the dtype to run in; `auto` is that of most of the checkpoint's bytes, quantised weights apart."""
+    if dtype == "auto":
+        sizes: dict[torch.dtype, int] = {}
+        quantised = quantised_tensors(source.checkpoint)
+        for entry in source.checkpoint.tensors.values():
+            if entry.name not in quantised:
+                sizes[entry.torch_dtype] = sizes.get(entry.torch_dtype, 0) + entry.nbytes
+        found = max(sizes, key=lambda one: sizes[one], default=torch.bfloat16)
+        if found not in DTYPES.values():
+            raise InputError(f"{source.name}: stores {found}; pass --dtype bfloat16 or float32 to run it")
+        return found
+    if dtype not in DTYPES:
+        raise InputError(f"--dtype {dtype}: unknown; choose auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]

@@ -1,0 +1,162 @@
+"""The edits of single tensors on disk: of a plain tensor, of the two tensors of a quantised weight, and of one that is
+written unquantised. All are pure functions of the source checkpoint, so that a verification can repeat them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from abliterate.architecture import Site
+from abliterate.checkpoint import Checkpoint
+from abliterate.dequantize import Packed, dequantize, grid_of
+from abliterate.projection import Projection, component, frobenius, project_out
+from abliterate.quantized import Companions, Format
+from abliterate.requantize import Leak, measure_leak, project_packed, project_scales
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Frobenius norms of an edited weight and of its component along the basis; `leak` where it was quantised again."""
+
+    norm_before: float
+    norm_after: float
+    component_before: float
+    component_after: float
+    leak: Leak | None = None
+
+
+@dataclass(frozen=True)
+class TensorEdit:
+    """One tensor on disk, the axis of its residual stream, and what is removed along it."""
+
+    name: str
+    site: Site
+    layer: int | None
+    axis: int
+    strength: float
+    basis: Float[Tensor, "k d_model"]
+
+    kind: ClassVar[str] = "plain"
+
+    @property
+    def projection(self) -> Projection | None:
+        """The edit as a projection, which is computed piece by piece; None where it needs the whole tensor (`apply`)."""
+        return Projection(self.basis, self.strength, self.axis) if self.kind == "plain" else None
+
+    def apply(self, tensor: Tensor) -> Tensor:
+        """Return the edited tensor, in its own dtype."""
+        return project_out(tensor, self.basis, self.strength, self.axis)
+
+    def expected(self, original: Checkpoint) -> Tensor:
+        """Return the tensor that the edited checkpoint must hold under this name."""
+        return self.apply(original.read(self.name))
+
+    def figures(self, original: Checkpoint, edited: Checkpoint) -> Figures | None:
+        """Return what the edit made of the weight; None for the second tensor of a quantised one."""
+        return plain_figures(self, original.read(self.name), edited.read(self.name))
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """A quantised weight of a checkpoint, whose tensors are `tensors`."""
+
+    checkpoint: Checkpoint
+    format: Format
+    tensors: Companions
+
+    def read(self, values: Tensor | None = None, scales: Tensor | None = None) -> Packed:
+        """Read both tensors, or the one that is not given."""
+        return Packed(
+            self.tensors.parameter,
+            self.checkpoint.read(self.tensors.values) if values is None else values,
+            self.checkpoint.read(self.tensors.scales) if scales is None else scales,
+        )
+
+    def beside(self, checkpoint: Checkpoint) -> QuantizedWeight:
+        """Return the same weight of another checkpoint."""
+        return QuantizedWeight(checkpoint, self.format, self.tensors)
+
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the weight once dequantised. Raises CheckpointError when its tensors do not fit the format."""
+        entries = [self.checkpoint.entry(name) for name in (self.tensors.values, self.tensors.scales)]
+        packed = self.read(*(torch.empty(one.shape, dtype=one.torch_dtype, device="meta") for one in entries))
+        grid = grid_of(packed, self.format)
+        return (grid.experts, grid.width, grid.out) if self.format.packed else entries[0].shape
+
+    def dequantized(self) -> Float[Tensor, "..."]:
+        """Read the weight in float32."""
+        return dequantize(self.read(), self.format)
+
+
+@dataclass(frozen=True)
+class ValuesEdit(TensorEdit):
+    """The edit of a quantised weight, as far as its numbers go; `axis` is that of the dequantised weight."""
+
+    weight: QuantizedWeight
+
+    kind: ClassVar[str] = "quantised numbers"
+
+    def apply(self, tensor: Tensor) -> Tensor:
+        """Return the edited numbers; their scales are read from the source."""
+        weight = self.weight
+        return project_packed(weight.read(values=tensor), weight.format, self.basis, self.strength, self.axis).values
+
+    def figures(self, original: Checkpoint, edited: Checkpoint) -> Figures:
+        """Return norms of the dequantised weight and what came back when it was quantised again."""
+        before, after = (self.weight.beside(one).read() for one in (original, edited))
+        leak = measure_leak(before, after, self.weight.format, self.basis, self.strength, self.axis)
+        return Figures(leak.norm_before, leak.norm_after, leak.before, leak.stored, leak)
+
+
+@dataclass(frozen=True)
+class ScalesEdit(TensorEdit):
+    """The edit of a quantised weight, as far as its scales go."""
+
+    weight: QuantizedWeight
+
+    kind: ClassVar[str] = "scales"
+
+    def apply(self, tensor: Tensor) -> Tensor:
+        """Return the edited scales; their numbers are read from the source."""
+        weight = self.weight
+        return project_scales(weight.read(scales=tensor), weight.format, self.basis, self.strength, self.axis)
+
+    def figures(self, original: Checkpoint, edited: Checkpoint) -> None:
+        """Return nothing: the numbers' edit speaks for the weight."""
+
+
+@dataclass(frozen=True)
+class UnquantizedEdit(TensorEdit):
+    """The edit of a quantised weight that is written in bfloat16, under the name of its parameter.
+
+    At strength 0 the weight is only dequantised: transformers and the servers of models quantise whole modules.
+    """
+
+    weight: QuantizedWeight
+
+    kind: ClassVar[str] = "unquantised"
+
+    def expected(self, original: Checkpoint) -> Tensor:
+        """Return the weight, dequantised and projected in float32, in bfloat16."""
+        weight = self.weight.beside(original).dequantized()
+        return (self.apply(weight) if self.strength else weight).to(torch.bfloat16)
+
+    def figures(self, original: Checkpoint, edited: Checkpoint) -> Figures | None:
+        """Return norms of the weight before, dequantised, and after; None where it was only dequantised."""
+        if not self.strength:
+            return None
+        return plain_figures(self, self.weight.beside(original).dequantized(), edited.read(self.name))
+
+
+def plain_figures(edit: TensorEdit, before: Tensor, after: Tensor) -> Figures:
+    """Return the norms of a weight and of its component, before and after."""
+    return Figures(
+        frobenius(before),
+        frobenius(after),
+        component(before, edit.basis, edit.axis),
+        component(after, edit.basis, edit.axis),
+    )

@@ -1,0 +1,54 @@
+"""How much of a component comes back when an edited weight is quantised again: python benchmarks/quantised.py
+
+A random weight of gpt-oss's or Llama-3-8B's width is quantised, a random direction is projected out of it, and it is
+quantised again: rounded to nearest, and as abliterate does it. The last column is the wall time of the edit.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from abliterate.dequantize import Packed, dequantize
+from abliterate.projection import normalize, project_out
+from abliterate.quantized import Format
+from abliterate.requantize import measure_leak, project_packed, requantize
+
+FORMATS = {
+    "FP8, blocks of 128 x 128": (Format("fp8", ("block",), (128, 128)), (32, 32)),
+    "FP8, one scale per tensor": (Format("fp8", ("tensor",)), (1, 1)),
+    "FP8, one scale per row": (Format("compressed-tensors", ("channel",)), (4096, 1)),
+    "FP8, blocks with powers of two": (Format("fp8", ("block",), (128, 128), True), (32, 32)),
+    "MXFP4": (Format("mxfp4", ("block",), (1, 32), True), (1, 2880, 90)),
+}
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"{'format':32} {'to nearest':>12} {'abliterate':>12} {'error':>8} {'MB/s':>6}")
+    for name, (format, scales) in FORMATS.items():
+        width = 2880 if format.packed else 4096
+        generator = torch.Generator().manual_seed(0)
+        shape = (1, width, width) if format.packed else (width, width)
+        weight, direction = torch.randn(shape, generator=generator) * 0.02, torch.randn(width, generator=generator)
+        direction, axis = normalize(direction), -1 if format.packed else 0
+        if format.packed:
+            empty = Packed(
+                "w", torch.zeros(1, width, width // 32, 16, dtype=torch.uint8), torch.zeros(scales, dtype=torch.uint8)
+            )
+        else:
+            empty = Packed("w", torch.zeros(shape, dtype=torch.float8_e4m3fn), torch.zeros(scales))
+        packed = requantize(weight, empty, format)
+        nearest = requantize(project_out(dequantize(packed, format), direction, axis=axis), packed, format)
+        begin = time.monotonic()
+        edited = project_packed(packed, format, direction, axis=axis)
+        seconds = time.monotonic() - begin
+        plain, own = (measure_leak(packed, one, format, direction, axis=axis) for one in (nearest, edited))
+        speed = packed.values.numel() / seconds / 1e6
+        error = own.error / own.norm_after
+        print(f"{name:32} {plain.share:12.2%} {own.share:12.3%} {error:8.2%} {speed:6.1f}")
+
+
+if __name__ == "__main__":
+    main()
