@@ -47,6 +47,11 @@ def load_placed(
     extra: dict[str, Any] = {"device_map": str(device)}
     folder = None
     if offload is not None:
+        if ragged(files):
+            raise InputError(
+                f"{source.name}: does not fit into memory, and with weights that their blocks do not divide it cannot "
+                "stream; use more --max-memory, or the unquantised checkpoint"
+            )
         folder = working_folder(cache_folder() / "offload")
         extra = {"device_map": dict(offload.device_map), "offload_folder": str(folder)}
     with load_errors(source.name):

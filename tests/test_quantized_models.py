@@ -28,7 +28,8 @@ from abliterate.checkpoint import Checkpoint
 from abliterate.cli import main
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError, ProofError
-from abliterate.loading import load_model
+from abliterate.loading import load_model, load_placed
+from abliterate.offload import Offload, decoder_layers, outside_of
 from abliterate.pipeline import Options, run
 from abliterate.plan import make_plan
 from abliterate.quantized import format_of
@@ -37,7 +38,7 @@ from abliterate.requantize import project_packed, requantize
 from abliterate.source import load_empty, resolve
 from abliterate.stored import quantized_weights
 from abliterate.tensor_edits import ValuesEdit
-from abliterate.verify import Reference, TensorReport, relative_component, verify_stream
+from abliterate.verify import Reference, TensorReport, relative_component, streams, verify_stream
 from checkpoints import write_index
 from quantized_models import TINY, quantise_checkpoint, random_checkpoint, save_direction
 
@@ -118,6 +119,19 @@ def test_the_format_is_kept_and_the_reloaded_model_is_silent(family: str, name: 
     assert reports(again) == applied.tensors
     assert len(again.of_status("untouched")) == len(before) - len(edited)
     assert len(again.of_status("edited")) == len(edited)
+
+
+@pytest.mark.parametrize(("family", "name"), [PAIRS[1], PAIRS[5], PAIRS[7]])
+def test_a_quantised_model_streams_from_the_disk(family: str, name: str, tmp_path: Path) -> None:
+    source = resolve(str(quantise_checkpoint(random_checkpoint(family, tmp_path / "source"), name)))
+    empty = load_empty(source)
+    disk = dict.fromkeys(decoder_layers(empty), "disk")
+    offload = Offload(dict.fromkeys(outside_of(empty), "cpu") | disk, tokens=4096)
+    whole, streamed = (load_placed(source, torch.bfloat16, torch.device("cpu"), one) for one in (None, offload))
+    architecture = find_architecture(whole)
+    tokens = [[3, 4, 5, 6], [7, 8, 9]]
+    for one, other in zip(streams(whole, architecture, tokens), streams(streamed, architecture, tokens), strict=True):
+        assert torch.equal(one, other)
 
 
 def reports(one: verbs.Verified) -> tuple[TensorReport, ...]:
