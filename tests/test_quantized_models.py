@@ -237,6 +237,8 @@ def test_blocks_that_do_not_divide_a_weight(tmp_path: Path) -> None:
         51,
         128,
     )
+    with pytest.raises(InputError, match="cannot stream"):
+        load_placed(found, torch.bfloat16, torch.device("cpu"), Offload({}, tokens=4096))
     applied = verbs.apply(options(source, tmp_path / "out"), tmp_path / "directions.safetensors", None)
     assert applied.proof.holds
     edited = load_model(found, "float32", "cpu", Checkpoint.open(tmp_path / "out"))
