@@ -107,7 +107,7 @@ def compare_tensors(
         for (pair, _), part in zip(jobs, in_threads(job for _, job in jobs), strict=True):
             found.setdefault(pair.after.name, []).append(part)
     verdicts |= {pair.after.name: pair.verdict(found.get(pair.after.name, [])) for pair in pairs}
-    extra = [Verdict(name, "other", problem="extra: the plan does not have it") for name in edited.tensors]
+    extra = [Verdict(name, "other", problem="extra: nothing of this name is expected") for name in edited.tensors]
     return (*verdicts.values(), *(verdict for verdict in extra if verdict.name not in verdicts))
 
 

@@ -41,10 +41,11 @@ def verified(one: Verified) -> RenderableType:
 def edited_table(edited: Sequence[Verdict]) -> Table:
     """Return a line for each pattern of names: how much of the tensors lay along the direction, and lies now."""
     table = Table("edited tensors", "", "along the direction", "after", "largest after")
+    table.columns[0].overflow = "fold"  # a name that is cut says nothing
     for column in table.columns[1:]:
         column.justify = "right"
     groups: dict[str, list[Verdict]] = {}
-    for verdict in edited:
+    for verdict in (verdict for verdict in edited if verdict.report):  # the scales of quantised weights have none
         groups.setdefault(pattern(verdict.name), []).append(verdict)
     for name, members in groups.items():
         reports = [verdict.report for verdict in members if verdict.report]

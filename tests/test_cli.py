@@ -155,7 +155,7 @@ def test_verify_lists_every_tensor_as_json(capsys: pytest.CaptureFixture[str], t
     others = {tensor["name"]: tensor["problem"] for tensor in found["tensors"] if tensor["status"] == "other"}
     assert set(others) == {*changed, "model.norm.weight", "more"}
     assert others["model.norm.weight"] == "missing from the edited checkpoint"
-    assert others["more"] == "extra: the original does not have it"
+    assert others["more"] == "extra: nothing of this name is expected"
     code, out, _ = call(capsys, "verify", str(TINY), str(edited))
     assert f"... and {len(others) - 20} more; --json lists them all" in out
 
