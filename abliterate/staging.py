@@ -79,7 +79,7 @@ class Staging:
             staging._acquire()
             try:
                 journal = staging._survey()
-                _check_space(staging.destination, needed_bytes - _held(staging.folder))
+                _check_space(staging.destination, needed_bytes - _held(staging.folder, journal))
                 staging._begin(journal)
             except BaseException:
                 staging._release()
@@ -334,8 +334,12 @@ def _check_space(destination: Path, needed: int) -> None:
         )
 
 
-def _held(folder: Path) -> int:
-    return sum(os.lstat(Path(parent, name)).st_size for parent, _, files in os.walk(folder) for name in files)
+def _held(folder: Path, finished: dict[str, int]) -> int:
+    """Return the bytes that a partial folder has on the disk: a file cut off while it was written may have holes."""
+    paths = [Path(parent, name) for parent, _, files in os.walk(folder) for name in files]
+    there = {path.relative_to(folder).as_posix(): os.lstat(path) for path in paths}
+    blocks = {name: getattr(one, "st_blocks", one.st_size // 512) * 512 for name, one in there.items()}
+    return sum(one.st_size if name in finished else min(one.st_size, blocks[name]) for name, one in there.items())
 
 
 def _parents(path: Path, folder: Path) -> list[Path]:

@@ -287,6 +287,14 @@ def test_space_is_checked_first_and_what_is_there_counts(destination: Path, monk
     assert (staging.folder / "large").exists()
 
 
+def test_holes_in_what_is_there_do_not_count(destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Staging.open(destination, "identity") as staging, staging.path("model.safetensors").open("wb") as file:
+        file.truncate(1 << 30)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 1 << 20))
+    with pytest.raises(InputError, match=r"needs 1\.. GB, 0\.0 GB free"):
+        Staging.open(destination, "identity", needed_bytes=1 << 30)
+
+
 def test_two_runs_do_not_share_a_destination(destination: Path) -> None:
     with Staging.open(destination, "identity"):
         assert error_of(destination) == (
