@@ -30,7 +30,7 @@ from abliterate.offload import (
 from abliterate.recipe import Recipe
 from abliterate.source import Source
 from abliterate.verify import streams
-from tests.conftest import FAMILIES, random_model
+from conftest import FAMILIES, random_model
 
 CPU = torch.device("cpu")
 EXPERTS = {
