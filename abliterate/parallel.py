@@ -25,7 +25,7 @@ MOST = 16
 def in_threads(jobs: Iterable[Callable[[], Result]]) -> list[Result]:
     """Run the jobs, started in their order, and return their results in it.
 
-    After an error no further job is started; it is raised when those that run have ended.
+    After an error no further job is started; when those that run have ended, that of the first job in order is raised.
     """
     workers = min(torch.get_num_threads(), MOST)
     if workers == 1:
@@ -34,10 +34,11 @@ def in_threads(jobs: Iterable[Callable[[], Result]]) -> list[Result]:
         futures = [pool.submit(job) for job in jobs]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
-            failed = [future for future in futures if future.done() and future.exception()]
-            return [future.result() for future in failed or futures]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+        # Jobs start in their order, so the first that can fail has run: which one is not left to chance.
+        failed = [future for future in futures if not future.cancelled() and future.exception()]
+        return [future.result() for future in failed or futures]
 
 
 @contextmanager
