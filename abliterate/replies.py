@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -48,7 +49,7 @@ def generate(
     replies: list[list[int]] = [[] for _ in sequences]
     prefix = common_prefix(model, sequences)
     shared = prefix_cache(model, prefix)
-    with progress.step(title, len(sequences), "replies") as advance:
+    with contiguous_head(model), progress.step(title, len(sequences), "replies") as advance:
         for start in range(0, len(order), rows):
             batch = order[start : start + rows]
             tokens, mask = padded([sequences[row] for row in batch], len(prefix), padding)
@@ -61,6 +62,21 @@ def generate(
                 replies[row] = until(reply, ends)
             advance(len(batch))
     return replies
+
+
+@contextmanager
+def contiguous_head(model: PreTrainedModel) -> Iterator[None]:
+    """Inside the context, the head is given its rows in one piece.
+
+    transformers hands it the last position of each prompt as a slice, for which torch copies the whole head once a row:
+    56 of 58 seconds for the first tokens of 64 replies by a model of 0.5B in bfloat16.
+    """
+    head = model.get_output_embeddings()
+    handle = head.register_forward_pre_hook(lambda module, args: (args[0].contiguous(), *args[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def generate_all(
