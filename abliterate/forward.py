@@ -79,15 +79,16 @@ def prepare(
     *,
     keep: int = 1,
     copies: int = 1,
+    share: bool = True,
 ) -> Prompts:
     """Sort `sequences` by length and cut them into batches; `copies` is how often each batch will be repeated.
 
-    `keep` is how many last tokens of each sequence must not go into the shared prefix. Raises InputError for
-    a batch size below 1.
+    `keep` is how many last tokens of each sequence must not go into the shared prefix; `share` says whether there
+    shall be one. Raises InputError for a batch size below 1.
     """
     check_batch_size(batch_size)
     device = model_device(model)
-    start = len(common_prefix(model, sequences, keep))
+    start = len(common_prefix(model, sequences, keep)) if share else 0
     order = sorted(range(len(sequences)), key=lambda place: (-len(sequences[place]), place))
     batches = []
     lengths = [len(sequence) - start for sequence in sequences]
@@ -166,16 +167,19 @@ def body_of(model: PreTrainedModel) -> tuple[str, nn.Module]:
     return name, body
 
 
-def prefix_cache(model: PreTrainedModel, prefix: Sequence[int], rows: int = 1) -> Cache | None:
+def prefix_cache(
+    model: PreTrainedModel, prefix: Sequence[int], rows: int = 1, *, gradient: bool = False
+) -> Cache | None:
     """Return the keys and values of the shared prefix for `rows` rows; None when nothing is shared.
 
-    Under an intervention whose rows differ, call this inside it, with as many rows as it has directions.
+    Under an intervention whose rows differ, call this inside it, with as many rows as it has directions. Here and
+    below, `gradient` says whether autograd shall follow.
     """
     if not prefix:
         return None
     tokens = torch.tensor([list(prefix)] * rows, device=model_device(model))
     cache = DynamicCache(config=model.config)
-    with torch.inference_mode():
+    with torch.inference_mode(not gradient):
         body_of(model)[1](input_ids=tokens, past_key_values=cache, use_cache=True)
     return cache
 
@@ -184,13 +188,19 @@ def repeated(cache: Cache | None, count: int, rows: Sequence[int] | None = None)
     """Return a copy of a prefix's cache for a batch: row `b` continues its row `rows[b]`, the only one by default."""
     if cache is None:
         return None
-    past = copy.deepcopy(cache)
+    past = copy.copy(cache)
+    past.layers = [copy.copy(layer) for layer in cache.layers]  # the tensors are replaced, never written to
     past.batch_select_indices(torch.tensor(rows or [0] * count))
     return past
 
 
 def final_hidden(
-    model: PreTrainedModel, batch: Batch, cache: Cache | None = None, rows: Sequence[int] | None = None
+    model: PreTrainedModel,
+    batch: Batch,
+    cache: Cache | None = None,
+    rows: Sequence[int] | None = None,
+    *,
+    gradient: bool = False,
 ) -> Float[Tensor, "batch length d_model"]:
     """Run the model without its head; return what the head would read (after the final norm).
 
@@ -208,7 +218,7 @@ def final_hidden(
     if "position_ids" in signature(body.forward).parameters:
         # Given row by row, so that learned position embeddings too have a row for each of the batch.
         extra["position_ids"] = (places + mask.shape[1] - length).expand(count, -1)
-    with torch.inference_mode():
+    with torch.inference_mode(not gradient):
         output = body(
             input_ids=batch.tokens, attention_mask=mask, past_key_values=past, use_cache=past is not None, **extra
         )
@@ -277,9 +287,11 @@ class Head:
             shell = cast(PreTrainedModel, inner)
         shell._modules = {**shell._modules, last: self._decoder}
 
-    def log_probs(self, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows vocab"]:
+    def log_probs(
+        self, hidden: Float[Tensor, "rows d_model"], *, gradient: bool = False
+    ) -> Float[Tensor, "rows vocab"]:
         """Return log-probabilities in float32. All rows at once: split long lists with `HEAD_ROWS`."""
-        with torch.inference_mode():
+        with torch.inference_mode(not gradient):
             self._decoder.hidden = hidden[:, None].contiguous()
             tokens = torch.zeros(len(hidden), 1, dtype=torch.long, device=hidden.device)
             logits = self._shell(input_ids=tokens).logits

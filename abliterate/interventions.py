@@ -23,6 +23,9 @@ from abliterate.offload import parameter_of
 from abliterate.projection import project_out
 from abliterate.recipe import Recipe
 
+Strength = float | Float[Tensor, ""]
+"""A number, or a tensor of no dimension that a search follows by gradient."""
+
 
 @contextmanager
 def ablated(
@@ -54,16 +57,30 @@ def ablated_rows(
         raise InputError(
             f"the direction has d_model {bases.shape[-1]}, the model {found.d_model}; it belongs to another model"
         )
+    strengths = {writer: chosen.strength(writer.site, writer.layer) for writer in found.writers}
+    with projected(model, found, {writer: (bases, strength) for writer, strength in strengths.items() if strength}):
+        yield
+
+
+@contextmanager
+def projected(
+    model: PreTrainedModel,
+    architecture: Architecture,
+    edits: Mapping[Writer, tuple[Float[Tensor, "bases k d_model"], Strength]],
+) -> Iterator[None]:
+    """Inside the context, each writer's output is projected along its own bases, as strongly as is said.
+
+    Where gradients are recorded, they reach bases and strengths that are tensors which ask for them.
+    """
     with ExitStack() as hooks:
-        for writer in found.writers:
-            strength = chosen.strength(writer.site, writer.layer)
-            if strength:
-                own = writer_bases(model, writer, bases)
-                hooks.callback(register(model, writer, own, strength).remove)
-                if found.tied and found.head and model.get_submodule(writer.module) is model.get_input_embeddings():
-                    # A tied embedding is edited in both roles: as the head, W(I - s rr^T) reads an input without r.
-                    head = model.get_submodule(found.head)
-                    hooks.callback(head.register_forward_pre_hook(input_hook(own, strength)).remove)
+        for writer, (bases, strength) in edits.items():
+            own = writer_bases(model, writer, bases)
+            hooks.callback(register(model, writer, own, strength).remove)
+            tied = architecture.tied and model.get_submodule(writer.module) is model.get_input_embeddings()
+            if tied and architecture.head:
+                # A tied embedding is edited in both roles: as the head, W(I - s rr^T) reads an input without r.
+                head = model.get_submodule(architecture.head)
+                hooks.callback(head.register_forward_pre_hook(input_hook(own, strength)).remove)
         yield
 
 
@@ -151,7 +168,7 @@ def writer_bases(
 
 
 def register(
-    model: PreTrainedModel, writer: Writer, bases: Float[Tensor, "bases k d_model"], strength: float
+    model: PreTrainedModel, writer: Writer, bases: Float[Tensor, "bases k d_model"], strength: Strength
 ) -> RemovableHandle:
     """Hook a writer so that what it writes is projected; return the handle of the hook."""
     module: nn.Module = model.get_submodule(writer.hook)
@@ -163,7 +180,7 @@ def register(
     return module.register_forward_hook(output_hook(bases, strength))
 
 
-def output_hook(bases: Float[Tensor, "bases k d_model"], strength: float) -> Any:
+def output_hook(bases: Float[Tensor, "bases k d_model"], strength: Strength) -> Any:
     """Return a forward hook that projects a module's output (the first, if it has several), batch row by batch row."""
 
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
@@ -172,7 +189,7 @@ def output_hook(bases: Float[Tensor, "bases k d_model"], strength: float) -> Any
     return hook
 
 
-def constant_hook(bias: Float[Tensor, " d_model"], bases: Float[Tensor, "bases k d_model"], strength: float) -> Any:
+def constant_hook(bias: Float[Tensor, " d_model"], bases: Float[Tensor, "bases k d_model"], strength: Strength) -> Any:
     """Return a forward hook that changes a module's output by what projecting a bias changes."""
     rows = bias.detach().expand(len(bases), 1, -1)
     change = project_rows(rows, bases, strength) - rows
@@ -192,7 +209,7 @@ def on_first(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
 
-def input_hook(bases: Float[Tensor, "bases k d_model"], strength: float) -> Any:
+def input_hook(bases: Float[Tensor, "bases k d_model"], strength: Strength) -> Any:
     """Return a forward pre-hook that projects a module's only input."""
 
     def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -202,15 +219,15 @@ def input_hook(bases: Float[Tensor, "bases k d_model"], strength: float) -> Any:
 
 
 def project_rows(
-    stream: Float[Tensor, "rows ... d_model"], bases: Float[Tensor, "bases k d_model"], strength: float
+    stream: Float[Tensor, "rows ... d_model"], bases: Float[Tensor, "bases k d_model"], strength: Strength
 ) -> Float[Tensor, "... d_model"]:
     """Project each row of `stream` along its basis; one basis serves all rows.
 
     With fewer bases than rows, each serves a run of equally many rows (candidate after candidate). Learned
     position embeddings may come as one row for the whole batch: it becomes one for each basis.
     """
-    if len(bases) == 1:
-        return project_out(stream, bases[0], strength)
+    if len(bases) == 1 and not torch.is_grad_enabled():  # the kernel of the weights writes in place
+        return project_out(stream, bases[0], float(strength))
     if len(stream) == 1:
         stream = stream.expand(len(bases), *stream.shape[1:])
     if len(stream) % len(bases):
