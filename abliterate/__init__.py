@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from abliterate.edit import orthogonalize
     from abliterate.errors import AbliterateError
     from abliterate.interventions import ablated, added
-    from abliterate.pipeline import Options, Result, run
+    from abliterate.pipeline import Result, run
     from abliterate.prompts import PromptSet, load_prompts
     from abliterate.recipe import Recipe
     from abliterate.refusals import is_refusal
+    from abliterate.session import Options
     from abliterate.template import ChatFormat
 
 __all__ = [
@@ -54,10 +55,11 @@ _ROOMS = {
     "edit": ("orthogonalize",),
     "errors": ("AbliterateError",),
     "interventions": ("ablated", "added"),
-    "pipeline": ("Options", "Result", "run"),
+    "pipeline": ("Result", "run"),
     "prompts": ("PromptSet", "load_prompts"),
     "recipe": ("Recipe",),
     "refusals": ("is_refusal",),
+    "session": ("Options",),
     "template": ("ChatFormat",),
 }
 

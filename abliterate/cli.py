@@ -29,10 +29,12 @@ from abliterate.flags import (
     Harmful,
     Harmless,
     Layer,
+    MaxKl,
     MaxMemory,
     Model,
     NTrain,
     Offline,
+    Optimize,
     Out,
     Push,
     Revision,
@@ -40,6 +42,7 @@ from abliterate.flags import (
     Sites,
     Strength,
     System,
+    TargetRefusals,
     Template,
     Thinking,
     Trust,
@@ -117,6 +120,9 @@ def run_verb(
     direction: Direction = "projected",
     strength: Strength = 1.0,
     sites: Sites = "embed,attn,mlp",
+    optimize: Optimize = False,
+    target_refusals: TargetRefusals = None,
+    max_kl: MaxKl = None,
     harmful: Harmful = "builtin:harmful",
     harmless: Harmless = "builtin:harmless",
     n_train: NTrain = 128,
@@ -141,9 +147,12 @@ def run_verb(
     given = {name: value for name, value in locals().items() if name not in ("as_json", "push")}
     from abliterate import render
     from abliterate.outputs.hub import check_push
-    from abliterate.pipeline import run
+    from abliterate.pipeline import assist, run
+    from abliterate.processes import Processes
 
     chosen = options(**given)
+    if not Processes.launched().first:
+        return assist(chosen)
     if push:
         check_push(push)
     one = run(chosen, progress())

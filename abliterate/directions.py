@@ -67,8 +67,11 @@ class Directions:
             )
         return normalize(self.difference(layer, position))
 
-    def save(self, path: Path, position: int) -> None:
-        """Write `directions.safetensors`: a unit row `resid.{l}` for every layer that has one, at one position."""
+    def save(self, path: Path, position: int, more: Mapping[str, Tensor] | None = None) -> None:
+        """Write `directions.safetensors`: a unit row `resid.{l}` for every layer that has one, at one position.
+
+        `more` are further unit rows, such as one that a search learned.
+        """
         rows = {
             f"resid.{layer}": self.at(layer, position).contiguous()
             for layer in range(self.depth + 1)
@@ -76,7 +79,7 @@ class Directions:
         }
         record = {**self.metadata, "position": position, "method": self.method}
         # One entry: the library writes several in an order that changes from run to run, and so the bytes.
-        save_file(rows, path, metadata={RECORD: json.dumps(record)})
+        save_file({**rows, **(more or {})}, path, metadata={RECORD: json.dumps(record)})
 
 
 def difference_in_means(

@@ -10,7 +10,7 @@ import typer
 from abliterate.errors import InputError
 
 if TYPE_CHECKING:
-    from abliterate.pipeline import Options
+    from abliterate.session import Options
 
 Model = Annotated[str, typer.Argument(help="Hub id, local folder or .gguf file.", show_default=False)]
 Out = Annotated[
@@ -62,6 +62,24 @@ Thinking = Annotated[str, typer.Option(help="Thinking switch of the chat templat
 Template = Annotated[
     Path | None, typer.Option(help="A Jinja file, for models without a chat template.", show_default=False)
 ]
+Optimize = Annotated[
+    bool,
+    typer.Option(
+        "--optimize",
+        help="Go on from the automatic choice: find direction, strengths per layer and site by gradient.",
+    ),
+]
+TargetRefusals = Annotated[
+    float | None,
+    typer.Option(help="With --optimize: least KL at no more than this share of refusals.", show_default=False),
+]
+MaxKl = Annotated[
+    float | None,
+    typer.Option(
+        help="With --optimize: fewest refusals at no more than this KL (nats). [default: the knee of the front]",
+        show_default=False,
+    ),
+]
 Push = Annotated[
     str | None, typer.Option(help="Also push the result to this Hub repository (private).", show_default=False)
 ]
@@ -71,7 +89,7 @@ def options(model: str, out: Path | None, **given: Any) -> Options:
     """Turn what was typed into Options."""
     from abliterate.architecture import SITES
     from abliterate.directions import METHODS
-    from abliterate.pipeline import Options
+    from abliterate.session import Options
     from abliterate.template import THINKING_MODES
 
     for name in ("layer", "batch_size"):

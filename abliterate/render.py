@@ -21,6 +21,7 @@ from abliterate.evaluation.statistics import Mean, Rate
 from abliterate.outputs.manifest import Measured
 from abliterate.pipeline import Result
 from abliterate.refusals import visible_reply
+from abliterate.search.stages import Found
 from abliterate.verbs import Applied, Evaluated, Inspection
 from abliterate.verify import StreamReport
 
@@ -73,6 +74,8 @@ def result(one: Result, kept: bool = True) -> RenderableType:
     chosen = measured.selection.chosen
     facts = Table.grid(padding=(0, 2))
     facts.add_row("layer, position", f"{chosen.layer}, {chosen.position}  {scores(measured)}")
+    if measured.search:
+        facts.add_row("search", search_line(measured.search))
     facts.add_row(
         "proof", f"{len(measured.tensors)} tensors as planned, all others bit for bit; {proof_line(measured.proof)}"
     )
@@ -87,6 +90,16 @@ def divergence_rows(table: Table, divergence: Divergence) -> None:
     table.add_row("KL, first token", "", mean(divergence.first_token))
     table.add_row("  where answered", "", mean(divergence.first_token_answered))
     table.add_row("KL, over replies", "", mean(divergence.over_replies))
+
+
+def search_line(found: Found) -> str:
+    """Return what the search chose, and the whole front, on the select split."""
+    points = [f"{point.rate:.0%} at {point.kl:.3g}" for point in found.front.best()]
+    chosen, original = found.chosen, found.front.original
+    return (
+        f"refusals {original.refusals} -> {chosen.refusals} of {chosen.prompts}, KL {chosen.kl:.3g} on the select split; "
+        f"front: {', '.join(points)}; {found.spent.forward} tokens forward, {found.spent.backward} back"
+    )
 
 
 def scores(measured: Measured) -> str:

@@ -21,12 +21,13 @@ from abliterate.evaluation.divergence import Divergence, diverge
 from abliterate.evaluation.observation import Observation, Report, observe
 from abliterate.loading import load_model
 from abliterate.outputs.manifest import DIRECTIONS, RECIPE, Measured, Origin, read_manifest, write_records
-from abliterate.pipeline import Material, Options, Result, read_template, run
+from abliterate.pipeline import Result, run
 from abliterate.plan import check_edited_dtype, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import check_pair, load_prompts
 from abliterate.proof import Proved, require_proof
 from abliterate.recipe import Recipe
+from abliterate.session import Material, Options, read_template
 from abliterate.source import Source, load_empty, load_tokenizer, resolve, resolve_config
 from abliterate.staging import Staging, check_destination, check_free
 from abliterate.template import ChatFormat

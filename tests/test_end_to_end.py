@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from abliterate import verbs
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.offload import Offload, decoder_layers, outside_of
-from abliterate.pipeline import Options, Result, run
+from abliterate.pipeline import Result, run
 from abliterate.selection import DEEPEST
+from abliterate.session import Options
 from abliterate.source import Source, load_empty
 
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))

@@ -12,9 +12,9 @@ import abliterate
 ROOT = Path(abliterate.__file__).parent
 
 ORDER = [
-    "errors", "progress", "parallel", "projection", "quantized", "dequantize", "requantize", "prompts", "refusals", "template", "shards", "shard_copy", "shard_rewrite", "checkpoint", "staging",
+    "errors", "progress", "parallel", "processes", "projection", "quantized", "dequantize", "requantize", "prompts", "refusals", "coherence", "template", "shards", "shard_copy", "shard_rewrite", "checkpoint", "staging",
     "offload", "ragged", "source", "loading", "clone", "recording", "trace", "roles", "architecture", "recipe", "interventions", "forward", "replies", "activations", "scoring",
-    "directions", "selection", "layout", "tensor_edits", "stored", "plan", "edit", "comparison", "verify", "proof", "census", "evaluation", "outputs", "pipeline", "verbs", "render", "render_verified", "flags", "cli", "__main__",
+    "directions", "selection", "search", "layout", "tensor_edits", "stored", "plan", "edit", "comparison", "verify", "proof", "census", "evaluation", "outputs", "session", "pipeline", "verbs", "render", "render_verified", "flags", "cli", "__main__",
 ]  # fmt: skip
 """Rooms from the top down: each may import those before it (and files of its own room)."""
 

@@ -14,7 +14,8 @@ from abliterate import verbs
 from abliterate.architecture import find_architecture
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
-from abliterate.pipeline import Options, run
+from abliterate.pipeline import run
+from abliterate.session import Options
 from abliterate.verify import SILENCE, relative_component
 
 pytestmark = pytest.mark.models

@@ -21,6 +21,8 @@ from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import REPLY_TOKENS, Observation
 from abliterate.outputs.model_card import model_card
 from abliterate.plan import EditPlan
+from abliterate.search.stages import Found
+from abliterate.search.variables import NAME
 from abliterate.selection import Selection
 from abliterate.source import Source
 from abliterate.staging import Staging
@@ -42,6 +44,7 @@ class Measured:
     original: Observation | None = None
     edited: Observation | None = None
     divergence: Divergence | None = None
+    search: Found | None = None
 
     def figures(self) -> dict[str, Any] | None:
         """Return refusal rates before and after and the divergence, or None when they were not measured."""
@@ -89,6 +92,7 @@ def write_records(
         "prompts": origin.prompts,
         "direction": write_directions(staging, directions, plan, measured.selection),
         "selection": measured.selection.to_json() if measured.selection else None,
+        "search": measured.search.to_json() if measured.search else None,
         "recipe": plan.recipe.to_json(),
         "edited_dtype": plan.edited_dtype,
         "unquantised": list(plan.unquantised),
@@ -117,7 +121,8 @@ def write_directions(
     else:
         assert selection is not None
         path = staging.path(DIRECTIONS)
-        directions.save(path, selection.chosen.position)
+        learned = {NAME: plan.basis[0].contiguous()} if plan.recipe.direction == NAME else None
+        directions.save(path, selection.chosen.position, learned)
         path.chmod(0o644)  # the library makes it for its owner alone
         staging.finish(DIRECTIONS)
         position, method = selection.chosen.position, directions.method

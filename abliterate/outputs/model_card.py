@@ -119,7 +119,14 @@ def edit_text(manifest: Mapping[str, Any]) -> str:
     known = {"method": direction["method"], "layer": direction["layer"], "position": direction["position"]}
     details = ", ".join(f"{name} {shown(value)}" for name, value in known.items() if value is not None)
     lines = [f"- Direction: {shown(direction['name'])}" + (f" ({details})" if details else "")]
-    if selection is not None:
+    search = manifest.get("search")
+    if search is not None:
+        point = search["points"][search["chosen"]]
+        lines.append(
+            f"- Direction and strengths were found by gradient; on the selection prompts {point['refusals']} of "
+            f"{point['prompts']} replies refuse ({search['original']['refusals']} before), KL {number(point['kl'])} nats"
+        )
+    elif selection is not None:
         scores = ", ".join(f"{name} {number(selection[name])}" for name in ("bypass", "induce"))
         lines.append(f"- Its scores on the selection prompts: {scores}, KL {number(selection['kl'])} nats")
     strengths = manifest["recipe"]["strengths"]

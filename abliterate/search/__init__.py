@@ -1,0 +1,1 @@
+"""The search: strengths per layer and site, and the direction itself, by gradient."""

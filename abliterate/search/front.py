@@ -1,0 +1,102 @@
+"""The edits that a search found, and which of them to take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from abliterate.errors import InputError
+from abliterate.search.variables import Variables
+
+SLACK = 0.02
+"""Incoherent replies that an edit may add, as a share: one reply of fifty may be unlucky."""
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """An edit, and how it does on the select split: counts over `prompts` harmful replies, KL at the first token.
+
+    `pressure` is the weight of refusals against divergence under which it was found, None for the automatic choice.
+    """
+
+    edit: Variables
+    pressure: float | None
+    refusals: int
+    incoherent: int
+    prompts: int
+    kl: float
+
+    @property
+    def rate(self) -> float:
+        """Return the share of harmful prompts that are refused."""
+        return self.refusals / self.prompts
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures and the strengths as the manifest holds them."""
+        figures = {"pressure": self.pressure, "refusals": self.refusals, "prompts": self.prompts, "kl": self.kl}
+        return {**figures, "incoherent": self.incoherent, "strengths": self.edit.recipe().to_json()["strengths"]}
+
+
+@dataclass(frozen=True)
+class Front:
+    """All points of a search in the order they were found; `original` are the unedited model's refusals there."""
+
+    points: tuple[Point, ...]
+    original: Point
+
+    def coherent(self) -> list[Point]:
+        """Return the points whose replies still say something."""
+        allowed = self.original.incoherent + SLACK * self.original.prompts
+        return [point for point in self.points if point.incoherent <= allowed]
+
+    def best(self) -> list[Point]:
+        """Return the coherent points that no other beats in both refusals and KL, fewest refusals first."""
+        points = self.coherent()
+        kept = [point for point in points if not any(beats(other, point) for other in points)]
+        return sorted(kept, key=lambda point: (point.refusals, point.kl))
+
+    def choose(self, target_refusals: float | None, max_kl: float | None) -> Point:
+        """Return the point with least KL within the target, or with fewest refusals within the limit; else the knee.
+
+        With both, the target decides among the points within the limit. Raises InputError where no point is left.
+        """
+        points = self.best()
+        if not points:
+            raise InputError(
+                "every edit that the search found leaves replies that are empty or go round in circles; "
+                "give more prompts, or edit without --optimize"
+            )
+        within = [point for point in points if max_kl is None or point.kl <= max_kl]
+        if not within:
+            raise InputError(
+                f"no edit keeps KL within --max-kl {max_kl:g}: the least found is {points[-1].kl:.3g}, with "
+                f"{points[-1].rate:.0%} refused; raise the limit"
+            )
+        if target_refusals is None:
+            return within[0] if max_kl is not None else knee(points)
+        reached = [point for point in within if point.rate <= target_refusals]
+        if not reached:
+            raise InputError(
+                f"no edit brings refusals down to --target-refusals {target_refusals:g}: the least found is "
+                f"{within[0].rate:.3g}, at KL {within[0].kl:.3g}; raise the target"
+            )
+        return min(reached, key=lambda point: point.kl)
+
+
+def beats(one: Point, other: Point) -> bool:
+    """Whether `one` is as good in both figures and better in one."""
+    return (one.refusals, one.kl) != (other.refusals, other.kl) and (
+        one.refusals <= other.refusals and one.kl <= other.kl
+    )
+
+
+def knee(points: Sequence[Point]) -> Point:
+    """Return the point of a front that lies furthest below the line between its ends, both figures from 0 to 1.
+
+    Satopaa et al. 2011, "Finding a Kneedle in a Haystack". The front runs from fewest refusals to least KL.
+    """
+    first, last = points[0], points[-1]
+    refusals, kl = max(last.refusals - first.refusals, 1), max(first.kl - last.kl, 1e-12)
+    below = [1 - (point.refusals - first.refusals) / refusals - (point.kl - last.kl) / kl for point in points]
+    return points[max(range(len(points)), key=lambda place: below[place])]

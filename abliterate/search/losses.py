@@ -1,0 +1,165 @@
+"""The two losses of the search, without generation: how likely refusals are, and how far harmless replies move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from abliterate.architecture import Architecture
+from abliterate.forward import HEAD_ROWS, Batch, Head, final_hidden, prefix_cache, prepare
+from abliterate.scoring import CERTAIN, kl_divergence
+from abliterate.search.examples import Answer, Place, Tokens
+from abliterate.search.room import Room
+from abliterate.search.variables import Variables
+
+States = Float[Tensor, "_ d_model"]
+
+CHUNK = 8
+"""Answers whose full distributions are in memory at once."""
+
+MARGIN = 1.0
+"""Nats of log-odds that a declining token shall be below even chances; what is further below is left in peace."""
+
+
+@dataclass
+class Spent:
+    """Tokens that went forward (once each), and of those the ones that gradients went back through."""
+
+    forward: int = 0
+    backward: int = 0
+
+    def add(self, batch: Batch, prefix: int, gradient: bool) -> None:
+        """Count a batch and the prefix before it."""
+        count = int(batch.lengths.sum()) + prefix
+        self.forward += count
+        self.backward += count * gradient
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """The losses of one model under an edit, which is in place only while the edited model runs: a tied head is edited
+    too, and must not be where the original's predictions are computed.
+    """
+
+    model: PreTrainedModel
+    architecture: Architecture
+    head: Head
+    room: Room
+    spent: Spent
+
+    def states(self, answers: Sequence[Answer], edit: Variables | None = None) -> list[States]:
+        """Return the final hidden states that predict each token of the replies, of the unedited model by default."""
+        found: list[States] = [torch.empty(0)] * len(answers)
+        sequences = [sequence(one) for one in answers]
+        for batch, hidden in self._batches(sequences, longest(answers), edit, gradient=False):
+            for place, row in enumerate(batch.rows):
+                found[row] = replied(hidden[place], batch, place, answers[row]).clone()
+        return found
+
+    def divergences(
+        self, answers: Sequence[Answer], original: Sequence[States], edit: Variables
+    ) -> Float[Tensor, "n 2"]:
+        """Return the KL of each answer: of its first token, and the mean over its tokens."""
+        edited, found = self.states(answers, edit), []
+        for start in range(0, len(answers), CHUNK):
+            part = slice(start, start + CHUNK)
+            before = self.log_probs(original[part])
+            with self.edited(edit):
+                after = self.log_probs(edited[part])
+            found += [divergence(own, new).cpu() for own, new in zip(before, after, strict=True)]
+        return torch.stack(found)
+
+    def backward(
+        self,
+        places: Sequence[Place],
+        answers: Sequence[Answer],
+        original: Sequence[States],
+        edit: Variables,
+        weights: tuple[float, float],
+    ) -> tuple[float, float]:
+        """Add the gradients of `weights[0] * sum(refusals) + weights[1] * sum(divergences)`; return both sums."""
+        sums = [0.0, 0.0]
+        before = self.log_probs(original) if original else []
+        sequences = [one.tokens for one in places] + [sequence(one) for one in answers]
+        for batch, hidden in self._batches(sequences, longest(answers), edit, gradient=True):
+            looked = [
+                hidden[place, int(batch.lengths[place]) - 1][None]
+                if row < len(places)
+                else replied(hidden[place], batch, place, answers[row - len(places)])
+                for place, row in enumerate(batch.rows)
+            ]
+            total = hidden.new_zeros((), dtype=torch.float32)
+            for row, rows in zip(batch.rows, self.log_probs(looked, gradient=True), strict=True):
+                side = int(row >= len(places))
+                # Half of the first token, half of all: an edit cannot hide behind the one that comparisons count.
+                one = divergence(before[row - len(places)], rows).mean() if side else refusal(rows[0], places[row])
+                total = total + weights[side] * one
+                sums[side] += float(one.detach())
+            torch.autograd.backward(total)
+        return sums[0], sums[1]
+
+    def edited(self, edit: Variables | None) -> AbstractContextManager[None]:
+        """Return the context in which the model is edited."""
+        return edit.applied(self.model, self.architecture) if edit else nullcontext()
+
+    def log_probs(self, states: Sequence[States], gradient: bool = False) -> list[Float[Tensor, "_ vocab"]]:
+        """Return log-probabilities for each row of each of `states`."""
+        rows = torch.cat([*states])
+        parts = [rows] if gradient else torch.split(rows, HEAD_ROWS)
+        found = torch.cat([self.head.log_probs(part, gradient=gradient) for part in parts])
+        return list(torch.split(found, [len(one) for one in states]))
+
+    def _batches(
+        self, sequences: Sequence[Tokens], reply: int, edit: Variables | None, gradient: bool
+    ) -> Iterator[tuple[Batch, Float[Tensor, "batch length d_model"]]]:
+        """Yield each batch with its final hidden states, the edit being in place meanwhile.
+
+        A gradient goes back through one batch at a time: the edit and the part that all share are computed for each.
+        """
+        copies = self.room.copies if gradient else 1
+        share = not (gradient and self.room.recompute)
+        prompts = prepare(self.model, sequences, keep=1 + reply, copies=copies, share=share)
+        shared = None
+        for batch in prompts.batches:
+            with self.edited(edit):
+                if gradient or shared is None:
+                    shared = prefix_cache(self.model, prompts.prefix, gradient=gradient)
+                self.spent.add(batch, len(prompts.prefix), gradient)
+                yield batch, final_hidden(self.model, batch, shared, gradient=gradient)
+
+
+def longest(answers: Sequence[Answer]) -> int:
+    """Return the length of the longest reply."""
+    return max((len(one.reply) for one in answers), default=0)
+
+
+def sequence(answer: Answer) -> Tokens:
+    """Return the tokens of prompt and reply."""
+    return answer.prompt + answer.reply
+
+
+def replied(
+    hidden: Float[Tensor, "length d_model"], batch: Batch, place: int, answer: Answer
+) -> Float[Tensor, "tokens d_model"]:
+    """Return the states of one row that predict the reply's tokens: from the prompt's last token on."""
+    end = int(batch.lengths[place])
+    return hidden[end - len(answer.reply) - 1 : max(end - 1, end - len(answer.reply))]
+
+
+def refusal(log_probs: Float[Tensor, " vocab"], place: Place) -> Float[Tensor, ""]:
+    """Return `softplus(log-odds + margin)` of the declining tokens."""
+    probability = log_probs[list(place.declining)].exp().sum().clamp(CERTAIN, 1 - CERTAIN)
+    return F.softplus((probability / (1 - probability)).log() + MARGIN)
+
+
+def divergence(original: Float[Tensor, "tokens vocab"], edited: Float[Tensor, "tokens vocab"]) -> Float[Tensor, "2"]:
+    """Return the KL of one answer in nats: at its first token, and the mean over its tokens."""
+    values = kl_divergence(original.to(edited.device), edited)
+    return torch.stack([values[0], values.mean()])

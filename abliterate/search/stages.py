@@ -1,0 +1,272 @@
+"""The search itself: from much pressure on refusals to little, each stage starting where the one before ended.
+
+A stage minimises `pressure * refusals + divergence` by Adam over strengths and direction, on a few of the places where
+refusals part from answers and a few harmless replies at each step. Then the model replies to the prompts that it ever
+refused, and declines in new words become new places. The ends of the stages are the points of the front: they are
+judged by replies and by KL on the select split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from abliterate.architecture import Architecture
+from abliterate.coherence import is_incoherent
+from abliterate.errors import InputError
+from abliterate.forward import Head
+from abliterate.offload import streaming_of
+from abliterate.processes import Processes
+from abliterate.progress import SILENT, Progress
+from abliterate.refusals import is_refusal
+from abliterate.replies import generate
+from abliterate.search.examples import Answer, Tokens, Transcript, hard_examples
+from abliterate.search.front import Front, Point
+from abliterate.search.losses import Ruler, Spent, States
+from abliterate.search.room import recomputed, room_for
+from abliterate.search.state import State
+from abliterate.search.variables import Variables
+
+PRESSURES = (0.5, 0.2, 0.08, 0.03, 0.01)
+"""Weights of the refusals, a stage each."""
+
+STEPS = 12
+"""Steps of a stage."""
+
+EXAMPLES = 16
+"""Places, and answers, in one step."""
+
+ANSWERS = 160
+"""Harmless prompts that stand for all: half of them those that the automatic choice moves most."""
+
+ANSWER_TOKENS = 8
+"""Tokens of the original's replies to these along which the divergence is followed."""
+
+REPLY_TOKENS = 32
+"""Tokens of the replies to harmful prompts: a refusal shows in its first sentence."""
+
+STRENGTH_STEP = 0.05
+"""What Adam may change a strength by in one step, at first."""
+
+TURN = 0.3
+"""What it may turn the direction by in one step, at first, in radians and about: over `sqrt(d_model)` per number."""
+
+LAST_STEP = 0.2
+"""Length of the last step of a stage beside its first."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Token ids of prompts: those that the gradient sees, and those that judge what it found.
+
+    `replies` are the original's to the harmful training prompts, with the verdict on each.
+    """
+
+    harmful: Sequence[Tokens]
+    harmless: Sequence[Tokens]
+    select_harmful: Sequence[Tokens]
+    select_harmless: Sequence[Tokens]
+    replies: Sequence[tuple[Tokens, bool]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The front of a search, the point that was chosen, and the tokens that it took (those of this process)."""
+
+    front: Front
+    spent: Spent
+    chosen: Point
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the manifest says of the search: every point, also those that others beat."""
+        return {
+            "original": {"refusals": self.front.original.refusals, "prompts": self.front.original.prompts},
+            "chosen": self.front.points.index(self.chosen),
+            "points": [point.to_json() for point in self.front.points],
+            "tokens": dict(vars(self.spent)),
+        }
+
+
+@dataclass(frozen=True)
+class Search:
+    """A model and what a search on it works with."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    ruler: Ruler
+    pool: Pool
+    processes: Processes
+    progress: Progress
+    original: Sequence[States]
+
+    def replies(self, prompts: Sequence[Tokens], edit: Variables | None, tokens: int, title: str) -> list[list[int]]:
+        """Return the replies to the prompts, each process generating its own."""
+        own = self.processes.own(prompts)
+        with self.ruler.edited(edit):
+            found = (
+                generate(self.model, self.tokenizer, own, tokens, progress=self.progress, title=title) if own else []
+            )
+        self.ruler.spent.forward += sum(map(len, own)) + sum(map(len, found))
+        return self.processes.gather(found)
+
+    def divergence(self, prompts: Sequence[Tokens], edit: Variables, original: Sequence[States]) -> list[float]:
+        """Return the KL of the first reply token on each prompt; `original` are those of this process's own."""
+        own = [Answer(prompt, ()) for prompt in self.processes.own(prompts)]
+        return self.processes.gather(self.ruler.divergences(own, original, edit)[:, 0].tolist() if own else [])
+
+    def listen(self, transcript: Transcript, prompts: Sequence[int], edit: Variables, title: str) -> None:
+        """Let the edited model reply to some of the harmful training prompts, and remember what it said."""
+        replies = self.replies([self.pool.harmful[prompt] for prompt in prompts], edit, REPLY_TOKENS, title)
+        for prompt, reply, text in zip(prompts, replies, self.tokenizer.batch_decode(replies), strict=True):
+            transcript.add(prompt, reply, is_refusal(text))
+
+    def judge(self, edit: Variables | None, pressure: float | None) -> Point:
+        """Return how an edit does on the select split."""
+        replies = self.replies(self.pool.select_harmful, edit, REPLY_TOKENS, "confirming by replies")
+        texts = self.tokenizer.batch_decode(replies, skip_special_tokens=True)
+        kl = self.divergence(self.pool.select_harmless, edit, self.original) if edit else [0.0]
+        return Point(
+            edit.copy() if edit else Variables({}, torch.zeros(0)),
+            pressure,
+            sum(map(is_refusal, self.tokenizer.batch_decode(replies))),
+            sum(map(is_incoherent, texts)),
+            len(texts),
+            sum(kl) / len(kl),
+        )
+
+    def begin(self, start: Variables) -> State:
+        """Return the state before the first stage: replies of the original and of the automatic choice, hard examples."""
+        transcript = Transcript(self.pool.harmful)
+        for prompt, (reply, refused) in enumerate(self.pool.replies):
+            transcript.add(prompt, reply, refused)
+        state = State(start, transcript, spent=self.ruler.spent)
+        self.listen(transcript, range(len(self.pool.harmful)), start, "replies of the automatic choice")
+        own = [Answer(prompt, ()) for prompt in self.processes.own(self.pool.harmless)]
+        moved = self.divergence(self.pool.harmless, start, self.ruler.states(own))
+        chosen = [self.pool.harmless[place] for place in hard_examples(moved, ANSWERS)]
+        replies = self.replies(chosen, None, ANSWER_TOKENS, "replies to stay close to")
+        state.answers = [Answer(prompt, tuple(reply)) for prompt, reply in zip(chosen, replies, strict=True)]
+        state.points = [self.judge(None, None), self.judge(start, None)]
+        return state
+
+    def stage(self, state: State, number: int, seed: int, original: Sequence[States]) -> None:
+        """Run one stage, and add its end to the points."""
+        pressure = PRESSURES[number]
+        edit = state.edit.copy()
+        places = state.transcript.places()
+        sizes = len(places), len(state.answers)
+        draws = [drawn(Random(f"{seed} {number} {side}"), size) for side, size in enumerate(sizes)]
+        optimizer = torch.optim.Adam(
+            [
+                {"params": [one.requires_grad_() for one in edit.strengths.values()], "lr": STRENGTH_STEP},
+                {"params": [edit.direction.requires_grad_()], "lr": TURN / edit.direction.numel() ** 0.5},
+            ],
+            betas=(0.9, 0.95),
+        )
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_STEP, STEPS)
+        with self.progress.step(f"stage {number + 1} of {len(PRESSURES)}", STEPS, "steps") as advance:
+            for _ in range(STEPS):
+                asked, stayed = next(draws[0]), next(draws[1])
+                optimizer.zero_grad(set_to_none=False)
+                own = self.processes.own(stayed)
+                self.ruler.backward(
+                    [places[place] for place in self.processes.own(asked)],
+                    [state.answers[place] for place in own],
+                    [original[place] for place in own],
+                    edit,
+                    (pressure / max(1, len(asked)), 1 / len(stayed)),
+                )
+                self.processes.sum(gradients(edit))
+                optimizer.step()
+                schedule.step()
+                edit.bound()
+                advance(1)
+        state.edit = edit.copy()
+        self.listen(state.transcript, state.transcript.at_risk, state.edit, "listening for new refusals")
+        state.points.append(self.judge(state.edit, pressure))
+
+
+def search(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    architecture: Architecture,
+    start: Variables,
+    pool: Pool,
+    *,
+    seed: int = 0,
+    target_refusals: float | None = None,
+    max_kl: float | None = None,
+    state_file: Path | None = None,
+    processes: Processes | None = None,
+    progress: Progress = SILENT,
+) -> Found:
+    """Return the front of edits found from `start`, what it took, and the point that `Front.choose` takes.
+
+    With `state_file`, each finished stage is kept there, and a search that was interrupted goes on. Under a launcher,
+    all processes call this with the same arguments, and all get the same front. Raises InputError for a model that
+    streams from the disk, and where no point will do.
+    """
+    if streaming_of(model) is not None:
+        raise InputError(
+            "--optimize follows gradients through the whole model, which does not fit into memory; "
+            "use a machine with more, or leave it away"
+        )
+    group = processes or Processes.launched()
+    room = room_for(model)
+    with frozen(model), recomputed(model, architecture, room):
+        state = State.load(state_file, pool.harmful) if state_file else None
+        spent = state.spent if state else Spent()
+        ruler = Ruler(model, architecture, Head(model), room, spent)
+        selected = ruler.states([Answer(prompt, ()) for prompt in group.own(pool.select_harmless)])
+        one = Search(model, tokenizer, ruler, pool, group, progress, selected)
+        if state is None:
+            state = one.begin(start)
+        original = ruler.states(state.answers)
+        for number in range(len(state.points) - 2, len(PRESSURES)):
+            one.stage(state, number, seed, original)
+            if state_file and group.first:
+                state.save(state_file)
+    front = Front(tuple(state.points[1:]), state.points[0])
+    return Found(front, state.spent, front.choose(target_refusals, max_kl))
+
+
+def drawn(random: Random, count: int) -> Iterator[list[int]]:
+    """Yield a few of `count` examples at a time, all of them once before any comes again; all where they are few."""
+    left: list[int] = []
+    while True:
+        if len(left) < min(EXAMPLES, count):
+            left = random.sample(range(count), count)
+        yield left[:EXAMPLES]
+        left = left[EXAMPLES:]
+
+
+def gradients(edit: Variables) -> list[Tensor]:
+    """Return the gradients of everything that is turned; zeros where this process had nothing to look at."""
+    for one in edit.tensors():
+        if one.grad is None:
+            one.grad = torch.zeros_like(one)
+    return [one.grad for one in edit.tensors() if one.grad is not None]
+
+
+@contextmanager
+def frozen(model: PreTrainedModel) -> Iterator[None]:
+    """Inside the context no weight asks for a gradient, and dropout is off."""
+    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    training = model.training
+    model.eval()
+    for parameter in asking:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        model.train(training)
+        for parameter in asking:
+            parameter.requires_grad_(True)

@@ -1,0 +1,90 @@
+"""What a search has done so far, as one file: an interrupted search goes on after its last whole stage."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from abliterate.search.examples import Answer, Transcript
+from abliterate.search.front import Point
+from abliterate.search.losses import Spent
+from abliterate.search.variables import Variables
+
+RECORD = "search"
+
+
+@dataclass
+class State:
+    """Everything that the next stage begins with."""
+
+    edit: Variables
+    transcript: Transcript
+    answers: list[Answer] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)
+
+    def save(self, path: Path) -> None:
+        """Write the state under its name by one rename."""
+        edits = [self.edit, *(point.edit for point in self.points)]
+        tensors = {f"{number}.{name}": one for number, edit in enumerate(edits) for name, one in named(edit).items()}
+        record = {
+            "refused": self.transcript.refused,
+            "answered": self.transcript.answered,
+            "answers": [(answer.prompt, answer.reply) for answer in self.answers],
+            "points": [figures(point) for point in self.points],
+            "spent": vars(self.spent),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        try:
+            save_file(tensors, partial, metadata={RECORD: json.dumps(record)})
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path, prompts: Sequence[tuple[int, ...]]) -> State | None:
+        """Return the state of a search on these prompts, None when there is none; a damaged file is removed."""
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                record = json.loads(file.metadata()[RECORD])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except (SafetensorError, ValueError):
+            path.unlink()
+            return None
+        refused, answered = (
+            {int(prompt): [tuple(reply) for reply in replies] for prompt, replies in record[side].items()}
+            for side in ("refused", "answered")
+        )
+        answers = [Answer(tuple(prompt), tuple(reply)) for prompt, reply in record["answers"]]
+        points = [Point(edit=edit_of(tensors, number), **point) for number, point in enumerate(record["points"], 1)]
+        transcript = Transcript(prompts, refused, answered)
+        return cls(edit_of(tensors, 0), transcript, answers, points, Spent(**record["spent"]))
+
+
+def named(edit: Variables) -> dict[str, Tensor]:
+    """Return the tensors of an edit by name."""
+    return {**{f"strengths.{site}": one for site, one in edit.strengths.items()}, "direction": edit.direction}
+
+
+def edit_of(tensors: dict[str, Tensor], number: int) -> Variables:
+    """Return the edit that was saved under a number."""
+    own = {name.partition(".")[2]: one for name, one in tensors.items() if name.partition(".")[0] == str(number)}
+    direction = own.pop("direction")
+    strengths: Any = {name.removeprefix("strengths."): one for name, one in own.items()}
+    return Variables(strengths, direction)
+
+
+def figures(point: Point) -> dict[str, Any]:
+    """Return all of a point but its edit."""
+    return {name: value for name, value in vars(point).items() if name != "edit"}

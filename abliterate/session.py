@@ -1,0 +1,318 @@
+"""What a run has at hand: its options, the prompts, the loaded model, what it heard, the directions, the choice."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from abliterate.activations import ActivationCache, Activations, capture
+from abliterate.architecture import SITES, Architecture, Site
+from abliterate.directions import Directions, Method, difference_in_means
+from abliterate.errors import InputError
+from abliterate.evaluation.observation import REPLY_TOKENS, Report
+from abliterate.forward import BatchSize
+from abliterate.loading import load_model
+from abliterate.plan import check_edited_dtype
+from abliterate.progress import Progress
+from abliterate.prompts import PromptSet, check_pair, load_prompts
+from abliterate.proof import require_proof
+from abliterate.refusals import Opening, find_openings, is_refusal
+from abliterate.replies import generate_all
+from abliterate.search.stages import Found, Pool, search
+from abliterate.search.variables import Variables
+from abliterate.selection import Selection, select
+from abliterate.source import Source, cache_folder, load_empty, load_tokenizer, resolve
+from abliterate.staging import check_destination, check_free
+from abliterate.template import ChatFormat, Thinking
+
+SELECT_HARMFUL = 64
+SELECT_HARMLESS = 256
+REPORT_PROMPTS = 100
+
+OPENINGS_COVERAGE = 0.75
+"""Share of the refusals that the openings must cover. The rest are lectures that begin with the subject of the prompt:
+each would be a context of its own, on which every candidate had to be run."""
+
+ENOUGH_REFUSALS = 16
+"""From so many refused prompts on, the direction rests on those alone (and on the answered harmless ones), as the
+published procedure filters its prompts; below it rests on all of them, and the result says so."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked to do; the defaults are those of the command."""
+
+    model: str
+    out: Path
+    layer: int | None = None
+    direction: Method = "projected"
+    strength: float = 1.0
+    sites: tuple[Site, ...] = SITES
+    harmful: str = "builtin:harmful"
+    harmless: str = "builtin:harmless"
+    n_train: int = 128
+    dtype: str = "auto"
+    device: str = "auto"
+    batch_size: BatchSize = "auto"
+    seed: int = 0
+    force: bool = False
+    offline: bool = False
+    max_memory: int | None = None
+    trust_remote_code: bool = False
+    allow_unproved: bool = False
+    edited_dtype: str | None = None
+    optimize: bool = False
+    target_refusals: float | None = None
+    max_kl: float | None = None
+    revision: str | None = None
+    system: str | None = None
+    thinking: Thinking = "auto"
+    chat_template: Path | None = None
+
+
+@dataclass(frozen=True)
+class Material:
+    """The prompts of both sides, how they are put to the model, and which of them serve for what."""
+
+    chat: ChatFormat
+    harmful: PromptSet
+    harmless: PromptSet
+    n_train: int
+
+    def training(self) -> tuple[PromptSet, PromptSet]:
+        """Return the harmful and harmless prompts that make the direction."""
+        return self._parts("train", self.n_train, self.n_train)
+
+    def selecting(self) -> tuple[PromptSet, PromptSet]:
+        """Return those that choose among candidates."""
+        return self._parts("select", SELECT_HARMFUL, SELECT_HARMLESS)
+
+    def reporting(self) -> tuple[PromptSet, PromptSet]:
+        """Return those that measure, and take part in nothing else."""
+        return self._parts("report", REPORT_PROMPTS, REPORT_PROMPTS)
+
+    def report(self) -> Report:
+        """Return the report prompts with their token ids."""
+        harmful, harmless = (part.prompts for part in self.reporting())
+        return Report(harmful, harmless, self.chat.encode(harmful), self.chat.encode(harmless))
+
+    def record(self) -> dict[str, Any]:
+        """Return what the manifest says of the prompts."""
+        parts = {"train": self.training(), "select": self.selecting(), "report": self.reporting()}
+        return {
+            side: {
+                "spec": whole.name,
+                "digest": whole.digest,
+                **{name: len(part[place]) for name, part in parts.items()},
+            }
+            for place, (side, whole) in enumerate((("harmful", self.harmful), ("harmless", self.harmless)))
+        }
+
+    def _parts(self, name: str, harmful: int, harmless: int) -> tuple[PromptSet, PromptSet]:
+        return self.harmful.side(name).first(harmful), self.harmless.side(name).first(harmless)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to be measured: where it is from, its writers, its live weights, the prompts for it."""
+
+    options: Options
+    source: Source
+    tokenizer: PreTrainedTokenizerBase
+    empty: PreTrainedModel
+    architecture: Architecture
+    model: PreTrainedModel
+    material: Material
+
+
+@dataclass(frozen=True)
+class Heard:
+    """How the model opens its refusals, which training prompts (by place) make the direction, does it hardly refuse.
+
+    `replies` are those to the harmful training prompts, with the verdict on each.
+    """
+
+    openings: tuple[Opening, ...]
+    harmful: Sequence[int]
+    harmless: Sequence[int]
+    hardly: bool
+    notes: tuple[str, ...]
+    replies: tuple[tuple[tuple[int, ...], bool], ...]
+
+    def record(self, prompts: dict[str, Any]) -> dict[str, Any]:
+        """Return the record of the prompts with how many of the training prompts were used."""
+        used = {"harmful": len(self.harmful), "harmless": len(self.harmless)}
+        return {side: {**prompts[side], "used": used[side]} for side in prompts}
+
+
+def load(options: Options, progress: Progress) -> Loaded:
+    """Check everything that can be checked without weights, then load them."""
+    check_search(options)
+    check_free(options.out, options.force)
+    harmful = load_prompts(options.harmful, offline=options.offline)
+    harmless = load_prompts(options.harmless, offline=options.offline)
+    check_pair(harmful, harmless)
+    source = resolve(
+        options.model,
+        revision=options.revision,
+        offline=options.offline,
+        trust_remote_code=options.trust_remote_code,
+        progress=progress,
+    )
+    check_destination(source.folder, options.out)
+    check_edited_dtype(options.edited_dtype, source.checkpoint)
+    tokenizer = load_tokenizer(source)
+    chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
+    chat.render(harmful.prompts[0])  # a template that fails does so before the weights are loaded
+    material = Material(chat, harmful, harmless, options.n_train)
+    material.record()  # as does a split that stays empty
+    empty = load_empty(source)
+    architecture, _ = require_proof(empty, options.allow_unproved)
+    if options.layer is not None and not 1 <= options.layer < architecture.depth:
+        raise InputError(
+            f"--layer {options.layer} is out of range; this model has layers 1 to {architecture.depth - 1}"
+        )
+    model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
+    return Loaded(options, source, tokenizer, empty, architecture, model, material)
+
+
+def read_template(path: Path | None) -> str | None:
+    """Return the text of a chat template file. Raises InputError when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8") if path else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--chat-template {path}: cannot be read ({error})") from error
+
+
+def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, Activations]:
+    """Capture both sides of the training prompts, or take them from the cache.
+
+    Together, because a model that streams from the disk is read once for each call.
+    """
+    harmful, harmless = loaded.material.training()
+    both = capture(
+        loaded.model,
+        loaded.material.chat,
+        [*harmful.prompts, *harmless.prompts],
+        batch_size=loaded.options.batch_size,
+        cache=ActivationCache(cache_folder() / "activations", loaded.source.checkpoint.fingerprint()),
+        architecture=loaded.architecture,
+        progress=progress,
+    )
+    return both.rows(range(len(harmful))), both.rows(range(len(harmful), len(both.resid)))
+
+
+def listen(loaded: Loaded, progress: Progress) -> Heard:
+    """Let the model reply to the training prompts, and sort the replies by the ruler that also measures.
+
+    Raises NoRefusalsError when it refuses none.
+    """
+    training = [loaded.material.chat.encode(prompts.prompts) for prompts in loaded.material.training()]
+    replies = generate_all(
+        loaded.model,
+        loaded.tokenizer,
+        training,
+        REPLY_TOKENS,
+        batch_size=loaded.options.batch_size,
+        progress=progress,
+        title="how refusals and answers open",
+    )
+    refused = [[is_refusal(text) for text in loaded.tokenizer.batch_decode(side)] for side in replies]
+    flat = [
+        (reply, verdict)
+        for side, verdicts in zip(replies, refused, strict=True)
+        for reply, verdict in zip(side, verdicts, strict=True)
+    ]
+    openings = find_openings(
+        [reply for reply, verdict in flat if verdict],
+        [reply for reply, verdict in flat if not verdict],
+        coverage=OPENINGS_COVERAGE,
+    )
+    harmful = [place for place, verdict in enumerate(refused[0]) if verdict]
+    harmless = [place for place, verdict in enumerate(refused[1]) if not verdict]
+    said = tuple(zip(map(tuple, replies[0]), refused[0], strict=True))
+    if len(harmful) < ENOUGH_REFUSALS or len(harmless) < ENOUGH_REFUSALS:
+        note = (
+            f"the model hardly refuses: {len(harmful)} of {len(refused[0])} harmful training prompts; "
+            "the direction rests on all of them, refused or not, induce was not asked for: read the figures with care"
+        )
+        return Heard(openings, range(len(refused[0])), range(len(refused[1])), True, (note,), said)
+    return Heard(openings, harmful, harmless, False, (), said)
+
+
+def find_directions(loaded: Loaded, heard: Heard, harmful: Activations, harmless: Activations) -> Directions:
+    """Return the directions between what the model refuses and what it answers."""
+    source, record = loaded.source, loaded.material.record()
+    metadata = {
+        "model": source.public_name,
+        "revision": source.revision,
+        "harmful": record["harmful"]["digest"],
+        "harmless": record["harmless"]["digest"],
+    }
+    method = loaded.options.direction
+    return difference_in_means(harmful.rows(heard.harmful), harmless.rows(heard.harmless), method, metadata)
+
+
+def optimise(
+    loaded: Loaded, heard: Heard, directions: Directions, selection: Selection, progress: Progress
+) -> Found | None:
+    """Search for a better edit than the automatic choice, beginning with it; None where none was asked for.
+
+    What an interrupted search has done is kept in the user's cache, under everything that decides it.
+    """
+    options = loaded.options
+    if not options.optimize:
+        return None
+    sides = (*loaded.material.training(), *loaded.material.selecting())
+    harmful, harmless, judging, staying = ([*map(tuple, loaded.material.chat.encode(one.prompts))] for one in sides)
+    chosen = selection.chosen
+    start = Variables.start(loaded.architecture, directions.at(chosen.layer, chosen.position), options.sites)
+    identity = hashlib.sha256(start.direction.numpy().tobytes())
+    identity.update(repr([harmful, harmless, judging, staying, heard.replies, options.sites, options.seed]).encode())
+    identity.update(f"{loaded.source.checkpoint.fingerprint()} {loaded.model.dtype}".encode())
+    return search(
+        loaded.model,
+        loaded.tokenizer,
+        loaded.architecture,
+        start,
+        Pool(harmful, harmless, judging, staying, heard.replies),
+        seed=options.seed,
+        target_refusals=options.target_refusals,
+        max_kl=options.max_kl,
+        state_file=cache_folder() / "searches" / f"{identity.hexdigest()}.safetensors",
+        progress=progress,
+    )
+
+
+def check_search(options: Options) -> None:
+    """Raise InputError for flags that contradict each other."""
+    if options.optimize and options.strength != 1.0:
+        raise InputError("--strength and --optimize: the search finds the strengths; leave one of them away")
+    for flag, value in (("--target-refusals", options.target_refusals), ("--max-kl", options.max_kl)):
+        if value is not None and not options.optimize:
+            raise InputError(f"{flag} chooses among the edits of a search; add --optimize")
+        if value is not None and not 0 <= value < math.inf:
+            raise InputError(f"{flag} {value}: give a number from 0 up")
+
+
+def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress: Progress) -> Selection:
+    """Choose layer and position on the select split."""
+    harmful, harmless = (loaded.material.chat.encode(part.prompts) for part in loaded.material.selecting())
+    return select(
+        loaded.model,
+        loaded.architecture,
+        directions,
+        heard.openings,
+        harmful,
+        harmless,
+        layer=loaded.options.layer,
+        ask_induce=not heard.hardly,
+        batch_size=loaded.options.batch_size,
+        progress=progress,
+    )

@@ -1,0 +1,338 @@
+"""The search: its gradients are those of the edit, its choice is the front's, and an interruption costs nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, PreTrainedModel
+
+from abliterate import verbs
+from abliterate.architecture import Architecture, find_architecture
+from abliterate.errors import InputError
+from abliterate.forward import Head
+from abliterate.interventions import ablated
+from abliterate.pipeline import Result, run
+from abliterate.processes import Processes
+from abliterate.search import stages
+from abliterate.search.examples import Answer, Place, Transcript, hard_examples, parting
+from abliterate.search.front import Front, Point, knee
+from abliterate.search.losses import Ruler, Spent
+from abliterate.search.room import Room, recomputed, room_for
+from abliterate.search.state import State
+from abliterate.search.variables import STRONGEST, Variables
+from test_end_to_end import TINY, options
+
+PLACES = [Place((1, 2, 3, 4), (5, 6)), Place((1, 2, 9), (7,)), Place((1, 2, 3, 4, 8, 8, 3), (2,))]
+ANSWERS = [Answer((1, 2, 7, 7), (3, 4, 5)), Answer((1, 2, 5), ()), Answer((1, 2, 5, 6, 6), (9,))]
+
+
+def ruler_of(model: PreTrainedModel, room: Room = Room(1, False)) -> tuple[Ruler, Architecture]:  # noqa: B008 (frozen)
+    architecture = find_architecture(model)
+    return Ruler(model, architecture, Head(model), room, Spent()), architecture
+
+
+def random_edit(architecture: Architecture) -> Variables:
+    edit = Variables.start(architecture, torch.randn(architecture.d_model))
+    for one in edit.strengths.values():
+        one.uniform_(0.1, 1.2)
+    return edit
+
+
+def gradients(ruler: Ruler, edit: Variables) -> list[torch.Tensor]:
+    turned = edit.copy()
+    for one in turned.tensors():
+        one.requires_grad_()
+    ruler.backward(PLACES, ANSWERS, ruler.states(ANSWERS), turned, (0.7, 1.3))
+    return [one.grad for one in turned.tensors() if one.grad is not None]
+
+
+def loss(ruler: Ruler, edit: Variables) -> float:
+    with stages.frozen(ruler.model):
+        turned = edit.copy()
+        turned.direction.requires_grad_()
+        refusals, divergence = ruler.backward(PLACES, ANSWERS, ruler.states(ANSWERS), turned, (0.7, 1.3))
+    return 0.7 * refusals + 1.3 * divergence
+
+
+def test_gradients_are_those_of_finite_differences(model: PreTrainedModel) -> None:
+    """On every family: gains behind writers, tied heads, biases."""
+    model = model.double()
+    ruler, architecture = ruler_of(model)
+    edit = random_edit(architecture)
+    with stages.frozen(model):
+        found = gradients(ruler, edit)
+    step = 1e-2
+    for place, tensor in enumerate(edit.tensors()):
+        turn = torch.nn.functional.normalize(torch.randn_like(tensor), dim=0)
+        ends = []
+        for sign in (1, -1):
+            moved = edit.copy()
+            moved.tensors()[place].add_(sign * step * turn)
+            ends.append(loss(ruler, moved))
+        slope = (ends[0] - ends[1]) / (2 * step)
+        assert slope == pytest.approx(float(found[place] @ turn), abs=2e-3, rel=3e-2)
+
+
+def test_the_edit_is_that_of_its_recipe(model: PreTrainedModel) -> None:
+    architecture = find_architecture(model)
+    edit = random_edit(architecture)
+    tokens = torch.tensor([[1, 2, 3, 4, 5]])
+    with torch.no_grad():
+        with edit.applied(model, architecture):
+            searched = model(tokens).logits
+        with ablated(model, edit.direction, edit.recipe(), architecture):
+            assert torch.allclose(model(tokens).logits, searched, atol=1e-4)
+
+
+@pytest.mark.parametrize("room", [Room(10**6, False), Room(1, True), Room(10**6, True)])
+def test_small_batches_and_layers_run_twice_change_no_gradient(llama: PreTrainedModel, room: Room) -> None:
+    whole, architecture = ruler_of(llama)
+    edit = random_edit(architecture)
+    with stages.frozen(llama):
+        expected = gradients(whole, edit)
+        with recomputed(llama, architecture, room):
+            found = gradients(ruler_of(llama, room)[0], edit)
+    for one, other in zip(expected, found, strict=True):
+        assert torch.allclose(one, other, atol=1e-5, rtol=1e-4)
+    assert "forward" not in vars(llama.get_submodule(architecture.layers[0]))
+
+
+def test_the_room_shrinks_with_the_memory(llama: PreTrainedModel) -> None:
+    plenty, little, none = (room_for(llama, free) for free in (10**12, 10**7, 10**5))
+    assert plenty == Room(1, False)
+    assert little.copies > 1
+    assert none.recompute
+
+
+def test_the_search_leaves_the_model_as_it_was(llama: PreTrainedModel) -> None:
+    before = [parameter.requires_grad for parameter in llama.parameters()]
+    with stages.frozen(llama):
+        assert not any(parameter.requires_grad for parameter in llama.parameters())
+    assert [parameter.requires_grad for parameter in llama.parameters()] == before
+
+
+def test_strengths_and_direction_stay_within_their_bounds(llama: PreTrainedModel) -> None:
+    edit = random_edit(find_architecture(llama))
+    edit.strengths["attn"].fill_(9.0)
+    edit.strengths["mlp"].fill_(-1.0)
+    edit.direction.mul_(3.0)
+    edit.bound()
+    assert set(edit.strengths["attn"].tolist()) == {STRONGEST}
+    assert set(edit.strengths["mlp"].tolist()) == {0.0}
+    assert float(edit.direction.norm()) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("reply", "others", "shared"),
+    [
+        ((1, 2, 3), [], 0),
+        ((1, 2, 3), [(4, 5)], 0),
+        ((1, 2, 3), [(1, 5), (1, 2, 9)], 2),
+        ((1, 2, 3), [(1, 2, 3, 4)], 2),  # one token of its own is left
+        ((1, 2, 3), [(1,)], 1),
+        (tuple(range(40)), [tuple(range(30))], 12),
+    ],
+)
+def test_where_a_refusal_parts_from_the_answers(
+    reply: tuple[int, ...], others: list[tuple[int, ...]], shared: int
+) -> None:
+    assert parting(reply, others) == shared
+
+
+def test_places_gather_the_declining_tokens_of_one_prompt() -> None:
+    transcript = Transcript([(10, 11), (12,)])
+    for reply, refused in (((1, 2), True), ((3, 4), True), ((1, 7), False), ((), True), ((1, 2), True)):
+        transcript.add(0, reply, refused)
+    transcript.add(1, (5,), False)
+    assert transcript.at_risk == [0]
+    assert transcript.places() == [Place((10, 11, 1), (2,)), Place((10, 11), (3,))]
+
+
+def test_hard_examples_are_the_worst_and_a_spread_of_the_rest() -> None:
+    losses = [float(number) for number in range(100)]
+    chosen = hard_examples(losses, 20)
+    assert chosen[:10] == list(range(99, 89, -1))
+    assert len(set(chosen)) == 20
+    assert max(chosen[10:]) == 89
+    assert min(chosen[10:]) < 15
+    assert sorted(hard_examples([3.0, 1.0, 2.0], 20)) == [0, 1, 2]
+
+
+def point(refusals: int, kl: float, incoherent: int = 0) -> Point:
+    return Point(Variables({}, torch.zeros(0)), 1.0, refusals, incoherent, 100, kl)
+
+
+POINTS = [point(0, 0.5), point(2, 0.1), point(5, 0.05), point(30, 0.04), point(4, 0.3), point(1, 0.001, 50)]
+FRONT = Front(tuple(POINTS), point(60, 0.0, 1))
+
+
+def test_the_front_holds_what_nothing_beats_and_says_something() -> None:
+    assert FRONT.best() == POINTS[:4]
+    assert knee(FRONT.best()) is POINTS[2]
+
+
+@pytest.mark.parametrize(
+    ("target", "limit", "chosen"),
+    [
+        (None, None, 2),
+        (0.03, None, 1),
+        (0.05, None, 2),
+        (0.0, None, 0),
+        (None, 0.1, 1),
+        (None, 0.06, 2),
+        (0.5, 0.06, 3),
+    ],
+)
+def test_a_target_or_a_limit_chooses(target: float | None, limit: float | None, chosen: int) -> None:
+    assert FRONT.choose(target, limit) is POINTS[chosen]
+
+
+@pytest.mark.parametrize(
+    ("target", "limit", "message"),
+    [
+        (None, 0.01, "--max-kl 0.01: the least found is 0.04"),
+        (0.01, 0.1, "--target-refusals 0.01: the least found is 0.02"),
+    ],
+)
+def test_what_no_point_reaches_is_said(target: float | None, limit: float | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FRONT.choose(target, limit)
+
+
+def test_a_front_of_babble_is_refused() -> None:
+    with pytest.raises(InputError, match="empty or go round in circles"):
+        Front((point(0, 0.1, 60),), point(60, 0.0, 1)).choose(None, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimize": True, "strength": 0.5}, "--strength and --optimize"),
+        ({"max_kl": 0.1}, "--max-kl chooses among the edits of a search; add --optimize"),
+        ({"target_refusals": 0.1}, "--target-refusals chooses"),
+        ({"optimize": True, "max_kl": -1.0}, "--max-kl -1.0: give a number from 0 up"),
+    ],
+)
+def test_flags_that_contradict_each_other(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        run(options(tmp_path / "edited", **changes))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short() -> Iterator[None]:
+    """Three short stages do for a model so small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "PRESSURES", (0.5, 0.1, 0.02))
+        patch.setattr(stages, "STEPS", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def searched(short: None, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return run(options(tmp_path_factory.mktemp("search") / "edited", optimize=True))
+
+
+def test_the_search_beats_the_automatic_choice(searched: Result) -> None:
+    found = searched.measured.search
+    assert found is not None
+    start = found.front.points[0]
+    assert start.pressure is None
+    assert found.chosen.kl <= 0.6 * start.kl
+    assert found.chosen.refusals <= start.refusals
+    assert searched.measured.proof.kind == "agreement"
+
+
+def test_manifest_and_recipe_repeat_the_search(searched: Result, tmp_path: Path) -> None:
+    record = searched.manifest["search"]
+    assert len(record["points"]) == len(stages.PRESSURES) + 1
+    assert record["points"][record["chosen"]]["strengths"] == searched.manifest["recipe"]["strengths"]
+    assert record["tokens"]["backward"] > 0
+    card = (searched.out / "README.md").read_text()
+    assert "found by gradient" in card
+    again = options(tmp_path / "again")
+    verbs.apply(again, searched.out / "directions.safetensors", searched.out / "recipe.json")
+    first, second = (load_file(folder / "model.safetensors") for folder in (searched.out, tmp_path / "again"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert verbs.verify(again.model, searched.out, again).holds
+
+
+def test_an_interrupted_search_goes_on(searched: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "cache"))
+    stage, seen = stages.Search.stage, []
+
+    def interrupted(self: stages.Search, state: State, number: int, *rest: object) -> None:
+        seen.append(number)
+        if seen == [0, 1]:
+            raise KeyboardInterrupt
+        stage(self, state, number, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stages.Search, "stage", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(options(tmp_path / "halves", optimize=True))
+    halves = run(options(tmp_path / "halves", optimize=True))
+    assert seen == [0, 1, 1, 2]
+    for name in ("points", "chosen", "original"):  # the tokens are those that both halves took
+        assert halves.manifest["search"][name] == searched.manifest["search"][name]
+    assert halves.manifest["tensors"] == searched.manifest["tensors"]
+
+
+def test_a_damaged_state_counts_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(b"half a fi")
+    assert State.load(path, []) is None
+    assert not path.exists()
+
+
+def test_processes_share_items_and_put_them_together() -> None:
+    parts = [Processes(rank, 3).own(range(8)) for rank in range(3)]
+    assert parts == [[0, 3, 6], [1, 4, 7], [2, 5]]
+    assert Processes().gather([1, 2]) == [1, 2]
+
+
+def test_two_processes_find_what_one_does(searched: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`accelerate launch` on two CPU processes: the same front, to rounding."""
+    alone = searched.manifest["search"]
+    script = tmp_path / "short.py"
+    script.write_text(
+        "from abliterate import cli\nfrom abliterate.search import stages\n"
+        f"stages.PRESSURES, stages.STEPS = {stages.PRESSURES}, {stages.STEPS}\ncli.main()\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", str(script), str(TINY)]
+    command += ["--harmful", str(TINY / "harmful.txt"), "--harmless", str(TINY / "harmless.txt"), "--device", "cpu"]
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "two"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    done = subprocess.run(
+        [*command, "--optimize", "--json", "--out", str(tmp_path / "together")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    together = json.loads(done.stdout.splitlines()[-1])["manifest"]["search"]
+    for one, other in zip(alone["points"], together["points"], strict=True):
+        assert one["refusals"] == other["refusals"]
+        assert one["kl"] == pytest.approx(other["kl"], rel=0.02, abs=1e-5)
+        for site, strengths in one["strengths"].items():
+            assert torch.allclose(torch.tensor(strengths), torch.tensor(other["strengths"][site]), atol=0.01)
+
+
+def test_a_model_that_streams_cannot_be_searched(llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "streaming_of", lambda model: object())
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    architecture = find_architecture(llama)
+    with pytest.raises(InputError, match="does not fit into memory"):
+        stages.search(llama, tokenizer, architecture, random_edit(architecture), stages.Pool([], [], [], [], []))
