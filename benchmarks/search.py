@@ -34,6 +34,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import capture, difference_in_means, find_architecture, is_refusal, load_prompts, orthogonalize
+from abliterate.architecture import Architecture
 from abliterate.forward import Head
 from abliterate.loading import load_model
 from abliterate.progress import SILENT
@@ -72,6 +73,48 @@ class Prompts:
     harmless: Sequence[Sequence[int]]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Where the search begins: the automatic choice, and `second`, the plain difference in means at the same place."""
+
+    architecture: Architecture
+    start: Variables
+    second: Tensor
+    pool: Pool
+
+
+def prepare_search(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    chat: ChatFormat,
+    bad: Sequence[str],
+    good: Sequence[str],
+) -> Prepared:
+    """Do what the command does before the search: capture, listen, choose."""
+    architecture = find_architecture(model)
+    train = bad[:-SELECT_HARMFUL], good[:-SELECT_HARMLESS]
+    parts = (*train, bad[-SELECT_HARMFUL:], good[-SELECT_HARMLESS:])
+    harmful, harmless, judging, staying = ([tuple(one) for one in chat.encode(part)] for part in parts)
+    activations = capture(model, chat, [*train[0], *train[1]], architecture=architecture)
+    replies = generate_all(model, tokenizer, [harmful, harmless[: len(harmful)]], REPLY_TOKENS)
+    refused, wrongly = ([is_refusal(text) for text in tokenizer.batch_decode(side)] for side in replies)
+    openings = find_openings(
+        [reply for reply, verdict in zip(replies[0], refused, strict=True) if verdict],
+        [reply for reply, verdict in zip(replies[1], wrongly, strict=True) if not verdict],
+        coverage=0.75,
+    )
+    sides = (
+        activations.rows([place for place, verdict in enumerate(refused) if verdict]),
+        activations.rows(range(len(harmful), len(harmful) + len(harmless))),
+    )
+    directions = difference_in_means(*sides)
+    chosen = select(model, architecture, directions, openings, judging, staying).chosen
+    start = Variables.start(architecture, directions.at(chosen.layer, chosen.position))
+    second = difference_in_means(*sides, "mean-difference").at(chosen.layer, chosen.position)
+    pool = Pool(harmful, harmless, judging, staying, list(zip(map(tuple, replies[0]), refused, strict=True)))
+    return Prepared(architecture, start, second, pool)
+
+
 def find(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -81,27 +124,8 @@ def find(
 ) -> tuple[Found, float]:
     """Run everything from the prompts to the front; return it with the seconds that it took."""
     begin = time.perf_counter()
-    architecture = find_architecture(model)
-    train = bad[:-SELECT_HARMFUL], good[:-SELECT_HARMLESS]
-    harmful, harmless, judging, staying = (
-        [tuple(one) for one in chat.encode(part)] for part in (*train, bad[-SELECT_HARMFUL:], good[-SELECT_HARMLESS:])
-    )
-    activations = capture(model, chat, [*train[0], *train[1]], architecture=architecture)
-    replies = generate_all(model, tokenizer, [harmful, harmless[: len(harmful)]], REPLY_TOKENS)
-    refused, wrongly = ([is_refusal(text) for text in tokenizer.batch_decode(side)] for side in replies)
-    openings = find_openings(
-        [reply for reply, verdict in zip(replies[0], refused, strict=True) if verdict],
-        [reply for reply, verdict in zip(replies[1], wrongly, strict=True) if not verdict],
-        coverage=0.75,
-    )
-    directions = difference_in_means(
-        activations.rows([place for place, verdict in enumerate(refused) if verdict]),
-        activations.rows(range(len(harmful), len(harmful) + len(harmless))),
-    )
-    chosen = select(model, architecture, directions, openings, judging, staying).chosen
-    start = Variables.start(architecture, directions.at(chosen.layer, chosen.position))
-    pool = Pool(harmful, harmless, judging, staying, list(zip(map(tuple, replies[0]), refused, strict=True)))
-    found = search(model, tokenizer, architecture, start, pool, progress=SILENT)
+    prepared = prepare_search(model, tokenizer, chat, bad, good)
+    found = search(model, tokenizer, prepared.architecture, prepared.start, prepared.pool, progress=SILENT)
     return found, time.perf_counter() - begin
 
 

@@ -53,12 +53,6 @@ ANSWER_TOKENS = 8
 REPLY_TOKENS = 32
 """Tokens of the replies to harmful prompts: a refusal shows in its first sentence."""
 
-STRENGTH_STEP = 0.05
-"""What Adam may change a strength by in one step, at first."""
-
-TURN = 0.3
-"""What it may turn the direction by in one step, at first, in radians and about: over `sqrt(d_model)` per number."""
-
 LAST_STEP = 0.2
 """Length of the last step of a stage beside its first."""
 
@@ -164,13 +158,9 @@ class Search:
         places = state.transcript.places()
         sizes = len(places), len(state.answers)
         draws = [drawn(Random(f"{seed} {number} {side}"), size) for side, size in enumerate(sizes)]
-        optimizer = torch.optim.Adam(
-            [
-                {"params": [one.requires_grad_() for one in edit.strengths.values()], "lr": STRENGTH_STEP},
-                {"params": [edit.direction.requires_grad_()], "lr": TURN / edit.direction.numel() ** 0.5},
-            ],
-            betas=(0.9, 0.95),
-        )
+        for one in edit.tensors():
+            one.requires_grad_()
+        optimizer = torch.optim.Adam(edit.groups(), betas=(0.9, 0.95))
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_STEP, STEPS)
         with self.progress.step(f"stage {number + 1} of {len(PRESSURES)}", STEPS, "steps") as advance:
             for _ in range(STEPS):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,12 @@ from abliterate.recipe import Recipe
 
 STRONGEST = 1.5
 """Strengths stay between 0 and this: beyond 1 a writer writes against the direction, and far beyond it says nothing else."""
+
+STRENGTH_STEP = 0.05
+"""What Adam may change a strength by in one step, at first."""
+
+TURN = 0.3
+"""What it may turn the direction by in one step, at first, in radians and about: over `sqrt(d_model)` per number."""
 
 NAME = "learned"
 """What the direction is called in `directions.safetensors`."""
@@ -42,6 +49,11 @@ class Variables:
     def tensors(self) -> list[Tensor]:
         """Return everything that is turned, the direction last."""
         return [*self.strengths.values(), self.direction]
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the same in groups for the optimizer, with the lengths of their first steps."""
+        strengths = {"params": list(self.strengths.values()), "lr": STRENGTH_STEP}
+        return [strengths, {"params": [self.direction], "lr": TURN / self.direction.numel() ** 0.5}]
 
     def copy(self) -> Variables:
         """Return the same values, free of this one's gradients."""
