@@ -3,6 +3,7 @@
     python benchmarks/search_methods.py MODEL HARMFUL HARMLESS [--method fixed ...]
 
     start     the automatic choice: one projected direction at strength 1 everywhere
+    plain     the plain difference in means at the same place, at strength 1 everywhere
     fixed     that direction; a strength for each layer and site
     kernel    that direction; for attention and MLP a largest strength, where it stands, and a linear fall to a least one
     shared    strengths, and the one direction learned: what the package ships
@@ -47,7 +48,7 @@ from abliterate.search.variables import STRENGTH_STEP, STRONGEST, TURN, Variable
 from abliterate.source import load_tokenizer, resolve
 from abliterate.template import ChatFormat
 
-PRESSURES = (0.5, 0.08, 0.01)
+PRESSURES = (0.2, 0.03)
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ def main() -> None:
     with stages.frozen(model):
         begun = one.begin(prepared.start)
         original = ruler.states(begun.answers)
+        plain = one.judge(Variables(prepared.start.copy().strengths, prepared.second), None)
+        table.add_row("plain", f"{plain.refusals} / {plain.kl:.4f}", *[""] * len(PRESSURES), "")
         for name, edit in methods(prepared.start, prepared.second).items():
             if options.method and name not in options.method:
                 continue
