@@ -210,7 +210,10 @@ def plot(path: Path, original: Figures, ours: Sequence[Figures], theirs: Sequenc
     import matplotlib.pyplot as plt
 
     _, axes = plt.subplots(figsize=(7, 4.5))
-    for name, figures, colour in (("the leading search (rebuilt), 40 trials", theirs, "tab:orange"), ("abliterate", ours, "tab:blue")):
+    for name, figures, colour in (
+        ("the leading search (rebuilt), 40 trials", theirs, "tab:orange"),
+        ("abliterate", ours, "tab:blue"),
+    ):
         best = front(figures)
         axes.plot([one.kl for one in best], [one.refusals for one in best], "o-", color=colour, label=name)
         rest = [one for one in figures if one not in best]
