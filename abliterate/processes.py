@@ -27,7 +27,8 @@ class Processes:
         """Return what the launcher's environment says; one process without a launcher."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
-        state = PartialState()
+        # Without being told so, accelerate takes each of several processes on a CPU for the only one.
+        state = PartialState(cpu=not torch.accelerator.is_available())
         return cls(state.process_index, state.num_processes)
 
     @property
