@@ -25,11 +25,7 @@ class Processes:
     @classmethod
     def launched(cls) -> Processes:
         """Return what the launcher's environment says; one process without a launcher."""
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            return cls()
-        # Without being told so, accelerate takes each of several processes on a CPU for the only one.
-        state = PartialState(cpu=not torch.accelerator.is_available())
-        return cls(state.process_index, state.num_processes)
+        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
     @property
     def first(self) -> bool:
@@ -44,6 +40,7 @@ class Processes:
         """Return the results of all items in their order, from each process's own."""
         if self.count == 1:
             return list(own)
+        joined()
         parts: list[list[Item]] = gather_object([list(own)])
         total = sum(map(len, parts))
         return [parts[place % self.count][place // self.count] for place in range(total)]
@@ -51,8 +48,16 @@ class Processes:
     def sum(self, tensors: Sequence[Tensor]) -> None:
         """Put into each tensor the sum over all processes, in place: in float64, so that their number does not show."""
         if self.count > 1:
-            device = PartialState().device
+            device = joined().device
             for tensor in tensors:
                 whole = tensor.to(device, torch.float64)
                 torch.distributed.all_reduce(whole)
                 tensor.copy_(whole)
+
+
+def joined() -> PartialState:
+    """Return accelerate's state, which brings the processes together when it is first asked for: not before the search,
+    because transformers lets only one of those that are together write the clones that each proves its writers on.
+    """
+    # Without being told so, accelerate takes each of several processes on a CPU for the only one.
+    return PartialState(cpu=not torch.accelerator.is_available())

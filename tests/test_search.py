@@ -296,38 +296,38 @@ def test_processes_share_items_and_put_them_together() -> None:
     assert Processes().gather([1, 2]) == [1, 2]
 
 
-def test_two_processes_find_what_one_does(searched: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`accelerate launch` on two CPU processes: the same front, to rounding."""
-    alone = searched.manifest["search"]
+def test_two_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`accelerate launch` on two CPU processes: half the tokens each, and the same front, to rounding of float32."""
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "one"))
+    alone = run(options(tmp_path / "alone", optimize=True, dtype="float32")).manifest["search"]
     script = tmp_path / "short.py"
     script.write_text(
         "from abliterate import cli\nfrom abliterate.search import stages\n"
         f"stages.PRESSURES, stages.STEPS = {stages.PRESSURES}, {stages.STEPS}\ncli.main()\n"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
+    # --multi_gpu is how it starts several processes on one machine; there need not be a GPU.
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    command += [
+        str(script),
+        str(TINY),
+        "--harmful",
+        str(TINY / "harmful.txt"),
+        "--harmless",
+        str(TINY / "harmless.txt"),
     ]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", str(script), str(TINY)]
-    command += ["--harmful", str(TINY / "harmful.txt"), "--harmless", str(TINY / "harmless.txt"), "--device", "cpu"]
+    command += ["--device", "cpu", "--dtype", "float32", "--optimize", "--json", "--out", str(tmp_path / "together")]
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "two"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    done = subprocess.run(
-        [*command, "--optimize", "--json", "--out", str(tmp_path / "together")], capture_output=True, text=True
-    )
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     together = json.loads(done.stdout.splitlines()[-1])["manifest"]["search"]
+    assert together["tokens"]["backward"] < 0.6 * alone["tokens"]["backward"]
     for one, other in zip(alone["points"], together["points"], strict=True):
         assert one["refusals"] == other["refusals"]
-        assert one["kl"] == pytest.approx(other["kl"], rel=0.02, abs=1e-5)
+        assert one["kl"] == pytest.approx(other["kl"], rel=1e-3)
         for site, strengths in one["strengths"].items():
-            assert torch.allclose(torch.tensor(strengths), torch.tensor(other["strengths"][site]), atol=0.01)
+            assert torch.allclose(torch.tensor(strengths), torch.tensor(other["strengths"][site]), atol=1e-4)
 
 
 def test_a_model_that_streams_cannot_be_searched(llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
