@@ -31,9 +31,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from abliterate import cli, render, verbs  # noqa: F401 - imported before the fork
+from abliterate import cli
 from abliterate.directions import Directions
+from abliterate.render import applied, verified  # noqa: F401 - imported before the fork
 from abliterate.staging import JOURNAL
+from abliterate.verbs import apply, verify  # noqa: F401
 from checkpoints import write_file, write_index
 
 SHARDS = 6

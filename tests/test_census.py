@@ -9,7 +9,7 @@ import transformers
 
 from abliterate.census import Entry, examine, model_types, multimodal_types, sweep
 from abliterate.errors import InputError
-from abliterate.render import architectures_markdown
+from abliterate.render.architectures import architectures_markdown
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abliterate import projection, shard_copy, verbs
+from abliterate import projection, shard_copy
 from abliterate.checkpoint import Checkpoint
 from abliterate.comparison import compare_tensors, verify_tensors
 from abliterate.directions import Directions
@@ -29,6 +29,8 @@ from abliterate.projection import Pieces, Projection, component, frobenius, orth
 from abliterate.recipe import Recipe
 from abliterate.session import Options
 from abliterate.staging import Staging
+from abliterate.verbs.apply import apply
+from abliterate.verbs.verify import verify
 from checkpoints import snapshot, tensor_bytes, write_checkpoint, write_file
 
 WIDTH = 8
@@ -325,10 +327,10 @@ def test_a_hub_cache_is_edited_through_its_links(tmp_path: Path) -> None:
     directions = tmp_path / "directions.safetensors"
     Directions(torch.randn(1, 5, width), (-1,), "mean-difference").save(directions, -1)
     for source, out in ((TINY, "plain"), (linked, "cached")):
-        verbs.apply(Options(str(source), tmp_path / out, device="cpu", layer=4), directions, None)
+        apply(Options(str(source), tmp_path / out, device="cpu", layer=4), directions, None)
     assert not [path for path in (tmp_path / "cached").rglob("*") if path.is_symlink()]
     same = ("model.safetensors", "config.json", "tokenizer.json")
     assert all((tmp_path / "cached" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes() for name in same)
     assert snapshot(blobs) == before
     assert all(path.is_symlink() for path in linked.iterdir())
-    assert verbs.verify(str(linked), tmp_path / "cached", Options(str(linked), Path(), device="cpu")).holds
+    assert verify(str(linked), tmp_path / "cached", Options(str(linked), Path(), device="cpu")).holds

@@ -13,13 +13,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from abliterate import verbs
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.offload import Offload, decoder_layers, outside_of
 from abliterate.pipeline import Result, run
 from abliterate.selection import DEEPEST
 from abliterate.session import Options
 from abliterate.source import Source, load_empty
+from abliterate.verbs.apply import apply
+from abliterate.verbs.evaluate import evaluate
+from abliterate.verbs.inspect import inspect
+from abliterate.verbs.verify import verify
 
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
 
@@ -135,21 +138,21 @@ def test_any_other_strength_is_proved_against_the_hook_form(tmp_path: Path) -> N
 
 def test_apply_repeats_the_edit_from_its_files(result: Result, tmp_path: Path) -> None:
     given = options(tmp_path / "again")
-    applied = verbs.apply(given, result.out / "directions.safetensors", result.out / "recipe.json")
+    applied = apply(given, result.out / "directions.safetensors", result.out / "recipe.json")
     assert hashes(applied.out)["model.safetensors"] == hashes(result.out)["model.safetensors"]
     assert applied.untouched == 74 - 17
     by_layer = replace(given, out=tmp_path / "by-layer", layer=result.manifest["direction"]["layer"])
-    verbs.apply(by_layer, result.out / "directions.safetensors", None)
+    apply(by_layer, result.out / "directions.safetensors", None)
     assert hashes(by_layer.out)["model.safetensors"] == hashes(result.out)["model.safetensors"]
 
 
 def test_apply_needs_to_know_which_direction(result: Result, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="choose one with --layer"):
-        verbs.apply(options(tmp_path / "again"), result.out / "directions.safetensors", None)
+        apply(options(tmp_path / "again"), result.out / "directions.safetensors", None)
 
 
 def test_verify_accepts_what_was_written(result: Result) -> None:
-    checked = verbs.verify(str(TINY), result.out, options(Path()))
+    checked = verify(str(TINY), result.out, options(Path()))
     assert checked.holds
     assert tuple(verdict.report for verdict in checked.of_status("edited")) == result.measured.tensors
 
@@ -163,13 +166,13 @@ def test_verify_names_the_tensor_that_was_changed_behind_its_back(result: Result
     tensors = load_file(copy / "model.safetensors")
     tensors[name][3, 5] += 0.5
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
-    checked = verbs.verify(str(TINY), copy, options(Path()))
+    checked = verify(str(TINY), copy, options(Path()))
     assert not checked.holds
     assert [verdict.name for verdict in checked.of_status("other")] == [name]
 
 
 def test_a_model_evaluated_against_itself_does_not_differ() -> None:
-    one = verbs.evaluate(options(Path()), str(TINY))
+    one = evaluate(options(Path()), str(TINY))
     assert one.divergence is not None
     assert one.against is not None
     assert one.divergence.first_token.value == 0
@@ -178,7 +181,7 @@ def test_a_model_evaluated_against_itself_does_not_differ() -> None:
 
 
 def test_the_edited_model_is_evaluated_as_in_its_run(result: Result) -> None:
-    one = verbs.evaluate(options(Path(), model=str(result.out)), str(TINY))
+    one = evaluate(options(Path(), model=str(result.out)), str(TINY))
     assert result.measured.edited is not None
     assert result.measured.divergence is not None
     assert one.model.harmful == result.measured.edited.harmful
@@ -188,7 +191,7 @@ def test_the_edited_model_is_evaluated_as_in_its_run(result: Result) -> None:
 
 def test_inspect_reads_no_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((TINY / "config.json").read_text())
-    one = verbs.inspect(options(Path(), model=str(tmp_path)))
+    one = inspect(options(Path(), model=str(tmp_path)))
     assert one.parameters == sum(tensor.numel() for tensor in load_file(TINY / "model.safetensors").values())
     assert one.architecture.tied
 

@@ -22,7 +22,6 @@ from transformers import (
 from transformers.quantizers.auto import AutoHfQuantizer, AutoQuantizationConfig
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from abliterate import verbs
 from abliterate.architecture import find_architecture
 from abliterate.checkpoint import Checkpoint
 from abliterate.cli import main
@@ -39,6 +38,8 @@ from abliterate.session import Options
 from abliterate.source import load_empty, resolve
 from abliterate.stored import quantized_weights
 from abliterate.tensor_edits import ValuesEdit
+from abliterate.verbs.apply import apply
+from abliterate.verbs.verify import Verified, verify
 from abliterate.verify import Reference, TensorReport, relative_component, streams, verify_stream
 from checkpoints import write_index
 from quantized_models import TINY, quantise_checkpoint, random_checkpoint, save_direction
@@ -103,7 +104,7 @@ def test_the_format_is_kept_and_the_reloaded_model_is_silent(family: str, name: 
     source = quantise_checkpoint(random_checkpoint(family, tmp_path / "source"), name)
     direction = save_direction(tmp_path / "directions.safetensors")
     before = raw(source)
-    applied = verbs.apply(options(source, tmp_path / "out"), tmp_path / "directions.safetensors", None)
+    applied = apply(options(source, tmp_path / "out"), tmp_path / "directions.safetensors", None)
     assert raw(source) == before
     assert header(tmp_path / "out" / "model.safetensors") == header(source / "model.safetensors")
     assert (tmp_path / "out" / "config.json").read_bytes() == (source / "config.json").read_bytes()
@@ -116,7 +117,7 @@ def test_the_format_is_kept_and_the_reloaded_model_is_silent(family: str, name: 
     assert leaks
     assert max(leak.share for leak in leaks) < 0.01
     assert f"{len(leaks)} weights were quantised again" in applied.notes[0]
-    again = verbs.verify(str(source), tmp_path / "out", options(source, Path()))
+    again = verify(str(source), tmp_path / "out", options(source, Path()))
     assert reports(again) == applied.tensors
     assert len(again.of_status("untouched")) == len(before) - len(edited)
     assert len(again.of_status("edited")) == len(edited)
@@ -135,7 +136,7 @@ def test_a_quantised_model_streams_from_the_disk(family: str, name: str, tmp_pat
         assert torch.equal(one, other)
 
 
-def reports(one: verbs.Verified) -> tuple[TensorReport, ...]:
+def reports(one: Verified) -> tuple[TensorReport, ...]:
     return tuple(verdict.report for verdict in one.verdicts if verdict.report)
 
 
@@ -150,10 +151,10 @@ def test_edited_weights_in_bf16_load_in_transformers(family: str, name: str, tmp
     source = quantise_checkpoint(random_checkpoint(family, tmp_path / "source"), name)
     direction = save_direction(tmp_path / "directions.safetensors")
     out = tmp_path / "out"
-    applied = verbs.apply(options(source, out, edited_dtype="bf16"), tmp_path / "directions.safetensors", None)
+    applied = apply(options(source, out, edited_dtype="bf16"), tmp_path / "directions.safetensors", None)
     assert not any(one.leak for one in applied.tensors)
     assert max(component_of(reloaded(out), direction)) < 0.01
-    checked = verbs.verify(str(source), out, options(source, Path()))
+    checked = verify(str(source), out, options(source, Path()))
     assert reports(checked) == applied.tensors
     assert checked.holds
     before, after = raw(source), raw(out)
@@ -217,7 +218,7 @@ def test_scales_in_another_shard_and_the_index(tmp_path: Path) -> None:
     save_direction(tmp_path / "directions.safetensors")
     for changes in ({}, {"edited_dtype": "bf16"}):
         out = tmp_path / f"out{len(changes)}"
-        verbs.apply(options(source, out, **changes), tmp_path / "directions.safetensors", None)
+        apply(options(source, out, **changes), tmp_path / "directions.safetensors", None)
         reloaded(out)
         index = json.loads((out / "model.safetensors.index.json").read_text())
         held = Checkpoint.open(out).tensors
@@ -240,7 +241,7 @@ def test_blocks_that_do_not_divide_a_weight(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="cannot stream"):
         load_placed(found, torch.bfloat16, torch.device("cpu"), Offload({}, tokens=4096))
-    applied = verbs.apply(options(source, tmp_path / "out"), tmp_path / "directions.safetensors", None)
+    applied = apply(options(source, tmp_path / "out"), tmp_path / "directions.safetensors", None)
     assert applied.proof.holds
     edited = load_model(found, "float32", "cpu", Checkpoint.open(tmp_path / "out"))
     assert max(component_of(live, direction)) > 0.1
@@ -250,7 +251,7 @@ def test_blocks_that_do_not_divide_a_weight(tmp_path: Path) -> None:
 def test_another_strength_agrees_with_the_hook_form(tmp_path: Path) -> None:
     source = quantise_checkpoint(random_checkpoint("gpt_oss", tmp_path / "source"), "mxfp4")
     save_direction(tmp_path / "directions.safetensors")
-    applied = verbs.apply(options(source, tmp_path / "out", strength=0.5), tmp_path / "directions.safetensors", None)
+    applied = apply(options(source, tmp_path / "out", strength=0.5), tmp_path / "directions.safetensors", None)
     assert applied.proof.kind == "agreement"
     assert applied.proof.holds
 
@@ -260,7 +261,7 @@ def test_what_requantising_explains_is_allowed_and_no_more(tmp_path: Path) -> No
     source = quantise_checkpoint(random_checkpoint("llama", tmp_path / "source", torch.float32), "fp8 block")
     direction = save_direction(tmp_path / "directions.safetensors")
     found = options(source, tmp_path / "out", dtype="float32")
-    applied = verbs.apply(found, tmp_path / "directions.safetensors", None)
+    applied = apply(found, tmp_path / "directions.safetensors", None)
     assert applied.proof.largest < applied.proof.limit < 1e-3
     origin = resolve(str(source))
     empty = load_empty(origin)
@@ -295,7 +296,7 @@ def test_too_much_that_comes_back_is_an_error_that_names_the_way_out(
     with pytest.raises(
         ProofError, match=r"experts\.down_proj_blocks: .* came back .*; pass --edited-dtype bf16, or ship"
     ):
-        verbs.apply(options(source, tmp_path / "out"), tmp_path / "directions.safetensors", None)
+        apply(options(source, tmp_path / "out"), tmp_path / "directions.safetensors", None)
     assert not (tmp_path / "out").exists()
 
 
@@ -305,11 +306,11 @@ def test_too_much_that_comes_back_is_an_error_that_names_the_way_out(
 def test_verify_names_the_tensor_that_was_changed(name: str, tmp_path: Path) -> None:
     source = quantise_checkpoint(random_checkpoint("llama", tmp_path / "source"), "fp8 block")
     save_direction(tmp_path / "directions.safetensors")
-    verbs.apply(options(source, tmp_path / "out"), tmp_path / "directions.safetensors", None)
+    apply(options(source, tmp_path / "out"), tmp_path / "directions.safetensors", None)
     tensors = load_file(tmp_path / "out" / "model.safetensors")
     tensors[name].view(torch.uint8)[0, 0] ^= 1
     save_file(tensors, tmp_path / "out" / "model.safetensors", {"format": "pt"})
-    (other,) = verbs.verify(str(source), tmp_path / "out", options(source, Path())).of_status("other")
+    (other,) = verify(str(source), tmp_path / "out", options(source, Path())).of_status("other")
     assert (other.name, other.problem) == (name, "differs from what the plan makes of the original")
 
 
@@ -326,7 +327,7 @@ def test_a_dtype_that_applies_to_nothing_is_refused(tmp_path: Path, capsys: pyte
         assert words in capsys.readouterr().err
     quantise_checkpoint(source, "fp8 block")
     with pytest.raises(InputError, match="no weight that the recipe edits is quantised"):
-        verbs.apply(options(source, tmp_path / "o", sites=("embed",), edited_dtype="bf16"), path, None)
+        apply(options(source, tmp_path / "o", sites=("embed",), edited_dtype="bf16"), path, None)
     assert not (tmp_path / "o").exists()
 
 

@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from abliterate import verbs
 from abliterate.architecture import find_architecture
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.pipeline import run
 from abliterate.session import Options
+from abliterate.verbs.apply import apply
+from abliterate.verbs.original import plain_sequences
 from abliterate.verify import SILENCE, relative_component
 
 pytestmark = pytest.mark.models
@@ -52,7 +53,7 @@ def test_gemma_is_silent_behind_its_norms(real_models: Path, tmp_path: Path, dty
     direction = torch.nn.functional.normalize(torch.randn(640, generator=torch.Generator().manual_seed(0)), dim=0)
     save_file({"resid.9": direction}, tmp_path / "directions.safetensors")
     options = Options(str(folder), tmp_path / "edited")
-    proof = verbs.apply(options, tmp_path / "directions.safetensors", None).proof
+    proof = apply(options, tmp_path / "directions.safetensors", None).proof
     assert proof.before is not None
     assert proof.largest <= ratio * proof.before
 
@@ -66,7 +67,7 @@ def test_hooks_leave_no_more_than_the_proof_allows(real_models: Path, name: str,
     architecture = find_architecture(model)
     size = architecture.d_model
     direction = torch.nn.functional.normalize(torch.randn(size, generator=torch.Generator().manual_seed(0)), dim=0)
-    sequences = verbs.plain_sequences(tokenizer)
+    sequences = plain_sequences(tokenizer)
     with ablated(model, direction, architecture=architecture):
         largest = max(relative_component(model, architecture, direction[None], sequences))
     assert SILENCE[dtype] / 200 < largest < SILENCE[dtype]

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedModel
 
-from abliterate import verbs
 from abliterate.architecture import Architecture, find_architecture
 from abliterate.errors import InputError
 from abliterate.forward import Head
@@ -27,6 +26,8 @@ from abliterate.search.losses import Ruler, Spent
 from abliterate.search.room import Room, recomputed, room_for
 from abliterate.search.state import State
 from abliterate.search.variables import STRONGEST, Variables
+from abliterate.verbs.apply import apply
+from abliterate.verbs.verify import verify
 from test_end_to_end import TINY, options
 
 PLACES = [Place((1, 2, 3, 4), (5, 6)), Place((1, 2, 9), (7,)), Place((1, 2, 3, 4, 8, 8, 3), (2,))]
@@ -257,10 +258,10 @@ def test_manifest_and_recipe_repeat_the_search(searched: Result, tmp_path: Path)
     card = (searched.out / "README.md").read_text()
     assert "found by gradient" in card
     again = options(tmp_path / "again")
-    verbs.apply(again, searched.out / "directions.safetensors", searched.out / "recipe.json")
+    apply(again, searched.out / "directions.safetensors", searched.out / "recipe.json")
     first, second = (load_file(folder / "model.safetensors") for folder in (searched.out, tmp_path / "again"))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert verbs.verify(again.model, searched.out, again).holds
+    assert verify(again.model, searched.out, again).holds
 
 
 def test_an_interrupted_search_goes_on(searched: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from abliterate.render import proof_line
-from abliterate.verbs import Verified
+from abliterate.render.figures import proof_line
+from abliterate.verbs.verify import Verified
 from abliterate.verify import Verdict
 
 SHOWN = 20

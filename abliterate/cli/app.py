@@ -1,0 +1,114 @@
+"""The command itself: progress bars, results on stdout, errors as one line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from abliterate.errors import AbliterateError
+from abliterate.progress import Advance
+
+app = typer.Typer(
+    name="abliterate",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find the refusal direction of an open-weight chat model, edit the weights along it, prove the edit, "
+    "measure it, ship the checkpoint.\n\n"
+    "[bold]abliterate MODEL --out DIR[/bold] does all of it; MODEL is a Hub id, a folder or a .gguf file. "
+    "A first argument that is none of the verbs below is a model.\n\n"
+    "Try [bold]abliterate demo[/bold] first: a tiny model that comes with the package, under a minute.",
+)
+
+
+INTERRUPTED = 130
+
+
+class RichProgress:
+    """Draws one bar per step, on stderr."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    @contextmanager
+    def step(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        """Show a bar for the time of the context."""
+        scale = 1_000_000 if unit == "B" else 1
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+        )
+        with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console) as bars:
+            task = bars.add_task(title, total=max(1, round(total / scale)), unit="MB" if unit == "B" else unit)
+            done = 0
+
+            def advance(units: int) -> None:
+                nonlocal done
+                done += units
+                bars.update(task, completed=round(done / scale))
+
+            yield advance
+
+
+def progress() -> RichProgress:
+    """Return bars on stderr, and turn off those of transformers."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    return RichProgress(Console(stderr=True))
+
+
+def show(rendered: RenderableType, data: dict[str, Any], as_json: bool) -> None:
+    """Print a result, for people or for programs."""
+    if as_json:
+        print(json.dumps(data, ensure_ascii=False))
+    else:
+        Console(soft_wrap=not sys.stdout.isatty()).print(rendered)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; errors are one line on stderr and an exit code (2 input, 1 proof, 130 Ctrl-C)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    if words and not words[0].startswith("-") and words[0] not in verbs:
+        words.insert(0, "run")
+    quiet()
+    raise SystemExit(guarded(lambda: app(words, standalone_mode=True)))
+
+
+def guarded(call: Callable[[], None]) -> int:
+    """Call, and return the exit code."""
+    try:
+        call()
+    except AbliterateError as error:
+        print(f"abliterate: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except SystemExit as stop:
+        # typer ends so for usage errors, --help, and Ctrl-C, of which it says nothing.
+        if stop.code == INTERRUPTED:
+            print("abliterate: interrupted; nothing is half-written, the same command continues", file=sys.stderr)
+        raise
+    return 0
+
+
+def quiet() -> None:
+    """Keep the libraries' own bars and advice out of ours; their errors still show."""
+    for name, value in (
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("HF_HUB_DISABLE_TELEMETRY", "1"),
+        ("TOKENIZERS_PARALLELISM", "true"),
+    ):
+        os.environ.setdefault(name, value)
+    logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)  # that layers stream is said in our own words

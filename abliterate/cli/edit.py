@@ -1,0 +1,190 @@
+"""Verbs that make and prove checkpoints: run, demo, apply, verify, push."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from abliterate.cli.app import app, progress, show
+from abliterate.cli.flags import (
+    AsJson,
+    BatchSize,
+    Device,
+    Direction,
+    Dtype,
+    EditedDtype,
+    Force,
+    Harmful,
+    Harmless,
+    Layer,
+    MaxKl,
+    MaxMemory,
+    Model,
+    NTrain,
+    Offline,
+    Optimize,
+    Out,
+    Push,
+    Revision,
+    Seed,
+    Sites,
+    Strength,
+    System,
+    TargetRefusals,
+    Template,
+    Thinking,
+    Trust,
+    Unproved,
+    options,
+)
+
+# torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
+
+
+@app.command("run", help="Find, edit, prove, measure: the default when the first argument is a model.")
+def run_verb(
+    model: Model,
+    out: Out = None,
+    layer: Layer = "auto",
+    direction: Direction = "projected",
+    strength: Strength = 1.0,
+    sites: Sites = "embed,attn,mlp",
+    optimize: Optimize = False,
+    target_refusals: TargetRefusals = None,
+    max_kl: MaxKl = None,
+    harmful: Harmful = "builtin:harmful",
+    harmless: Harmless = "builtin:harmless",
+    n_train: NTrain = 128,
+    push: Push = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    max_memory: MaxMemory = None,
+    batch_size: BatchSize = "auto",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    force: Force = False,
+    offline: Offline = False,
+    trust_remote_code: Trust = False,
+    allow_unproved: Unproved = False,
+    edited_dtype: EditedDtype = None,
+    revision: Revision = None,
+    system: System = None,
+    thinking: Thinking = "auto",
+    chat_template: Template = None,
+) -> None:
+    """Run the main job."""
+    given = {name: value for name, value in locals().items() if name not in ("as_json", "push")}
+    from abliterate.outputs.hub import check_push
+    from abliterate.pipeline import assist, run
+    from abliterate.processes import Processes
+    from abliterate.render.run import result, result_json
+
+    chosen = options(**given)
+    if not Processes.launched().first:
+        return assist(chosen)
+    if push:
+        check_push(push)
+    one = run(chosen, progress())
+    show(result(one), result_json(one), as_json)
+    if push:
+        publish(chosen.out, push, public=False)
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(help="Keep the edited tiny model in this folder.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the main job on the tiny chat model that comes with the package."""
+    from abliterate.render.run import result, result_json
+    from abliterate.verbs.demo import demo
+
+    with tempfile.TemporaryDirectory() as temporary:
+        one = demo(out or Path(temporary) / "edited-tiny-chat", progress())
+        show(result(one, kept=out is not None), result_json(one), as_json)
+
+
+@app.command()
+def apply(
+    model: Model,
+    directions: Annotated[Path, typer.Option(help="directions.safetensors of an earlier run.", show_default=False)],
+    out: Out = None,
+    recipe: Annotated[Path | None, typer.Option(help="recipe.json of an earlier run.", show_default=False)] = None,
+    layer: Layer = "auto",
+    strength: Strength = 1.0,
+    sites: Sites = "embed,attn,mlp",
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    max_memory: MaxMemory = None,
+    as_json: AsJson = False,
+    force: Force = False,
+    offline: Offline = False,
+    trust_remote_code: Trust = False,
+    allow_unproved: Unproved = False,
+    edited_dtype: EditedDtype = None,
+    revision: Revision = None,
+) -> None:
+    """Edit a checkpoint by given directions and prove the result; needs no prompts and no chat template."""
+    given = {name: value for name, value in locals().items() if name not in ("as_json", "directions", "recipe")}
+    from abliterate.render.applied import applied, applied_json
+    from abliterate.verbs.apply import apply
+
+    one = apply(options(**given), directions, recipe, progress())
+    show(applied(one), applied_json(one), as_json)
+
+
+@app.command()
+def verify(
+    original: Annotated[str, typer.Argument(help="The source: Hub id, folder or .gguf file.", show_default=False)],
+    edited: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    max_memory: MaxMemory = None,
+    as_json: AsJson = False,
+    offline: Offline = False,
+    trust_remote_code: Trust = False,
+    revision: Revision = None,
+) -> None:
+    """Prove again, from the files, that EDITED is ORIGINAL edited by its recipe; exit code 1 when it is not."""
+    from abliterate.render.verified import verified, verified_json
+    from abliterate.verbs.verify import verify
+
+    given = options(
+        original,
+        Path(),
+        dtype=dtype,
+        device=device,
+        max_memory=max_memory,
+        offline=offline,
+        trust_remote_code=trust_remote_code,
+        revision=revision,
+    )
+    one = verify(original, edited, given, progress())
+    show(verified(one), verified_json(one), as_json)
+    if not one.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
+    repository: Annotated[
+        str, typer.Argument(help="org/name on the Hub; made if it is not there.", show_default=False)
+    ],
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public; private otherwise.")] = False,
+) -> None:
+    """Upload a finished checkpoint with its card and manifest to the Hub."""
+    publish(folder, repository, public)
+
+
+def publish(folder: Path, repository: str, public: bool) -> None:
+    """Push and say where the result is."""
+    from abliterate.outputs.hub import push as upload
+
+    Console(stderr=True).print(f"pushed to {upload(folder, repository, public=public, progress=progress())}")

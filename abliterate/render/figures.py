@@ -1,0 +1,46 @@
+"""How figures read: rates and means with their intervals, sizes, proofs, replies on one line."""
+
+from __future__ import annotations
+
+from abliterate.evaluation.observation import Reply
+from abliterate.evaluation.statistics import Mean, Rate
+from abliterate.refusals import visible_reply
+from abliterate.verify import StreamReport
+
+
+def rate(one: Rate) -> str:
+    """Return a rate as `3/65 = 5% [2, 13]`."""
+    low, high = one.interval
+    return f"{one.count}/{one.total} = {one.value:.0%} \\[{low:.0%}, {high:.0%}]"
+
+
+def mean(one: Mean) -> str:
+    """Return a divergence as `0.061 [0.043, 0.082] nats`."""
+    low, high = one.interval
+    return f"{one.value:.3f} \\[{low:.3f}, {high:.3f}] nats"
+
+
+def size(count: int | float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def proof_line(proof: StreamReport) -> str:
+    """Return the proof on the stream in one sentence."""
+    if not proof.holds:
+        return f"NOT PROVED: {proof.largest:.1e} of the stream at its worst layer, {proof.limit:.0e} allowed"
+    if proof.kind == "silence":
+        return (
+            f"silent along the direction at every layer: at most {proof.largest:.1e} of the stream "
+            f"({proof.before:.1e} before, {proof.limit:.0e} allowed)"
+        )
+    return f"equals the hook form at every layer: {proof.largest:.1e} of the stream ({proof.limit:.0e} allowed)"
+
+
+def shown(reply: Reply) -> str:
+    """Return a reply on one line, without thoughts."""
+    return " ".join(visible_reply(reply.text).split()) or "(empty)"

@@ -1,0 +1,101 @@
+"""What a whole run shows: figures before and after, the choice, the proof, a reply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from abliterate.evaluation.divergence import Divergence
+from abliterate.evaluation.observation import Observation
+from abliterate.outputs.manifest import Measured
+from abliterate.pipeline import Result
+from abliterate.render.figures import mean, proof_line, rate, shown
+from abliterate.search.stages import Found
+
+
+def result(one: Result, kept: bool = True) -> RenderableType:
+    """Return the table of a whole run, and a reply before and after; `kept` says whether the checkpoint stays."""
+    measured = one.measured
+    table = Table("", "original", "edited", title="abliterate", title_justify="left")
+    assert measured.original
+    assert measured.edited
+    assert measured.divergence
+    assert measured.selection
+    before, after, divergence = measured.original, measured.edited, measured.divergence
+    table.add_row("refusals, harmful", rate(before.harmful_refusals), rate(after.harmful_refusals))
+    table.add_row("refusals, harmless", rate(before.harmless_refusals), rate(after.harmless_refusals))
+    divergence_rows(table, divergence)
+    chosen = measured.selection.chosen
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("layer, position", f"{chosen.layer}, {chosen.position}  {scores(measured)}")
+    if measured.search:
+        facts.add_row("search", search_line(measured.search))
+    facts.add_row(
+        "proof", f"{len(measured.tensors)} tensors as planned, all others bit for bit; {proof_line(measured.proof)}"
+    )
+    facts.add_row("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in one.seconds.items()))
+    facts.add_row("checkpoint", Text(str(one.out) if kept else "thrown away; keep it with --out DIR"))
+    notes = [Text(f"note: {note}", style="yellow") for note in one.notes]
+    return Group(table, facts, *notes, *example(before, after))
+
+
+def divergence_rows(table: Table, divergence: Divergence) -> None:
+    """Add KL(original || edited) on harmless prompts in each convention."""
+    table.add_row("KL, first token", "", mean(divergence.first_token))
+    table.add_row("  where answered", "", mean(divergence.first_token_answered))
+    table.add_row("KL, over replies", "", mean(divergence.over_replies))
+
+
+def search_line(found: Found) -> str:
+    """Return what the search chose, and the whole front, on the select split."""
+    points = [f"{point.rate:.0%} at {point.kl:.3g}" for point in found.front.best()]
+    chosen, original = found.chosen, found.front.original
+    return (
+        f"refusals {original.refusals} -> {chosen.refusals} of {chosen.prompts}, KL {chosen.kl:.3g} on the select split; "
+        f"front: {', '.join(points)}; {found.spent.forward} tokens forward, {found.spent.backward} back"
+    )
+
+
+def scores(measured: Measured) -> str:
+    """Return the scores of the chosen candidate on the select split."""
+    assert measured.selection
+    chosen = measured.selection.chosen
+    return f"(on the select split: bypass {chosen.bypass:.2f}, induce {chosen.induce:.2f}, KL {chosen.kl:.3f})"
+
+
+def example(before: Observation, after: Observation) -> list[RenderableType]:
+    """Return one harmful prompt with the replies before and after: the first whose refusal went away."""
+    pairs = list(zip(before.harmful, after.harmful, strict=True))
+    changed = [(old, new) for old, new in pairs if old.refused and not new.refused] or pairs
+    old, new = changed[0]
+    table = Table.grid(padding=(0, 2))
+    for name, text in (("prompt", old.prompt), ("before", shown(old)), ("after", shown(new))):
+        table.add_row(Text(name, style="bold"), Text(text))
+    return [Text(), table]
+
+
+def result_json(one: Result) -> dict[str, Any]:
+    """Return a run as one JSON object: the manifest, the seconds, the candidates, every report reply."""
+    measured = one.measured
+    assert measured.selection
+    assert measured.original
+    assert measured.edited
+    return {
+        "out": str(one.out),
+        "seconds": one.seconds,
+        "notes": list(one.notes),
+        "candidates": [vars(candidate) for candidate in measured.selection.candidates],
+        "replies": {"original": replies(measured.original), "edited": replies(measured.edited)},
+        "manifest": one.manifest,
+    }
+
+
+def replies(one: Observation) -> dict[str, list[dict[str, Any]]]:
+    """Return every report prompt with the reply and the verdict."""
+    return {
+        side: [{"prompt": reply.prompt, "reply": reply.text, "refused": reply.refused} for reply in given]
+        for side, given in (("harmful", one.harmful), ("harmless", one.harmless))
+    }

@@ -1,0 +1,1 @@
+"""The verbs beside the run, a file each; no verb knows another."""

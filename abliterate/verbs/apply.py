@@ -1,0 +1,93 @@
+"""`abliterate apply`: edit a checkpoint by given directions, and prove the result."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from pathlib import Path
+
+from abliterate.directions import load_direction, read_directions
+from abliterate.edit import write_edited
+from abliterate.errors import InputError
+from abliterate.loading import load_model
+from abliterate.outputs.manifest import DIRECTIONS, RECIPE, Measured, Origin, write_records
+from abliterate.plan import check_edited_dtype, left_alone_note, make_plan
+from abliterate.progress import SILENT, Progress
+from abliterate.proof import require_proof
+from abliterate.recipe import Recipe
+from abliterate.session import Options
+from abliterate.source import load_empty, load_tokenizer
+from abliterate.staging import Staging, check_destination, check_free
+from abliterate.verbs.original import plain_sequences, source_of
+from abliterate.verify import (
+    StreamReport,
+    TensorReport,
+    reference,
+    requantised_note,
+    verify_stream,
+    verify_tensors,
+)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A checkpoint that was written from given directions: what the proof says."""
+
+    out: Path
+    tensors: tuple[TensorReport, ...]
+    proof: StreamReport
+    untouched: int
+    notes: tuple[str, ...] = ()
+
+
+def apply(options: Options, directions: Path, recipe_file: Path | None, progress: Progress = SILENT) -> Applied:
+    """Edit a checkpoint by given directions, and prove the result; nothing is chosen or measured.
+
+    Raises AbliterateError as `run` does.
+    """
+    check_free(options.out, options.force)
+    source = source_of(options, options.model, progress)
+    check_destination(source.folder, options.out)
+    check_edited_dtype(options.edited_dtype, source.checkpoint)
+    recipe = given_recipe(options, directions, recipe_file)
+    empty = load_empty(source)
+    architecture, _ = require_proof(empty, options.allow_unproved)
+    if recipe.direction is None:
+        raise InputError(f'{recipe_file}: names no direction; add one such as "resid.15"')
+    plan = make_plan(
+        recipe,
+        load_direction(directions, recipe.direction),
+        architecture,
+        empty,
+        source.checkpoint,
+        options.edited_dtype,
+    )
+    model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
+    expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
+    del model
+    gc.collect()
+    identity = f"{plan.digest} {source.checkpoint.fingerprint()}"
+    needed = source.checkpoint.total_bytes + plan.grown_bytes(source.checkpoint)
+    with Staging.open(options.out, identity, options.force, needed) as staging:
+        written = write_edited(plan, source.checkpoint, staging, progress)
+        tensors = verify_tensors(plan, source.checkpoint, written, progress)
+        model = load_model(source, options.dtype, options.device, written, options.max_memory)
+        proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written), tensors)
+        words = ["abliterate", "apply", source.public_name, "--directions", DIRECTIONS, "--recipe", RECIPE]
+        words += ["--edited-dtype", plan.edited_dtype] if plan.edited_dtype else []
+        origin = Origin(source, [*words, "--out", options.out.name], options.seed)
+        write_records(staging, origin, plan, directions, Measured(tensors, proof))
+        staging.publish()
+    notes = (*requantised_note(tensors), *left_alone_note(plan.left_alone), *architecture.problems)
+    return Applied(options.out, tensors, proof, len(written.tensors) - len(plan.edits), notes)
+
+
+def given_recipe(options: Options, directions: Path, recipe_file: Path | None) -> Recipe:
+    """Return the recipe of the file, or one of `--layer`, `--strength` and `--sites`."""
+    if recipe_file is not None:
+        return Recipe.load(recipe_file)
+    rows, _ = read_directions(directions)
+    if options.layer is None and len(rows) != 1:
+        raise InputError(f"{directions}: holds {len(rows)} directions; choose one with --layer, or pass --recipe")
+    name = next(iter(rows)) if options.layer is None else f"resid.{options.layer}"
+    return Recipe.uniform(options.strength, options.sites, name)

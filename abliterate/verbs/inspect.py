@@ -1,0 +1,55 @@
+"""`abliterate inspect`: the writers and sizes of a model, from its config alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from abliterate.architecture import Architecture
+from abliterate.progress import SILENT, Progress
+from abliterate.proof import Proved, require_proof
+from abliterate.session import Options
+from abliterate.source import resolve_config
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What can be said of a model from its config alone; `proved` is None where its writers cannot be proved."""
+
+    name: str
+    architecture: Architecture
+    proved: Proved | None
+    parameters: int
+    stored_bytes: int
+    edited_parameters: int
+    layer_parameters: int
+
+
+def inspect(options: Options, progress: Progress = SILENT) -> Inspection:
+    """Return the writers and sizes of a model, from its config, and prove them on a clone; no weights are read.
+
+    Raises ArchitectureError when its writers cannot be found.
+    """
+    source_name, empty = resolve_config(
+        options.model, revision=options.revision, offline=options.offline, trust_remote_code=options.trust_remote_code
+    )
+    architecture, proved = require_proof(empty, allow_unproved=True)
+    parameters = dict(empty.named_parameters())
+    item = empty.config.dtype.itemsize if empty.config.dtype is not None else 4
+    edited = [
+        parameters[f"{writer.module}.{name}"]
+        for writer in architecture.writers
+        for name in (one.name for one in writer.parameters)
+    ]
+    inside = [
+        one for name, one in parameters.items() if name.startswith(tuple(f"{layer}." for layer in architecture.layers))
+    ]
+    total = sum(one.numel() for one in parameters.values())
+    return Inspection(
+        source_name,
+        architecture,
+        proved,
+        total,
+        total * item,
+        sum(one.numel() for one in edited),
+        sum(one.numel() for one in inside),
+    )

@@ -1,0 +1,77 @@
+"""`abliterate verify`: prove again, from the files, that a checkpoint is another one edited by its recipe."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from pathlib import Path
+
+from abliterate.checkpoint import Checkpoint
+from abliterate.directions import load_direction
+from abliterate.loading import load_model
+from abliterate.outputs.manifest import DIRECTIONS, RECIPE, read_manifest
+from abliterate.plan import left_alone_note, make_plan
+from abliterate.progress import SILENT, Progress
+from abliterate.proof import require_proof
+from abliterate.recipe import Recipe
+from abliterate.session import Options
+from abliterate.source import load_empty, load_tokenizer
+from abliterate.verbs.original import plain_sequences, source_of
+from abliterate.verify import (
+    Status,
+    StreamReport,
+    Verdict,
+    compare_tensors,
+    reference,
+    requantised_note,
+    verify_stream,
+)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Two checkpoints held against each other; `proof` is None where a tensor is already not as planned."""
+
+    original: str
+    edited: Path
+    verdicts: tuple[Verdict, ...]
+    proof: StreamReport | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Return whether every tensor is untouched or as planned, and the stream is as it must be."""
+        return self.proof is not None and self.proof.holds
+
+    def of_status(self, status: Status) -> list[Verdict]:
+        """Return the tensors that are untouched, edited or other."""
+        return [verdict for verdict in self.verdicts if verdict.status == status]
+
+
+def verify(original: str, edited: Path, options: Options, progress: Progress = SILENT) -> Verified:
+    """Hold `edited` against `original` and the recipe in its own folder: every tensor, then the residual stream.
+
+    Raises ProofError when the tensors are as planned but the stream is not, InputError when `edited` was not
+    written by abliterate.
+    """
+    manifest = read_manifest(edited)
+    unproved = not manifest.get("proof", {}).get("holds", True)
+    source = source_of(options, original, progress)
+    written = Checkpoint.open(edited)
+    recipe = Recipe.load(edited / RECIPE)
+    empty = load_empty(source)
+    architecture, _ = require_proof(empty, unproved)
+    direction = load_direction(edited / DIRECTIONS, str(recipe.direction))
+    plan = make_plan(recipe, direction, architecture, empty, source.checkpoint, manifest.get("edited_dtype"))
+    notes = (*left_alone_note(plan.left_alone), *architecture.problems)
+    verdicts = compare_tensors(plan, source.checkpoint, written, progress)
+    if any(verdict.status == "other" for verdict in verdicts):
+        return Verified(original, edited, verdicts, None, notes)
+    model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
+    expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
+    del model
+    gc.collect()
+    model = load_model(source, options.dtype, options.device, written, options.max_memory)
+    reports = [verdict.report for verdict in verdicts if verdict.report]
+    proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written), reports)
+    return Verified(original, edited, verdicts, proof, (*requantised_note(reports), *notes))
