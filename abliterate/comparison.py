@@ -24,9 +24,9 @@ from abliterate.parallel import in_threads, one_at_a_time
 from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.projection import Projection
-from abliterate.requantize import LEAK_LIMIT, Leak
+from abliterate.requantize import LEAK_LIMIT
 from abliterate.shards import failing, read_bytes, read_numbers
-from abliterate.tensor_edits import TensorEdit
+from abliterate.tensor_edits import TensorEdit, TensorReport
 
 BLOCK = 1 << 20
 """Bytes of two files that are held against each other at once, in a core's cache."""
@@ -38,21 +38,6 @@ NOISE = 1e-6
 """What the sums of an edit in float32 may differ by from one machine to another, relative to the largest weight."""
 
 Status = Literal["untouched", "edited", "other"]
-
-
-@dataclass(frozen=True)
-class TensorReport:
-    """One edited tensor: its Frobenius norm, and that of its component along the basis, before and after.
-
-    A weight that keeps its quantised format is reported once, dequantised; `leak` is what quantising it again did.
-    """
-
-    name: str
-    norm_before: float
-    norm_after: float
-    component_before: float
-    component_after: float
-    leak: Leak | None = None
 
 
 @dataclass(frozen=True)
@@ -191,9 +176,8 @@ class _Pair:
         return _Part(equal)
 
     def _as_expected(self, edit: TensorEdit, advance: Advance) -> _Part:
-        figures = edit.figures(self.original, self.edited)
-        report = TensorReport(edit.name, **vars(figures)) if figures else None
-        part = _Part(_equal(edit.expected(self.original), self.edited.read(edit.name)), report=report)
+        equal = _equal(edit.expected(self.original), self.edited.read(edit.name))
+        part = _Part(equal, report=edit.report(self.original, self.edited))
         advance(self.after.nbytes)
         return part
 

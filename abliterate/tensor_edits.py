@@ -19,9 +19,13 @@ from abliterate.requantize import Leak, measure_leak, project_packed, project_sc
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Frobenius norms of an edited weight and of its component along the basis; `leak` where it was quantised again."""
+class TensorReport:
+    """One edited tensor: its Frobenius norm, and that of its component along the basis, before and after.
 
+    A weight that keeps its quantised format is reported once, dequantised; `leak` is what quantising it again did.
+    """
+
+    name: str
     norm_before: float
     norm_after: float
     component_before: float
@@ -55,9 +59,9 @@ class TensorEdit:
         """Return the tensor that the edited checkpoint must hold under this name."""
         return self.apply(original.read(self.name))
 
-    def figures(self, original: Checkpoint, edited: Checkpoint) -> Figures | None:
+    def report(self, original: Checkpoint, edited: Checkpoint) -> TensorReport | None:
         """Return what the edit made of the weight; None for the second tensor of a quantised one."""
-        return plain_figures(self, original.read(self.name), edited.read(self.name))
+        return plain_report(self, original.read(self.name), edited.read(self.name))
 
 
 @dataclass(frozen=True)
@@ -105,11 +109,11 @@ class ValuesEdit(TensorEdit):
         weight = self.weight
         return project_packed(weight.read(values=tensor), weight.format, self.basis, self.strength, self.axis).values
 
-    def figures(self, original: Checkpoint, edited: Checkpoint) -> Figures:
+    def report(self, original: Checkpoint, edited: Checkpoint) -> TensorReport:
         """Return norms of the dequantised weight and what came back when it was quantised again."""
         before, after = (self.weight.beside(one).read() for one in (original, edited))
         leak = measure_leak(before, after, self.weight.format, self.basis, self.strength, self.axis)
-        return Figures(leak.norm_before, leak.norm_after, leak.before, leak.stored, leak)
+        return TensorReport(self.name, leak.norm_before, leak.norm_after, leak.before, leak.stored, leak)
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ class ScalesEdit(TensorEdit):
         weight = self.weight
         return project_scales(weight.read(scales=tensor), weight.format, self.basis, self.strength, self.axis)
 
-    def figures(self, original: Checkpoint, edited: Checkpoint) -> None:
+    def report(self, original: Checkpoint, edited: Checkpoint) -> None:
         """Return nothing: the numbers' edit speaks for the weight."""
 
 
@@ -145,16 +149,17 @@ class UnquantizedEdit(TensorEdit):
         weight = self.weight.beside(original).dequantized()
         return (self.apply(weight) if self.strength else weight).to(torch.bfloat16)
 
-    def figures(self, original: Checkpoint, edited: Checkpoint) -> Figures | None:
+    def report(self, original: Checkpoint, edited: Checkpoint) -> TensorReport | None:
         """Return norms of the weight before, dequantised, and after; None where it was only dequantised."""
         if not self.strength:
             return None
-        return plain_figures(self, self.weight.beside(original).dequantized(), edited.read(self.name))
+        return plain_report(self, self.weight.beside(original).dequantized(), edited.read(self.name))
 
 
-def plain_figures(edit: TensorEdit, before: Tensor, after: Tensor) -> Figures:
+def plain_report(edit: TensorEdit, before: Tensor, after: Tensor) -> TensorReport:
     """Return the norms of a weight and of its component, before and after."""
-    return Figures(
+    return TensorReport(
+        edit.name,
         frobenius(before),
         frobenius(after),
         component(before, edit.basis, edit.axis),

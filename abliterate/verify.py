@@ -17,11 +17,12 @@ from transformers import PreTrainedModel
 
 from abliterate.activations import lanes, resid_of
 from abliterate.architecture import Architecture, Site
-from abliterate.comparison import Status, TensorReport, Verdict, compare_tensors, require_planned, verify_tensors
+from abliterate.comparison import Status, Verdict, compare_tensors, require_planned, verify_tensors
 from abliterate.errors import ProofError
 from abliterate.forward import Batch, final_hidden, prepare
 from abliterate.interventions import ablated, disturbed
 from abliterate.plan import EditPlan
+from abliterate.tensor_edits import TensorReport
 
 __all__ = [
     "PROMPTS", "Reference", "Status", "StreamReport", "TensorReport", "Verdict", "compare_tensors", "reference",
