@@ -16,6 +16,9 @@ from abliterate.forward import BatchSize, check_batch_size, common_prefix, model
 from abliterate.offload import rows_at_once
 from abliterate.progress import SILENT, Progress
 
+REPLY_TOKENS = 32
+"""Tokens of the replies that are sorted into refusals and answers: a refusal shows in its first sentence."""
+
 ROWS = {"cpu": 64, "cuda": 256, "mps": 64}
 """Replies generated at once with automatic batches."""
 

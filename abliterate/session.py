@@ -15,7 +15,7 @@ from abliterate.activations import ActivationCache, Activations, capture
 from abliterate.architecture import SITES, Architecture, Site
 from abliterate.directions import Directions, Method, difference_in_means
 from abliterate.errors import InputError
-from abliterate.evaluation.observation import REPLY_TOKENS, Report
+from abliterate.evaluation.observation import Report
 from abliterate.forward import BatchSize
 from abliterate.loading import load_model
 from abliterate.plan import check_edited_dtype
@@ -23,7 +23,7 @@ from abliterate.progress import Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
 from abliterate.proof import require_proof
 from abliterate.refusals import Opening, find_openings, is_refusal
-from abliterate.replies import generate_all
+from abliterate.replies import REPLY_TOKENS, generate_all
 from abliterate.search.stages import Found, Pool, search
 from abliterate.search.variables import Variables
 from abliterate.selection import Selection, select

@@ -39,7 +39,7 @@ from abliterate.forward import Head
 from abliterate.loading import load_model
 from abliterate.progress import SILENT
 from abliterate.refusals import find_openings
-from abliterate.replies import generate, generate_all
+from abliterate.replies import REPLY_TOKENS, generate, generate_all
 from abliterate.scoring import first_token_log_probs, kl_divergence
 from abliterate.search.stages import Found, Pool, search
 from abliterate.search.variables import Variables
@@ -48,7 +48,6 @@ from abliterate.source import load_tokenizer, resolve
 from abliterate.template import ChatFormat
 
 SELECT_HARMFUL, SELECT_HARMLESS, REPORT = 60, 128, 100
-REPLY_TOKENS = 32
 SHARE = 0.6
 """What ours may have of a point's KL, or of its refusals, to be called better."""
 

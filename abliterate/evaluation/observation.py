@@ -19,10 +19,8 @@ from abliterate.evaluation.statistics import Rate
 from abliterate.forward import BatchSize, Head, final_hidden, prefix_cache, prepare
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import is_refusal
+from abliterate.replies import REPLY_TOKENS as REPLY_TOKENS  # the manifest says it from here
 from abliterate.replies import generate_all
-
-REPLY_TOKENS = 32
-"""Tokens of each reply: a refusal shows in its first sentence."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from abliterate.offload import streaming_of
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import is_refusal
-from abliterate.replies import generate
+from abliterate.replies import REPLY_TOKENS, generate
 from abliterate.search.examples import Answer, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point
 from abliterate.search.losses import Ruler, Spent, States
@@ -49,9 +49,6 @@ ANSWERS = 160
 
 ANSWER_TOKENS = 8
 """Tokens of the original's replies to these along which the divergence is followed."""
-
-REPLY_TOKENS = 32
-"""Tokens of the replies to harmful prompts: a refusal shows in its first sentence."""
 
 LAST_STEP = 0.2
 """Length of the last step of a stage beside its first."""
