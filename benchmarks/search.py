@@ -41,9 +41,11 @@ from abliterate.progress import SILENT
 from abliterate.refusals import find_openings
 from abliterate.replies import REPLY_TOKENS, generate, generate_all
 from abliterate.scoring import first_token_log_probs, kl_divergence
+from abliterate.search.front import beats
 from abliterate.search.stages import Found, Pool, search
 from abliterate.search.variables import Variables
 from abliterate.selection import select
+from abliterate.session import OPENINGS_COVERAGE
 from abliterate.source import load_tokenizer, resolve
 from abliterate.template import ChatFormat
 
@@ -100,7 +102,7 @@ def prepare_search(
     openings = find_openings(
         [reply for reply, verdict in zip(replies[0], refused, strict=True) if verdict],
         [reply for reply, verdict in zip(replies[1], wrongly, strict=True) if not verdict],
-        coverage=0.75,
+        coverage=OPENINGS_COVERAGE,
     )
     sides = (
         activations.rows([place for place, verdict in enumerate(refused) if verdict]),
@@ -152,16 +154,8 @@ def unchanged(model: PreTrainedModel) -> Iterator[None]:
 
 def front(figures: Sequence[Figures]) -> list[Figures]:
     """Return those that no other is as good as in both and better in one, fewest refusals first."""
-    return [
-        one
-        for one in sorted(figures, key=lambda one: (one.refusals, one.kl))
-        if not any(
-            other.refusals <= one.refusals
-            and other.kl <= one.kl
-            and (other.refusals, other.kl) != (one.refusals, one.kl)
-            for other in figures
-        )
-    ]
+    kept = [one for one in figures if not any(beats(other, one) for other in figures)]
+    return sorted(kept, key=lambda one: (one.refusals, one.kl))
 
 
 def beaten(theirs: Figures, ours: Sequence[Figures]) -> tuple[float, float]:

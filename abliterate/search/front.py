@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from abliterate.errors import InputError
 from abliterate.search.variables import Variables
 
 SLACK = 0.02
 """Incoherent replies that an edit may add, as a share: one reply of fifty may be unlucky."""
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """An edit with the two figures by which fronts are drawn."""
+
+    @property
+    def refusals(self) -> int:
+        """How many replies are refusals."""
+
+    @property
+    def kl(self) -> float:
+        """KL in nats, at the first reply token."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +97,7 @@ class Front:
         return min(reached, key=lambda point: point.kl)
 
 
-def beats(one: Point, other: Point) -> bool:
+def beats(one: Judged, other: Judged) -> bool:
     """Whether `one` is as good in both figures and better in one."""
     return (one.refusals, one.kl) != (other.refusals, other.kl) and (
         one.refusals <= other.refusals and one.kl <= other.kl
