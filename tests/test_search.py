@@ -23,7 +23,7 @@ from abliterate.search import stages
 from abliterate.search.examples import Answer, Place, Transcript, hard_examples, parting
 from abliterate.search.front import Front, Point, knee
 from abliterate.search.losses import Ruler, Spent
-from abliterate.search.room import Room, recomputed, room_for
+from abliterate.search.room import Room, room_for
 from abliterate.search.state import State
 from abliterate.search.variables import STRONGEST, Variables
 from abliterate.verbs.apply import apply
@@ -98,11 +98,29 @@ def test_small_batches_and_layers_run_twice_change_no_gradient(llama: PreTrained
     edit = random_edit(architecture)
     with stages.frozen(llama):
         expected = gradients(whole, edit)
-        with recomputed(llama, architecture, room):
-            found = gradients(ruler_of(llama, room)[0], edit)
+        found = gradients(ruler_of(llama, room)[0], edit)
     for one, other in zip(expected, found, strict=True):
         assert torch.allclose(one, other, atol=1e-5, rtol=1e-4)
     assert "forward" not in vars(llama.get_submodule(architecture.layers[0]))
+
+
+def test_layers_run_twice_for_gradients_alone(llama: PreTrainedModel) -> None:
+    """Replies, and predictions that are only compared, go through a layer once however little room there is."""
+    architecture = find_architecture(llama)
+    edit, runs = random_edit(architecture), []
+    llama.get_submodule(architecture.layers[0]).mlp.register_forward_pre_hook(lambda *given: runs.append(1))
+    counts = []
+    for room in (Room(1, False), Room(1, True)):
+        ruler, _ = ruler_of(llama, room)
+        with stages.frozen(llama):
+            compared = len(runs)
+            ruler.states(ANSWERS, edit)
+            followed = len(runs)
+            gradients(ruler, edit)
+        counts.append((followed - compared, len(runs) - followed))
+    (compared, followed), (compared_again, followed_again) = counts
+    assert compared_again == compared
+    assert followed_again == followed + (followed - compared)  # the original's own states are compared as well
 
 
 def test_the_room_shrinks_with_the_memory(llama: PreTrainedModel) -> None:

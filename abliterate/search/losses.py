@@ -16,7 +16,7 @@ from abliterate.architecture import Architecture
 from abliterate.forward import HEAD_ROWS, Batch, Head, final_hidden, prefix_cache, prepare
 from abliterate.scoring import CERTAIN, kl_divergence
 from abliterate.search.examples import Answer, Place, Tokens
-from abliterate.search.room import Room
+from abliterate.search.room import Room, recomputed
 from abliterate.search.variables import Variables
 
 States = Float[Tensor, "_ d_model"]
@@ -88,21 +88,22 @@ class Ruler:
         sums = [0.0, 0.0]
         before = self.log_probs(original) if original else []
         sequences = [one.tokens for one in places] + [sequence(one) for one in answers]
-        for batch, hidden in self._batches(sequences, longest(answers), edit, gradient=True):
-            looked = [
-                hidden[place, int(batch.lengths[place]) - 1][None]
-                if row < len(places)
-                else replied(hidden[place], batch, place, answers[row - len(places)])
-                for place, row in enumerate(batch.rows)
-            ]
-            total = hidden.new_zeros((), dtype=torch.float32)
-            for row, rows in zip(batch.rows, self.log_probs(looked, gradient=True), strict=True):
-                side = int(row >= len(places))
-                # Half of the first token, half of all: an edit cannot hide behind the one that comparisons count.
-                one = divergence(before[row - len(places)], rows).mean() if side else refusal(rows[0], places[row])
-                total = total + weights[side] * one
-                sums[side] += float(one.detach())
-            torch.autograd.backward(total)
+        with recomputed(self.model, self.architecture, self.room):
+            for batch, hidden in self._batches(sequences, longest(answers), edit, gradient=True):
+                looked = [
+                    hidden[place, int(batch.lengths[place]) - 1][None]
+                    if row < len(places)
+                    else replied(hidden[place], batch, place, answers[row - len(places)])
+                    for place, row in enumerate(batch.rows)
+                ]
+                total = hidden.new_zeros((), dtype=torch.float32)
+                for row, rows in zip(batch.rows, self.log_probs(looked, gradient=True), strict=True):
+                    side = int(row >= len(places))
+                    # Half of the first token, half of all: an edit cannot hide behind the one that comparisons count.
+                    one = divergence(before[row - len(places)], rows).mean() if side else refusal(rows[0], places[row])
+                    total = total + weights[side] * one
+                    sums[side] += float(one.detach())
+                torch.autograd.backward(total)
         return sums[0], sums[1]
 
     def edited(self, edit: Variables | None) -> AbstractContextManager[None]:

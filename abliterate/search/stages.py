@@ -31,7 +31,7 @@ from abliterate.replies import REPLY_TOKENS, generate
 from abliterate.search.examples import Answer, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point
 from abliterate.search.losses import Ruler, Spent, States
-from abliterate.search.room import recomputed, room_for
+from abliterate.search.room import room_for
 from abliterate.search.state import State
 from abliterate.search.variables import Variables
 
@@ -207,11 +207,10 @@ def search(
             "use a machine with more, or leave it away"
         )
     group = processes or Processes.launched()
-    room = room_for(model)
-    with frozen(model), recomputed(model, architecture, room):
+    with frozen(model):
         state = State.load(state_file, pool.harmful) if state_file else None
         spent = state.spent if state else Spent()
-        ruler = Ruler(model, architecture, Head(model), room, spent)
+        ruler = Ruler(model, architecture, Head(model), room_for(model), spent)
         selected = ruler.states([Answer(prompt, ()) for prompt in group.own(pool.select_harmless)])
         one = Search(model, tokenizer, ruler, pool, group, progress, selected)
         if state is None:
