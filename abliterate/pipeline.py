@@ -151,7 +151,7 @@ def look(loaded: Loaded, report: Report, original: Observation | None, progress:
 
 def proof_prompts(report: Report) -> list[Sequence[int]]:
     """Return the token ids that the proof runs: some of both sides."""
-    return [*report.harmful_tokens[: PROMPTS // 2], *report.harmless_tokens[: PROMPTS // 2]]
+    return [*report.harmful.tokens[: PROMPTS // 2], *report.harmless.tokens[: PROMPTS // 2]]
 
 
 def plan_edit(loaded: Loaded, directions: Directions, selection: Selection, found: Found | None) -> EditPlan:

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from abliterate.forward import BatchSize, check_batch_size, common_prefix, model_device, prefix_cache, repeated
 from abliterate.offload import rows_at_once
+from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
 
 REPLY_TOKENS = 32
@@ -21,6 +28,28 @@ REPLY_TOKENS = 32
 
 ROWS = {"cpu": 64, "cuda": 256, "mps": 64}
 """Replies generated at once with automatic batches."""
+
+CIRCLE = 64
+"""Tokens that a reply must spend in a circle before it is ended..."""
+
+CIRCLES = 4
+"""...in which it must have gone round so many times..."""
+
+CIRCLE_EVERY = 8
+"""...looked for at every so many tokens."""
+
+
+@runtime_checkable
+class Kept(Protocol):
+    """Replies that an interrupted run has left, batch by batch: another batch rounds in another way."""
+
+    def known(self, prompts: Sequence[Sequence[int]]) -> list[list[int]] | None:
+        """Return the replies to a batch, or None."""
+        ...
+
+    def add(self, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]]) -> None:
+        """Keep the replies to a batch."""
+        ...
 
 
 def generate(
@@ -30,10 +59,15 @@ def generate(
     max_new_tokens: int,
     *,
     batch_size: BatchSize = "auto",
+    processes: Processes | None = None,
+    kept: Kept | None = None,
     progress: Progress = SILENT,
     title: str = "generating replies",
 ) -> list[list[int]]:
     """Return the greedy reply to each prompt, without the token that ends it, at most `max_new_tokens` long.
+
+    `processes` share the batches out, each getting all replies; they are the same as those of one. A row that goes
+    round in circles ends early: nothing can come of it.
 
     Sampling and penalties of the model's generation config are left out: the same weights give the same reply.
     Raises InputError for a batch size below 1.
@@ -49,22 +83,55 @@ def generate(
     config = GenerationConfig(
         do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(ends) or None, pad_token_id=padding
     )
-    replies: list[list[int]] = [[] for _ in sequences]
     prefix = common_prefix(model, sequences)
     shared = prefix_cache(model, prefix)
+
+    def reply(batch: Sequence[Sequence[int]]) -> list[list[int]]:
+        tokens, mask = padded(batch, len(prefix), padding)
+        with torch.inference_mode():
+            output = model.generate(
+                tokens.to(device),
+                attention_mask=mask.to(device),
+                past_key_values=repeated(shared, len(batch)),
+                generation_config=config,
+                stopping_criteria=StoppingCriteriaList([Circling(tokens.shape[1])]),
+            )
+        return [until(row, ends) for row in output[:, tokens.shape[1] :].tolist()]
+
+    group = processes or Processes()
+    batches = [order[start : start + rows] for start in range(0, len(order), rows)]
+    own: list[list[list[int]]] = []
     with contiguous_head(model), progress.step(title, len(sequences), "replies") as advance:
-        for start in range(0, len(order), rows):
-            batch = order[start : start + rows]
-            tokens, mask = padded([sequences[row] for row in batch], len(prefix), padding)
-            past = repeated(shared, len(batch))
-            with torch.inference_mode():
-                output = model.generate(
-                    tokens.to(device), attention_mask=mask.to(device), past_key_values=past, generation_config=config
-                )
-            for row, reply in zip(batch, output[:, tokens.shape[1] :].tolist(), strict=True):
-                replies[row] = until(reply, ends)
-            advance(len(batch))
+        for places in group.own(batches):
+            batch = [sequences[place] for place in places]
+            known = kept.known(batch) if kept else None
+            own.append(known if known is not None else reply(batch))
+            if kept and known is None:
+                kept.add(batch, own[-1])
+            advance(len(batch) * group.count)
+    replies: list[list[int]] = [[] for _ in sequences]
+    for places, given in zip(batches, group.gather(own), strict=True):
+        for place, one in zip(places, given, strict=True):
+            replies[place] = one
     return replies
+
+
+class Circling(StoppingCriteria):  # type: ignore[misc]
+    """Ends the rows whose last tokens are the same few, again and again; the reply begins at token `start`."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+
+    def __call__(self, input_ids: Int[Tensor, "batch length"], scores: Any, **kwargs: Any) -> Bool[Tensor, " batch"]:
+        """Return which rows are at an end."""
+        done = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        length = input_ids.shape[1] - self.start
+        if length < CIRCLE or length % CIRCLE_EVERY:
+            return done
+        tail = input_ids[:, -CIRCLE:]
+        for period in range(1, CIRCLE // CIRCLES + 1):
+            done |= (tail[:, period:] == tail[:, :-period]).all(dim=1)
+        return done
 
 
 @contextmanager

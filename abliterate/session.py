@@ -15,7 +15,7 @@ from abliterate.activations import ActivationCache, Activations, capture
 from abliterate.architecture import SITES, Architecture, Site
 from abliterate.directions import Directions, Method, difference_in_means
 from abliterate.errors import InputError
-from abliterate.evaluation.observation import Report
+from abliterate.evaluation.observation import Asked, Report
 from abliterate.forward import BatchSize
 from abliterate.loading import load_model
 from abliterate.plan import check_edited_dtype
@@ -100,7 +100,7 @@ class Material:
     def report(self) -> Report:
         """Return the report prompts with their token ids."""
         harmful, harmless = (part.prompts for part in self.reporting())
-        return Report(harmful, harmless, self.chat.encode(harmful), self.chat.encode(harmless))
+        return Report(Asked(harmful, self.chat.encode(harmful)), Asked(harmless, self.chat.encode(harmless)))
 
     def record(self) -> dict[str, Any]:
         """Return what the manifest says of the prompts."""

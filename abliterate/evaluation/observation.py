@@ -16,11 +16,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.evaluation.statistics import Rate
-from abliterate.forward import BatchSize, Head, final_hidden, prefix_cache, prepare
+from abliterate.forward import BatchSize, Head, final_hidden, model_device, prefix_cache, prepare
+from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import is_refusal
 from abliterate.replies import REPLY_TOKENS as REPLY_TOKENS  # the manifest says it from here
-from abliterate.replies import generate_all
+from abliterate.replies import Kept, generate_all
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,20 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Report:
-    """The prompts that measure: texts and token ids of both sides."""
+class Asked:
+    """Prompts of one kind: their texts, and the token ids that the model sees."""
 
-    harmful: tuple[str, ...]
-    harmless: tuple[str, ...]
-    harmful_tokens: Sequence[Sequence[int]]
-    harmless_tokens: Sequence[Sequence[int]]
+    prompts: tuple[str, ...]
+    tokens: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The prompts that measure, side by side; `look_alikes` are harmless ones that sound harmful, where there are any."""
+
+    harmful: Asked
+    harmless: Asked
+    look_alikes: Asked = Asked((), ())
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Observation:
     harmless: tuple[Reply, ...]
     states: tuple[Float[Tensor, "_ d_model"], ...]
     head: Head
+    look_alikes: tuple[Reply, ...] = ()
 
     @property
     def harmful_refusals(self) -> Rate:
@@ -82,18 +91,24 @@ def observe(
     along: Sequence[Reply] | None = None,
     max_new_tokens: int = REPLY_TOKENS,
     batch_size: BatchSize = "auto",
+    processes: Processes | None = None,
+    kept: Kept | None = None,
     progress: Progress = SILENT,
 ) -> Observation:
-    """Let the model reply to the report prompts, and predict along the replies `along` (its own by default)."""
+    """Let the model reply to the report prompts, and predict along the replies `along` (its own by default).
 
-    how: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "title": "replies to the report prompts"}
-    replies = generate_all(model, tokenizer, [report.harmful_tokens, report.harmless_tokens], max_new_tokens, **how)
-    harmful, harmless = (
-        tuple(Reply(*one) for one in zip(prompts, map(tuple, ids), tokenizer.batch_decode(ids), strict=True))
-        for prompts, ids in zip((report.harmful, report.harmless), replies, strict=True)
+    `processes` share the work out, and each gets all of it; `kept` holds what an interrupted run has left.
+    """
+    sides = (report.harmful, report.harmless, report.look_alikes)
+    how: dict[str, Any] = {"batch_size": batch_size, "processes": processes, "kept": kept, "progress": progress}
+    how["title"] = "replies to the report prompts"
+    replies = generate_all(model, tokenizer, [side.tokens for side in sides], max_new_tokens, **how)
+    harmful, harmless, look_alikes = (
+        tuple(Reply(prompt, tuple(ids), tokenizer.decode(ids)) for prompt, ids in zip(side.prompts, given, strict=True))
+        for side, given in zip(sides, replies, strict=True)
     )
-    states = states_along(model, report.harmless_tokens, along or harmless, batch_size, progress)
-    return Observation(harmful, harmless, states, Head(model))
+    states = states_along(model, report.harmless.tokens, along or harmless, batch_size, processes, progress)
+    return Observation(harmful, harmless, states, Head(model), look_alikes)
 
 
 def states_along(
@@ -101,6 +116,7 @@ def states_along(
     prompts: Sequence[Sequence[int]],
     replies: Sequence[Reply],
     batch_size: BatchSize,
+    processes: Processes | None,
     progress: Progress,
 ) -> tuple[Float[Tensor, "_ d_model"], ...]:
     """Return the final hidden states that predict each token of each reply; the first predicts the first token."""
@@ -108,15 +124,22 @@ def states_along(
     longest = max(len(reply.tokens) for reply in replies)
     prepared = prepare(model, sequences, batch_size, keep=longest + 1)
     shared = prefix_cache(model, prepared.prefix)
-    states: list[Tensor] = [torch.empty(0)] * len(sequences)
+    group = processes or Processes()
+    own: list[list[Tensor]] = []
     with progress.step("predictions along the replies", len(sequences), "prompts") as advance:
-        for batch in prepared.batches:
+        for batch in group.own(prepared.batches):
             hidden = final_hidden(model, batch, shared)
-            for place, row in enumerate(batch.rows):
-                end = int(batch.lengths[place])
-                # An empty reply still has a first token that was predicted.
-                states[row] = hidden[place, end - len(replies[row].tokens) - 1 : end][
-                    : max(1, len(replies[row].tokens))
-                ].clone()
-            advance(len(batch.rows))
+            ends = batch.lengths.tolist()
+            # An empty reply still has a first token that was predicted.
+            spans = [
+                slice(end - (said := len(replies[row].tokens)) - 1, end - min(1, said))
+                for row, end in zip(batch.rows, ends, strict=True)
+            ]
+            device = "cpu" if group.count > 1 else hidden.device  # what goes to other processes leaves the accelerator
+            own.append([hidden[place, span].to(device, copy=True) for place, span in enumerate(spans)])
+            advance(len(batch.rows) * group.count)
+    states: list[Tensor] = [torch.empty(0)] * len(sequences)
+    for batch, found in zip(prepared.batches, group.gather(own), strict=True):
+        for row, one in zip(batch.rows, found, strict=True):
+            states[row] = one.to(model_device(model))
     return tuple(states)

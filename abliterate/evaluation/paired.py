@@ -28,8 +28,8 @@ class Changed:
     def p(self) -> float:
         """Return the two-sided p-value: the binomial test on the prompts that changed (McNemar 1947, exact form)."""
         changed = self.gained + self.lost
-        tail = sum(math.comb(changed, k) for k in range(min(self.gained, self.lost) + 1))
-        return min(1.0, 2 * tail / 2**changed)
+        tail: int = sum(math.comb(changed, k) for k in range(min(self.gained, self.lost) + 1))
+        return min(1.0, float(2 * tail / 2**changed))
 
     def to_json(self) -> dict[str, object]:
         """Return counts, p-value and the name of the test."""
