@@ -1,0 +1,1 @@
+"""One self-contained page about an edited checkpoint: figures, plots, replies, proof, how to repeat it."""

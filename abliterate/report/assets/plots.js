@@ -1,0 +1,269 @@
+"use strict";
+// What each plot shows: functions from colours (and what a control chose) to plotly's data and layout.
+// plotly reads some markup in the texts it is given, so whatever comes from a file goes through plain().
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif';
+const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
+const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down"];
+// Okabe and Ito's colours, told apart without red or green, and lighter ones for a dark page.
+const LINES = {
+  light: ["#0072b2", "#c2410c", "#00785a", "#a2478a", "#8a6500", "#2b8cc4", "#16191d", "#59626e"],
+  dark: ["#5cb8f0", "#ff9257", "#35c9a0", "#e79ccb", "#e8c04a", "#9bd3f5", "#e7eaee", "#a0aab6"],
+};
+
+const plain = (text) =>
+  String(text)
+    .replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (one) => `⟨U+${one.codePointAt(0).toString(16).toUpperCase()}⟩`)
+    .replace(/&/g, "&amp;")
+    .replace(/</g, "&lt;")
+    .replace(/>/g, "&gt;");
+const wrapped = (text) => {
+  const short = text.length > 320 ? text.slice(0, 320) + "…" : text;
+  const lines = short.replace(/\s+/g, " ").match(/.{1,56}(?:\s|$)|.{56}/gu) || [""];
+  return lines.map(plain).join("<br>");
+};
+const minus = (value) => String(value).replace("-", "−");
+const percent = (value) => (value === null ? "–" : value === 0 || value === 1 ? `${100 * value}%` : `${(100 * value).toFixed(1)}%`);
+const number = (value) => {
+  if (value === null || value === undefined) return "–";
+  if (value === 0 || (Math.abs(value) >= 1e-4 && Math.abs(value) < 1e6)) return minus(Number(value.toPrecision(3)));
+  const [digits, exponent] = value.toExponential(2).split("e");
+  const raised = [...String(Number(exponent))].map((one) => (one === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[one])).join("");
+  return `${minus(digits)} × 10${raised}`;
+};
+const span = (one) => `${percent(one.rate)} [${percent(one.low)}, ${percent(one.high)}]`;
+
+const axis = (colours, title, more = {}) => ({
+  title: { text: title, standoff: 12, font: { size: 13, color: colours.muted } },
+  gridcolor: colours.rule, linecolor: colours.muted, tickcolor: colours.muted, tickfont: { color: colours.muted },
+  zeroline: false, showline: true, ticks: "outside", ticklen: 4, automargin: true, ...more,
+});
+const layout = (colours, xaxis, yaxis, more = {}) => ({
+  font: { family: SANS, size: 13, color: colours.ink },
+  paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 48, r: 18, t: 34, b: 46 },
+  hoverlabel: { bgcolor: colours.raised, bordercolor: colours.muted, align: "left", font: { color: colours.ink, family: SANS } },
+  legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: colours.ink } },
+  // Dragging over a plot must scroll the page on a touch screen.
+  dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", hovermode: "closest", xaxis, yaxis, ...more,
+});
+const line = (colours, at, along, dash = "dash") => ({
+  type: "line", layer: "below", line: { color: colours.muted, width: 1.5, dash },
+  ...(along === "x" ? { xref: "paper", x0: 0, x1: 1, y0: at, y1: at } : { yref: "paper", y0: 0, y1: 1, x0: at, x1: at }),
+});
+const note = (colours, text, y, logarithmic) => ({
+  text, xref: "paper", x: 1, xanchor: "right", y: logarithmic ? Math.log10(y) : y, yanchor: "bottom", showarrow: false,
+  font: { size: 12, color: colours.muted },
+});
+const ring = (colours, x, y, name = "chosen") => ({
+  x: [x], y: [y], name, mode: "markers", type: "scatter", hoverinfo: "skip",
+  marker: { symbol: "circle-open", size: 20, color: colours.ink, line: { width: 2.5, color: colours.ink } },
+});
+const bars = (colour, ones, centre) => ({
+  type: "data", symmetric: false, color: colour, thickness: 1.8, width: 5,
+  array: ones.map((one) => one.high - one[centre]), arrayminus: ones.map((one) => one[centre] - one.low),
+});
+const rows = (titles, more = {}) => ({
+  tickvals: titles.map((_, place) => -place), ticktext: titles, range: [0.5 - titles.length, 0.5], showgrid: false, ticks: "", ...more,
+});
+
+// A rate of each model at each row, with its interval.
+function dots(colours, named, texts) {
+  return named.map(({ name, colour, symbol, shift, ones }) => ({
+    type: "scatter", mode: texts ? "markers+text" : "markers", name: plain(name),
+    x: ones.map((one) => one.rate.rate), y: ones.map((one) => one.row + shift), error_x: bars(colour, ones.map((one) => one.rate), "rate"),
+    text: ones.map((one) => percent(one.rate.rate)), textposition: "top center", textfont: { color: colour }, cliponaxis: false,
+    customdata: ones.map((one) => `${one.rate.count}/${one.rate.total} = ${span(one.rate)}`), hovertemplate: "%{customdata}",
+    marker: { color: colour, symbol, size: 11, line: { width: 1, color: colours.paper } },
+  }));
+}
+
+function refusals(colours) {
+  const sides = ["harmful", "harmless"];
+  const of = (model) => sides.map((side, place) => ({ row: -place, rate: data.figures[model][`${side}_refusals`] }));
+  const named = [
+    { name: "original", colour: colours.original, symbol: "circle", shift: 0.14, ones: of("original") },
+    { name: "edited", colour: colours.edited, symbol: "diamond", shift: -0.14, ones: of("edited") },
+  ];
+  const across = axis(colours, "refused", { range: [-0.03, 1.03], tickformat: ".0%", dtick: 0.25 });
+  return { data: dots(colours, named, true), layout: layout(colours, across, axis(colours, "", rows(sides))) };
+}
+
+function damage(colours) {
+  const kinds = Object.keys(data.kinds);
+  const ones = kinds.map((kind) => data.figures.kl[kind]);
+  const titles = { first_token: "first token", first_token_answered: "first token,<br>where answered", over_replies: "over replies" };
+  const shown = {
+    type: "scatter", mode: "markers+text", x: ones.map((one) => one.mean), y: ones.map((_, place) => -place),
+    error_x: bars(colours.edited, ones, "mean"), marker: { color: colours.edited, symbol: "diamond", size: 11 },
+    text: ones.map((one) => number(one.mean)), textposition: "top center", textfont: { color: colours.edited }, cliponaxis: false,
+    customdata: ones.map((one, place) => `${data.kinds[kinds[place]]}<br>${number(one.mean)} [${number(one.low)}, ${number(one.high)}] nats`),
+    hovertemplate: "%{customdata}<extra></extra>",
+  };
+  const across = axis(colours, "nats", { rangemode: "tozero" });
+  return { data: [shown], layout: layout(colours, across, axis(colours, "", rows(kinds.map((kind) => titles[kind])))) };
+}
+
+function separation(colours, measure) {
+  const { positions, layers } = data.separation;
+  const palette = LINES[colours.name];
+  const shown = positions.map((position, place) => {
+    const colour = palette[place % palette.length];
+    const chosen = position === data.chosen.position;
+    return {
+      type: "scatter", mode: "lines+markers", name: `position ${minus(position)}`, x: layers, y: data.separation[measure][place],
+      line: { color: colour, dash: DASHES[place % DASHES.length], width: chosen ? 3.2 : 1.7 },
+      marker: { color: colour, symbol: SYMBOLS[place % SYMBOLS.length], size: chosen ? 8 : 6 },
+      hovertemplate: `layer %{x}, position ${minus(position)}<br>%{y:.3f}<extra></extra>`,
+    };
+  });
+  const { layer, position } = data.chosen;
+  const row = data.separation[measure][positions.indexOf(position)];
+  const height = row ? row[layers.indexOf(layer)] : null;
+  if (height !== null && height !== undefined) shown.push(ring(colours, layer, height));
+  const up = axis(colours, measure === "auc" ? "AUC" : "Cohen's d");
+  const level = line(colours, measure === "auc" ? 0.5 : 0, "x");
+  return { data: shown, layout: layout(colours, axis(colours, "layer"), up, { shapes: [level] }) };
+}
+
+function pca(colours, place) {
+  const plane = data.pca.layers[place];
+  const side = (name, symbol) => ({
+    type: "scatter", mode: "markers", name, x: plane[name].map((one) => one[0]), y: plane[name].map((one) => one[1]),
+    text: data.pca.prompts[name].map(wrapped), hovertemplate: "%{text}",
+    marker: { color: colours[name], symbol, size: 8, opacity: 0.78, line: { width: 0.8, color: colours.paper } },
+  });
+  const titles = plane.explained.map((one, component) => `component ${component + 1} (${percent(one)} of variance)`);
+  return {
+    data: [side("harmful", "triangle-up"), side("harmless", "circle")],
+    layout: layout(colours, axis(colours, titles[0]), axis(colours, titles[1])),
+  };
+}
+
+function selection(colours, score, width) {
+  const unique = (name) => [...new Set(data.candidates.map((one) => one[name]))].sort((a, b) => a - b);
+  const layers = unique("layer"), positions = unique("position");
+  const at = new Map(data.candidates.map((one) => [`${one.layer},${one.position}`, one[score]]));
+  const values = positions.map((position) => layers.map((layer) => at.get(`${layer},${position}`) ?? null));
+  const found = values.flat().filter((one) => one !== null);
+  // KL spans orders of magnitude: its colours are those of the logarithm.
+  const logarithmic = score === "kl" && found.every((one) => one > 0);
+  const bound = Math.max(...found.map(Math.abs), 1e-9);
+  const even = [[0, colours.harmless], [0.5, colours.raised], [1, colours.harmful]];
+  const colourbar = { thickness: 12, outlinewidth: 0, tickfont: { color: colours.muted }, title: { text: "", side: "right" } };
+  if (logarithmic) {
+    const powers = [-6, -5, -4, -3, -2, -1, 0, 1, 2];
+    Object.assign(colourbar, { tickvals: powers, ticktext: powers.map((power) => String(Number(`1e${power}`))) });
+  }
+  const map = {
+    type: "heatmap", x: layers, y: positions.map(minus), z: logarithmic ? values.map((row) => row.map((one) => one && Math.log10(one))) : values,
+    xgap: 2, ygap: 2, hoverongaps: false, colorbar: colourbar,
+    ...(score === "kl" ? { colorscale: [[0, colours.raised], [1, colours.harmful]] } : { colorscale: even, zmin: -bound, zmax: bound }),
+    text: values.map((row) => row.map(number)), hovertemplate: `layer %{x}, position %{y}<br>${score} %{text}<extra></extra>`,
+    ...(layers.length * 52 < width ? { texttemplate: "%{text}" } : {}),
+  };
+  const mark = ring(colours, data.chosen.layer, minus(data.chosen.position));
+  mark.marker = { ...mark.marker, symbol: "circle-open", size: 34 };
+  const across = axis(colours, "layer", { showgrid: false, dtick: layers.length > 20 ? 5 : 1 });
+  const up = axis(colours, "position", { showgrid: false, type: "category" });
+  return { data: [map, { ...mark, showlegend: false }], layout: layout(colours, across, up, { margin: { l: 48, r: 8, t: 12, b: 46 } }) };
+}
+
+function strengths(colours) {
+  const depth = Math.max(...Object.values(data.strengths).map((one) => one.length || 0), 0);
+  const look = {
+    embed: { offset: -0.4, width: 0.8, colour: colours.muted, shape: "" },
+    attn: { offset: -0.42, width: 0.4, colour: colours.harmless, shape: "" },
+    mlp: { offset: 0.02, width: 0.4, colour: colours.harmful, shape: "/" },
+  };
+  const shown = Object.entries(data.strengths).map(([site, value]) => {
+    const { offset, width, colour, shape } = look[site];
+    return {
+      type: "bar", name: site, offset, width, x: site === "embed" ? [-1] : value.map((_, layer) => layer), y: site === "embed" ? [value] : value,
+      marker: { color: colour, pattern: { shape, fgcolor: colours.paper, size: 6, solidity: 0.35 } },
+      hovertemplate: site === "embed" ? "embed %{y:.3f}<extra></extra>" : `${site}, layer %{x}: %{y:.3f}<extra></extra>`,
+    };
+  });
+  const step = Math.ceil(depth / 16);
+  const layers = [...Array(depth).keys()].filter((layer) => layer % step === 0);
+  const ticks = { tickvals: [-1, ...layers], ticktext: ["embed", ...layers.map(String)], showgrid: false, range: [-1.6, depth - 0.4] };
+  const more = { barmode: "overlay", shapes: [{ ...line(colours, 1, "x"), layer: "above" }], showlegend: true };
+  return { data: shown, layout: layout(colours, axis(colours, "block", ticks), axis(colours, "strength", { rangemode: "tozero" }), more) };
+}
+
+function front(colours) {
+  const { points, original } = data.front;
+  const best = points.filter((one) => one.best).sort((a, b) => a.kl - b.kl);
+  const group = (name, ones, symbol) => ({
+    type: "scatter", mode: "markers", name, x: ones.map((one) => one.kl), y: ones.map((one) => one.rate.rate),
+    error_y: { ...bars(colours.edited, ones.map((one) => one.rate), "rate"), thickness: 1.2 },
+    marker: { symbol, size: 10, color: colours.edited, line: { width: 1.5, color: colours.edited } },
+    customdata: ones.map((one) => `KL ${number(one.kl)} nats<br>refused ${one.rate.count}/${one.rate.total} = ${span(one.rate)}<br>incoherent ${one.incoherent}`),
+    hovertemplate: "%{customdata}<extra></extra>",
+  });
+  const steps = {
+    type: "scatter", mode: "lines", x: best.map((one) => one.kl), y: best.map((one) => one.rate.rate), hoverinfo: "skip", showlegend: false,
+    line: { shape: "hv", color: colours.edited, width: 1.6 },
+  };
+  const chosen = points.find((one) => one.chosen);
+  const others = points.filter((one) => !one.best);
+  const shown = [steps, group("on the front", best, "diamond"), ...(others.length ? [group("beaten", others, "diamond-open")] : [])];
+  const type = points.every((one) => one.kl > 0) ? "log" : "linear";
+  const across = axis(colours, "KL(original ‖ edited), nats, first reply token", { type, ...(type === "log" ? { dtick: "D2" } : {}) });
+  const up = axis(colours, "harmful prompts refused", { tickformat: ".0%", range: [-0.04, 1.08] });
+  const more = { shapes: [line(colours, original.rate, "x")], annotations: [note(colours, `original ${percent(original.rate)}`, original.rate)] };
+  return { data: [...shown, ring(colours, chosen.kl, chosen.rate.rate)], layout: layout(colours, across, up, more) };
+}
+
+function proof(colours) {
+  const { per_layer: found, limit, before } = data.proof;
+  const shown = {
+    type: "scatter", mode: "lines+markers", x: found.map((_, layer) => layer), y: found.map((one) => (one > 0 ? one : null)),
+    customdata: found.map(number), hovertemplate: "layer %{x}: %{customdata}<extra></extra>", line: { color: colours.edited, width: 2 },
+    marker: { color: colours.edited, symbol: "diamond", size: 7 },
+  };
+  const levels = [["allowed", limit, "dash"], ["original", before, "dot"]].filter((one) => one[1] > 0);
+  const every = [...found.filter((one) => one > 0), ...levels.map((one) => one[1])].map(Math.log10);
+  const range = [Math.min(...every) - 0.3, Math.max(...every) + 0.5];
+  const more = {
+    shapes: levels.map(([, at, dash]) => line(colours, at, "x", dash)), margin: { l: 48, r: 18, t: 12, b: 46 },
+    annotations: levels.map(([name, at]) => note(colours, `${name}, ${number(at)}`, at, true)),
+  };
+  const up = axis(colours, "relative to the stream", { type: "log", dtick: 1, range, exponentformat: "power" });
+  return { data: [shown], layout: layout(colours, axis(colours, "layer"), up, more) };
+}
+
+const models = (colours) =>
+  [
+    { name: "against", colour: colours.original, symbol: "circle", shift: 0.16 },
+    { name: "model", colour: colours.edited, symbol: "diamond", shift: -0.16 },
+  ];
+
+function evaluation(colours) {
+  const labels = ["refused", "complied", "hedged", "incoherent"];
+  const sets = Object.entries(data.evaluation.sets);
+  const titles = sets.flatMap(([name]) => [`<b>${plain(name)}</b>`, ...labels]);
+  const of = (model) =>
+    sets.flatMap(([, set], place) =>
+      labels.flatMap((label, row) => (set[model] && set[model][label].rate !== null ? [{ row: -(place * 5 + row + 1), rate: set[model][label] }] : [])),
+    );
+  const named = models(colours).map((one) => ({ ...one, ones: of(one.name) })).filter((one) => one.ones.length);
+  const across = axis(colours, "share of replies", { range: [-0.02, 1.02], tickformat: ".0%", dtick: 0.25 });
+  return { data: dots(colours, named, false), layout: layout(colours, across, axis(colours, "", rows(titles))) };
+}
+
+function byLength(colours) {
+  const sides = [...new Set(data.by_length.flatMap((row) => Object.keys(row)))].filter((name) => name !== "tokens");
+  const shown = sides.flatMap((side, place) =>
+    models(colours).map(({ name, colour, symbol }) => {
+      const ones = data.by_length.filter((row) => row[side] && row[side][name]).map((row) => ({ tokens: row.tokens, ...row[side][name] }));
+      return {
+        type: "scatter", mode: "lines+markers", name: plain(`${side}, ${name}`), x: ones.map((one) => one.tokens), y: ones.map((one) => one.rate),
+        error_y: bars(colour, ones, "rate"), line: { color: colour, dash: DASHES[place % DASHES.length], width: 2 }, marker: { color: colour, symbol, size: 8 },
+        customdata: ones.map((one) => `${one.tokens} tokens: ${one.count}/${one.total} = ${span(one)}`), hovertemplate: "%{customdata}",
+      };
+    }),
+  ).filter((one) => one.x.length);
+  const up = axis(colours, "refused", { tickformat: ".0%", range: [-0.04, 1.04] });
+  return { data: shown, layout: layout(colours, axis(colours, "tokens of the reply", { rangemode: "tozero" }), up, { showlegend: true }) };
+}

@@ -1,0 +1,174 @@
+"""Reads what abliterate wrote about a checkpoint into one value, checked, so that nothing after it meets a surprise."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from abliterate.errors import InputError
+from abliterate.outputs.manifest import FILE, read_manifest
+from abliterate.report.shapes import Each, Either, Maybe, check, malformed
+
+OBSERVATIONS = "observations.json"
+EVALUATION = "evaluation.json"
+FORMAT = 1
+
+RATE = {"count": int, "total": int, "rate": Maybe(float), "low": Maybe(float), "high": Maybe(float)}
+MEAN = {"mean": Maybe(float), "count": int, "low": Maybe(float), "high": Maybe(float)}
+ESTIMATE = Either((RATE, MEAN))
+STRENGTHS = Each(Either(([float], float)))
+POINT = {
+    "pressure": Maybe(float), "refusals": int, "prompts": int, "kl": float, "incoherent": int, "strengths": STRENGTHS,
+}  # fmt: skip
+TENSOR = {
+    "name": str, "norm_before": Maybe(float), "norm_after": Maybe(float),
+    "component_before": Maybe(float), "component_after": Maybe(float),
+}  # fmt: skip
+REFUSALS = {"harmful_refusals": RATE, "harmless_refusals": RATE}
+MANIFEST = {
+    "abliterate": str,
+    "versions": Each(str),
+    "source": {"model": str, "revision": Maybe(str), "files": Each(str)},
+    "seed": int,
+    "command": [str],
+    "prompts": Maybe(Each({"spec": str})),
+    "direction": {"name": Maybe(str), "method": Maybe(str), "layer": Maybe(int), "position": Maybe(int)},
+    "selection": Maybe({"bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}),
+    "search": Maybe({"original": {"refusals": int, "prompts": int}, "chosen": int, "points": [POINT]}),
+    "recipe": {"direction": Maybe(str), "strengths": STRENGTHS},
+    "tensors": [TENSOR],
+    "proof": {
+        "kind": str, "largest": Maybe(float), "limit": float, "holds": bool, "before": Maybe(float),
+        "per_layer": [Maybe(float)],
+    },
+    "left_alone": [str],
+    "figures": Maybe({
+        "reply_tokens": int, "original": REFUSALS, "edited": REFUSALS,
+        "kl": {"first_token": MEAN, "first_token_answered": MEAN, "over_replies": MEAN},
+    }),
+}  # fmt: skip
+
+REPLY = {"prompt": str, "reply": str, "label": Maybe(str), "refused": bool}
+GRID = [[Maybe(float)]]
+PLANE = {"layer": int, "explained": [float], "harmful": [[float]], "harmless": [[float]]}
+OBSERVED = {
+    "format": int,
+    "separation": {"positions": [int], "layers": [int], "auc": GRID, "d": GRID},
+    "pca": {"position": int, "prompts": {"harmful": [str], "harmless": [str]}, "layers": [PLANE]},
+    "candidates": [{"layer": int, "position": int, "bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}],
+    "chosen": {"layer": int, "position": int},
+    "replies": {name: {"harmful": [REPLY], "harmless": [REPLY]} for name in ("original", "edited")},
+}
+
+LABELS = {"complied": RATE, "hedged": RATE, "refused": RATE, "incoherent": RATE}
+PAIRED = {"gained": int, "lost": int, "p": Maybe(float), "test": str}
+DIFFERENCE = {"value": Maybe(float), "low": Maybe(float), "high": Maybe(float), "p": Maybe(float), "test": Maybe(str)}
+EVALUATED = {
+    "format": int,
+    "model": str,
+    "against": Maybe(str),
+    "settings": {},
+    "sets": Each({"model": LABELS, "against": Maybe(LABELS), "paired": Maybe(PAIRED)}),
+    "figures": Each({
+        "model": Maybe(ESTIMATE), "against": Maybe(ESTIMATE), "difference": Maybe(DIFFERENCE), "unit": Maybe(str),
+    }),
+    "by_length": Maybe([{"tokens": int}]),
+    "tasks": Maybe(Each(Each({"model": Maybe(ESTIMATE), "against": Maybe(ESTIMATE)}))),
+    "replies": {"model": Each([REPLY]), "against": Maybe(Each([REPLY]))},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The manifest of a checkpoint, and what the run observed and an evaluation measured where these were kept."""
+
+    manifest: Mapping[str, Any]
+    observations: Mapping[str, Any] | None = None
+    evaluation: Mapping[str, Any] | None = None
+
+    @property
+    def depth(self) -> int:
+        """Return how many layers the model has: the proof looked at the stream before the first and after each."""
+        return len(self.manifest["proof"]["per_layer"]) - 1
+
+
+def gather(folder: Path) -> Gathered:
+    """Read the records in `folder`. Raises InputError when abliterate did not write it or one is malformed."""
+    manifest = tidy(read_manifest(folder))
+    check(manifest, MANIFEST, str(folder / FILE))
+    search = manifest["search"]
+    if search and not 0 <= search["chosen"] < len(search["points"]):
+        raise malformed(str(folder / FILE), "search.chosen", f"is {search['chosen']}, not one of the points")
+    observations = read(folder / OBSERVATIONS, OBSERVED)
+    if observations is not None:
+        check_observations(observations, str(folder / OBSERVATIONS))
+    evaluation = read(folder / EVALUATION, EVALUATED)
+    if evaluation is not None:
+        check_evaluation(evaluation, str(folder / EVALUATION))
+    return Gathered(manifest, observations, evaluation)
+
+
+def read(path: Path, shape: Mapping[str, Any]) -> Any:
+    """Return what a record holds, or None when there is none. Raises InputError when it is malformed."""
+    try:
+        record = tidy(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); write the file again with abliterate") from error
+    if isinstance(record, dict) and "format" in record and record["format"] != FORMAT:
+        raise InputError(
+            f"{path}: has format {record['format']!r}, this version reads {FORMAT}; use the version that wrote it"
+        )
+    check(record, shape, str(path))
+    return record
+
+
+def tidy(value: Any) -> Any:
+    """Return the value with null for every number that is not finite: the JSON of a browser has none of these."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: tidy(one) for name, one in value.items()}
+    return [tidy(one) for one in value] if isinstance(value, list) else value
+
+
+def check_observations(record: Mapping[str, Any], source: str) -> None:
+    """Raise InputError where tables and lists that belong together do not fit each other."""
+    separation = record["separation"]
+    for name in ("auc", "d"):
+        wide = [len(separation["layers"])] * len(separation["positions"])
+        if [*map(len, separation[name])] != wide:
+            raise malformed(
+                source, f"separation.{name}", "should have a row for each position, a number for each layer"
+            )
+    for number, plane in enumerate(record["pca"]["layers"]):
+        for side in ("harmful", "harmless"):
+            if [*map(len, plane[side])] != [2] * len(record["pca"]["prompts"][side]):
+                raise malformed(source, f"pca.layers[{number}].{side}", "should have two numbers for each prompt")
+        if len(plane["explained"]) != 2:
+            raise malformed(source, f"pca.layers[{number}].explained", "should have two numbers")
+    check_pairs(record["replies"]["original"], record["replies"]["edited"], source)
+
+
+def check_evaluation(record: Mapping[str, Any], source: str) -> None:
+    """Raise InputError where rates are missing or replies do not belong together."""
+    for number, row in enumerate(record["by_length"] or []):
+        for name in row.keys() - {"tokens"}:
+            check(row[name], {"model": RATE, "against": Maybe(RATE)}, source, f"by_length[{number}].{name}")
+    if record["replies"].get("against"):
+        check_pairs(record["replies"]["against"], record["replies"]["model"], source)
+
+
+def check_pairs(
+    before: Mapping[str, Sequence[Mapping[str, Any]]], after: Mapping[str, Sequence[Mapping[str, Any]]], source: str
+) -> None:
+    """Raise InputError unless both models answered the same prompts in the same order."""
+    for side in sorted(before.keys() | after.keys()):
+        asked = [[reply["prompt"] for reply in replies.get(side, [])] for replies in (before, after)]
+        if asked[0] != asked[1]:
+            raise malformed(source, f"replies, {side}", "should be to the same prompts for both models")

@@ -1,0 +1,105 @@
+"""Writes the page: one file that asks nothing of any network and runs only the two scripts it was written with.
+
+A model's reply is hostile input. It travels as JSON in which nothing can end the script element, is put into the page
+as text and never as markup, and the page's policy allows no script but those whose hashes it names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from abliterate.errors import InputError
+from abliterate.report.gather import gather
+from abliterate.report.view import numbers, words
+
+PAGE = "report.html"
+ESCAPED = str.maketrans({one: f"\\u{ord(one):04x}" for one in "<>&"})
+
+
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """Write the report about the checkpoint in `folder` to `out`, `report.html` beside it by default; return its path.
+
+    Raises InputError when abliterate did not write the folder, a record in it is malformed, the plots' library is not
+    installed, or the page cannot be written.
+    """
+    target = folder / PAGE if out is None else out
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{target}: the report is a web page; give it a name that ends in .html")
+    records = gather(folder)
+    write(target, render(words(records), numbers(records)))
+    return target
+
+
+def render(texts: dict[str, Any], data: dict[str, Any]) -> str:
+    """Return the page: `texts` are what the template fills in, `data` what the script draws and lists."""
+    plotly, script = plotly_script(), asset("plots.js") + asset("page.js")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(asset("page.html.jinja"))
+    return template.render(
+        **texts,
+        policy=policy(plotly, script),
+        style=Markup(asset("page.css")),
+        plotly=Markup(plotly),
+        script=Markup(script),
+        data=Markup(as_json(data)),
+    )
+
+
+def policy(*scripts: str) -> str:
+    """Return the content security policy: nothing from anywhere, only these scripts.
+
+    plotly adds style rules and attributes while it draws, so that styles cannot be held to hashes; they can load
+    nothing either. Its heat maps are images made on the spot, and saving a figure makes a blob.
+    """
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def as_json(data: object) -> str:
+    """Return JSON that is safe inside a script element: ASCII only, and no character that means something to HTML."""
+    return json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(ESCAPED)
+
+
+def asset(name: str) -> str:
+    """Return one of the files beside this one, with the line ends that a browser will hash."""
+    return (files("abliterate.report") / "assets" / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def plotly_script() -> str:
+    """Return the library that draws. Raises InputError when the extra that holds it is not installed."""
+    try:
+        from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise InputError("the report needs an extra: pip install 'abliterate[report]'") from error
+    return str(get_plotlyjs())
+
+
+def write(target: Path, page: str) -> None:
+    """Write the page beside its place and move it there, so that no reader sees half of one.
+
+    Raises InputError when the folder is missing or cannot be written.
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(page.encode("utf-8", errors="replace"))
+        partial.replace(target)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror}); choose another place with --out") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)

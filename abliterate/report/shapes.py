@@ -1,0 +1,92 @@
+"""What a JSON file must look like, as data, and a check that names the place where it does not.
+
+A shape is a type (`str`, `int`, `float`, `bool`), a list of one shape (any number of them), a dict of names
+(all of which must be there; more are allowed), or one of `Maybe`, `Each` and `Either` below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from abliterate.errors import InputError
+
+Shape = Any
+"""A shape as the module describes it; Python's types cannot say it recursively."""
+
+NAMES = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
+
+
+@dataclass(frozen=True)
+class Maybe:
+    """The shape, or null; inside a dict the name may also be missing."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Each:
+    """An object with any names, all of whose values have the shape."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Either:
+    """One of several shapes; objects are told apart by their names."""
+
+    shapes: tuple[Shape, ...]
+
+
+def check(value: object, shape: Shape, source: str, place: str = "") -> None:
+    """Raise InputError, naming `source` and the place inside it, where the value does not have the shape."""
+    if isinstance(shape, Maybe):
+        if value is not None:
+            check(value, shape.shape, source, place)
+    elif isinstance(shape, Either):
+        check_either(value, shape, source, place)
+    elif isinstance(shape, Each):
+        for name, one in expect(value, dict, source, place).items():
+            check(one, shape.shape, source, f"{place}.{name}")
+    elif isinstance(shape, dict):
+        held = expect(value, dict, source, place)
+        for name, one in shape.items():
+            if name not in held and not isinstance(one, Maybe):
+                raise malformed(source, f"{place}.{name}", "is missing")
+            check(held.get(name), one, source, f"{place}.{name}")
+    elif isinstance(shape, list):
+        for number, one in enumerate(expect(value, list, source, place)):
+            check(one, shape[0], source, f"{place}[{number}]")
+    else:
+        expect(value, shape, source, place)
+
+
+def check_either(value: object, shape: Either, source: str, place: str) -> None:
+    """Raise what the last of the shapes has to say where none of them fits."""
+    for number, one in enumerate(shape.shapes):
+        try:
+            return check(value, one, source, place)
+        except InputError:
+            if number + 1 == len(shape.shapes):
+                raise
+
+
+def expect(value: object, kind: type, source: str, place: str) -> Any:
+    """Return the value when it is of the kind; a whole number is a number too, and true is neither."""
+    allowed = (int, float) if kind is float else (kind,)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        found = "null" if value is None else NAMES.get(type(value), type(value).__name__)
+        raise malformed(source, place, f"should be {NAMES[kind]}, not {found}")
+    return value
+
+
+def malformed(source: str, place: str, problem: str) -> InputError:
+    """Return the error for something in a file that should not be so."""
+    return InputError(f"{source}: {place.lstrip('.') or 'the file'} {problem}; write the file again with abliterate")

@@ -1,0 +1,49 @@
+"""Figures as people read them: rates and means with their 95% intervals, small numbers as powers of ten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MISSING = "–"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float | None) -> str:
+    """Return three significant digits: `0.291`, `1.08 × 10⁻³`, `41.9`; a dash where there is none."""
+    if value is None:
+        return MISSING
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        return f"{value:#.3g}".rstrip(".").replace("-", "−") if abs(value) < 1000 else f"{value:,.0f}"
+    digits, exponent = f"{value:.2e}".split("e")
+    return f"{digits} × 10{str(int(exponent)).translate(RAISED)}".replace("-", "−")
+
+
+def share(value: float | None) -> str:
+    """Return a share in per cent, with one digit behind the point where it is neither none nor all."""
+    if value is None:
+        return MISSING
+    return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"
+
+
+def interval(low: float | None, high: float | None, percent: bool = False) -> str:
+    """Return `[0.0%, 8.4%]` or `[0.0052, 0.853]`."""
+    show = share if percent else number
+    return f"[{show(low)}, {show(high)}]"
+
+
+def rate(one: Mapping[str, Any]) -> str:
+    """Return a rate as `3/65 = 4.6% [1.6%, 12.7%]`."""
+    return f"{one['count']}/{one['total']} = {share(one['rate'])} {interval(one['low'], one['high'], True)}"
+
+
+def mean(one: Mapping[str, Any]) -> str:
+    """Return a mean as `0.061 [0.043, 0.082]`."""
+    return f"{number(one['mean'])} {interval(one['low'], one['high'])}"
+
+
+def estimate(one: Mapping[str, Any] | None) -> str:
+    """Return a rate or a mean with its interval; a dash where it was not measured."""
+    if one is None:
+        return MISSING
+    return rate(one) if "rate" in one else mean(one)

@@ -1,0 +1,261 @@
+"""What the page shows, section by section: words and tables for the template, numbers for the plots."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from abliterate.evaluation.statistics import Rate
+from abliterate.report import text
+from abliterate.report.gather import Gathered
+from abliterate.search.front import SLACK
+
+SIDES = ("harmful", "harmless")
+MODELS = ("original", "edited")
+KINDS = {
+    "first_token": "KL, first reply token",
+    "first_token_answered": "KL, first reply token, where the original answers",
+    "over_replies": "KL, over the original's replies",
+}
+
+
+def words(records: Gathered) -> dict[str, Any]:
+    """Return what the template fills in; a section without data is None."""
+    manifest, evaluation = records.manifest, records.evaluation
+    return {
+        "model": manifest["source"]["model"],
+        "version": manifest["abliterate"],
+        "facts": facts(records),
+        "cards": cards(manifest),
+        "measures": measures(manifest),
+        "reply_tokens": manifest["figures"]["reply_tokens"] if manifest["figures"] else None,
+        "evaluation": evaluated(evaluation) if evaluation else None,
+        "observed": records.observations is not None,
+        "strengths": strengths_line(records),
+        "front": front(manifest),
+        "explorers": [{key: one[key] for key in ("id", "title", "columns")} for one in explorers(records)],
+        "proof": {**manifest["proof"], "line": proof_line(manifest["proof"]), "tensors": len(manifest["tensors"])},
+        "left_alone": manifest["left_alone"],
+        "command": shlex.join(manifest["command"]),
+        "source": manifest["source"],
+        "versions": manifest["versions"],
+        "prompts": manifest["prompts"],
+        "seed": manifest["seed"],
+    }
+
+
+def numbers(records: Gathered) -> dict[str, Any]:
+    """Return what the page's script draws and lists."""
+    manifest, observed, evaluation = records.manifest, records.observations, records.evaluation
+    return {
+        "model": manifest["source"]["model"],
+        "figures": manifest["figures"],
+        "kinds": KINDS,
+        "strengths": by_layer(records),
+        "front": front(manifest),
+        "proof": manifest["proof"],
+        "tensors": manifest["tensors"],
+        "separation": observed and observed["separation"],
+        "pca": observed and observed["pca"],
+        "candidates": observed and observed["candidates"],
+        "chosen": observed and observed["chosen"],
+        "explorers": explorers(records),
+        "evaluation": evaluation and {key: evaluation[key] for key in ("model", "against", "sets")},
+        "by_length": (evaluation or {}).get("by_length"),
+    }
+
+
+def facts(records: Gathered) -> list[tuple[str, str]]:
+    """Return what was done in a few words each, by name."""
+    manifest = records.manifest
+    source, direction, prompts = manifest["source"], manifest["direction"], manifest["prompts"] or {}
+    rows = [("model", source["model"])]
+    if source["revision"]:
+        rows.append(("revision", source["revision"]))
+    found = [direction["name"] or "given", direction["method"] or ""]
+    if direction["position"] is not None:
+        found.append(f"position {direction['position']}".replace("-", "−"))
+    rows += [
+        ("direction", ", ".join(filter(None, found))),
+        ("strength", strengths_line(records)),
+        ("edited", f"{len(manifest['tensors'])} tensors in {records.depth} layers"),
+    ]
+    for side, one in prompts.items():
+        use = [f"{one[name]} {verb}" for name, verb in (("used", "made it"), ("report", "measure it")) if name in one]
+        rows.append((f"{side} prompts", ", ".join([one["spec"], *use])))
+    return [*rows, ("seed", str(manifest["seed"]))]
+
+
+def cards(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the headline figures: a value before where there is one, the value, and a line about it."""
+    held, shown = manifest["proof"], []
+    if figures := manifest["figures"]:
+        for side in SIDES:
+            before, after = (figures[model][f"{side}_refusals"] for model in MODELS)
+            line = f"{brief(before)} → {brief(after)}"
+            shown.append(card(f"{side.capitalize()} prompts refused", text.share(after["rate"]), line, before["rate"]))
+        kl = figures["kl"]["first_token"]
+        line = f"nats {text.interval(kl['low'], kl['high'])}, first reply token, {kl['count']} harmless prompts"
+        shown.append(card("KL(original ‖ edited)", text.number(kl["mean"]), line))
+    return [*shown, card("Proof", "holds" if held["holds"] else "does not hold", proof_line(held))]
+
+
+def card(title: str, value: str, line: str, before: float | None = None) -> dict[str, str]:
+    """Return one headline figure."""
+    return {"title": title, "value": value, "line": line, "before": "" if before is None else text.share(before)}
+
+
+def brief(rate: Mapping[str, Any]) -> str:
+    """Return a rate's count and interval."""
+    return f"{rate['count']}/{rate['total']} {text.interval(rate['low'], rate['high'], True)}"
+
+
+def proof_line(proof: Mapping[str, Any]) -> str:
+    """Return what the proof found on the residual stream, in one sentence."""
+    found, allowed = text.number(proof["largest"]), text.number(proof["limit"])
+    if proof["kind"] == "silence":
+        before = f", {text.number(proof['before'])} before" if proof["before"] is not None else ""
+        return f"along the direction at most {found} of the residual stream at any layer{before}; {allowed} allowed"
+    return f"at most {found} of the residual stream away from the hook form at any layer; {allowed} allowed"
+
+
+def measures(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the run's own figures as rows: name, original, edited."""
+    figures = manifest["figures"]
+    if not figures:
+        return []
+    rows = [
+        (f"Refusals, {side} prompts", *(text.rate(figures[model][f"{side}_refusals"]) for model in MODELS))
+        for side in SIDES
+    ]
+    return [*rows, *((title, "", f"{text.mean(figures['kl'][kind])} nats") for kind, title in KINDS.items())]
+
+
+def by_layer(records: Gathered) -> dict[str, list[float] | float]:
+    """Return the strength of each site: one number for the embedding, one a layer for the others."""
+    spread: dict[str, list[float] | float] = {}
+    for site, value in records.manifest["recipe"]["strengths"].items():
+        if site == "embed":
+            spread[site] = value[0] if isinstance(value, list) else value
+        else:
+            spread[site] = value if isinstance(value, list) else [value] * records.depth
+    return spread
+
+
+def strengths_line(records: Gathered) -> str:
+    """Return the strengths of all sites in a few words."""
+    spread = by_layer(records)
+    every = [one for value in spread.values() for one in (value if isinstance(value, list) else [value])]
+    if not every:
+        return "none"
+    where = ", ".join(spread)
+    if min(every) == max(every):
+        return f"{every[0]:g} at every layer of {where}"
+    return f"{min(every):.2f} to {max(every):.2f}, by layer, at {where}"
+
+
+def front(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the points of a search with the intervals of their refusals, and which of them no other beats."""
+    search = manifest["search"]
+    if not search:
+        return None
+    # A reply that goes round in circles is no refusal: such edits are shown, and do not make the front.
+    allowed = max(search["points"][search["chosen"]]["incoherent"], SLACK * search["original"]["prompts"])
+    good = [(one["refusals"], one["kl"]) for one in search["points"] if one["incoherent"] <= allowed]
+    points = []
+    for place, one in enumerate(search["points"]):
+        own = (one["refusals"], one["kl"])
+        beaten = any(other != own and other[0] <= own[0] and other[1] <= own[1] for other in good)
+        rate = Rate(one["refusals"], one["prompts"]).to_json()
+        points.append({
+            "kl": one["kl"], "rate": rate, "incoherent": one["incoherent"], "pressure": one["pressure"],
+            "chosen": place == search["chosen"], "best": own in good and not beaten,
+            "words": [text.number(one["kl"]), text.rate(rate)],
+        })  # fmt: skip
+    original = Rate(search["original"]["refusals"], search["original"]["prompts"]).to_json()
+    return {"points": points, "original": original, "words": text.rate(original)}
+
+
+def evaluated(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables of an evaluation."""
+    columns = ["model"] if evaluation["against"] is None else ["against", "model"]
+    labels = [
+        (name, label, *(text.estimate((one.get(column) or {}).get(label)) for column in columns))
+        for name, one in evaluation["sets"].items()
+        for label in ("refused", "complied", "hedged", "incoherent")
+    ]
+    return {
+        "columns": [(column, evaluation[column]) for column in columns],
+        "settings": [(name.replace("_", " "), str(value)) for name, value in evaluation["settings"].items()],
+        "labels": labels,
+        "paired": [(name, paired_line(one["paired"])) for name, one in evaluation["sets"].items() if one.get("paired")],
+        "figures": [figure_row(name, one, columns) for name, one in evaluation["figures"].items()],
+        "lengths": evaluation.get("by_length"),
+        "tasks": [
+            (task, metric, *(text.estimate(one.get(column)) for column in columns))
+            for task, metrics in (evaluation.get("tasks") or {}).items()
+            for metric, one in metrics.items()
+        ],
+    }
+
+
+def paired_line(paired: Mapping[str, Any]) -> str:
+    """Return a paired comparison in words."""
+    return (
+        f"{paired['gained']} refusals gained, {paired['lost']} lost; p = {text.number(paired['p'])} ({paired['test']})"
+    )
+
+
+def figure_row(name: str, one: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]:
+    """Return a figure with its unit: name, each model's value, the difference."""
+    unit = one.get("unit") or ""
+    percent = unit == "share"
+
+    def shown(value: Mapping[str, Any] | None) -> str:
+        if value is not None and percent and "mean" in value:
+            return f"{text.share(value['mean'])} {text.interval(value['low'], value['high'], True)}"
+        return text.estimate(value)
+
+    change, words_of_change = one.get("difference"), text.MISSING
+    if change:
+        value = text.share(change["value"]) if percent else text.number(change["value"])
+        words_of_change = f"{value} {text.interval(change['low'], change['high'], percent)}"
+        if change["p"] is not None:
+            words_of_change += f"; p = {text.number(change['p'])}"
+        if change.get("test"):
+            words_of_change += f" ({change['test']})"
+    title = name if percent or not unit else f"{name} ({unit})"
+    return title, *(shown(one.get(column)) for column in columns), words_of_change
+
+
+def explorers(records: Gathered) -> list[dict[str, Any]]:
+    """Return the lists of replies side by side: the run's own, and the evaluation's."""
+    shown = []
+    if records.observations:
+        replies = records.observations["replies"]
+        shown.append(
+            {"id": "run", "title": "In the run", "columns": list(MODELS), "pairs": pairs([replies[m] for m in MODELS])}
+        )
+    if records.evaluation:
+        replies = records.evaluation["replies"]
+        columns = ["against", "model"] if replies.get("against") else ["model"]
+        names = [records.evaluation[column] or column for column in columns]
+        listed = pairs([replies[column] for column in columns])
+        shown.append({"id": "evaluation", "title": "In the evaluation", "columns": names, "pairs": listed})
+    return shown
+
+
+def pairs(models: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]) -> list[dict[str, Any]]:
+    """Return each prompt with its side and the reply of each model."""
+    return [
+        {
+            "side": side,
+            "prompt": replies[0]["prompt"],
+            "replies": [
+                {"text": one["reply"], "refused": one["refused"], "label": one.get("label")} for one in replies
+            ],
+        }
+        for side in models[0]
+        for replies in zip(*(model[side] for model in models), strict=True)
+    ]
