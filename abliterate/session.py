@@ -285,6 +285,7 @@ def optimise(
         seed=options.seed,
         target_refusals=options.target_refusals,
         max_kl=options.max_kl,
+        batch_size=options.batch_size,
         state_file=cache_folder() / "searches" / f"{identity.hexdigest()}.safetensors",
         progress=progress,
     )

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,13 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedModel
 
 from abliterate.architecture import Architecture, find_architecture
+from abliterate.directions import Directions
 from abliterate.errors import InputError
 from abliterate.forward import Head
 from abliterate.interventions import ablated
 from abliterate.pipeline import Result, run
 from abliterate.processes import Processes
+from abliterate.progress import SILENT
 from abliterate.search import stages
 from abliterate.search.examples import Answer, Place, Transcript, hard_examples, parting
 from abliterate.search.front import Front, Point, knee
@@ -26,6 +30,8 @@ from abliterate.search.losses import Ruler, Spent
 from abliterate.search.room import Room, room_for
 from abliterate.search.state import State
 from abliterate.search.variables import STRONGEST, Variables
+from abliterate.selection import Selection
+from abliterate.session import Heard, Loaded, capture_training, choose_place, find_directions, listen, load, optimise
 from abliterate.verbs.apply import apply
 from abliterate.verbs.verify import verify
 from test_end_to_end import TINY, options
@@ -128,6 +134,31 @@ def test_the_room_shrinks_with_the_memory(llama: PreTrainedModel) -> None:
     assert plenty == Room(1, False)
     assert little.copies > 1
     assert none.recompute
+
+
+@contextmanager
+def rows_of(model: PreTrainedModel) -> Iterator[list[int]]:
+    """Collect how many prompts each forward carries."""
+    rows: list[int] = []
+    embedding = model.get_input_embeddings()
+    handle = embedding.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
+    try:
+        yield rows
+    finally:
+        handle.remove()
+
+
+def test_the_size_of_batches_changes_no_gradient(model: PreTrainedModel) -> None:
+    whole, architecture = ruler_of(model)
+    edit = random_edit(architecture)
+    with stages.frozen(model):
+        expected = gradients(whole, edit)
+        with rows_of(model) as rows:
+            found = gradients(replace(whole, batch_size=1), edit)
+    assert set(rows) == {1}
+    assert len(expected) == len(edit.tensors())
+    for one, other in zip(expected, found, strict=True):
+        assert torch.allclose(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_the_search_leaves_the_model_as_it_was(llama: PreTrainedModel) -> None:
@@ -300,6 +331,29 @@ def test_an_interrupted_search_goes_on(searched: Result, tmp_path: Path, monkeyp
     for name in ("points", "chosen", "original"):  # the tokens are those that both halves took
         assert halves.manifest["search"][name] == searched.manifest["search"][name]
     assert halves.manifest["tensors"] == searched.manifest["tensors"]
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loaded, Heard, Directions, Selection]:
+    """All that comes before a search, on few prompts."""
+    asked = options(tmp_path_factory.mktemp("session") / "edited", optimize=True, n_train=32, layer=4)
+    loaded = load(asked, SILENT)
+    captured = capture_training(loaded, SILENT)
+    said = listen(loaded, SILENT)
+    directions = find_directions(loaded, said, *captured)
+    return loaded, said, directions, choose_place(loaded, said, directions, SILENT)
+
+
+def test_the_batch_size_that_was_asked_for_holds_throughout(
+    heard: tuple[Loaded, Heard, Directions, Selection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradients, comparisons and replies: no forward of the search carries more prompts."""
+    monkeypatch.setattr(stages, "PRESSURES", (0.5,))
+    loaded, *rest = heard
+    asked = replace(loaded, options=replace(loaded.options, batch_size=20))
+    with rows_of(loaded.model) as rows:
+        optimise(asked, *rest, SILENT)
+    assert max(rows) == 20
 
 
 def test_a_damaged_state_counts_as_none(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.architecture import Architecture
-from abliterate.forward import HEAD_ROWS, Batch, Head, final_hidden, prefix_cache, prepare
+from abliterate.forward import HEAD_ROWS, Batch, BatchSize, Head, final_hidden, prefix_cache, prepare
 from abliterate.scoring import CERTAIN, kl_divergence
 from abliterate.search.examples import Answer, Place, Tokens
 from abliterate.search.room import Room, recomputed
@@ -46,6 +46,8 @@ class Spent:
 class Ruler:
     """The losses of one model under an edit, which is in place only while the edited model runs: a tied head is edited
     too, and must not be where the original's predictions are computed.
+
+    `batch_size` is how many prompts run at once, with gradients or without; by default as many as the room allows.
     """
 
     model: PreTrainedModel
@@ -53,6 +55,7 @@ class Ruler:
     head: Head
     room: Room
     spent: Spent
+    batch_size: BatchSize = "auto"
 
     def states(self, answers: Sequence[Answer], edit: Variables | None = None) -> list[States]:
         """Return the final hidden states that predict each token of the replies, of the unedited model by default."""
@@ -126,7 +129,7 @@ class Ruler:
         """
         copies = self.room.copies if gradient else 1
         share = not (gradient and self.room.recompute)
-        prompts = prepare(self.model, sequences, keep=1 + reply, copies=copies, share=share)
+        prompts = prepare(self.model, sequences, self.batch_size, keep=1 + reply, copies=copies, share=share)
         shared = None
         for batch in prompts.batches:
             with self.edited(edit):

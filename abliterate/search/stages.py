@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abliterate.architecture import Architecture
 from abliterate.coherence import is_incoherent
 from abliterate.errors import InputError
-from abliterate.forward import Head
+from abliterate.forward import BatchSize, Head
 from abliterate.offload import streaming_of
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
@@ -101,10 +101,9 @@ class Search:
     def replies(self, prompts: Sequence[Tokens], edit: Variables | None, tokens: int, title: str) -> list[list[int]]:
         """Return the replies to the prompts, each process generating its own."""
         own = self.processes.own(prompts)
+        how: dict[str, Any] = {"batch_size": self.ruler.batch_size, "progress": self.progress, "title": title}
         with self.ruler.edited(edit):
-            found = (
-                generate(self.model, self.tokenizer, own, tokens, progress=self.progress, title=title) if own else []
-            )
+            found = generate(self.model, self.tokenizer, own, tokens, **how) if own else []
         self.ruler.spent.forward += sum(map(len, own)) + sum(map(len, found))
         return self.processes.gather(found)
 
@@ -191,6 +190,7 @@ def search(
     seed: int = 0,
     target_refusals: float | None = None,
     max_kl: float | None = None,
+    batch_size: BatchSize = "auto",
     state_file: Path | None = None,
     processes: Processes | None = None,
     progress: Progress = SILENT,
@@ -210,7 +210,7 @@ def search(
     with frozen(model):
         state = State.load(state_file, pool.harmful) if state_file else None
         spent = state.spent if state else Spent()
-        ruler = Ruler(model, architecture, Head(model), room_for(model), spent)
+        ruler = Ruler(model, architecture, Head(model), room_for(model), spent, batch_size)
         selected = ruler.states([Answer(prompt, ()) for prompt in group.own(pool.select_harmless)])
         one = Search(model, tokenizer, ruler, pool, group, progress, selected)
         if state is None:
