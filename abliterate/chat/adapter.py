@@ -1,0 +1,54 @@
+"""A PEFT adapter on a live model: put there once, switched on and off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from abliterate.errors import InputError
+from abliterate.source import first_line
+
+ADAPTER = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+ADAPTER_FILES = (ADAPTER, WEIGHTS)
+
+
+def base_of(folder: Path) -> str:
+    """Return the model that an adapter says it belongs to. Raises InputError when it does not say."""
+    try:
+        name = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{folder / ADAPTER}: cannot be read ({error})") from error
+    if not name:
+        raise InputError(f"{folder}: is an adapter that does not name its model; pass it with --against")
+    return str(name)
+
+
+def attach(model: PreTrainedModel, folder: Path) -> None:
+    """Put an adapter on `model`, switched off. Raises InputError when it does not fit."""
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{folder}: has no {WEIGHTS}; only safetensors are read")
+    try:
+        report = model.load_adapter(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise InputError(
+            f"{folder}: the adapter does not fit the model ({first_line(error)}); check --against"
+        ) from error
+    wrong = sorted(report.missing_keys) + sorted(report.unexpected_keys)
+    if wrong:
+        raise InputError(f"{folder}: the adapter does not fit the model (for one: {wrong[0]}); check --against")
+    model.disable_adapters()
+
+
+@contextmanager
+def adapter_on(model: PreTrainedModel) -> Iterator[None]:
+    """Inside the context, the adapter is part of the model."""
+    model.enable_adapters()
+    try:
+        yield
+    finally:
+        model.disable_adapters()

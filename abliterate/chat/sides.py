@@ -1,0 +1,201 @@
+"""What stands on each side of a comparison: an edited model and its original, in one model's memory where that can be.
+
+An edit that abliterate wrote is `recipe.json` and `directions.safetensors`: the original under hooks is the edited
+model. An adapter is switched on and off. Only what is neither is loaded beside the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import torch
+from transformers import PreTrainedModel
+
+from abliterate.architecture import find_architecture
+from abliterate.chat.adapter import ADAPTER, ADAPTER_FILES, adapter_on, attach, base_of
+from abliterate.checkpoint import content_hash
+from abliterate.directions import load_direction
+from abliterate.errors import InputError
+from abliterate.interventions import ablated
+from abliterate.loading import choose_device, choose_dtype, load_model, plan_offload
+from abliterate.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
+from abliterate.outputs.manifest import DIRECTIONS, FILE, RECIPE, read_manifest
+from abliterate.progress import SILENT, Progress
+from abliterate.recipe import Recipe
+from abliterate.session import Options, read_template
+from abliterate.source import Source, download, load_empty, load_tokenizer, resolve
+from abliterate.template import ChatFormat
+
+Role = Literal["edited", "original"]
+
+ROLES: tuple[Role, Role] = ("original", "edited")
+
+RECORDS = (FILE, RECIPE, DIRECTIONS)
+"""What is fetched of an edited repository first: where that is an edit of the original, its weights are not needed."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side: what it is called, the model that it computes with, and the context in which that is the side's own."""
+
+    role: Role
+    name: str
+    model: PreTrainedModel
+    chat: ChatFormat
+    active: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+@dataclass(frozen=True)
+class Sides:
+    """One side, or the original and the edited one; `note` says in a line what was loaded."""
+
+    sides: tuple[Side, ...]
+    note: str
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Return the bytes of all weights in memory, each counted once."""
+        storages = {
+            one.untyped_storage().data_ptr(): one.untyped_storage().nbytes()
+            for side in self.sides
+            for one in side.model.parameters()
+        }
+        return sum(storages.values())
+
+
+def open_sides(options: Options, against: str | None, progress: Progress = SILENT) -> Sides:
+    """Load `options.model`, and `against` beside it where one is given.
+
+    Raises InputError where the edit was not made from `against`, an adapter does not fit its base, or two models are
+    needed and memory holds one.
+    """
+    folder = records_of(options, against is not None)
+    if folder is not None and (folder / ADAPTER).is_file():
+        return with_adapter(options, folder, against or base_of(folder), against is not None, progress)
+    if against is None:
+        source = resolve_side(options, options.model, progress)
+        side = load_side("edited", source, options)
+        kept = "; its layers stream from the disk" if streaming_of(side.model) else ""
+        return Sides((side,), f"one model in memory: {source.public_name}{kept}")
+    if folder is not None and (folder / RECIPE).is_file():
+        return with_hooks(options, folder, against, progress)
+    return with_both(options, against, progress)
+
+
+def records_of(options: Options, enough: bool) -> Path | None:
+    """Return the folder with what is known of the edited model, None for a single file.
+
+    Of a Hub repository, only small files are fetched where they may be `enough`.
+    """
+    path = Path(options.model).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists() or path.suffix == ".gguf":
+        return None
+    return download(options.model, options.revision, options.offline, (*ADAPTER_FILES, *(RECORDS if enough else ())))
+
+
+def resolve_side(options: Options, model: str, progress: Progress, revision: str | None = None) -> Source:
+    """Find a side's checkpoint; `--revision` is that of the edited model, or of the original where that one is local."""
+    local = Path(options.model).expanduser().exists()
+    own = options.revision if model == options.model or local else None
+    return resolve(
+        model,
+        revision=own or revision,
+        offline=options.offline,
+        trust_remote_code=options.trust_remote_code,
+        progress=progress,
+    )
+
+
+def load_side(role: Role, source: Source, options: Options) -> Side:
+    """Load a model with its own tokenizer and template."""
+    chat = ChatFormat(load_tokenizer(source), options.system, options.thinking, read_template(options.chat_template))
+    chat.render("Hello")  # a template that fails does so before the weights are loaded
+    model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
+    return Side(role, source.public_name, model, chat)
+
+
+def with_hooks(options: Options, folder: Path, against: str, progress: Progress) -> Sides:
+    """Load the original alone; under hooks it is the edited model, whatever the strengths."""
+    manifest = read_manifest(folder)
+    recipe = Recipe.load(folder / RECIPE)
+    if recipe.to_json() != manifest.get("recipe"):
+        raise InputError(f"{folder / RECIPE}: is not the recipe that {FILE} names; edit the original again")
+    made_from = manifest.get("source", {})
+    recorded = made_from.get("revision") if made_from.get("model") == against else None
+    source = resolve_side(options, against, progress, recorded)
+    check_source(folder, made_from, source, progress)
+    direction = load_direction(folder / DIRECTIONS, str(recipe.direction))
+    architecture = find_architecture(load_empty(source), not manifest.get("proof", {}).get("holds", True))
+    original = load_side("original", source, options)
+    active = partial(ablated, original.model, direction, recipe, architecture)
+    with active():  # what does not fit the model says so now
+        pass
+    edited = replace(original, role="edited", name=display_name(options.model), active=active)
+    return Sides((original, edited), "one model in memory, the edit as hooks")
+
+
+def check_source(folder: Path, made_from: dict[str, object], source: Source, progress: Progress) -> None:
+    """Raise InputError unless the weights of `source` are, bit for bit, those that the edit was made from."""
+    shards, found = source.checkpoint.shards, {}
+    with progress.step("is this the original of the edit?", source.checkpoint.total_bytes, "B") as advance:
+        for shard in shards:
+            found[shard.name] = content_hash(source.checkpoint.path(shard.name))
+            advance(shard.size)
+    if made_from.get("files") != found:
+        origin = f"{made_from.get('model')}" + (
+            f" at --revision {made_from['revision']}" if made_from.get("revision") else ""
+        )
+        raise InputError(
+            f"{folder}: was not made from {source.name}, whose weights are others; its {FILE} names {origin}"
+        )
+
+
+def with_adapter(options: Options, folder: Path, base: str, compare: bool, progress: Progress) -> Sides:
+    """Load the base once, with the adapter on it that is switched on for one side."""
+    if find_spec("peft") is None:
+        raise InputError("reading an adapter needs an extra: pip install 'abliterate[train]'")
+    source = resolve_side(options, base, progress)
+    if plan_offload(source, choose_dtype(source, options.dtype), choose_device(options.device), options.max_memory):
+        raise InputError(f"{base}: does not fit into memory, and with an adapter it cannot stream from the disk")
+    original = load_side("original", source, options)
+    attach(original.model, folder)
+    name = display_name(options.model)
+    edited = replace(original, role="edited", name=name, active=partial(adapter_on, original.model))
+    if not compare:
+        return Sides((edited,), f"one model in memory: {source.public_name} with the adapter")
+    return Sides((original, edited), "one model in memory, the adapter on and off")
+
+
+def with_both(options: Options, against: str, progress: Progress) -> Sides:
+    """Load both, where memory holds both: nothing says how one is made from the other."""
+    sources = [resolve_side(options, name, progress) for name in (against, options.model)]
+    check_room(sources, options)
+    original, edited = (load_side(role, source, options) for role, source in zip(ROLES, sources, strict=True))
+    return Sides((original, edited), f"two models in memory: {display_name(options.model)} has no {RECIPE}")
+
+
+def check_room(sources: list[Source], options: Options) -> None:
+    """Raise InputError when two models do not fit the device together."""
+    device = choose_device(options.device)
+    sizes = [sizes_of(load_empty(source), choose_dtype(source, options.dtype)) for source in sources]
+    needed = sum(size.whole for size in sizes) + DEFAULT_TOKENS * max(size.token for size in sizes)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else room_left(options.max_memory)
+    if needed > free:
+        raise InputError(
+            f"two models need {needed / 1e9:.1f} GB on {device}, {max(0, free) / 1e9:.1f} GB are free; chat without "
+            "--against, or with a folder that abliterate wrote: that takes the memory of one"
+        )
+
+
+def display_name(model: str) -> str:
+    """Return a Hub id as it is, of a path its last part."""
+    path = Path(model).expanduser()
+    return path.resolve().name if path.exists() else model

@@ -1,0 +1,233 @@
+"""The verb that talks: chat."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from abliterate.cli.app import app, progress
+from abliterate.cli.flags import (
+    Device,
+    Dtype,
+    MaxMemory,
+    Offline,
+    Revision,
+    System,
+    Template,
+    Thinking,
+    Trust,
+    options,
+)
+from abliterate.errors import AbliterateError, InputError
+
+if TYPE_CHECKING:
+    from abliterate.chat.conversation import Conversation, Reply
+    from abliterate.chat.sides import Sides
+
+# torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
+
+FRAMES = 15
+"""Times a second, at most, that a growing reply is drawn."""
+
+OURS = ("against", "max_new_tokens", "temperature", "seed", "as_json")
+"""Parameters of the verb that are no Options."""
+
+HELP = """\
+/reset         begin a new conversation
+/system TEXT   set the system message and begin a new conversation; without TEXT, none
+/help          this
+/exit          leave, as Ctrl-D, or Ctrl-C at the prompt
+Ctrl-C during a reply stops that reply; what was said stays in the conversation. Twice: leaves at once.
+A line that begins with a space is never a command. The history of lines is forgotten at the end."""
+
+
+@app.command()
+def chat(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR",
+            help="A folder that abliterate wrote, any other model, or a PEFT adapter: folder or Hub id.",
+            show_default=False,
+        ),
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(help="The original: it answers beside the edited model.", metavar="ORIGINAL", show_default=False),
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a reply at most.")] = 512,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0 takes the likeliest token, so that what differs is the edit's.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws at a temperature above 0, alike on both sides.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a turn on stdout: prompt, replies, refused, ended.")
+    ] = False,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    max_memory: MaxMemory = None,
+    offline: Offline = False,
+    trust_remote_code: Trust = False,
+    revision: Revision = None,
+    system: System = None,
+    thinking: Thinking = "auto",
+    chat_template: Template = None,
+) -> None:
+    """Talk to a model; with --against ORIGINAL, to the edited and the original one at once.
+
+    Lines from a pipe are one prompt each. /help lists commands. Ctrl-C during a reply stops the reply; at the prompt
+    it leaves with exit code 0, as Ctrl-D does.
+    """
+    given = {name: value for name, value in locals().items() if name not in OURS}
+    from abliterate.chat.conversation import Conversation, Settings
+    from abliterate.chat.sides import open_sides
+
+    sides = open_sides(options(out=Path(), **given), against, progress())
+    settings = Settings(max_new_tokens, temperature, seed)
+    Talk(sides, [Conversation(side, settings) for side in sides.sides], as_json).run(system)
+
+
+class Talk:
+    """Reads lines, from a terminal or a pipe, and prints what is replied to them."""
+
+    def __init__(self, sides: Sides, conversations: list[Conversation], as_json: bool) -> None:
+        self.sides = sides
+        self.conversations = conversations
+        self.as_json = as_json
+        self.typed = sys.stdin.isatty()
+        self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.aside = Console(stderr=True, highlight=False)
+
+    def run(self, system: str | None) -> None:
+        """Answer line after line until there are no more. Raises what a turn raises, unless someone is there to read it."""
+        self.note(self.sides.note)
+        if self.typed:
+            self.note("/help lists commands, Ctrl-C stops a reply, Ctrl-D leaves")
+        commands: dict[str, Callable[[str], None]] = {
+            "/help": lambda _: self.note(HELP),
+            "/reset": lambda _: self.reset(self.conversations[0].chat.system),
+            "/system": lambda text: self.reset(text or None),
+        }
+        for line in lines(self.typed, not self.as_json):
+            word, _, rest = line.partition(" ")
+            if word == "/exit":
+                return
+            try:
+                if word in commands:
+                    commands[word](rest.strip())
+                elif word.startswith("/"):
+                    raise InputError(f"{word}: no such command; /help lists them, a space before it makes it a prompt")
+                elif line.strip():
+                    self.answer(line.strip())
+            except AbliterateError as error:
+                if not self.typed:
+                    raise
+                self.aside.print(Text(" ".join(str(error).split()), style="yellow"))
+
+    def reset(self, system: str | None) -> None:
+        """Begin a new conversation on every side."""
+        for conversation in self.conversations:
+            conversation.reset(system)
+        self.note("new conversation")
+
+    def note(self, text: str) -> None:
+        """Say something that is no reply."""
+        self.aside.print(Text(text, style="dim"))
+
+    def answer(self, prompt: str) -> None:
+        """Let every side reply to a prompt, and print the replies as they grow where that can be seen."""
+        from abliterate.chat.conversation import take_turn
+        from abliterate.chat.panes import panes
+        from abliterate.chat.text import escaped, harmless
+
+        live = self.console.is_terminal and not self.as_json
+        with stopping(self.typed) as stopped:
+            turn = take_turn(self.conversations, prompt, stopped)
+            if live:
+                replies = self.drawn(turn)
+            else:
+                *_, replies = turn
+        if self.as_json:
+            print(escaped(json.dumps(self.record(prompt, replies), ensure_ascii=False)), flush=True)
+            return
+        if not (self.typed and live):
+            self.console.print(Text(f"> {harmless(prompt)}"))
+        self.console.print(panes(self.sides.sides, replies, self.console))
+
+    def drawn(self, turn: Iterator[tuple[Reply, ...]]) -> tuple[Reply, ...]:
+        """Draw the ends of the replies while they grow, and wipe them; return what they became."""
+        from abliterate.chat.panes import panes
+
+        replies = next(turn)
+        drawn = 0.0
+        with Live(console=self.console, auto_refresh=False, transient=True, vertical_overflow="crop") as screen:
+            for replies in turn:
+                if time.monotonic() - drawn > 1 / FRAMES:
+                    rows = self.console.height - 2
+                    screen.update(panes(self.sides.sides, replies, self.console, rows), refresh=True)
+                    drawn = time.monotonic()
+        return replies
+
+    def record(self, prompt: str, replies: tuple[Reply, ...]) -> dict[str, Any]:
+        """Return one turn as JSON."""
+        by_role = {side.role: reply for side, reply in zip(self.sides.sides, replies, strict=True)}
+        return {
+            "prompt": prompt,
+            "replies": {role: reply.text for role, reply in by_role.items()},
+            "refused": {role: reply.refused for role, reply in by_role.items()},
+            "ended": {role: reply.ended for role, reply in by_role.items()},
+        }
+
+
+def lines(typed: bool, on_stdout: bool) -> Iterator[str]:
+    """Yield the lines that are typed or piped in, until their end or Ctrl-C at the prompt."""
+    if not typed:
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+        yield from (line.rstrip("\r\n") for line in sys.stdin)
+        return
+    with contextlib.suppress(ImportError):  # Windows has its own line editing
+        import readline  # noqa: F401 - gives input() line editing and history
+    while True:
+        try:
+            if on_stdout:
+                line = input("> ")
+            else:
+                print("> ", end="", file=sys.stderr, flush=True)
+                line = input()
+        except (EOFError, KeyboardInterrupt):
+            print(file=sys.stdout if on_stdout else sys.stderr)
+            return
+        yield line
+
+
+@contextmanager
+def stopping(typed: bool) -> Iterator[Callable[[], bool]]:
+    """Inside the context, the first Ctrl-C is a wish that the reply stops, which is yielded; the second interrupts.
+
+    In a pipe nobody goes on talking: there, the first interrupts.
+    """
+    wishes: list[int] = []
+
+    def wish(number: int, _: object) -> None:
+        if wishes:
+            raise KeyboardInterrupt
+        wishes.append(number)
+
+    before = signal.signal(signal.SIGINT, wish) if typed else None
+    try:
+        yield lambda: bool(wishes)
+    finally:
+        if typed:
+            signal.signal(signal.SIGINT, before)
