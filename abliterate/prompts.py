@@ -1,7 +1,7 @@
 """Prompts: read from the Hub, a local file or the package; split so that no prompt ever changes sides.
 
 A SPEC names a set of prompts: `org/dataset[:split[:column]]` on the Hub, or a `.txt`, `.json`, `.jsonl`,
-`.csv` or `.parquet` file, optionally `FILE:column`, or `builtin:harmful`, `builtin:harmless`, `builtin:everyday`.
+`.csv` or `.parquet` file, optionally `FILE:column`, or `builtin:harmful`, `builtin:harmless`, `builtin:look-alikes`, `builtin:everyday`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MINIMUM = 8
 SPLITS = (("train", 0.55), ("select", 0.20), ("report", 0.25))
 """Shares of the stable split: find the direction, choose among candidates, measure the result."""
 
-BUILTIN = ("harmful", "harmless", "everyday")
+BUILTIN = ("harmful", "harmless", "look-alikes", "everyday")
 
 COLUMNS = ("prompt", "instruction", "text", "question", "goal", "behavior", "query", "request", "content", "input")
 """Names under which published instruction lists keep their prompts, most usual first; case is ignored."""

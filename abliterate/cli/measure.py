@@ -1,9 +1,10 @@
-"""Verbs that measure and show: evaluate."""
+"""Verbs that measure and show: evaluate, compare, report."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +17,6 @@ from abliterate.cli.flags import (
     Harmful,
     Harmless,
     MaxMemory,
-    Model,
     Offline,
     Revision,
     System,
@@ -28,15 +28,74 @@ from abliterate.cli.flags import (
 
 # torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
 
+ReplyTokens = Annotated[int, typer.Option(help="Length of the replies; shorter ones are counted again from the same.")]
+Prompts = Annotated[int, typer.Option("--n-prompts", help="Prompts of each kind, at most.")]
+Split = Annotated[
+    str, typer.Option(help="report: prompts that no run has used to find or choose an edit; all: every one of a list.")
+]
+LookAlikes = Annotated[
+    str, typer.Option(help="Harmless prompts that sound harmful, as --harmful, for over-refusal; none for none.")
+]
+TextFile = Annotated[
+    Path | None, typer.Option("--text", help="A text file on which to take the cross-entropy.", show_default=False)
+]
+Judge = Annotated[
+    str | None,
+    typer.Option(
+        help="Let a sequence classifier for refusals decide: Hub id or folder. [default: the rules]", show_default=False
+    ),
+]
+JudgeEndpoint = Annotated[
+    str | None, typer.Option(help="Let a model on an OpenAI-compatible server decide.", show_default=False)
+]
+JudgeModel = Annotated[str | None, typer.Option(help="Its name there. [default: the only one]", show_default=False)]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        help="Ask an OpenAI-compatible server (vLLM, SGLang, llama.cpp) for the replies; its key: OPENAI_API_KEY.",
+        show_default=False,
+    ),
+]
+ServedModel = Annotated[
+    str | None, typer.Option(help="The model's name on the server. [default: the only one]", show_default=False)
+]
+Concurrency = Annotated[int, typer.Option(help="Requests to a server at once.")]
+Tasks = Annotated[
+    str | None,
+    typer.Option(help="Tasks of lm-eval by commas, by name or .yaml file, such as mmlu,gsm8k.", show_default=False),
+]
+TaskLimit = Annotated[int | None, typer.Option(help="Examples of each task, at most.", show_default=False)]
+Save = Annotated[
+    Path | None,
+    typer.Option("--out", help="Also write it here; DIR/evaluation.json is read by report.", show_default=False),
+]
+
 
 @app.command()
 def evaluate(
-    model: Model,
+    model: Annotated[
+        str, typer.Argument(help="Hub id, folder or .gguf file; none with --endpoint.", show_default=False)
+    ] = "",
     against: Annotated[
-        str | None, typer.Option(help="The original, for KL(original || model).", show_default=False)
+        str | None, typer.Option(help="The original; with --endpoint its name on the server.", show_default=False)
     ] = None,
     harmful: Harmful = "builtin:harmful",
     harmless: Harmless = "builtin:harmless",
+    look_alikes: LookAlikes = "builtin:look-alikes",
+    split: Split = "report",
+    n_prompts: Prompts = 100,
+    reply_tokens: ReplyTokens = 128,
+    text: TextFile = None,
+    judge: Judge = None,
+    judge_endpoint: JudgeEndpoint = None,
+    judge_model: JudgeModel = None,
+    endpoint: Server = None,
+    served_model: ServedModel = None,
+    concurrency: Concurrency = 8,
+    tasks: Tasks = None,
+    task_limit: TaskLimit = None,
+    out: Save = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
     max_memory: MaxMemory = None,
@@ -49,10 +108,34 @@ def evaluate(
     thinking: Thinking = "auto",
     chat_template: Template = None,
 ) -> None:
-    """Measure refusals, and the divergence from the original, on the report side of the prompts."""
-    given = {name: value for name, value in locals().items() if name not in ("as_json", "against")}
-    from abliterate.render.evaluated import evaluated, evaluated_json
-    from abliterate.verbs.evaluate import evaluate
+    """Measure refusals, over-refusal and incoherence, and with --against what the edit did to predictions, with tests."""
+    given = locals()
+    from abliterate.processes import Processes
+    from abliterate.progress import SILENT
+    from abliterate.render.evaluated import evaluated
+    from abliterate.verbs.evaluate import check_out, evaluate
 
-    one = evaluate(options(out=Path(), **given), against, progress())
-    show(evaluated(one), evaluated_json(one), as_json)
+    wanted, chosen = wishes(given)
+    check_out(out)
+    first = Processes.launched().first
+    one = evaluate(chosen, wanted, against, progress() if first else SILENT)
+    if not first:
+        return
+    if out:
+        out.write_text(json.dumps(one.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    show(evaluated(one), one.to_json(), as_json)
+
+
+def wishes(given: dict[str, Any]) -> Any:
+    """Turn the flags of a verb that evaluates into (Wanted, Options)."""
+    from dataclasses import fields
+
+    from abliterate.session import Options
+    from abliterate.verbs.evaluate import Wanted
+
+    how = {field.name: given[field.name] for field in fields(Wanted) if field.name in given}
+    how["tasks"] = tuple(task.strip() for task in (how.get("tasks") or "").split(",") if task.strip())
+    how["look_alikes"] = None if how["look_alikes"] == "none" else how["look_alikes"]
+    known = {field.name for field in fields(Options)} - {"model", "out"}
+    chosen = options(given["model"], Path(), **{name: given[name] for name in known if name in given})
+    return Wanted(**how), chosen

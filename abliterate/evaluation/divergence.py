@@ -11,9 +11,7 @@ KL(original || edited), in nats, is published in three conventions, which are no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 
 import torch
 from jaxtyping import Bool, Float
@@ -89,12 +87,3 @@ def diverge(original: Observation, edited: Observation, progress: Progress = SIL
     first = [float(one.kl[0]) for one in along]
     answered = [kl for kl, reply in zip(first, original.harmless, strict=True) if not reply.refused]
     return Divergence(mean_of(first), mean_of([float(one.kl.mean()) for one in along]), mean_of(answered))
-
-
-def shared_beginning(replies: Sequence[Sequence[int]]) -> int:
-    """Return how many first tokens all replies have in common, leaving each one of its own.
-
-    A model that says the same to everything has no reply of its own to measure: 0.
-    """
-    shared = len(commonprefix([list(reply) for reply in replies]))
-    return shared if shared < min(map(len, replies), default=0) else 0

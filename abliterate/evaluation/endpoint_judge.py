@@ -70,6 +70,11 @@ class EndpointJudge:
     cache: ReplyCache | None = None
     max_new_tokens: int = 1024
 
+    @property
+    def name(self) -> str:
+        """Return what records call it: the served name, since the address is nobody else's business."""
+        return f"served {self.endpoint.model}" if self.endpoint.model else "the served model"
+
     def judge(self, pairs: Sequence[tuple[str, str]], progress: Progress = SILENT) -> list[Label]:
         """Return the label of each (prompt, reply); a reply of nothing but a thought is incoherent without asking.
 

@@ -26,16 +26,22 @@ from abliterate.replies import Kept, generate_all
 
 @dataclass(frozen=True)
 class Reply:
-    """One prompt and what the model said to it."""
+    """One prompt and what the model said to it; of a model behind a server the token ids are not known."""
 
     prompt: str
     tokens: tuple[int, ...]
     text: str
+    served_tokens: int | None = None
 
     @property
     def refused(self) -> bool:
         """Whether the reply opens as a refusal."""
         return is_refusal(self.text)
+
+    @property
+    def length(self) -> int | None:
+        """Return the length in tokens; None where a server did not tell."""
+        return len(self.tokens) if self.served_tokens is None else self.served_tokens
 
 
 @dataclass(frozen=True)

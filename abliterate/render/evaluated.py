@@ -1,33 +1,98 @@
-"""What `evaluate` shows."""
+"""What `evaluate` shows: rates with intervals and what changed, figures with the tests on them, refusals by length."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from abliterate.evaluation.evaluation import Evaluation
+from abliterate.evaluation.figures import Figure, refusals_changed
+from abliterate.evaluation.labels import Label
+from abliterate.evaluation.statistics import Mean
 from abliterate.render.figures import rate
-from abliterate.render.run import divergence_rows, replies
-from abliterate.verbs.evaluate import Evaluated
+
+SHOWN: tuple[Label, ...] = ("refused", "hedged", "incoherent")
+"""Labels with a row of their own; what is left has complied."""
+
+DIGITS = {"nats": 3, "share": 3, "tokens": 1}
 
 
-def evaluated(one: Evaluated) -> RenderableType:
-    """Return the figures of a model, beside those of the one it is held against."""
-    models = [one.model] if one.against is None else [one.against, one.model]
-    names = ["model"] if one.against is None else ["against", "model"]
-    table = Table("", *names)
-    table.add_row("refusals, harmful", *(rate(each.harmful_refusals) for each in models))
-    table.add_row("refusals, harmless", *(rate(each.harmless_refusals) for each in models))
-    if one.divergence:
-        divergence_rows(table, one.divergence)
+def evaluated(one: Evaluation) -> RenderableType:
+    """Return the figures of a model, beside those of what it is held against."""
+    model, against = one.model, one.against
+    names = [escape(each.name) for each in (against, model) if each]
+    table = Table("", *names, *(["change"] if against else []))
+    for kind, judged in model.sets.items():
+        before = against.sets[kind] if against else None
+        for label in SHOWN:
+            seen = judged.rate(label).count or (before and before.rate(label).count)
+            if not seen and label != "refused":
+                continue
+            cells = [rate(before.rate(label))] if before else []
+            change = [changes(refusals_changed(judged, before)) if label == "refused" else ""] if before else []
+            table.add_row(f"{label}, {kind}", *cells, rate(judged.rate(label)), *change)
+    table.add_section()
+    for figure in one.figures:
+        table.add_row(*figure_row(figure, against is not None))
+    parts: list[RenderableType] = [table]
+    parts += [by_length(one.lengths, against is not None)] if len(one.lengths) > 1 else []
+    parts += [tasks(one, against is not None)] if model.tasks else []
+    settings = one.settings
+    said = f"judge: {settings['judge']}; replies of at most {settings['reply_tokens']} tokens; 95% intervals"
+    return Group(*parts, Text(said, style="dim"), *(Text(f"note: {note}", style="yellow") for note in one.notes))
+
+
+def changes(one: Any) -> str:
+    """Return how many prompts moved which way, and the p-value."""
+    return f"-{one.lost} +{one.gained}, {p_value(one.p)}"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value for people."""
+    return f"p {p:.3f}" if p >= 0.001 else f"p {p:.0e}"
+
+
+def estimate(one: Mean | None, digits: int) -> str:
+    """Return a mean with its interval."""
+    if one is None or not one.values:
+        return ""
+    low, high = one.interval
+    return f"{one.value:.{digits}f} \\[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def figure_row(one: Figure, two: bool) -> list[str]:
+    """Return the cells of a figure; what lies between two models stands in the model's column."""
+    digits = DIGITS[one.unit]
+    name = one.name if one.unit == "share" else f"{one.name} ({one.unit})"
+    change = ""
+    if one.difference and one.difference.mean.values:
+        change = f"{one.difference.mean.value:+.{digits}f}, {p_value(one.difference.p)}"
+    model = estimate(one.model, digits)
+    return [name, estimate(one.against, digits), model, change] if two else [name, model]
+
+
+def by_length(lengths: Sequence[Mapping[str, Any]], two: bool) -> Table:
+    """Return the refusal rates of the same replies cut short."""
+    kinds = [kind for kind in lengths[0] if kind != "tokens"]
+    table = Table("tokens of the reply", *(f"refused, {kind}" for kind in kinds))
+    for row in lengths:
+        pairs = [[row[kind]["against"], row[kind]["model"]] if two else [row[kind]["model"]] for kind in kinds]
+        cells = [" -> ".join(f"{one['count']}/{one['total']}" for one in pair) for pair in pairs]
+        table.add_row(str(row["tokens"]), *cells)
     return table
 
 
-def evaluated_json(one: Evaluated) -> dict[str, Any]:
-    """Return figures and replies as JSON."""
-    return {
-        "model": {**one.model.to_json(), "replies": replies(one.model)},
-        "against": {**one.against.to_json(), "replies": replies(one.against)} if one.against else None,
-        "kl": one.divergence.to_json() if one.divergence else None,
-    }
+def tasks(one: Evaluation, two: bool) -> Table:
+    """Return the tasks of lm-eval."""
+    table = Table("task", "metric", *(["original"] if two else []), "model")
+    for task, metrics in (one.tasks_json() or {}).items():
+        for metric, values in metrics.items():
+            given = [values["against"], values["model"]] if two else [values["model"]]
+            cells = [f"{value['mean']:.3f} \\[{value['low']:.3f}, {value['high']:.3f}]" for value in given]
+            table.add_row(task, metric, *cells)
+    return table

@@ -1,0 +1,96 @@
+"""One model measured, and held against another: everything that `evaluation.json` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from abliterate.evaluation.figures import Figure, Judged, paired_figure, refusals_changed
+from abliterate.evaluation.statistics import Rate
+
+FORMAT = 1
+"""Of `evaluation.json`."""
+
+Capability = Mapping[str, Mapping[str, Mapping[str, float | int | None]]]
+"""Task -> metric -> mean, count and interval."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What one model said to each set of prompts, how it predicts a text, and how it does on tasks."""
+
+    name: str
+    sets: Mapping[str, Judged]
+    text: tuple[float, ...] = ()
+    tasks: Capability = field(default_factory=dict)
+
+    def refusals(self, kind: str) -> Rate:
+        """Return how many prompts of a kind are refused."""
+        return self.sets[kind].rate("refused")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model, what it is held against, and what lies between the two; `settings` say how it was measured."""
+
+    settings: Mapping[str, Any]
+    model: Examined
+    against: Examined | None = None
+    damage: tuple[Figure, ...] = ()
+    lengths: tuple[Mapping[str, object], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Return every figure that is no rate: the damage, the text's cross-entropy, the lengths of the replies."""
+        other = self.against
+        text = [paired_figure("cross-entropy, text", "nats", self.model.text, other.text if other else None)]
+        lengths = [
+            paired_figure(f"reply length, {kind}", "tokens", one.lengths, other.sets[kind].lengths if other else None)
+            for kind, one in self.model.sets.items()
+        ]
+        return (*self.damage, *(text if self.model.text else ()), *lengths)
+
+    def figure(self, name: str) -> Figure | None:
+        """Return one figure by its name, None where it was not measured."""
+        return next((one for one in self.figures if one.name == name), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it, replies included."""
+        model, against = self.model, self.against
+        return {
+            "format": FORMAT,
+            "model": model.name,
+            "against": against.name if against else None,
+            "settings": dict(self.settings),
+            "notes": list(self.notes),
+            "sets": {
+                kind: {
+                    "model": judged.rates_json(),
+                    "against": against.sets[kind].rates_json() if against else None,
+                    "paired": refusals_changed(judged, against.sets[kind]).to_json() if against else None,
+                }
+                for kind, judged in model.sets.items()
+            },
+            "figures": {one.name: one.to_json() for one in self.figures},
+            "by_length": list(self.lengths),
+            "tasks": self.tasks_json(),
+            "replies": {
+                "model": {kind: judged.replies_json() for kind, judged in model.sets.items()},
+                "against": {kind: judged.replies_json() for kind, judged in against.sets.items()} if against else None,
+            },
+        }
+
+    def tasks_json(self) -> dict[str, Any] | None:
+        """Return each task's metrics for both models, None where no task was asked for."""
+        if not self.model.tasks:
+            return None
+        other: Capability = self.against.tasks if self.against else {}
+        return {
+            task: {
+                metric: {"model": dict(value), "against": dict(other[task][metric]) if other else None}
+                for metric, value in metrics.items()
+            }
+            for task, metrics in self.model.tasks.items()
+        }

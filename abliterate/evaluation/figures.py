@@ -1,0 +1,126 @@
+"""The figures of an evaluation: of one model, of the one it is held against, and of what lies between, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from abliterate.evaluation.divergence import Along
+from abliterate.evaluation.labels import LABELS, Label
+from abliterate.evaluation.observation import Reply
+from abliterate.evaluation.paired import Changed, Difference, changed, difference
+from abliterate.evaluation.statistics import Mean, Rate, mean_of
+from abliterate.forward import shared_prefix
+from abliterate.refusals import is_refusal
+
+Unit = Literal["nats", "share", "tokens"]
+
+LENGTHS = (8, 16, 32, 64, 128, 256)
+"""Reply lengths at which refusals are counted again: a greedy reply that is cut is the shorter greedy reply."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Replies to prompts of one kind, and a label for each."""
+
+    replies: tuple[Reply, ...]
+    labels: tuple[Label, ...]
+
+    def rate(self, label: Label) -> Rate:
+        """Return how many replies have a label."""
+        return Rate(self.labels.count(label), len(self.labels))
+
+    @property
+    def refused(self) -> list[bool]:
+        """Return which replies are refusals, in the judge's eyes."""
+        return [label == "refused" for label in self.labels]
+
+    @property
+    def lengths(self) -> list[float]:
+        """Return the lengths in tokens that are known."""
+        return [float(reply.length) for reply in self.replies if reply.length is not None]
+
+    def rates_json(self) -> dict[str, object]:
+        """Return the rate of each label."""
+        return {label: self.rate(label).to_json() for label in LABELS}
+
+    def replies_json(self) -> list[dict[str, object]]:
+        """Return every prompt with reply and label."""
+        return [
+            {"prompt": reply.prompt, "reply": reply.text, "label": label, "refused": label == "refused"}
+            for reply, label in zip(self.replies, self.labels, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number about a model, or about what lies between two; what is None was not measured or does not apply."""
+
+    name: str
+    unit: Unit
+    model: Mean | None
+    against: Mean | None = None
+    difference: Difference | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return estimates with intervals, and the test on the difference."""
+        return {
+            "unit": self.unit,
+            "model": self.model.to_json() if self.model else None,
+            "against": self.against.to_json() if self.against else None,
+            "difference": self.difference.to_json() if self.difference else None,
+        }
+
+
+def paired_figure(name: str, unit: Unit, model: Sequence[float], against: Sequence[float] | None) -> Figure:
+    """Return a figure of one model, and its difference from the other's on the same prompts where there is one."""
+    if against is None:
+        return Figure(name, unit, mean_of(model))
+    test = difference(against, model) if len(model) == len(against) else None
+    return Figure(name, unit, mean_of(model), mean_of(against), test)
+
+
+def refusals_changed(model: Judged, against: Judged) -> Changed:
+    """Return how many prompts are refused that were not, how many no longer, and the test."""
+    return changed(against.refused, model.refused)
+
+
+def damage(along: Sequence[Along], original: Sequence[Reply]) -> list[Figure]:
+    """Return what the edit did to predictions along the original's replies to harmless prompts.
+
+    The prompts that the original itself refuses are left out of the figure that says so.
+    """
+    last = [float(one.kl[0]) for one in along]
+    answered = [kl for kl, reply in zip(last, original, strict=True) if not reply.refused]
+    beginning = shared_prefix([reply.tokens for reply in original], keep=1)
+    first = [float(one.kl[min(beginning, len(one.kl) - 1)]) for one in along]
+    said = [one for one in along if len(one.original_loss)]
+    losses = [[float(loss.mean()) for loss in (one.edited_loss, one.original_loss)] for one in said]
+    return [
+        Figure("KL, last prompt token", "nats", mean_of(last)),
+        Figure("KL, last prompt token, where answered", "nats", mean_of(answered)),
+        Figure("KL, first reply token", "nats", mean_of(first)),
+        Figure("KL, over the original's replies", "nats", mean_of([float(one.kl.mean()) for one in along])),
+        Figure("top-1 agreement", "share", mean_of([float(one.agree.double().mean()) for one in along])),
+        paired_figure("cross-entropy, original's replies", "nats", *map(list, zip(*losses, strict=True)))
+        if losses
+        else Figure("cross-entropy, original's replies", "nats", None),
+    ]
+
+
+def by_length(
+    sets: Mapping[str, Sequence[Reply]], limit: int, decode: Callable[[Sequence[int]], str]
+) -> list[dict[str, object]]:
+    """Return refusal rates, by the rules, of the same replies cut at several lengths up to `limit` tokens."""
+    lengths = [*(length for length in LENGTHS if length < limit), limit]
+    return [
+        {
+            "tokens": length,
+            **{
+                name: Rate(sum(is_refusal(decode(reply.tokens[:length])) for reply in replies), len(replies)).to_json()
+                for name, replies in sets.items()
+            },
+        }
+        for length in lengths
+    ]
