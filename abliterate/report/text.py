@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 MISSING = "–"
+TIED = "\u00a0"
+"""A space at which no line is broken: a figure stays whole in a narrow table, its interval may go below it."""
+
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float | None) -> str:
-    """Return three significant digits: `0.291`, `1.08 × 10⁻³`, `41.9`; a dash where there is none."""
+    """Return three significant digits: `0.291`, `7.1 × 10⁻⁵`, `41.9`; a dash where there is none."""
     if value is None:
         return MISSING
     if value == 0 or 1e-4 <= abs(value) < 1e6:
-        return f"{value:#.3g}".rstrip(".").replace("-", "−") if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{value:.3g}".replace("-", "−") if abs(value) < 1000 else f"{value:,.0f}"
     digits, exponent = f"{value:.2e}".split("e")
-    return f"{digits} × 10{str(int(exponent)).translate(RAISED)}".replace("-", "−")
+    return f"{float(digits):g}{TIED}×{TIED}10{str(int(exponent)).translate(RAISED)}".replace("-", "−")
 
 
 def share(value: float | None) -> str:
@@ -27,14 +30,15 @@ def share(value: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None, percent: bool = False) -> str:
-    """Return `[0.0%, 8.4%]` or `[0.0052, 0.853]`."""
+    """Return `[0%, 8.4%]` or `[0.0052, 0.853]`."""
     show = share if percent else number
-    return f"[{show(low)}, {show(high)}]"
+    return f"[{show(low)},{TIED}{show(high)}]"
 
 
 def rate(one: Mapping[str, Any]) -> str:
     """Return a rate as `3/65 = 4.6% [1.6%, 12.7%]`."""
-    return f"{one['count']}/{one['total']} = {share(one['rate'])} {interval(one['low'], one['high'], True)}"
+    figure = f"{one['count']}/{one['total']}{TIED}={TIED}{share(one['rate'])}"
+    return f"{figure} {interval(one['low'], one['high'], True)}"
 
 
 def mean(one: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ def words(records: Gathered) -> dict[str, Any]:
         "measures": measures(manifest),
         "reply_tokens": manifest["figures"]["reply_tokens"] if manifest["figures"] else None,
         "evaluation": evaluated(evaluation) if evaluation else None,
-        "observed": records.observations is not None,
+        "observed": observed(records.observations) if records.observations else None,
         "strengths": strengths_line(records),
         "front": front(manifest),
         "explorers": [{key: one[key] for key in ("id", "title", "columns")} for one in explorers(records)],
@@ -66,11 +66,22 @@ def numbers(records: Gathered) -> dict[str, Any]:
     }
 
 
+def observed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which of the run's observations there are, and the scores that some candidate has."""
+    scores = [name for name in ("bypass", "induce", "kl") if any(one[name] is not None for one in record["candidates"])]
+    titles = {"bypass": "Bypass", "induce": "Induce", "kl": "KL"}
+    return {
+        "separation": bool(record["separation"]["layers"]),
+        "activations": bool(record["pca"]["layers"]),
+        "scores": [(name, titles[name]) for name in scores],
+    }
+
+
 def facts(records: Gathered) -> list[tuple[str, str]]:
     """Return what was done in a few words each, by name."""
     manifest = records.manifest
     source, direction, prompts = manifest["source"], manifest["direction"], manifest["prompts"] or {}
-    rows = [("model", source["model"])]
+    rows = []
     if source["revision"]:
         rows.append(("revision", source["revision"]))
     found = [direction["name"] or "given", direction["method"] or ""]
@@ -98,7 +109,7 @@ def cards(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
         kl = figures["kl"]["first_token"]
         line = f"nats {text.interval(kl['low'], kl['high'])}, first reply token, {kl['count']} harmless prompts"
         shown.append(card("KL(original ‖ edited)", text.number(kl["mean"]), line))
-    return [*shown, card("Proof", "holds" if held["holds"] else "does not hold", proof_line(held))]
+    return [*shown, card("Proof", "Holds" if held["holds"] else "Does not hold", proof_line(held))]
 
 
 def card(title: str, value: str, line: str, before: float | None = None) -> dict[str, str]:
@@ -202,9 +213,7 @@ def evaluated(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 def paired_line(paired: Mapping[str, Any]) -> str:
     """Return a paired comparison in words."""
-    return (
-        f"{paired['gained']} refusals gained, {paired['lost']} lost; p = {text.number(paired['p'])} ({paired['test']})"
-    )
+    return f"{paired['gained']} refusals gained, {paired['lost']} lost; p{text.TIED}={text.TIED}{text.number(paired['p'])} ({paired['test']})"
 
 
 def figure_row(name: str, one: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]:
@@ -222,7 +231,7 @@ def figure_row(name: str, one: Mapping[str, Any], columns: Sequence[str]) -> tup
         value = text.share(change["value"]) if percent else text.number(change["value"])
         words_of_change = f"{value} {text.interval(change['low'], change['high'], percent)}"
         if change["p"] is not None:
-            words_of_change += f"; p = {text.number(change['p'])}"
+            words_of_change += f"; p{text.TIED}={text.TIED}{text.number(change['p'])}"
         if change.get("test"):
             words_of_change += f" ({change['test']})"
     title = name if percent or not unit else f"{name} ({unit})"

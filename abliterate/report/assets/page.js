@@ -152,7 +152,7 @@ function explorer(place) {
   for (const side of new Set(pairs.map((pair) => pair.side))) form.elements.side.append(new Option(side, side));
   verdicts.forEach((select, column) => verdictOptions(select, pairs, column));
   let pattern = null;
-  const show = lazily(place.querySelector(".pairs"), place.querySelector(".more"), 20, (pair) => pairItem(pair, columns, pattern));
+  const show = lazily(place.querySelector(".pairs"), place.querySelector(".more"), 10, (pair) => pairItem(pair, columns, pattern));
   const update = () => {
     pattern = patternOf(form.elements.find.value);
     const side = form.elements.side.value, change = form.elements.change ? form.elements.change.value : "";
@@ -252,11 +252,11 @@ async function copy() {
   }
 }
 
-if (data.separation) {
-  switches("separation", "plot-separation", "separation-caption");
-  switches("score", "plot-selection", "selection-caption");
-  slider();
-}
+if (byId("separation")) switches("separation", "plot-separation", "separation-caption");
+if (byId("selection")) switches("score", "plot-selection", "selection-caption");
+if (byId("activations")) slider();
+// A row for each label of each set of prompts, and one for the set's name.
+if (byId("plot-evaluation")) byId("plot-evaluation").style.height = `${7 + 8.5 * Object.keys(data.evaluation.sets).length}rem`;
 theme();
 document.querySelectorAll(".explorer").forEach(explorer);
 tensors(byId("tensors"));

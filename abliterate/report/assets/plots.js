@@ -11,6 +11,8 @@ const LINES = {
   light: ["#0072b2", "#c2410c", "#00785a", "#a2478a", "#8a6500", "#2b8cc4", "#16191d", "#59626e"],
   dark: ["#5cb8f0", "#ff9257", "#35c9a0", "#e79ccb", "#e8c04a", "#9bd3f5", "#e7eaee", "#a0aab6"],
 };
+// The ends of a heat map: figures must be readable on them.
+const HEAT = { light: ["#0072b2", "#c2410c"], dark: ["#2178b8", "#bb4f17"] };
 
 const plain = (text) =>
   String(text)
@@ -30,7 +32,7 @@ const number = (value) => {
   if (value === 0 || (Math.abs(value) >= 1e-4 && Math.abs(value) < 1e6)) return minus(Number(value.toPrecision(3)));
   const [digits, exponent] = value.toExponential(2).split("e");
   const raised = [...String(Number(exponent))].map((one) => (one === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[one])).join("");
-  return `${minus(digits)} × 10${raised}`;
+  return `${minus(Number(digits))} × 10${raised}`;
 };
 const span = (one) => `${percent(one.rate)} [${percent(one.low)}, ${percent(one.high)}]`;
 
@@ -39,6 +41,14 @@ const axis = (colours, title, more = {}) => ({
   gridcolor: colours.rule, linecolor: colours.muted, tickcolor: colours.muted, tickfont: { color: colours.muted },
   zeroline: false, showline: true, ticks: "outside", ticklen: 4, automargin: true, ...more,
 });
+// Ticks of a logarithmic axis as plain numbers: powers of ten, and 2 and 5 between them where there is room.
+const decades = (values) => {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const steps = Math.log10(high / low) > 2 ? [1] : [1, 2, 5];
+  const powers = Array.from({ length: 14 }, (_, place) => place - 10);
+  const tickvals = powers.flatMap((power) => steps.map((step) => Number(`${step}e${power}`)));
+  return { tickvals, ticktext: tickvals.map(number) };
+};
 const layout = (colours, xaxis, yaxis, more = {}) => ({
   font: { family: SANS, size: 13, color: colours.ink },
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 48, r: 18, t: 34, b: 46 },
@@ -67,12 +77,14 @@ const rows = (titles, more = {}) => ({
   tickvals: titles.map((_, place) => -place), ticktext: titles, range: [0.5 - titles.length, 0.5], showgrid: false, ticks: "", ...more,
 });
 
+const beside = (share) => (share < 0.1 ? "top right" : share > 0.9 ? "top left" : "top center");
+
 // A rate of each model at each row, with its interval.
 function dots(colours, named, texts) {
   return named.map(({ name, colour, symbol, shift, ones }) => ({
     type: "scatter", mode: texts ? "markers+text" : "markers", name: plain(name),
     x: ones.map((one) => one.rate.rate), y: ones.map((one) => one.row + shift), error_x: bars(colour, ones.map((one) => one.rate), "rate"),
-    text: ones.map((one) => percent(one.rate.rate)), textposition: "top center", textfont: { color: colour }, cliponaxis: false,
+    text: ones.map((one) => percent(one.rate.rate)), textposition: ones.map((one) => beside(one.rate.rate)), textfont: { color: colour }, cliponaxis: false,
     customdata: ones.map((one) => `${one.rate.count}/${one.rate.total} = ${span(one.rate)}`), hovertemplate: "%{customdata}",
     marker: { color: colour, symbol, size: 11, line: { width: 1, color: colours.paper } },
   }));
@@ -96,7 +108,7 @@ function damage(colours) {
   const shown = {
     type: "scatter", mode: "markers+text", x: ones.map((one) => one.mean), y: ones.map((_, place) => -place),
     error_x: bars(colours.edited, ones, "mean"), marker: { color: colours.edited, symbol: "diamond", size: 11 },
-    text: ones.map((one) => number(one.mean)), textposition: "top center", textfont: { color: colours.edited }, cliponaxis: false,
+    text: ones.map((one) => number(one.mean)), textposition: "top right", textfont: { color: colours.edited }, cliponaxis: false,
     customdata: ones.map((one, place) => `${data.kinds[kinds[place]]}<br>${number(one.mean)} [${number(one.low)}, ${number(one.high)}] nats`),
     hovertemplate: "%{customdata}<extra></extra>",
   };
@@ -131,7 +143,7 @@ function pca(colours, place) {
   const side = (name, symbol) => ({
     type: "scatter", mode: "markers", name, x: plane[name].map((one) => one[0]), y: plane[name].map((one) => one[1]),
     text: data.pca.prompts[name].map(wrapped), hovertemplate: "%{text}",
-    marker: { color: colours[name], symbol, size: 8, opacity: 0.78, line: { width: 0.8, color: colours.paper } },
+    marker: { color: colours[name], symbol, size: name === "harmful" ? 10 : 8, opacity: 0.78, line: { width: 0.8, color: colours.paper } },
   });
   const titles = plane.explained.map((one, component) => `component ${component + 1} (${percent(one)} of variance)`);
   return {
@@ -149,24 +161,25 @@ function selection(colours, score, width) {
   // KL spans orders of magnitude: its colours are those of the logarithm.
   const logarithmic = score === "kl" && found.every((one) => one > 0);
   const bound = Math.max(...found.map(Math.abs), 1e-9);
-  const even = [[0, colours.harmless], [0.5, colours.raised], [1, colours.harmful]];
+  const [cold, warm] = HEAT[colours.name];
   const colourbar = { thickness: 12, outlinewidth: 0, tickfont: { color: colours.muted }, title: { text: "", side: "right" } };
   if (logarithmic) {
     const powers = [-6, -5, -4, -3, -2, -1, 0, 1, 2];
     Object.assign(colourbar, { tickvals: powers, ticktext: powers.map((power) => String(Number(`1e${power}`))) });
   }
   const map = {
-    type: "heatmap", x: layers, y: positions.map(minus), z: logarithmic ? values.map((row) => row.map((one) => one && Math.log10(one))) : values,
+    type: "heatmap", x: layers.map(String), y: positions.map(minus), z: logarithmic ? values.map((row) => row.map((one) => one && Math.log10(one))) : values,
     xgap: 2, ygap: 2, hoverongaps: false, colorbar: colourbar,
-    ...(score === "kl" ? { colorscale: [[0, colours.raised], [1, colours.harmful]] } : { colorscale: even, zmin: -bound, zmax: bound }),
+    ...(score === "kl" ? { colorscale: [[0, colours.raised], [1, warm]] } : { colorscale: [[0, cold], [0.5, colours.raised], [1, warm]], zmin: -bound, zmax: bound }),
     text: values.map((row) => row.map(number)), hovertemplate: `layer %{x}, position %{y}<br>${score} %{text}<extra></extra>`,
     ...(layers.length * 52 < width ? { texttemplate: "%{text}" } : {}),
   };
-  const mark = ring(colours, data.chosen.layer, minus(data.chosen.position));
-  mark.marker = { ...mark.marker, symbol: "circle-open", size: 34 };
-  const across = axis(colours, "layer", { showgrid: false, dtick: layers.length > 20 ? 5 : 1 });
+  const column = layers.indexOf(data.chosen.layer), row = positions.indexOf(data.chosen.position);
+  const cell = { type: "rect", x0: column - 0.5, x1: column + 0.5, y0: row - 0.5, y1: row + 0.5, line: { color: colours.ink, width: 3 } };
+  const across = axis(colours, "layer", { showgrid: false, type: "category", dtick: Math.ceil(layers.length / 16) });
   const up = axis(colours, "position", { showgrid: false, type: "category" });
-  return { data: [map, { ...mark, showlegend: false }], layout: layout(colours, across, up, { margin: { l: 48, r: 8, t: 12, b: 46 } }) };
+  const marked = column < 0 || row < 0 ? [] : [cell];
+  return { data: [map], layout: layout(colours, across, up, { shapes: marked, margin: { l: 48, r: 8, t: 12, b: 46 } }) };
 }
 
 function strengths(colours) {
@@ -180,7 +193,7 @@ function strengths(colours) {
     const { offset, width, colour, shape } = look[site];
     return {
       type: "bar", name: site, offset, width, x: site === "embed" ? [-1] : value.map((_, layer) => layer), y: site === "embed" ? [value] : value,
-      marker: { color: colour, pattern: { shape, fgcolor: colours.paper, size: 6, solidity: 0.35 } },
+      marker: { color: colour, pattern: { shape, fillmode: "overlay", fgcolor: colours.paper, size: 6, solidity: 0.25 } },
       hovertemplate: site === "embed" ? "embed %{y:.3f}<extra></extra>" : `${site}, layer %{x}: %{y:.3f}<extra></extra>`,
     };
   });
@@ -209,7 +222,7 @@ function front(colours) {
   const others = points.filter((one) => !one.best);
   const shown = [steps, group("on the front", best, "diamond"), ...(others.length ? [group("beaten", others, "diamond-open")] : [])];
   const type = points.every((one) => one.kl > 0) ? "log" : "linear";
-  const across = axis(colours, "KL(original ‖ edited), nats, first reply token", { type, ...(type === "log" ? { dtick: "D2" } : {}) });
+  const across = axis(colours, "KL(original ‖ edited), nats, first reply token", { type, ...(type === "log" ? decades(points.map((one) => one.kl)) : {}) });
   const up = axis(colours, "harmful prompts refused", { tickformat: ".0%", range: [-0.04, 1.08] });
   const more = { shapes: [line(colours, original.rate, "x")], annotations: [note(colours, `original ${percent(original.rate)}`, original.rate)] };
   return { data: [...shown, ring(colours, chosen.kl, chosen.rate.rate)], layout: layout(colours, across, up, more) };
@@ -229,7 +242,7 @@ function proof(colours) {
     shapes: levels.map(([, at, dash]) => line(colours, at, "x", dash)), margin: { l: 48, r: 18, t: 12, b: 46 },
     annotations: levels.map(([name, at]) => note(colours, `${name}, ${number(at)}`, at, true)),
   };
-  const up = axis(colours, "relative to the stream", { type: "log", dtick: 1, range, exponentformat: "power" });
+  const up = axis(colours, "relative to the stream", { type: "log", range, ...decades(every.map((one) => 10 ** one)) });
   return { data: [shown], layout: layout(colours, axis(colours, "layer"), up, more) };
 }
 
