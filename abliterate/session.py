@@ -16,7 +16,7 @@ from abliterate.architecture import SITES, Architecture, Site
 from abliterate.directions import Directions, Method, difference_in_means
 from abliterate.errors import InputError
 from abliterate.evaluation.observation import Asked, Report
-from abliterate.forward import BatchSize
+from abliterate.forward import BatchSize, model_device
 from abliterate.loading import load_model
 from abliterate.plan import check_edited_dtype
 from abliterate.progress import Progress
@@ -24,7 +24,7 @@ from abliterate.prompts import PromptSet, check_pair, load_prompts
 from abliterate.proof import require_proof
 from abliterate.refusals import Opening, find_openings, is_refusal
 from abliterate.replies import REPLY_TOKENS, generate_all
-from abliterate.search.stages import Found, Pool, search
+from abliterate.search.stages import Found, Pool, search, settings
 from abliterate.search.variables import Variables
 from abliterate.selection import Selection, select
 from abliterate.source import Source, cache_folder, load_empty, load_tokenizer, resolve
@@ -264,7 +264,7 @@ def optimise(
 ) -> Found | None:
     """Search for a better edit than the automatic choice, beginning with it; None where none was asked for.
 
-    What an interrupted search has done is kept in the user's cache, under everything that decides it.
+    What an interrupted search has done is kept in the user's cache.
     """
     options = loaded.options
     if not options.optimize:
@@ -273,22 +273,30 @@ def optimise(
     harmful, harmless, judging, staying = ([*map(tuple, loaded.material.chat.encode(one.prompts))] for one in sides)
     chosen = selection.chosen
     start = Variables.start(loaded.architecture, directions.at(chosen.layer, chosen.position), options.sites)
-    identity = hashlib.sha256(start.direction.numpy().tobytes())
-    identity.update(repr([harmful, harmless, judging, staying, heard.replies, options.sites, options.seed]).encode())
-    identity.update(f"{loaded.source.checkpoint.fingerprint()} {loaded.model.dtype}".encode())
+    pool = Pool(harmful, harmless, judging, staying, heard.replies)
     return search(
         loaded.model,
         loaded.tokenizer,
         loaded.architecture,
         start,
-        Pool(harmful, harmless, judging, staying, heard.replies),
+        pool,
         seed=options.seed,
         target_refusals=options.target_refusals,
         max_kl=options.max_kl,
         batch_size=options.batch_size,
-        state_file=cache_folder() / "searches" / f"{identity.hexdigest()}.safetensors",
+        state_file=state_file(loaded, start, pool),
         progress=progress,
     )
+
+
+def state_file(loaded: Loaded, start: Variables, pool: Pool) -> Path:
+    """Return where a search is kept in the user's cache: under everything that decides what it finds."""
+    options, model = loaded.options, loaded.model
+    asked = options.sites, options.seed, options.batch_size
+    run_by = loaded.source.checkpoint.fingerprint(), model.dtype, model_device(model).type
+    identity = hashlib.sha256(start.direction.numpy().tobytes())
+    identity.update(repr([vars(pool), asked, run_by, settings()]).encode())
+    return cache_folder() / "searches" / f"{identity.hexdigest()}.safetensors"
 
 
 def check_search(options: Options) -> None:

@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedModel
 
+from abliterate import coherence, refusals
 from abliterate.architecture import Architecture, find_architecture
 from abliterate.directions import Directions
 from abliterate.errors import InputError
@@ -23,15 +27,26 @@ from abliterate.interventions import ablated
 from abliterate.pipeline import Result, run
 from abliterate.processes import Processes
 from abliterate.progress import SILENT
-from abliterate.search import stages
+from abliterate.search import examples, losses, stages, variables
 from abliterate.search.examples import Answer, Place, Transcript, hard_examples, parting
 from abliterate.search.front import Front, Point, knee
 from abliterate.search.losses import Ruler, Spent
 from abliterate.search.room import Room, room_for
+from abliterate.search.stages import Pool
 from abliterate.search.state import State
 from abliterate.search.variables import STRONGEST, Variables
 from abliterate.selection import Selection
-from abliterate.session import Heard, Loaded, capture_training, choose_place, find_directions, listen, load, optimise
+from abliterate.session import (
+    Heard,
+    Loaded,
+    capture_training,
+    choose_place,
+    find_directions,
+    listen,
+    load,
+    optimise,
+    state_file,
+)
 from abliterate.verbs.apply import apply
 from abliterate.verbs.verify import verify
 from test_end_to_end import TINY, options
@@ -336,7 +351,12 @@ def test_an_interrupted_search_goes_on(searched: Result, tmp_path: Path, monkeyp
 @pytest.fixture(scope="module")
 def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loaded, Heard, Directions, Selection]:
     """All that comes before a search, on few prompts."""
-    asked = options(tmp_path_factory.mktemp("session") / "edited", optimize=True, n_train=32, layer=4)
+    folder = tmp_path_factory.mktemp("session")
+    files = {side: folder / f"{side}.txt" for side in ("harmful", "harmless")}
+    for path in files.values():
+        path.write_text("\n".join((TINY / path.name).read_text().splitlines()[:40]))
+    given = {side: str(path) for side, path in files.items()}
+    asked = options(folder / "edited", optimize=True, layer=4, **given)
     loaded = load(asked, SILENT)
     captured = capture_training(loaded, SILENT)
     said = listen(loaded, SILENT)
@@ -350,10 +370,83 @@ def test_the_batch_size_that_was_asked_for_holds_throughout(
     """Gradients, comparisons and replies: no forward of the search carries more prompts."""
     monkeypatch.setattr(stages, "PRESSURES", (0.5,))
     loaded, *rest = heard
-    asked = replace(loaded, options=replace(loaded.options, batch_size=20))
+    asked = replace(loaded, options=replace(loaded.options, batch_size=8))
     with rows_of(loaded.model) as rows:
         optimise(asked, *rest, SILENT)
-    assert max(rows) == 20
+    assert max(rows) == 8
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "value"),
+    [
+        (stages, "PRESSURES", (0.5, 0.1)),
+        (stages, "STEPS", 5),
+        (stages, "EXAMPLES", 8),
+        (stages, "ANSWERS", 80),
+        (stages, "ANSWER_TOKENS", 4),
+        (stages, "REPLY_TOKENS", 16),
+        (stages, "LAST_STEP", 0.1),
+        (stages, "MOMENTA", (0.9, 0.999)),
+        (examples, "DEEPEST", 6),
+        (losses, "MARGIN", 2.0),
+        (losses, "CERTAIN", 1e-5),
+        (variables, "STRENGTH_STEP", 0.1),
+        (variables, "TURN", 0.1),
+        (variables, "STRONGEST", 1.0),
+        (coherence, "DISTINCT", 0.5),
+        (refusals, "OPENING_SENTENCES", 1),
+        (torch, "__version__", "0"),
+        (transformers, "__version__", "0"),
+    ],
+)
+def test_a_search_under_other_settings_is_another(
+    heard: tuple[Loaded, Heard, Directions, Selection],
+    file: ModuleType,
+    name: str,
+    value: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded, start, pool = heard[0], random_edit(heard[0].architecture), Pool([], [], [], [], [])
+    path = state_file(loaded, start, pool)
+    assert state_file(loaded, start, pool) == path
+    monkeypatch.setattr(file, name, value)
+    assert state_file(loaded, start, pool) != path
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 4}, {"seed": 1}, {"sites": ("attn",)}])
+def test_a_search_that_is_asked_for_in_another_way_is_another(
+    heard: tuple[Loaded, Heard, Directions, Selection], changes: dict[str, Any]
+) -> None:
+    loaded, start, pool = heard[0], random_edit(heard[0].architecture), Pool([], [], [], [], [])
+    asked = replace(loaded, options=replace(loaded.options, **changes))
+    assert state_file(asked, start, pool) != state_file(loaded, start, pool)
+
+
+def test_another_start_or_other_prompts_are_another_search(heard: tuple[Loaded, Heard, Directions, Selection]) -> None:
+    architecture = heard[0].architecture
+    edits = random_edit(architecture), random_edit(architecture)
+    pools = Pool([], [], [], [], []), Pool([(1, 2)], [], [], [], []), Pool([], [(1, 2)], [], [], [])
+    assert len({state_file(heard[0], edit, pool) for edit in edits for pool in pools}) == 6
+
+
+def test_a_stale_state_is_left_alone(
+    heard: tuple[Loaded, Heard, Directions, Selection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search that is through is not run again; with another constant it is."""
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path))
+    monkeypatch.setattr(stages, "PRESSURES", (0.5,))
+    first = optimise(*heard, SILENT)
+    with rows_of(heard[0].model) as rows:
+        again = optimise(*heard, SILENT)
+        resumed = len(rows)
+        monkeypatch.setattr(stages, "STEPS", 1)
+        other = optimise(*heard, SILENT)
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert resumed < (len(rows) - resumed) / 10
+    assert first.to_json()["points"] == again.to_json()["points"]
+    assert not torch.equal(first.front.points[-1].edit.direction, other.front.points[-1].edit.direction)
 
 
 def test_a_damaged_state_counts_as_none(tmp_path: Path) -> None:
@@ -408,4 +501,4 @@ def test_a_model_that_streams_cannot_be_searched(llama: PreTrainedModel, monkeyp
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     architecture = find_architecture(llama)
     with pytest.raises(InputError, match="does not fit into memory"):
-        stages.search(llama, tokenizer, architecture, random_edit(architecture), stages.Pool([], [], [], [], []))
+        stages.search(llama, tokenizer, architecture, random_edit(architecture), Pool([], [], [], [], []))

@@ -8,17 +8,22 @@ judged by replies and by KL on the select split.
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from abliterate import coherence, refusals, replies
 from abliterate.architecture import Architecture
 from abliterate.coherence import is_incoherent
 from abliterate.errors import InputError
@@ -28,6 +33,7 @@ from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import is_refusal
 from abliterate.replies import REPLY_TOKENS, generate
+from abliterate.search import examples, losses, variables
 from abliterate.search.examples import Answer, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point
 from abliterate.search.losses import Ruler, Spent, States
@@ -52,6 +58,9 @@ ANSWER_TOKENS = 8
 
 LAST_STEP = 0.2
 """Length of the last step of a stage beside its first."""
+
+MOMENTA = (0.9, 0.95)
+"""What Adam keeps of the gradients, and of their squares, from one step to the next: stages are short."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,7 @@ class Search:
         draws = [drawn(Random(f"{seed} {number} {side}"), size) for side, size in enumerate(sizes)]
         for one in edit.tensors():
             one.requires_grad_()
-        optimizer = torch.optim.Adam(edit.groups(), betas=(0.9, 0.95))
+        optimizer = torch.optim.Adam(edit.groups(), betas=MOMENTA)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_STEP, STEPS)
         with self.progress.step(f"stage {number + 1} of {len(PRESSURES)}", STEPS, "steps") as advance:
             for _ in range(STEPS):
@@ -222,6 +231,21 @@ def search(
                 state.save(state_file)
     front = Front(tuple(state.points[1:]), state.points[0])
     return Found(front, state.spent, front.choose(target_refusals, max_kl))
+
+
+def settings() -> dict[str, Any]:
+    """Return what decides what a search finds besides model, prompts and seed: constants and versions.
+
+    The constants are all of those of the files that a search goes through, so that none is forgotten here.
+    """
+    constants = {
+        f"{file.__name__}.{name}": value.pattern if isinstance(value, re.Pattern) else value
+        for file in (sys.modules[__name__], coherence, examples, losses, refusals, replies, variables)
+        for name, value in sorted(vars(file).items())
+        if name.isupper() and isinstance(value, int | float | str | tuple | re.Pattern)
+    }
+    versions = {"torch": str(torch.__version__), "transformers": str(transformers.__version__)}
+    return {**constants, **versions, "abliterate": version("abliterate")}
 
 
 def drawn(random: Random, count: int) -> Iterator[list[int]]:
