@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+Number = int | float
+"""JSON writes a float that is whole as it likes."""
+
 MISSING = "–"
 TIED = "\u00a0"
 """A space at which no line is broken: a figure stays whole in a narrow table, its interval may go below it."""
@@ -12,7 +15,7 @@ TIED = "\u00a0"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def number(value: float | None) -> str:
+def number(value: Number | None) -> str:
     """Return three significant digits: `0.291`, `7.1 × 10⁻⁵`, `41.9`; a dash where there is none."""
     if value is None:
         return MISSING
@@ -22,14 +25,14 @@ def number(value: float | None) -> str:
     return f"{float(digits):g}{TIED}×{TIED}10{str(int(exponent)).translate(RAISED)}".replace("-", "−")
 
 
-def share(value: float | None) -> str:
+def share(value: Number | None) -> str:
     """Return a share in per cent, with one digit behind the point where it is neither none nor all."""
     if value is None:
         return MISSING
     return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"
 
 
-def interval(low: float | None, high: float | None, percent: bool = False) -> str:
+def interval(low: Number | None, high: Number | None, percent: bool = False) -> str:
     """Return `[0%, 8.4%]` or `[0.0052, 0.853]`."""
     show = share if percent else number
     return f"[{show(low)},{TIED}{show(high)}]"

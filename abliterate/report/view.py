@@ -112,7 +112,7 @@ def cards(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
     return [*shown, card("Proof", "Holds" if held["holds"] else "Does not hold", proof_line(held))]
 
 
-def card(title: str, value: str, line: str, before: float | None = None) -> dict[str, str]:
+def card(title: str, value: str, line: str, before: text.Number | None = None) -> dict[str, str]:
     """Return one headline figure."""
     return {"title": title, "value": value, "line": line, "before": "" if before is None else text.share(before)}
 
@@ -148,9 +148,9 @@ def by_layer(records: Gathered) -> dict[str, list[float] | float]:
     spread: dict[str, list[float] | float] = {}
     for site, value in records.manifest["recipe"]["strengths"].items():
         if site == "embed":
-            spread[site] = value[0] if isinstance(value, list) else value
+            spread[site] = float(value[0] if isinstance(value, list) else value)
         else:
-            spread[site] = value if isinstance(value, list) else [value] * records.depth
+            spread[site] = [*map(float, value)] if isinstance(value, list) else [float(value)] * records.depth
     return spread
 
 
