@@ -46,6 +46,7 @@ MANIFEST = {
         "per_layer": [Maybe(float)],
     },
     "left_alone": [str],
+    "edited_dtype": Maybe(str),
     "figures": Maybe({
         "reply_tokens": int, "original": REFUSALS, "edited": REFUSALS,
         "kl": {"first_token": MEAN, "first_token_answered": MEAN, "over_replies": MEAN},
@@ -61,7 +62,7 @@ OBSERVED = {
     "pca": {"position": int, "prompts": {"harmful": [str], "harmless": [str]}, "layers": [PLANE]},
     "candidates": [{"layer": int, "position": int, "bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}],
     "chosen": {"layer": int, "position": int},
-    "replies": {name: {"harmful": [REPLY], "harmless": [REPLY]} for name in ("original", "edited")},
+    "replies": {"original": Each([REPLY]), "edited": Each([REPLY])},
 }
 
 LABELS = {"complied": RATE, "hedged": RATE, "refused": RATE, "incoherent": RATE}

@@ -92,6 +92,8 @@ def facts(records: Gathered) -> list[tuple[str, str]]:
         ("strength", strengths_line(records)),
         ("edited", f"{len(manifest['tensors'])} tensors in {records.depth} layers"),
     ]
+    if manifest.get("edited_dtype"):
+        rows.append(("edited tensors written as", manifest["edited_dtype"]))
     for side, one in prompts.items():
         use = [f"{one[name]} {verb}" for name, verb in (("used", "made it"), ("report", "measure it")) if name in one]
         rows.append((f"{side} prompts", ", ".join([one["spec"], *use])))
@@ -182,7 +184,7 @@ def front(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
         points.append({
             "kl": one["kl"], "rate": rate, "incoherent": one["incoherent"], "pressure": one["pressure"],
             "chosen": place == search["chosen"], "best": own in good and not beaten,
-            "words": [text.number(one["kl"]), text.rate(rate)],
+            "words": [text.number(one["kl"]), text.rate(rate), text.number(one["pressure"])],
         })  # fmt: skip
     original = Rate(search["original"]["refusals"], search["original"]["prompts"]).to_json()
     return {"points": points, "original": original, "words": text.rate(original)}
@@ -198,7 +200,10 @@ def evaluated(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {
         "columns": [(column, evaluation[column]) for column in columns],
-        "settings": [(name.replace("_", " "), str(value)) for name, value in evaluation["settings"].items()],
+        "settings": [
+            (name.replace("_", " "), text.MISSING if value is None else str(value))
+            for name, value in evaluation["settings"].items()
+        ],
         "labels": labels,
         "paired": [(name, paired_line(one["paired"])) for name, one in evaluation["sets"].items() if one.get("paired")],
         "figures": [figure_row(name, one, columns) for name, one in evaluation["figures"].items()],
@@ -266,5 +271,5 @@ def pairs(models: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]) -> list[d
             ],
         }
         for side in models[0]
-        for replies in zip(*(model[side] for model in models), strict=True)
+        for replies in zip(*(model.get(side, []) for model in models), strict=True)
     ]

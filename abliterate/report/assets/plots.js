@@ -77,6 +77,8 @@ const rows = (titles, more = {}) => ({
   tickvals: titles.map((_, place) => -place), ticktext: titles, range: [0.5 - titles.length, 0.5], showgrid: false, ticks: "", ...more,
 });
 
+// One tick of so many, where there is room for 32 pixels each.
+const every = (count, width) => [1, 2, 5, 10, 20, 50].find((step) => (32 * count) / step < width - 90) || 100;
 const beside = (share) => (share < 0.1 ? "top right" : share > 0.9 ? "top left" : "top center");
 
 // A rate of each model at each row, with its interval.
@@ -125,7 +127,7 @@ function separation(colours, measure) {
     return {
       type: "scatter", mode: "lines+markers", name: `position ${minus(position)}`, x: layers, y: data.separation[measure][place],
       line: { color: colour, dash: DASHES[place % DASHES.length], width: chosen ? 3.2 : 1.7 },
-      marker: { color: colour, symbol: SYMBOLS[place % SYMBOLS.length], size: chosen ? 8 : 6 },
+      marker: { color: colour, symbol: SYMBOLS[place % SYMBOLS.length], size: chosen ? 8 : 6 }, zorder: chosen ? 1 : 0,
       hovertemplate: `layer %{x}, position ${minus(position)}<br>%{y:.3f}<extra></extra>`,
     };
   });
@@ -176,13 +178,13 @@ function selection(colours, score, width) {
   };
   const column = layers.indexOf(data.chosen.layer), row = positions.indexOf(data.chosen.position);
   const cell = { type: "rect", x0: column - 0.5, x1: column + 0.5, y0: row - 0.5, y1: row + 0.5, line: { color: colours.ink, width: 3 } };
-  const across = axis(colours, "layer", { showgrid: false, type: "category", dtick: Math.ceil(layers.length / 16) });
+  const across = axis(colours, "layer", { showgrid: false, type: "category", tickangle: 0, dtick: every(layers.length, width) });
   const up = axis(colours, "position", { showgrid: false, type: "category" });
   const marked = column < 0 || row < 0 ? [] : [cell];
   return { data: [map], layout: layout(colours, across, up, { shapes: marked, margin: { l: 48, r: 8, t: 12, b: 46 } }) };
 }
 
-function strengths(colours) {
+function strengths(colours, width) {
   const depth = Math.max(...Object.values(data.strengths).map((one) => one.length || 0), 0);
   const look = {
     embed: { offset: -0.4, width: 0.8, colour: colours.muted, shape: "" },
@@ -190,16 +192,17 @@ function strengths(colours) {
     mlp: { offset: 0.02, width: 0.4, colour: colours.harmful, shape: "/" },
   };
   const shown = Object.entries(data.strengths).map(([site, value]) => {
-    const { offset, width, colour, shape } = look[site];
+    const { offset, width: thick, colour, shape } = look[site];
     return {
-      type: "bar", name: site, offset, width, x: site === "embed" ? [-1] : value.map((_, layer) => layer), y: site === "embed" ? [value] : value,
+      type: "bar", name: site, offset, width: thick, x: site === "embed" ? [-1] : value.map((_, layer) => layer), y: site === "embed" ? [value] : value,
       marker: { color: colour, pattern: { shape, fillmode: "overlay", fgcolor: colours.paper, size: 6, solidity: 0.25 } },
       hovertemplate: site === "embed" ? "embed %{y:.3f}<extra></extra>" : `${site}, layer %{x}: %{y:.3f}<extra></extra>`,
     };
   });
-  const step = Math.ceil(depth / 16);
-  const layers = [...Array(depth).keys()].filter((layer) => layer % step === 0);
-  const ticks = { tickvals: [-1, ...layers], ticktext: ["embed", ...layers.map(String)], showgrid: false, range: [-1.6, depth - 0.4] };
+  const layers = [...Array(depth).keys()].filter((layer) => layer % every(depth, width) === 0);
+  // Where bars are narrow the legend alone names the embedding's.
+  const named = width > 60 * depth ? "embed" : "";
+  const ticks = { tickvals: [-1, ...layers], ticktext: [named, ...layers.map(String)], tickangle: 0, showgrid: false, range: [-1.6, depth - 0.4] };
   const more = { barmode: "overlay", shapes: [{ ...line(colours, 1, "x"), layer: "above" }], showlegend: true };
   return { data: shown, layout: layout(colours, axis(colours, "block", ticks), axis(colours, "strength", { rangemode: "tozero" }), more) };
 }
@@ -222,7 +225,7 @@ function front(colours) {
   const others = points.filter((one) => !one.best);
   const shown = [steps, group("on the front", best, "diamond"), ...(others.length ? [group("beaten", others, "diamond-open")] : [])];
   const type = points.every((one) => one.kl > 0) ? "log" : "linear";
-  const across = axis(colours, "KL(original ‖ edited), nats, first reply token", { type, ...(type === "log" ? decades(points.map((one) => one.kl)) : {}) });
+  const across = axis(colours, "KL(original ‖ edited), nats", { type, ...(type === "log" ? decades(points.map((one) => one.kl)) : {}) });
   const up = axis(colours, "harmful prompts refused", { tickformat: ".0%", range: [-0.04, 1.08] });
   const more = { shapes: [line(colours, original.rate, "x")], annotations: [note(colours, `original ${percent(original.rate)}`, original.rate)] };
   return { data: [...shown, ring(colours, chosen.kl, chosen.rate.rate)], layout: layout(colours, across, up, more) };
@@ -236,13 +239,13 @@ function proof(colours) {
     marker: { color: colours.edited, symbol: "diamond", size: 7 },
   };
   const levels = [["allowed", limit, "dash"], ["original", before, "dot"]].filter((one) => one[1] > 0);
-  const every = [...found.filter((one) => one > 0), ...levels.map((one) => one[1])].map(Math.log10);
-  const range = [Math.min(...every) - 0.3, Math.max(...every) + 0.5];
+  const shownLevels = [...found.filter((one) => one > 0), ...levels.map((one) => one[1])];
+  const range = [Math.log10(Math.min(...shownLevels)) - 0.3, Math.log10(Math.max(...shownLevels)) + 0.5];
   const more = {
     shapes: levels.map(([, at, dash]) => line(colours, at, "x", dash)), margin: { l: 48, r: 18, t: 12, b: 46 },
     annotations: levels.map(([name, at]) => note(colours, `${name}, ${number(at)}`, at, true)),
   };
-  const up = axis(colours, "relative to the stream", { type: "log", range, ...decades(every.map((one) => 10 ** one)) });
+  const up = axis(colours, "relative to the stream", { type: "log", range, ...decades(shownLevels) });
   return { data: [shown], layout: layout(colours, axis(colours, "layer"), up, more) };
 }
 
