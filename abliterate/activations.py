@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abliterate.architecture import Architecture, find_architecture
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.forward import Batch, BatchSize, at_positions, final_hidden, prefix_cache, prepare
+from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet
 from abliterate.template import ChatFormat
@@ -76,32 +77,39 @@ def capture(
     batch_size: BatchSize = "auto",
     cache: ActivationCache | None = None,
     architecture: Architecture | None = None,
+    processes: Processes | None = None,
     progress: Progress = SILENT,
 ) -> Activations:
     """Run `prompts` through `model` and return `resid[l]` for every layer at the post-instruction positions.
 
     `tokenizer` may be a ChatFormat, to set a system prompt or a thinking switch. Activations keep the model's
-    dtype, on the CPU. Raises InputError for a missing chat template, and for NaN or infinite activations.
+    dtype, on the CPU. `processes` share the batches out, and all get the activations of one, bit for bit. Raises InputError for a missing chat template, and for NaN or infinite activations.
     """
     chat = tokenizer if isinstance(tokenizer, ChatFormat) else ChatFormat(tokenizer)
     sequences = chat.encode(prompts.prompts if isinstance(prompts, PromptSet) else prompts)
     chosen = tuple(positions) if positions is not None else chat.positions()
     path = cache.path(sequences, chosen, model.dtype) if cache else None
-    if path and (stored := read_cached(path)) is not None:
+    group = processes or Processes()
+    stored = read_cached(path) if path else None
+    # All or none: one process that captures alone would wait for the others.
+    if all(group.each(stored is not None)) and stored is not None:
         return Activations(stored, chosen)
     with progress.step("capturing activations", len(sequences), "prompts") as advance:
         found = architecture or find_architecture(model)
         prepared = prepare(model, sequences, batch_size, keep=-min(chosen))
         resid = torch.empty(len(sequences), len(chosen), found.depth + 1, found.d_model, dtype=model.dtype)
         shared = prefix_cache(model, prepared.prefix)
-        for batch in prepared.batches:
+        own: list[list[Tensor]] = []
+        for batch in group.own(prepared.batches):
             with resid_of(model, found, chosen_of(batch, chosen, found.d_model, model.dtype)) as streams:
                 final_hidden(model, batch, shared)
-            for layer, stream in enumerate(streams):
+            own.append(streams)
+            advance(len(batch.rows) * group.count)
+        for batch, given in zip(prepared.batches, group.gather(own), strict=True):
+            for layer, stream in enumerate(given):
                 resid[list(batch.rows), :, layer] = stream
-            advance(len(batch.rows))
     check_finite(resid)
-    if path:
+    if path and group.first:
         write_cached(path, resid)
     return Activations(resid, chosen)
 

@@ -15,10 +15,13 @@ import torch
 from abliterate.directions import Directions
 from abliterate.edit import write_edited
 from abliterate.evaluation.divergence import diverge
+from abliterate.evaluation.geometry import Geometry, geometry
 from abliterate.evaluation.observation import Observation, Report, observe
 from abliterate.loading import load_model
 from abliterate.offload import streaming_note
-from abliterate.outputs.manifest import Measured, Origin, write_records
+from abliterate.outputs.files import OBSERVATIONS
+from abliterate.outputs.manifest import Measured, Origin, as_text, write_records
+from abliterate.outputs.observations import observations
 from abliterate.plan import EditPlan, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import public_spec
@@ -73,8 +76,9 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
     `OUT.partial`, which a rerun continues.
     """
     clock = Clock()
-    loaded, heard, directions, selection, found = find(options, clock, progress)
-    plan = plan_edit(loaded, directions, selection, found)
+    finding = find(options, clock, progress)
+    loaded, heard, selection, found = finding.loaded, finding.heard, finding.selection, finding.found
+    plan = plan_edit(finding)
     with clock.step("measure the original"):
         report = loaded.material.report()
         expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
@@ -82,6 +86,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
     notes = (*heard.notes, *left_alone_note(plan.left_alone), *loaded.architecture.problems)
     notes += streaming_note(loaded.model)
     loaded = replace(loaded, model=loaded.empty)  # one model in memory at a time
+    finding = replace(finding, loaded=loaded)
     gc.collect()
     with open_staging(loaded, plan) as staging:
         with clock.step("edit"):
@@ -100,39 +105,60 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         measured = Measured(tensors, proof, selection, original, edited, divergence, found)
         prompts = heard.record(loaded.material.record())
         origin = Origin(loaded.source, command(options, loaded.source), options.seed, prompts)
-        manifest = write_records(staging, origin, plan, directions, measured)
+        manifest = write_records(staging, origin, plan, finding.directions, measured)
+        seen = observations(finding.geometry, finding.prompts, selection, original, edited)
+        staging.write_text(OBSERVATIONS, as_text(seen))
         staging.publish()
     notes += requantised_note(tensors)
     return Result(options.out, measured, clock.seconds, notes, manifest)
 
 
-def find(
-    options: Options, clock: Clock, progress: Progress
-) -> tuple[Loaded, Heard, Directions, Selection, Found | None]:
+@dataclass(frozen=True)
+class Finding:
+    """What a run has found before it writes anything; `geometry` is that of the prompts that make the direction."""
+
+    loaded: Loaded
+    heard: Heard
+    directions: Directions
+    selection: Selection
+    geometry: Geometry
+    found: Found | None = None
+
+    @property
+    def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the harmful and harmless prompts that make the direction."""
+        harmful, harmless = (side.prompts for side in self.loaded.material.training())
+        return tuple(harmful[place] for place in self.heard.harmful), tuple(
+            harmless[place] for place in self.heard.harmless
+        )
+
+
+def find(options: Options, clock: Clock, progress: Progress) -> Finding:
     """Load the model, and find the direction, the layer, and with --optimize the strengths: all that needs no writing.
 
-    Under `accelerate launch` every process calls this, and the search is shared out among them.
+    Under `accelerate launch` every process calls this; capture, replies and search are shared out among them.
     """
     torch.manual_seed(options.seed)
     with clock.step("load"):
         loaded = load(options, progress)
     with clock.step("capture"):
-        activations = capture_training(loaded, progress)
+        harmful, harmless = capture_training(loaded, progress)
     with clock.step("listen"):
         heard = listen(loaded, progress)
-        directions = find_directions(loaded, heard, *activations)
+        directions = find_directions(loaded, heard, harmful, harmless)
     with clock.step("choose"):
         selection = choose_place(loaded, heard, directions, progress)
+    parting = geometry(harmful.rows(heard.harmful), harmless.rows(heard.harmless), selection.chosen.position)
+    finding = Finding(loaded, heard, directions, selection, parting)
     if not options.optimize:
-        return loaded, heard, directions, selection, None
+        return finding
     with clock.step("search"):
-        return loaded, heard, directions, selection, optimise(loaded, heard, directions, selection, progress)
+        return replace(finding, found=optimise(loaded, heard, directions, selection, progress))
 
 
 def assist(options: Options) -> None:
-    """Take part in the search of a run that another process leads and writes down."""
-    if options.optimize:
-        find(options, Clock(), SILENT)
+    """Take part in what another process leads and writes down: all but the proof and the report's figures."""
+    find(options, Clock(), SILENT)
 
 
 def open_staging(loaded: Loaded, plan: EditPlan) -> Staging:
@@ -154,14 +180,15 @@ def proof_prompts(report: Report) -> list[Sequence[int]]:
     return [*report.harmful.tokens[: PROMPTS // 2], *report.harmless.tokens[: PROMPTS // 2]]
 
 
-def plan_edit(loaded: Loaded, directions: Directions, selection: Selection, found: Found | None) -> EditPlan:
+def plan_edit(finding: Finding) -> EditPlan:
     """Resolve the recipe of a run: what the search found, else one direction and one strength at every site asked for."""
-    chosen, options = selection.chosen, loaded.options
+    loaded, chosen, found = finding.loaded, finding.selection.chosen, finding.found
+    options = loaded.options
     if found:
         recipe, direction = found.chosen.edit.recipe(), found.chosen.edit.direction
     else:
         recipe = Recipe.uniform(options.strength, options.sites, f"resid.{chosen.layer}")
-        direction = directions.at(chosen.layer, chosen.position)
+        direction = finding.directions.at(chosen.layer, chosen.position)
     return make_plan(
         recipe, direction, loaded.architecture, loaded.empty, loaded.source.checkpoint, options.edited_dtype
     )

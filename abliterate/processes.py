@@ -1,4 +1,4 @@
-"""Several processes that work on one search, as `accelerate launch` starts them; one is the usual case."""
+"""Several processes that work on one run, as `accelerate launch` starts them; one is the usual case."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ class Processes:
         parts: list[list[Item]] = gather_object([list(own)])
         total = sum(map(len, parts))
         return [parts[place % self.count][place // self.count] for place in range(total)]
+
+    def each(self, value: Item) -> list[Item]:
+        """Return what every process has given, in the order of their ranks."""
+        return self.gather([value])
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
         """Put into each tensor the sum over all processes, in place: in float64, so that their number does not show."""

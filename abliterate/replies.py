@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import (
+    Cache,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -85,19 +86,6 @@ def generate(
     )
     prefix = common_prefix(model, sequences)
     shared = prefix_cache(model, prefix)
-
-    def reply(batch: Sequence[Sequence[int]]) -> list[list[int]]:
-        tokens, mask = padded(batch, len(prefix), padding)
-        with torch.inference_mode():
-            output = model.generate(
-                tokens.to(device),
-                attention_mask=mask.to(device),
-                past_key_values=repeated(shared, len(batch)),
-                generation_config=config,
-                stopping_criteria=StoppingCriteriaList([Circling(tokens.shape[1])]),
-            )
-        return [until(row, ends) for row in output[:, tokens.shape[1] :].tolist()]
-
     group = processes or Processes()
     batches = [order[start : start + rows] for start in range(0, len(order), rows)]
     own: list[list[list[int]]] = []
@@ -105,14 +93,36 @@ def generate(
         for places in group.own(batches):
             batch = [sequences[place] for place in places]
             known = kept.known(batch) if kept else None
-            own.append(known if known is not None else reply(batch))
+            own.append(known if known is not None else reply_to(model, batch, len(prefix), shared, config))
             if kept and known is None:
                 kept.add(batch, own[-1])
             advance(len(batch) * group.count)
     replies: list[list[int]] = [[] for _ in sequences]
     for places, given in zip(batches, group.gather(own), strict=True):
         for place, one in zip(places, given, strict=True):
-            replies[place] = one
+            replies[place] = until(one, {*ends, padding})  # rows that went in circles end in padding
+    return replies
+
+
+def reply_to(
+    model: PreTrainedModel,
+    batch: Sequence[Sequence[int]],
+    prefix: int,
+    shared: Cache | None,
+    config: GenerationConfig,
+) -> list[list[int]]:
+    """Return what the model says to a batch of prompts, whose first `prefix` tokens `shared` holds; padded at the end."""
+    tokens, mask = padded(batch, prefix, config.pad_token_id)
+    device = model_device(model)
+    with torch.inference_mode():
+        output = model.generate(
+            tokens.to(device),
+            attention_mask=mask.to(device),
+            past_key_values=repeated(shared, len(batch)),
+            generation_config=config,
+            stopping_criteria=StoppingCriteriaList([Circling(tokens.shape[1])]),
+        )
+    replies: list[list[int]] = output[:, tokens.shape[1] :].tolist()
     return replies
 
 

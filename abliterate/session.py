@@ -19,6 +19,7 @@ from abliterate.evaluation.observation import Asked, Report
 from abliterate.forward import BatchSize, model_device
 from abliterate.loading import load_model
 from abliterate.plan import check_edited_dtype
+from abliterate.processes import Processes
 from abliterate.progress import Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
 from abliterate.proof import require_proof
@@ -203,6 +204,7 @@ def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, A
         batch_size=loaded.options.batch_size,
         cache=ActivationCache(cache_folder() / "activations", loaded.source.checkpoint.fingerprint()),
         architecture=loaded.architecture,
+        processes=Processes.launched(),
         progress=progress,
     )
     return both.rows(range(len(harmful))), both.rows(range(len(harmful), len(both.resid)))
@@ -220,6 +222,7 @@ def listen(loaded: Loaded, progress: Progress) -> Heard:
         training,
         REPLY_TOKENS,
         batch_size=loaded.options.batch_size,
+        processes=Processes.launched(),
         progress=progress,
         title="how refusals and answers open",
     )

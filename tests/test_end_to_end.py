@@ -20,7 +20,6 @@ from abliterate.selection import DEEPEST
 from abliterate.session import Options
 from abliterate.source import Source, load_empty
 from abliterate.verbs.apply import apply
-from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.inspect import inspect
 from abliterate.verbs.verify import verify
 
@@ -82,8 +81,8 @@ def test_the_proof_holds(result: Result) -> None:
 def test_the_folder_holds_all_that_a_user_needs(result: Result) -> None:
     assert {path.name for path in result.out.iterdir()} == {
         "README.md", "abliterate.json", "chat_template.jinja", "config.json", "directions.safetensors",
-        "generation_config.json", "harmful.txt", "harmless.txt", "model.safetensors", "recipe.json", "tokenizer.json",
-        "tokenizer_config.json",
+        "generation_config.json", "harmful.txt", "harmless.txt", "model.safetensors", "observations.json", "recipe.json",
+        "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip
     manifest = json.loads((result.out / "abliterate.json").read_text())
     assert manifest == json.loads(json.dumps(result.manifest))
@@ -169,24 +168,6 @@ def test_verify_names_the_tensor_that_was_changed_behind_its_back(result: Result
     checked = verify(str(TINY), copy, options(Path()))
     assert not checked.holds
     assert [verdict.name for verdict in checked.of_status("other")] == [name]
-
-
-def test_a_model_evaluated_against_itself_does_not_differ() -> None:
-    one = evaluate(options(Path()), str(TINY))
-    assert one.divergence is not None
-    assert one.against is not None
-    assert one.divergence.first_token.value == 0
-    assert one.divergence.over_replies.value == 0
-    assert one.model.harmful == one.against.harmful
-
-
-def test_the_edited_model_is_evaluated_as_in_its_run(result: Result) -> None:
-    one = evaluate(options(Path(), model=str(result.out)), str(TINY))
-    assert result.measured.edited is not None
-    assert result.measured.divergence is not None
-    assert one.model.harmful == result.measured.edited.harmful
-    assert one.divergence is not None
-    assert one.divergence.first_token.values == pytest.approx(result.measured.divergence.first_token.values, abs=1e-6)
 
 
 def test_inspect_reads_no_weights(tmp_path: Path) -> None:

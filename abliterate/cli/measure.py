@@ -25,6 +25,7 @@ from abliterate.cli.flags import (
     Trust,
     options,
 )
+from abliterate.errors import InputError
 
 # torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
 
@@ -131,9 +132,11 @@ def wishes(given: dict[str, Any]) -> Any:
     from dataclasses import fields
 
     from abliterate.session import Options
-    from abliterate.verbs.evaluate import Wanted
+    from abliterate.verbs.evaluate import SPLITS, Wanted
 
     how = {field.name: given[field.name] for field in fields(Wanted) if field.name in given}
+    if how["split"] not in SPLITS:
+        raise InputError(f"--split {how['split']}: choose among {', '.join(SPLITS)}")
     how["tasks"] = tuple(task.strip() for task in (how.get("tasks") or "").split(",") if task.strip())
     how["look_alikes"] = None if how["look_alikes"] == "none" else how["look_alikes"]
     known = {field.name for field in fields(Options)} - {"model", "out"}

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from abliterate.evaluation.capability import TaskMean
 from abliterate.evaluation.figures import Figure, Judged, paired_figure, refusals_changed
 from abliterate.evaluation.statistics import Rate
 
 FORMAT = 1
 """Of `evaluation.json`."""
 
-Capability = Mapping[str, Mapping[str, Mapping[str, float | int | None]]]
-"""Task -> metric -> mean, count and interval."""
+Capability = Mapping[str, Mapping[str, TaskMean]]
+"""Task -> metric -> its mean."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Evaluation:
         other: Capability = self.against.tasks if self.against else {}
         return {
             task: {
-                metric: {"model": dict(value), "against": dict(other[task][metric]) if other else None}
+                metric: {"model": value.to_json(), "against": other[task][metric].to_json() if other else None}
                 for metric, value in metrics.items()
             }
             for task, metrics in self.model.tasks.items()

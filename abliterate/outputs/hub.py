@@ -32,6 +32,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
 
 from abliterate.checkpoint import Checkpoint
 from abliterate.errors import AbliterateError, HubError, InputError
+from abliterate.outputs.files import LOCAL
 from abliterate.progress import SILENT, Progress
 from abliterate.staging import JOURNAL
 
@@ -103,7 +104,10 @@ def check_push(repository: str, token: str | None = None) -> None:
 
 
 def finished_files(folder: Path) -> dict[str, int]:
-    """Return the files of a finished checkpoint with their sizes, hidden ones aside. Raises InputError for any other folder."""
+    """Return the files of a finished checkpoint with their sizes, but hidden ones and those that stay on this machine.
+
+    Raises InputError for any other folder.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder of a finished run")
     if folder.resolve().name.endswith(UNFINISHED) or (folder / JOURNAL).exists():
@@ -114,7 +118,7 @@ def finished_files(folder: Path) -> dict[str, int]:
     if missing:
         raise InputError(f"{folder}: is not a finished checkpoint: {', '.join(missing)} missing; give a run's --out")
     Checkpoint.open(folder)
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in LOCAL)
     names = {path.relative_to(folder): path.stat().st_size for path in paths}
     return {name.as_posix(): size for name, size in names.items() if not any(p.startswith(".") for p in name.parts)}
 

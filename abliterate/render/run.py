@@ -11,6 +11,7 @@ from rich.text import Text
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation
 from abliterate.outputs.manifest import Measured
+from abliterate.outputs.observations import replies
 from abliterate.pipeline import Result
 from abliterate.render.figures import mean, proof_line, rate, shown
 from abliterate.search.stages import Found
@@ -90,12 +91,4 @@ def result_json(one: Result) -> dict[str, Any]:
         "candidates": [vars(candidate) for candidate in measured.selection.candidates],
         "replies": {"original": replies(measured.original), "edited": replies(measured.edited)},
         "manifest": one.manifest,
-    }
-
-
-def replies(one: Observation) -> dict[str, list[dict[str, Any]]]:
-    """Return every report prompt with the reply and the verdict."""
-    return {
-        side: [{"prompt": reply.prompt, "reply": reply.text, "refused": reply.refused} for reply in given]
-        for side, given in (("harmful", one.harmful), ("harmless", one.harmless))
     }

@@ -15,7 +15,7 @@ from abliterate.evaluation.capability import capability
 from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.endpoint import Endpoint
 from abliterate.evaluation.endpoint_judge import EndpointJudge
-from abliterate.evaluation.evaluation import Evaluation, Examined
+from abliterate.evaluation.evaluation import Capability, Evaluation, Examined
 from abliterate.evaluation.figures import Judged, by_length, damage
 from abliterate.evaluation.judges import ClassifierJudge, Judge, RuleJudge
 from abliterate.evaluation.observation import Asked, Observation, Reply, Report, observe
@@ -32,6 +32,7 @@ from abliterate.template import ChatFormat
 from abliterate.verbs.original import source_of
 
 Split = Literal["report", "all"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 HARMFUL, HARMLESS, LOOK_ALIKES = "harmful", "harmless", "look-alikes"
 
@@ -61,8 +62,6 @@ class Wanted:
         """Raise InputError for what contradicts itself."""
         if bool(options.model) == bool(self.endpoint):
             raise InputError("evaluate needs a MODEL, or --endpoint URL and what it serves; give one of the two")
-        if self.split not in get_args(Split):
-            raise InputError(f"--split {self.split}: choose among {', '.join(get_args(Split))}")
         if self.judge and self.judge_endpoint:
             raise InputError("--judge and --judge-endpoint: one judge decides; leave one of them away")
         for flag, value, needs, given in (
@@ -139,7 +138,7 @@ class Look:
     windows: Sequence[Sequence[int]]
     seen: Observation
     losses: tuple[float, ...]
-    tasks: dict[str, Any]
+    tasks: Capability
 
     @property
     def sets(self) -> dict[str, tuple[Reply, ...]]:
@@ -161,7 +160,7 @@ def look(
     along = first.seen.harmless if first else None
     seen = observe(model, tokenizer, report, along=along, max_new_tokens=wanted.reply_tokens, **how)
     losses = tuple(text_losses(model, windows, **how)) if windows else ()
-    tasks = {}
+    tasks: Capability = {}
     if wanted.tasks:
         size = options.batch_size
         tasks = capability(model, tokenizer, wanted.tasks, limit=wanted.task_limit, batch_size=size, progress=progress)

@@ -1,0 +1,118 @@
+"""Where harmful and harmless prompts part: how far along the direction, layer by layer, and in the plane of most variance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from abliterate.activations import Activations
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Separation at every position and layer, and the first two principal components at one position.
+
+    `auc` is the share of (harmful, harmless) pairs of prompts that the direction orders rightly, `d` Cohen's d: both
+    on prompts that the direction does not rest on. `explained` are shares of the variance.
+    """
+
+    positions: tuple[int, ...]
+    auc: Float[Tensor, "positions layers"]
+    d: Float[Tensor, "positions layers"]
+    position: int
+    explained: Float[Tensor, "layers 2"]
+    harmful: Float[Tensor, "layers harmful 2"]
+    harmless: Float[Tensor, "layers harmless 2"]
+
+    def to_json(self, harmful: Sequence[str], harmless: Sequence[str]) -> dict[str, Any]:
+        """Return it with the texts of the prompts; what is not defined is None, coordinates have four digits."""
+        layers = [
+            {
+                "layer": layer,
+                "explained": numbers(self.explained[layer]),
+                "harmful": points(one),
+                "harmless": points(other),
+            }
+            for layer, (one, other) in enumerate(zip(self.harmful, self.harmless, strict=True))
+        ]
+        return {
+            "separation": {
+                "positions": list(self.positions),
+                "layers": list(range(len(layers))),
+                "auc": [numbers(row) for row in self.auc],
+                "d": [numbers(row) for row in self.d],
+            },
+            "pca": {
+                "position": self.position,
+                "prompts": {"harmful": list(harmful), "harmless": list(harmless)},
+                "layers": layers,
+            },
+        }
+
+
+def geometry(harmful: Activations, harmless: Activations, position: int) -> Geometry:
+    """Return the geometry of two sides that were captured at the same positions; the components are those at `position`.
+
+    Each half of the prompts is scored along the difference in means of the other half, so that the separation is that
+    of prompts which were not seen.
+    """
+    here = harmful.positions.index(position)
+    separations, parts = [], []
+    for layer in range(harmful.resid.shape[2]):  # one at a time: in float64 all of them may not fit
+        sides = harmful.resid[:, :, layer].double(), harmless.resid[:, :, layer].double()
+        halves = [[side[first::2] for side in sides] for first in (0, 1)]
+        scored = [scores(*seen, *unseen) for seen, unseen in (halves, halves[::-1])]
+        separations.append([(one + other) / 2 for one, other in zip(*scored, strict=True)])
+        parts.append(components(*(side[:, here] for side in sides)))
+    auc, d = (torch.stack(layers, dim=1) for layers in zip(*separations, strict=True))
+    explained, first, second = (torch.stack(part) for part in zip(*parts, strict=True))
+    return Geometry(harmful.positions, auc, d, position, explained, first, second)
+
+
+def scores(
+    harmful: Float[Tensor, "a positions d_model"],
+    harmless: Float[Tensor, "b positions d_model"],
+    unseen_harmful: Float[Tensor, "c positions d_model"],
+    unseen_harmless: Float[Tensor, "e positions d_model"],
+) -> tuple[Float[Tensor, " positions"], Float[Tensor, " positions"]]:
+    """Return AUC and Cohen's d of unseen prompts along the difference in means of the seen ones; NaN where all are equal."""
+    direction = harmful.mean(0) - harmless.mean(0)
+    one, other = (unseen_harmful * direction).sum(-1), (unseen_harmless * direction).sum(-1)
+    gap = one[:, None] - other[None]
+    auc = ((gap > 0).double() + 0.5 * (gap == 0)).mean((0, 1))
+    spread = ((one.var(0) + other.var(0)) / 2).sqrt()
+    d = (one.mean(0) - other.mean(0)) / spread
+    undefined = spread == 0
+    return auc.masked_fill(undefined, torch.nan), d.masked_fill(undefined, torch.nan)
+
+
+def components(
+    harmful: Float[Tensor, "harmful d_model"], harmless: Float[Tensor, "harmless d_model"]
+) -> tuple[Float[Tensor, " 2"], Float[Tensor, "harmful 2"], Float[Tensor, "harmless 2"]]:
+    """Return the explained shares of the first two principal components, and both sides in them.
+
+    From the products of the prompts, which are fewer than the numbers of a vector. Harmful lies to the right.
+    """
+    together = torch.cat([harmful, harmless])
+    together = together - together.mean(0)
+    values, vectors = torch.linalg.eigh(together @ together.T)
+    values = values.clamp(min=0)
+    explained = values[[-1, -2]] / values.sum()
+    placed = vectors[:, [-1, -2]] * values[[-1, -2]].sqrt()
+    placed = placed * torch.where(placed[: len(harmful)].mean(0) < placed[len(harmful) :].mean(0), -1.0, 1.0)
+    return explained, placed[: len(harmful)], placed[len(harmful) :]
+
+
+def numbers(values: Float[Tensor, " _"]) -> list[float | None]:
+    """Return plain numbers of four digits; None for what is not defined."""
+    return [float(f"{value:.4g}") if value == value else None for value in values.tolist()]
+
+
+def points(values: Float[Tensor, "_ 2"]) -> list[list[float | None]]:
+    """Return points as pairs of plain numbers."""
+    return [numbers(value) for value in values]

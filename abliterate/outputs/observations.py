@@ -1,0 +1,42 @@
+"""`observations.json`: what a run saw, for the report page. It holds prompts and replies, and stays on this machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from abliterate.evaluation.geometry import Geometry
+from abliterate.evaluation.observation import Observation, Reply
+from abliterate.evaluation.statistics import number
+from abliterate.selection import Selection
+
+FORMAT = 1
+
+
+def observations(
+    geometry: Geometry,
+    prompts: tuple[tuple[str, ...], tuple[str, ...]],
+    selection: Selection,
+    original: Observation,
+    edited: Observation,
+) -> dict[str, Any]:
+    """Return the content of the file; `prompts` are the harmful and harmless ones that the geometry is of."""
+    chosen = selection.chosen
+    return {
+        "format": FORMAT,
+        **geometry.to_json(*prompts),
+        "candidates": [
+            {name: number(value) if isinstance(value, float) else value for name, value in vars(one).items()}
+            for one in selection.candidates
+        ],
+        "chosen": {"layer": chosen.layer, "position": chosen.position},
+        "replies": {"original": replies(original), "edited": replies(edited)},
+    }
+
+
+def replies(one: Observation) -> dict[str, list[dict[str, Any]]]:
+    """Return every report prompt with the reply and the verdict."""
+
+    def listed(given: tuple[Reply, ...]) -> list[dict[str, Any]]:
+        return [{"prompt": reply.prompt, "reply": reply.text, "refused": reply.refused} for reply in given]
+
+    return {"harmful": listed(one.harmful), "harmless": listed(one.harmless)}

@@ -1,0 +1,180 @@
+"""The evaluation of a model, and of an edit against its original: no difference where there is none, and the figures
+are those of the definitions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from abliterate.errors import InputError
+from abliterate.evaluation.divergence import Along
+from abliterate.evaluation.evaluation import Evaluation
+from abliterate.evaluation.figures import by_length, damage
+from abliterate.evaluation.observation import Reply
+from abliterate.evaluation.text_loss import WINDOW, read_windows, text_losses
+from abliterate.pipeline import Result, run
+from abliterate.replies import generate
+from abliterate.template import ChatFormat
+from abliterate.verbs.evaluate import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted, evaluate
+from test_end_to_end import TINY, options
+
+SHORT = Wanted(reply_tokens=32, n_prompts=24, text=Path(__file__).parents[1] / "LICENSE")
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return run(options(tmp_path_factory.mktemp("run") / "edited"))
+
+
+@pytest.fixture(scope="module")
+def evaluation(edited: Result) -> Evaluation:
+    return evaluate(options(Path(), model=str(edited.out)), SHORT, str(TINY))
+
+
+def test_a_model_evaluated_against_itself_does_not_differ() -> None:
+    one = evaluate(options(Path()), SHORT, str(TINY))
+    assert one.against is not None
+    assert one.model.sets == one.against.sets
+    for name, figure in ((figure.name, figure) for figure in one.figures):
+        if name.startswith("KL"):
+            assert figure.model is not None
+            assert set(figure.model.values) == {0.0}, name
+        elif name == "top-1 agreement":
+            assert figure.model is not None
+            assert set(figure.model.values) == {1.0}
+        else:
+            assert figure.difference is not None
+            assert set(figure.difference.mean.values) == {0.0}, name
+            assert figure.difference.p == 1
+    for kind in one.to_json()["sets"].values():
+        assert (kind["paired"]["gained"], kind["paired"]["lost"], kind["paired"]["p"]) == (0, 0, 1)
+
+
+def test_the_edited_model_is_evaluated_as_in_its_run(edited: Result) -> None:
+    one = evaluate(options(Path(), model=str(edited.out)), replace(SHORT, n_prompts=100, text=None), str(TINY))
+    measured = edited.measured
+    assert measured.edited is not None
+    assert measured.divergence is not None
+    assert one.model.sets[HARMFUL].replies == measured.edited.harmful
+    assert one.model.refusals(HARMFUL) == measured.edited.harmful_refusals
+    for name, own in (
+        ("KL, last prompt token", measured.divergence.first_token),
+        ("KL, last prompt token, where answered", measured.divergence.first_token_answered),
+        ("KL, over the original's replies", measured.divergence.over_replies),
+    ):
+        figure = one.figure(name)
+        assert figure is not None
+        assert figure.model is not None
+        # The original was measured beside the look-alikes here: other batches round in another way.
+        assert figure.model.values == pytest.approx(own.values, abs=1e-5)
+
+
+def test_the_edit_shows_where_it_must(evaluation: Evaluation) -> None:
+    sets = evaluation.to_json()["sets"]
+    assert set(sets) == {HARMFUL, HARMLESS, LOOK_ALIKES}
+    assert sets[HARMFUL]["paired"]["lost"] > 20
+    assert sets[HARMFUL]["paired"]["p"] < 1e-5
+    assert sets[HARMFUL]["against"]["refused"]["rate"] > sets[HARMFUL]["model"]["refused"]["rate"]
+
+
+def test_losses_are_those_of_the_model_itself(evaluation: Evaluation, edited: Result) -> None:
+    """Cross-entropy along the original's replies, by transformers' own loss."""
+    assert evaluation.against is not None
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    chat = ChatFormat(tokenizer)
+    figure = evaluation.figure("cross-entropy, original's replies")
+    assert figure is not None
+    replies = evaluation.against.sets[HARMLESS].replies
+    for folder, mean in ((edited.out, figure.model), (TINY, figure.against)):
+        assert mean is not None
+        model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        for reply, value in list(zip(replies, mean.values, strict=True))[:5]:
+            (prompt,) = chat.encode([reply.prompt])
+            labels = torch.tensor([[-100] * len(prompt) + list(reply.tokens)])
+            with torch.no_grad():
+                loss = model(torch.tensor([[*prompt, *reply.tokens]]), labels=labels).loss
+            assert value == pytest.approx(float(loss), abs=2e-4)
+
+
+def test_the_loss_of_a_text_is_that_of_the_model_itself() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    model = AutoModelForCausalLM.from_pretrained(TINY).eval()
+    assert SHORT.text is not None
+    windows = read_windows(SHORT.text, tokenizer)
+    assert max(map(len, windows)) == WINDOW
+    assert len(set(map(len, windows))) == 2  # the last is shorter
+    for window, loss in zip(windows, text_losses(model, windows), strict=True):
+        ids = torch.tensor([window])
+        with torch.no_grad():
+            assert loss == pytest.approx(float(model(ids, labels=ids).loss), rel=1e-4)
+
+
+def test_refusals_at_a_length_are_those_of_replies_of_that_length(evaluation: Evaluation) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    model = AutoModelForCausalLM.from_pretrained(TINY).eval()
+    prompts = [reply.prompt for reply in evaluation.model.sets[HARMFUL].replies]
+    sequences = ChatFormat(tokenizer).encode(prompts)
+    long, short = (generate(model, tokenizer, sequences, length) for length in (24, 8))
+    said = tuple(Reply(prompt, tuple(ids), "") for prompt, ids in zip(prompts, long, strict=True))
+    assert [one.tokens[:8] for one in said] == [tuple(one) for one in short]
+    rows = by_length({HARMFUL: said}, 24, tokenizer.decode)
+    assert [row["tokens"] for row in rows] == [8, 16, 24]
+
+
+def along(*kl: float) -> Along:
+    values = torch.tensor(kl, dtype=torch.float32)
+    return Along(values, values < 1, values + 1, values + 3)
+
+
+def test_each_convention_is_its_own_definition() -> None:
+    """All replies begin with tokens 7, 8: the first reply token proper is the third."""
+    replies = [Reply("a", (7, 8, 1, 2), "Sure."), Reply("b", (7, 8, 3), "I'm sorry, but I can't help with that.")]
+    figures = {one.name: one for one in damage([along(1, 2, 4, 9), along(3, 5, 6)], replies)}
+    means = {name: figure.model.value for name, figure in figures.items() if figure.model}
+    assert means["KL, last prompt token"] == 2
+    assert means["KL, last prompt token, where answered"] == 1
+    assert means["KL, first reply token"] == 5
+    assert means["KL, over the original's replies"] == pytest.approx((4 + 14 / 3) / 2)
+    assert means["top-1 agreement"] == 0
+    losses = figures["cross-entropy, original's replies"]
+    assert losses.difference is not None
+    assert losses.difference.mean.values == pytest.approx((2, 2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"judge": "a", "judge_endpoint": "http://localhost:1"}, "one judge decides"),
+        ({"judge_model": "a"}, "add --judge-endpoint URL"),
+        ({"served_model": "a"}, "add --endpoint URL"),
+        ({"endpoint": "http://localhost:1"}, "give one of the two"),
+        ({"reply_tokens": 0}, "--reply-tokens 0: give a number from 1 up"),
+        ({"n_prompts": 0}, "--n-prompts 0: give a number from 1 up"),
+        ({"text": Path("no-such.txt")}, "--text no-such.txt: cannot be read"),
+        ({"look_alikes": "no-such.txt"}, "no-such.txt: no such prompt file"),
+    ],
+)
+def test_what_contradicts_itself_is_one_line(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate(options(Path()), replace(SHORT, **changes), None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"text": Path("a.txt")}, "gives replies only"), ({"tasks": ("a",)}, "gives replies only")],
+)
+def test_a_server_gives_replies_only(changes: dict[str, object], message: str) -> None:
+    wanted = replace(Wanted(endpoint="http://localhost:1"), **changes)
+    with pytest.raises(InputError, match=message):
+        evaluate(options(Path(), model=""), wanted, None)
+    with pytest.raises(InputError, match="the server applies the chat template"):
+        evaluate(options(Path(), model="", thinking="on"), Wanted(endpoint="http://localhost:1"), None)
+
+
+def test_all_prompts_of_a_list_can_be_asked(tmp_path: Path) -> None:
+    one = evaluate(options(Path()), replace(SHORT, split="all", n_prompts=30, text=None, look_alikes=None), None)
+    assert {kind: len(judged.replies) for kind, judged in one.model.sets.items()} == {HARMFUL: 30, HARMLESS: 30}
