@@ -127,6 +127,71 @@ def evaluate(
     show(evaluated(one), one.to_json(), as_json)
 
 
+@app.command()
+def compare(
+    original: Annotated[str, typer.Argument(help="What all are held against.", show_default=False)],
+    edits: Annotated[list[str], typer.Argument(metavar="EDIT...", help="Edited models.", show_default=False)],
+    harmful: Harmful = "builtin:harmful",
+    harmless: Harmless = "builtin:harmless",
+    look_alikes: LookAlikes = "builtin:look-alikes",
+    split: Split = "report",
+    n_prompts: Prompts = 100,
+    reply_tokens: ReplyTokens = 128,
+    text: TextFile = None,
+    judge: Judge = None,
+    judge_endpoint: JudgeEndpoint = None,
+    judge_model: JudgeModel = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    max_memory: MaxMemory = None,
+    batch_size: BatchSize = "auto",
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values on stdout.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table on stdout.")] = False,
+    offline: Offline = False,
+    trust_remote_code: Trust = False,
+    system: System = None,
+    thinking: Thinking = "auto",
+    chat_template: Template = None,
+) -> None:
+    """Hold several edits of one model against it and show them in one table."""
+    given = {**locals(), "model": original}
+    from abliterate.processes import Processes
+    from abliterate.progress import SILENT
+    from abliterate.render.compared import compared, compared_csv, compared_json, compared_markdown
+    from abliterate.verbs.evaluate import evaluate_each
+
+    if as_json + as_csv + markdown > 1:
+        raise InputError("--json, --csv and --markdown: choose one of them")
+    wanted, chosen = wishes(given)
+    wanted.check(chosen)
+    first = Processes.launched().first
+    found = list(evaluate_each(chosen, wanted, edits, original, progress() if first else SILENT))
+    if not first:
+        return
+    if as_csv or markdown:
+        print((compared_csv if as_csv else compared_markdown)(found), end="")
+    else:
+        show(compared(found), compared_json(found), as_json)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="The page. [default: FOLDER/report.html]", show_default=False)
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write one HTML page about an edit: figures, geometry, choice, front, replies side by side, proof."""
+    from abliterate.report.page import write_report
+
+    page = write_report(folder, out)
+    print(page)
+    if open_page:
+        typer.launch(page.absolute().as_uri())
+
+
 def wishes(given: dict[str, Any]) -> Any:
     """Turn the flags of a verb that evaluates into (Wanted, Options)."""
     from dataclasses import fields

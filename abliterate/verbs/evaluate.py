@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -109,23 +109,30 @@ def evaluate(options: Options, wanted: Wanted, against: str | None, progress: Pr
     same figures. Raises AbliterateError with one line that says what to do.
     """
     wanted.check(options)
-    sets = load_sets(options, wanted)
-    judge = choose_judge(options, wanted)
-    settings = wanted.record(options, judge, sets)
     if wanted.endpoint:
-        return evaluate_served(options, wanted, against, sets, judge, settings, progress)
-    names = [against, options.model] if against is not None else [options.model]
-    looks: list[Look] = []
-    for name in names:
-        # Both models get the same tokens: those that the original's template makes.
-        looks.append(look(options, wanted, name, sets, looks[0] if looks else None, progress))
+        sets, judge = load_sets(options, wanted), choose_judge(options, wanted)
+        return evaluate_served(options, wanted, against, sets, judge, wanted.record(options, judge, sets), progress)
+    return next(evaluate_each(options, wanted, [options.model], against, progress))
+
+
+def evaluate_each(
+    options: Options, wanted: Wanted, models: Sequence[str], against: str | None, progress: Progress = SILENT
+) -> Iterator[Evaluation]:
+    """Measure several models, each held against the same other one, which is measured once; one in memory at a time."""
+    sets, judge = load_sets(options, wanted), choose_judge(options, wanted)
+    settings = wanted.record(options, judge, sets)
+    first = look(options, wanted, against, sets, None, progress) if against is not None else None
+    original = examine(first, judge, progress) if first else None
+    for name in models:
         gc.collect()
-    examined = [examine(one, judge, progress) for one in looks]
-    if against is None:
-        return Evaluation(settings, examined[0], lengths=sweep(looks, wanted))
-    original, model = looks[0].seen, looks[1].seen
-    figures = damage(along_replies(original, model, progress), original.harmless)
-    return Evaluation(settings, examined[1], examined[0], tuple(figures), sweep(looks, wanted))
+        # All models get the same tokens: those that the original's template makes.
+        own = look(options, wanted, name, sets, first, progress)
+        examined = examine(own, judge, progress)
+        if first is None:
+            yield Evaluation(settings, examined, lengths=sweep(wanted, own))
+            continue
+        figures = damage(along_replies(first.seen, own.seen, progress), first.seen.harmless)
+        yield Evaluation(settings, examined, original, tuple(figures), sweep(wanted, own, first))
 
 
 @dataclass(frozen=True)
@@ -188,17 +195,16 @@ def judged_by(judge: Judge, replies: tuple[Reply, ...], progress: Progress) -> J
     return Judged(replies, tuple(judge.judge([(reply.prompt, reply.text) for reply in replies], progress)))
 
 
-def sweep(looks: Sequence[Look], wanted: Wanted) -> tuple[dict[str, object], ...]:
+def sweep(wanted: Wanted, model: Look, against: Look | None = None) -> tuple[dict[str, object], ...]:
     """Return the refusal rates at several lengths: of the model, and of what it is held against."""
-    *others, own = [by_length(one.sets, wanted.reply_tokens, one.tokenizer.decode) for one in looks]
+    own, other = (
+        by_length(one.sets, wanted.reply_tokens, one.tokenizer.decode) if one else None for one in (model, against)
+    )
+    assert own is not None
     return tuple(
         {
-            "tokens": row["tokens"],
-            **{
-                kind: {"model": row[kind], "against": others[0][place][kind] if others else None}
-                for kind in row
-                if kind != "tokens"
-            },
+            name: value if name == "tokens" else {"model": value, "against": other[place][name] if other else None}
+            for name, value in row.items()
         }
         for place, row in enumerate(own)
     )
