@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from abliterate.errors import InputError
+from abliterate.outputs.files import EVALUATION, OBSERVATIONS
 from abliterate.outputs.manifest import FILE, read_manifest
 from abliterate.report.shapes import Each, Either, Maybe, check, malformed
 
-OBSERVATIONS = "observations.json"
-EVALUATION = "evaluation.json"
 FORMAT = 1
 
 RATE = {"count": int, "total": int, "rate": Maybe(float), "low": Maybe(float), "high": Maybe(float)}
@@ -55,7 +54,7 @@ MANIFEST = {
 
 REPLY = {"prompt": str, "reply": str, "label": Maybe(str), "refused": bool}
 GRID = [[Maybe(float)]]
-PLANE = {"layer": int, "explained": [float], "harmful": [[float]], "harmless": [[float]]}
+PLANE = {"layer": int, "explained": [Maybe(float)], "harmful": GRID, "harmless": GRID}
 OBSERVED = {
     "format": int,
     "separation": {"positions": [int], "layers": [int], "auc": GRID, "d": GRID},
@@ -73,6 +72,7 @@ EVALUATED = {
     "model": str,
     "against": Maybe(str),
     "settings": {},
+    "notes": Maybe([str]),
     "sets": Each({"model": LABELS, "against": Maybe(LABELS), "paired": Maybe(PAIRED)}),
     "figures": Each({
         "model": Maybe(ESTIMATE), "against": Maybe(ESTIMATE), "difference": Maybe(DIFFERENCE), "unit": Maybe(str),

@@ -19,10 +19,10 @@ import jinja2
 from markupsafe import Markup
 
 from abliterate.errors import InputError
+from abliterate.outputs.files import PAGE
 from abliterate.report.gather import gather
 from abliterate.report.view import numbers, words
 
-PAGE = "report.html"
 ESCAPED = str.maketrans({one: f"\\u{ord(one):04x}" for one in "<>&"})
 
 

@@ -200,10 +200,8 @@ def evaluated(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {
         "columns": [(column, evaluation[column]) for column in columns],
-        "settings": [
-            (name.replace("_", " "), text.MISSING if value is None else str(value))
-            for name, value in evaluation["settings"].items()
-        ],
+        "settings": settings(evaluation["settings"]),
+        "notes": evaluation.get("notes") or [],
         "labels": labels,
         "paired": [(name, paired_line(one["paired"])) for name, one in evaluation["sets"].items() if one.get("paired")],
         "figures": [figure_row(name, one, columns) for name, one in evaluation["figures"].items()],
@@ -216,9 +214,27 @@ def evaluated(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def settings(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return how an evaluation was made, by name; what was not asked for is left out."""
+    rows = []
+    for name, value in given.items():
+        if value in (None, False) or value == []:
+            continue
+        if name == "prompts" and isinstance(value, dict):
+            rows += [
+                (f"{kind} prompts", f"{one['spec']}, {one['count']}")
+                for kind, one in value.items()
+                if isinstance(one, dict) and {"spec", "count"} <= one.keys()
+            ]
+            continue
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else "yes" if value is True else str(value)
+        rows.append((name.replace("_", " "), shown))
+    return rows
+
+
 def paired_line(paired: Mapping[str, Any]) -> str:
     """Return a paired comparison in words."""
-    return f"{paired['gained']} refusals gained, {paired['lost']} lost; p{text.TIED}={text.TIED}{text.number(paired['p'])} ({paired['test']})"
+    return f"refusals: {paired['gained']} gained, {paired['lost']} lost; p{text.TIED}={text.TIED}{text.number(paired['p'])} ({paired['test']})"
 
 
 def figure_row(name: str, one: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]:

@@ -270,16 +270,20 @@ function evaluation(colours) {
 
 function byLength(colours) {
   const sides = [...new Set(data.by_length.flatMap((row) => Object.keys(row)))].filter((name) => name !== "tokens");
+  // Bars at the same length stand beside each other: a few per cent apart on a logarithmic axis.
+  const apart = (place, model) => 1 + 0.025 * (2 * place + model - sides.length + 0.5);
   const shown = sides.flatMap((side, place) =>
-    models(colours).map(({ name, colour, symbol }) => {
+    models(colours).map(({ name, colour, symbol }, model) => {
       const ones = data.by_length.filter((row) => row[side] && row[side][name]).map((row) => ({ tokens: row.tokens, ...row[side][name] }));
       return {
-        type: "scatter", mode: "lines+markers", name: plain(`${side}, ${name}`), x: ones.map((one) => one.tokens), y: ones.map((one) => one.rate),
+        type: "scatter", mode: "lines+markers", name: plain(`${side}, ${name}`), x: ones.map((one) => one.tokens * apart(place, model)), y: ones.map((one) => one.rate),
         error_y: bars(colour, ones, "rate"), line: { color: colour, dash: DASHES[place % DASHES.length], width: 2 }, marker: { color: colour, symbol, size: 8 },
         customdata: ones.map((one) => `${one.tokens} tokens: ${one.count}/${one.total} = ${span(one)}`), hovertemplate: "%{customdata}",
       };
     }),
   ).filter((one) => one.x.length);
+  const lengths = data.by_length.map((row) => row.tokens);
+  const across = axis(colours, "tokens of the reply", { type: "log", tickvals: lengths, ticktext: lengths.map(String) });
   const up = axis(colours, "refused", { tickformat: ".0%", range: [-0.04, 1.04] });
-  return { data: shown, layout: layout(colours, axis(colours, "tokens of the reply", { rangemode: "tozero" }), up, { showlegend: true }) };
+  return { data: shown, layout: layout(colours, across, up, { showlegend: true }) };
 }
