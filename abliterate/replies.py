@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from abliterate.forward import BatchSize, check_batch_size, common_prefix, model_device, prefix_cache, repeated
+from abliterate.kept import KeptRecords, digest
 from abliterate.offload import rows_at_once
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
@@ -40,19 +41,6 @@ CIRCLE_EVERY = 8
 """...looked for at every so many tokens."""
 
 
-@runtime_checkable
-class Kept(Protocol):
-    """Replies that an interrupted run has left, batch by batch: another batch rounds in another way."""
-
-    def known(self, prompts: Sequence[Sequence[int]]) -> list[list[int]] | None:
-        """Return the replies to a batch, or None."""
-        ...
-
-    def add(self, prompts: Sequence[Sequence[int]], replies: Sequence[Sequence[int]]) -> None:
-        """Keep the replies to a batch."""
-        ...
-
-
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -61,7 +49,7 @@ def generate(
     *,
     batch_size: BatchSize = "auto",
     processes: Processes | None = None,
-    kept: Kept | None = None,
+    kept: KeptRecords | None = None,
     progress: Progress = SILENT,
     title: str = "generating replies",
 ) -> list[list[int]]:
@@ -69,6 +57,8 @@ def generate(
 
     `processes` share the batches out, each getting all replies; they are the same as those of one. A row that goes
     round in circles ends early: nothing can come of it.
+
+    `kept` holds batches that an interrupted run has left, and takes those that this one makes.
 
     Sampling and penalties of the model's generation config are left out: the same weights give the same reply.
     Raises InputError for a batch size below 1.
@@ -92,10 +82,11 @@ def generate(
     with contiguous_head(model), progress.step(title, len(sequences), "replies") as advance:
         for places in group.own(batches):
             batch = [sequences[place] for place in places]
-            known = kept.known(batch) if kept else None
-            own.append(known if known is not None else reply_to(model, batch, len(prefix), shared, config))
-            if kept and known is None:
-                kept.add(batch, own[-1])
+            key = digest([max_new_tokens, batch])  # by batches, since another batch rounds in another way
+            known = kept.known(key) if kept is not None else None
+            own.append(known["replies"] if known else reply_to(model, batch, len(prefix), shared, config))
+            if kept is not None and not known:
+                kept.add(key, {"replies": own[-1]})
             advance(len(batch) * group.count)
     replies: list[list[int]] = [[] for _ in sequences]
     for places, given in zip(batches, group.gather(own), strict=True):

@@ -3,6 +3,9 @@ are those of the definitions."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,3 +181,50 @@ def test_a_server_gives_replies_only(changes: dict[str, object], message: str) -
 def test_all_prompts_of_a_list_can_be_asked(tmp_path: Path) -> None:
     one = evaluate(options(Path()), replace(SHORT, split="all", n_prompts=30, text=None, look_alikes=None), None)
     assert {kind: len(judged.replies) for kind, judged in one.model.sets.items()} == {HARMFUL: 30, HARMLESS: 30}
+
+
+def test_an_interrupted_evaluation_goes_on(edited: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second model's replies are interrupted: those of the first, and its finished batches, are not made again."""
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path))
+    how = options(Path(), model=str(edited.out), batch_size=10)
+    wanted = replace(SHORT, text=None)
+    whole = evaluate(how, wanted, str(TINY))
+    assert not list((tmp_path / "evaluations").iterdir())
+    made: list[int] = []
+    step = AutoModelForCausalLM.from_pretrained(TINY).__class__.generate
+
+    def counted(model: object, tokens: torch.Tensor, **given: object) -> torch.Tensor:
+        if len(made) == stop:
+            raise KeyboardInterrupt
+        made.append(len(tokens))
+        reply: torch.Tensor = step(model, tokens, **given)
+        return reply
+
+    monkeypatch.setattr("transformers.LlamaForCausalLM.generate", counted)
+    stop = 11  # batches of 10 and a rest: 8 for each model
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(how, wanted, str(TINY))
+    assert len(made) == stop
+    made.clear()
+    stop = -1
+    again = evaluate(how, wanted, str(TINY))
+    assert len(made) == 16 - 11
+    assert again == whole
+
+
+def test_two_processes_find_what_one_does(edited: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`accelerate launch` with two CPU processes: half the replies each, and every figure the same bit for bit."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    words = [str(edited.out), "--against", str(TINY), "--harmful", str(TINY / "harmful.txt"), "--device", "cpu"]
+    words += ["--harmless", str(TINY / "harmless.txt"), "--reply-tokens", "24", "--n-prompts", "20", "--json"]
+    words += ["--batch-size", "8", "--text", str(SHORT.text)]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    found = []
+    for name, command in (("one", [sys.executable, "-m", "abliterate"]), ("two", [*launch, "-m", "abliterate"])):
+        monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / name))
+        done = subprocess.run([*command, "evaluate", *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        (line,) = done.stdout.splitlines()
+        found.append(json.loads(line))
+    assert found[0] == found[1]

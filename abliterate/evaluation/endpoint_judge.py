@@ -15,7 +15,8 @@ from typing import Any
 from abliterate.errors import InputError
 from abliterate.evaluation.endpoint import Endpoint, RejectedRequestError, replies, words
 from abliterate.evaluation.labels import LABELS, Label
-from abliterate.evaluation.reply_cache import Answer, Conversation, ReplyCache, digest
+from abliterate.evaluation.reply_cache import Answer, Conversation, ReplyCache
+from abliterate.kept import digest
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import visible_reply
 

@@ -17,11 +17,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.evaluation.statistics import Rate
 from abliterate.forward import BatchSize, Head, final_hidden, model_device, prefix_cache, prepare
+from abliterate.kept import KeptRecords
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import is_refusal
 from abliterate.replies import REPLY_TOKENS as REPLY_TOKENS  # the manifest says it from here
-from abliterate.replies import Kept, generate_all
+from abliterate.replies import generate_all
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def observe(
     max_new_tokens: int = REPLY_TOKENS,
     batch_size: BatchSize = "auto",
     processes: Processes | None = None,
-    kept: Kept | None = None,
+    kept: KeptRecords | None = None,
     progress: Progress = SILENT,
 ) -> Observation:
     """Let the model reply to the report prompts, and predict along the replies `along` (its own by default).

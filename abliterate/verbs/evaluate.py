@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
+import transformers
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
@@ -22,6 +25,7 @@ from abliterate.evaluation.observation import Asked, Observation, Reply, Report,
 from abliterate.evaluation.reply_cache import ReplyCache
 from abliterate.evaluation.served import served_replies
 from abliterate.evaluation.text_loss import read_windows, text_losses
+from abliterate.kept import KeptRecords, digest
 from abliterate.loading import load_model
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
@@ -112,7 +116,8 @@ def evaluate(options: Options, wanted: Wanted, against: str | None, progress: Pr
     if wanted.endpoint:
         sets, judge = load_sets(options, wanted), choose_judge(options, wanted)
         return evaluate_served(options, wanted, against, sets, judge, wanted.record(options, judge, sets), progress)
-    return next(evaluate_each(options, wanted, [options.model], against, progress))
+    (one,) = evaluate_each(options, wanted, [options.model], against, progress)
+    return one
 
 
 def evaluate_each(
@@ -121,18 +126,22 @@ def evaluate_each(
     """Measure several models, each held against the same other one, which is measured once; one in memory at a time."""
     sets, judge = load_sets(options, wanted), choose_judge(options, wanted)
     settings = wanted.record(options, judge, sets)
-    first = look(options, wanted, against, sets, None, progress) if against is not None else None
+    # What an interrupted evaluation has left: the same command goes on after its last batch of replies.
+    unfinished = cache_folder() / "evaluations" / digest(repr((options, wanted, list(models), against)))
+    first = look(options, wanted, against, sets, None, unfinished, progress) if against is not None else None
     original = examine(first, judge, progress) if first else None
     for name in models:
         gc.collect()
         # All models get the same tokens: those that the original's template makes.
-        own = look(options, wanted, name, sets, first, progress)
+        own = look(options, wanted, name, sets, first, unfinished, progress)
         examined = examine(own, judge, progress)
         if first is None:
             yield Evaluation(settings, examined, lengths=sweep(wanted, own))
             continue
         figures = damage(along_replies(first.seen, own.seen, progress), first.seen.harmless)
         yield Evaluation(settings, examined, original, tuple(figures), sweep(wanted, own, first))
+    if Processes.launched().first:
+        shutil.rmtree(unfinished, ignore_errors=True)  # whoever asks again measures anew
 
 
 @dataclass(frozen=True)
@@ -155,7 +164,13 @@ class Look:
 
 
 def look(
-    options: Options, wanted: Wanted, name: str, sets: Mapping[str, PromptSet], first: Look | None, progress: Progress
+    options: Options,
+    wanted: Wanted,
+    name: str,
+    sets: Mapping[str, PromptSet],
+    first: Look | None,
+    unfinished: Path,
+    progress: Progress,
 ) -> Look:
     """Load a model and see what it says and predicts; along the replies of `first`, where that is given."""
     source = source_of(options, name, progress)
@@ -165,7 +180,17 @@ def look(
     how: dict[str, Any] = {"batch_size": options.batch_size, "processes": group, "progress": progress}
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     along = first.seen.harmless if first else None
-    seen = observe(model, tokenizer, report, along=along, max_new_tokens=wanted.reply_tokens, **how)
+    identity = digest(
+        [
+            source.checkpoint.fingerprint(),
+            str(model.dtype),
+            str(model.device),
+            torch.__version__,
+            transformers.__version__,
+        ]
+    )
+    kept = KeptRecords(unfinished / f"{identity}.jsonl")
+    seen = observe(model, tokenizer, report, along=along, max_new_tokens=wanted.reply_tokens, kept=kept, **how)
     losses = tuple(text_losses(model, windows, **how)) if windows else ()
     tasks: Capability = {}
     if wanted.tasks:
