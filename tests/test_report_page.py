@@ -332,6 +332,22 @@ def test_long_lists_come_a_batch_at_a_time_and_whole_in_print(watched: Watched, 
     assert items.count() == 50
 
 
+def test_on_paper_the_page_is_light_and_fits(watched: Watched, full: Path) -> None:
+    page = watched(full, color_scheme="dark")
+    on_screen = page.evaluate(COLOURS)
+    page.emulate_media(media="print", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(COLOURS) == ["rgb(255, 255, 255)", "#16191d"]
+    widths = page.eval_on_selector_all(
+        ".plot .main-svg", "(all) => all.map((one) => one.getBoundingClientRect().width)"
+    )
+    assert max(widths) <= 640
+    page.emulate_media(media="screen", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(COLOURS) == on_screen
+    page.locator("#plot-pca .main-svg[width='1016']").first.wait_for(state="attached")
+
+
 def test_every_edited_tensor_can_be_found(watched: Watched, full: Path) -> None:
     page = watched(full)
     place = page.locator("#tensors")

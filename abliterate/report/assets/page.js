@@ -40,15 +40,16 @@ function lightColours() {
   return found;
 }
 
-function draw(id, palette = colours()) {
+function draw(id, palette = colours(), width = 0) {
   const place = byId(id);
   if (!place) return;
-  const figure = FIGURES[id](palette, place.clientWidth);
+  const figure = FIGURES[id](palette, width || place.clientWidth);
+  if (width) figure.layout.width = width;
   Plotly.react(place, figure.data, figure.layout, { responsive: true, displayModeBar: false });
 }
 
-function drawAll(palette = colours()) {
-  for (const id of Object.keys(FIGURES)) draw(id, palette);
+function drawAll(palette = colours(), width = 0) {
+  for (const id of Object.keys(FIGURES)) draw(id, palette, width);
 }
 
 function save(button) {
@@ -235,8 +236,12 @@ function theme() {
     show();
   });
   systemDark.addEventListener("change", show);
-  addEventListener("beforeprint", () => drawAll(lightColours()));
-  addEventListener("afterprint", () => drawAll());
+  // A plot takes no notice of the width of paper: 640 pixels fit on A4 and on letter.
+  addEventListener("beforeprint", () => drawAll(lightColours(), 640));
+  addEventListener("afterprint", () => {
+    drawAll();
+    document.querySelectorAll(".plot").forEach((place) => Plotly.Plots.resize(place));
+  });
   show();
 }
 

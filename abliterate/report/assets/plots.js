@@ -173,7 +173,7 @@ function selection(colours, score, width) {
     type: "heatmap", x: layers.map(String), y: positions.map(minus), z: logarithmic ? values.map((row) => row.map((one) => one && Math.log10(one))) : values,
     xgap: 2, ygap: 2, hoverongaps: false, colorbar: colourbar,
     ...(score === "kl" ? { colorscale: [[0, colours.raised], [1, warm]] } : { colorscale: [[0, cold], [0.5, colours.raised], [1, warm]], zmin: -bound, zmax: bound }),
-    text: values.map((row) => row.map(number)), hovertemplate: `layer %{x}, position %{y}<br>${score} %{text}<extra></extra>`,
+    text: values.map((row) => row.map((one) => (one === null ? "" : number(one)))), hovertemplate: `layer %{x}, position %{y}<br>${score} %{text}<extra></extra>`,
     ...(layers.length * 52 < width ? { texttemplate: "%{text}" } : {}),
   };
   const column = layers.indexOf(data.chosen.layer), row = positions.indexOf(data.chosen.position);
