@@ -21,8 +21,7 @@ from abliterate.kept import KeptRecords
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import is_refusal
-from abliterate.replies import REPLY_TOKENS as REPLY_TOKENS  # the manifest says it from here
-from abliterate.replies import generate_all
+from abliterate.replies import REPLY_TOKENS, generate_all
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from abliterate.checkpoint import content_hash
 from abliterate.directions import Directions, read_directions
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence
-from abliterate.evaluation.observation import REPLY_TOKENS, Observation
+from abliterate.evaluation.observation import Observation
 from abliterate.outputs.model_card import model_card
 from abliterate.plan import EditPlan
+from abliterate.replies import REPLY_TOKENS
 from abliterate.search.stages import Found
 from abliterate.search.variables import NAME
 from abliterate.selection import Selection
