@@ -33,8 +33,8 @@ def attach(model: PreTrainedModel, folder: Path) -> None:
     if not (folder / WEIGHTS).is_file():
         raise InputError(f"{folder}: has no {WEIGHTS}; only safetensors are read")
     try:
-        report = model.load_adapter(str(folder), local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        report = model.load_adapter(str(folder))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(
             f"{folder}: the adapter does not fit the model ({first_line(error)}); check --against"
         ) from error

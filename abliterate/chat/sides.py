@@ -163,6 +163,8 @@ def with_adapter(options: Options, folder: Path, base: str, compare: bool, progr
     if find_spec("peft") is None:
         raise InputError("reading an adapter needs an extra: pip install 'abliterate[train]'")
     source = resolve_side(options, base, progress)
+    if (folder / FILE).is_file():
+        check_source(folder, read_manifest(folder).get("source", {}), source, progress)
     if plan_offload(source, choose_dtype(source, options.dtype), choose_device(options.device), options.max_memory):
         raise InputError(f"{base}: does not fit into memory, and with an adapter it cannot stream from the disk")
     original = load_side("original", source, options)

@@ -225,9 +225,30 @@ def stopping(typed: bool) -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         wishes.append(number)
 
-    before = signal.signal(signal.SIGINT, wish) if typed else None
+    if not typed:
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, wish)
     try:
-        yield lambda: bool(wishes)
+        with unechoed():
+            yield lambda: bool(wishes)
     finally:
-        if typed:
-            signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def unechoed() -> Iterator[None]:
+    """Inside the context, what is typed, ^C too, does not show: it would move what is drawn."""
+    try:
+        import termios
+    except ImportError:  # Windows shows nothing that is not asked for
+        yield
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    quiet = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(terminal, termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
