@@ -49,7 +49,7 @@ def test_the_whole_run_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 def test_the_whole_run_for_people(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, err = call(capsys, "run", str(TINY), *PROMPTS, "--layer", "4", "--out", str(tmp_path / "edited"))
     assert code == 0
-    for words in ("refusals, harmful", "KL, first token", "layer, position", "proof", "checkpoint", "before", "after"):
+    for words in ("refusals, harmful", "KL, last prompt token", "layer, position", "proof", "checkpoint", "before", "after"):
         assert words in out
     assert "capturing activations" in err or "how refusals and answers open" in err
 
@@ -289,5 +289,5 @@ def test_the_built_in_prompts_are_the_default(capsys: pytest.CaptureFixture[str]
     # The tiny model answers nothing that it was not made for, so only the prompts' record is looked at.
     code, out, _ = call(capsys, "evaluate", str(TINY), "--json")
     assert code == 0
-    prompts = {reply["prompt"] for reply in json.loads(out)["model"]["replies"]["harmful"]}
+    prompts = {reply["prompt"] for reply in json.loads(out)["replies"]["model"]["harmful"]}
     assert prompts == set(load_prompts("builtin:harmful").side("report").prompts)
