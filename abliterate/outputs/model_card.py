@@ -148,8 +148,8 @@ def figures_text(figures: Mapping[str, Any] | None) -> str:
         return "Refusals and divergence of this checkpoint were not measured."
     rates = {"Harmful prompts refused": "harmful_refusals", "Harmless prompts refused": "harmless_refusals"}
     divergences = {
-        "at the first reply token": "first_token",
-        "at the first reply token, prompts that the original answers": "first_token_answered",
+        "at the last prompt token": "first_token",
+        "at the last prompt token, prompts that the original answers": "first_token_answered",
         "averaged over the tokens of the original's own reply": "over_replies",
     }
     lines = [

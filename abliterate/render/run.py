@@ -45,9 +45,9 @@ def result(one: Result, kept: bool = True) -> RenderableType:
 
 def divergence_rows(table: Table, divergence: Divergence) -> None:
     """Add KL(original || edited) on harmless prompts in each convention."""
-    table.add_row("KL, first token", "", mean(divergence.first_token))
+    table.add_row("KL, last prompt token", "", mean(divergence.first_token))
     table.add_row("  where answered", "", mean(divergence.first_token_answered))
-    table.add_row("KL, over replies", "", mean(divergence.over_replies))
+    table.add_row("KL, over the original's replies", "", mean(divergence.over_replies))
 
 
 def search_line(found: Found) -> str:

@@ -14,8 +14,8 @@ from abliterate.search.front import SLACK
 SIDES = ("harmful", "harmless")
 MODELS = ("original", "edited")
 KINDS = {
-    "first_token": "KL, first reply token",
-    "first_token_answered": "KL, first reply token, where the original answers",
+    "first_token": "KL, last prompt token",
+    "first_token_answered": "KL, last prompt token, where answered",
     "over_replies": "KL, over the original's replies",
 }
 
@@ -109,7 +109,7 @@ def cards(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
             line = f"{brief(before)} → {brief(after)}"
             shown.append(card(f"{side.capitalize()} prompts refused", text.share(after["rate"]), line, before["rate"]))
         kl = figures["kl"]["first_token"]
-        line = f"nats {text.interval(kl['low'], kl['high'])}, first reply token, {kl['count']} harmless prompts"
+        line = f"nats {text.interval(kl['low'], kl['high'])}, last prompt token, {kl['count']} harmless prompts"
         shown.append(card("KL(original ‖ edited)", text.number(kl["mean"]), line))
     return [*shown, card("Proof", "Holds" if held["holds"] else "Does not hold", proof_line(held))]
 
