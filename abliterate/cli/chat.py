@@ -87,8 +87,8 @@ def chat(
 ) -> None:
     """Talk to a model; with --against ORIGINAL, to the edited and the original one at once.
 
-    Lines from a pipe are one prompt each. /help lists commands. Ctrl-C during a reply stops the reply; at the prompt
-    it leaves with exit code 0, as Ctrl-D does.
+    Lines from a pipe are one prompt each; /help lists commands.
+    Ctrl-C stops a reply; at the prompt it leaves, with exit code 0, as Ctrl-D.
     """
     given = {name: value for name, value in locals().items() if name not in OURS}
     from abliterate.chat.conversation import Conversation, Settings
