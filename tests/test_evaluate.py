@@ -22,7 +22,8 @@ from abliterate.evaluation.text_loss import WINDOW, read_windows, text_losses
 from abliterate.pipeline import Result, run
 from abliterate.replies import generate
 from abliterate.template import ChatFormat
-from abliterate.verbs.evaluate import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted, evaluate
+from abliterate.verbs.evaluate import evaluate
+from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 from test_end_to_end import TINY, options
 
 SHORT = Wanted(reply_tokens=32, n_prompts=24, text=Path(__file__).parents[1] / "LICENSE")

@@ -17,8 +17,8 @@ from typing import Literal
 import torch
 from transformers import PreTrainedModel
 
+from abliterate.adapter import ADAPTER, ADAPTER_FILES, adapter_on, attach, base_of
 from abliterate.architecture import find_architecture
-from abliterate.chat.adapter import ADAPTER, ADAPTER_FILES, adapter_on, attach, base_of
 from abliterate.checkpoint import content_hash
 from abliterate.directions import load_direction
 from abliterate.errors import InputError

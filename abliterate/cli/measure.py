@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -123,8 +124,18 @@ def evaluate(
     if not first:
         return
     if out:
-        out.write_text(json.dumps(one.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        save(out, one.to_json())
     show(evaluated(one), one.to_json(), as_json)
+
+
+def save(path: Path, data: dict[str, Any]) -> None:
+    """Write a JSON file beside its place and move it there, so that no reader sees half of one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @app.command()
@@ -197,7 +208,7 @@ def wishes(given: dict[str, Any]) -> Any:
     from dataclasses import fields
 
     from abliterate.session import Options
-    from abliterate.verbs.evaluate import SPLITS, Wanted
+    from abliterate.verbs.wanted import SPLITS, Wanted
 
     how = {field.name: given[field.name] for field in fields(Wanted) if field.name in given}
     if how["split"] not in SPLITS:

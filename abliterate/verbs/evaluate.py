@@ -5,105 +5,28 @@ from __future__ import annotations
 import gc
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import torch
-import transformers
-from transformers import PreTrainedTokenizerBase
+from typing import Any
 
 from abliterate.errors import InputError
-from abliterate.evaluation.capability import capability
 from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.endpoint import Endpoint
 from abliterate.evaluation.endpoint_judge import EndpointJudge
-from abliterate.evaluation.evaluation import Capability, Evaluation, Examined
+from abliterate.evaluation.evaluation import Evaluation, Examined
 from abliterate.evaluation.figures import Judged, by_length, damage
 from abliterate.evaluation.judges import ClassifierJudge, Judge, RuleJudge
-from abliterate.evaluation.observation import Asked, Observation, Reply, Report, observe
+from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.reply_cache import ReplyCache
 from abliterate.evaluation.served import served_replies
-from abliterate.evaluation.text_loss import read_windows, text_losses
-from abliterate.kept import KeptRecords, digest
-from abliterate.loading import load_model
+from abliterate.kept import digest
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts import PromptSet, check_pair, load_prompts, public_spec
-from abliterate.session import Options, read_template
-from abliterate.source import cache_folder, load_tokenizer
-from abliterate.template import ChatFormat
-from abliterate.verbs.original import source_of
-
-Split = Literal["report", "all"]
-SPLITS: tuple[Split, ...] = get_args(Split)
-
-HARMFUL, HARMLESS, LOOK_ALIKES = "harmful", "harmless", "look-alikes"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What an evaluation measures, and how; the defaults are those of the command.
-
-    `split` says which prompts count: those that no run has used to find or choose an edit, or all of a list.
-    """
-
-    reply_tokens: int = 128
-    n_prompts: int = 100
-    split: Split = "report"
-    look_alikes: str | None = "builtin:look-alikes"
-    text: Path | None = None
-    judge: str | None = None
-    judge_endpoint: str | None = None
-    judge_model: str | None = None
-    endpoint: str | None = None
-    served_model: str | None = None
-    concurrency: int = 8
-    tasks: tuple[str, ...] = ()
-    task_limit: int | None = None
-
-    def check(self, options: Options) -> None:
-        """Raise InputError for what contradicts itself."""
-        if bool(options.model) == bool(self.endpoint):
-            raise InputError("evaluate needs a MODEL, or --endpoint URL and what it serves; give one of the two")
-        if self.judge and self.judge_endpoint:
-            raise InputError("--judge and --judge-endpoint: one judge decides; leave one of them away")
-        for flag, value, needs, given in (
-            ("--judge-model", self.judge_model, "--judge-endpoint", self.judge_endpoint),
-            ("--served-model", self.served_model, "--endpoint", self.endpoint),
-        ):
-            if value and not given:
-                raise InputError(f"{flag} names a model on a server; add {needs} URL")
-        for flag, number in (("--reply-tokens", self.reply_tokens), ("--n-prompts", self.n_prompts)):
-            if number < 1:
-                raise InputError(f"{flag} {number}: give a number from 1 up")
-        if Processes.launched().count > 1 and (self.endpoint or self.tasks):
-            raise InputError("--endpoint and --tasks share their work out themselves; run them without a launcher")
-        if not self.endpoint:
-            return
-        if self.text or self.tasks:
-            raise InputError("--endpoint gives replies only; leave --text and --tasks away, or evaluate the files")
-        if options.thinking != "auto" or options.chat_template:
-            raise InputError(
-                "the server applies the chat template: start it with the one you want, and leave it away here"
-            )
-
-    def record(self, options: Options, judge: Judge, sets: Mapping[str, PromptSet]) -> dict[str, Any]:
-        """Return what `evaluation.json` says of how it was measured; folders of this machine stay out of it."""
-        return {
-            "reply_tokens": self.reply_tokens,
-            "judge": judge.name,
-            "split": self.split,
-            "prompts": {
-                name: {"spec": one.name, "digest": one.digest, "count": len(one)} for name, one in sets.items()
-            },
-            "dtype": options.dtype,
-            "system": options.system,
-            "thinking": options.thinking,
-            "text": public_spec(str(self.text)) if self.text else None,
-            "tasks": list(self.tasks),
-            "served": self.endpoint is not None,
-        }
+from abliterate.prompts import PromptSet, check_pair, load_prompts
+from abliterate.session import Options
+from abliterate.source import cache_folder
+from abliterate.verbs.look import Look, look
+from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 
 
 def evaluate(options: Options, wanted: Wanted, against: str | None, progress: Progress = SILENT) -> Evaluation:
@@ -142,71 +65,6 @@ def evaluate_each(
         yield Evaluation(settings, examined, original, tuple(figures), sweep(wanted, own, first))
     if Processes.launched().first:
         shutil.rmtree(unfinished, ignore_errors=True)  # whoever asks again measures anew
-
-
-@dataclass(frozen=True)
-class Look:
-    """One model as it was seen, with the tokens that it was asked."""
-
-    name: str
-    tokenizer: PreTrainedTokenizerBase
-    report: Report
-    windows: Sequence[Sequence[int]]
-    seen: Observation
-    losses: tuple[float, ...]
-    tasks: Capability
-
-    @property
-    def sets(self) -> dict[str, tuple[Reply, ...]]:
-        """Return the replies by kind of prompt."""
-        named = ((HARMFUL, self.seen.harmful), (HARMLESS, self.seen.harmless), (LOOK_ALIKES, self.seen.look_alikes))
-        return {name: replies for name, replies in named if replies}
-
-
-def look(
-    options: Options,
-    wanted: Wanted,
-    name: str,
-    sets: Mapping[str, PromptSet],
-    first: Look | None,
-    unfinished: Path,
-    progress: Progress,
-) -> Look:
-    """Load a model and see what it says and predicts; along the replies of `first`, where that is given."""
-    source = source_of(options, name, progress)
-    tokenizer = load_tokenizer(source)
-    report, windows = (first.report, first.windows) if first else questions(options, wanted, sets, tokenizer)
-    group = Processes.launched()
-    how: dict[str, Any] = {"batch_size": options.batch_size, "processes": group, "progress": progress}
-    model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
-    along = first.seen.harmless if first else None
-    identity = digest(
-        [
-            source.checkpoint.fingerprint(),
-            str(model.dtype),
-            str(model.device),
-            torch.__version__,
-            transformers.__version__,
-        ]
-    )
-    kept = KeptRecords(unfinished / f"{identity}.jsonl")
-    seen = observe(model, tokenizer, report, along=along, max_new_tokens=wanted.reply_tokens, kept=kept, **how)
-    losses = tuple(text_losses(model, windows, **how)) if windows else ()
-    tasks: Capability = {}
-    if wanted.tasks:
-        size = options.batch_size
-        tasks = capability(model, tokenizer, wanted.tasks, limit=wanted.task_limit, batch_size=size, progress=progress)
-    return Look(source.public_name, tokenizer, report, windows, seen, losses, tasks)
-
-
-def questions(
-    options: Options, wanted: Wanted, sets: Mapping[str, PromptSet], tokenizer: PreTrainedTokenizerBase
-) -> tuple[Report, list[list[int]]]:
-    """Return the prompts as the model sees them, and the windows of the text."""
-    chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
-    asked = {name: Asked(one.prompts, chat.encode(one.prompts)) for name, one in sets.items()}
-    report = Report(asked[HARMFUL], asked[HARMLESS], asked.get(LOOK_ALIKES, Asked((), ())))
-    return report, read_windows(wanted.text, tokenizer) if wanted.text else []
 
 
 def examine(one: Look, judge: Judge, progress: Progress) -> Examined:
@@ -286,7 +144,9 @@ def check_out(path: Path | None) -> None:
 
 
 def choose_judge(options: Options, wanted: Wanted) -> Judge:
-    """Return who labels the replies."""
+    """Return who labels the replies; the rules in processes beside the first, whose figures nobody sees."""
+    if not Processes.launched().first:
+        return RuleJudge()
     if wanted.judge:
         return ClassifierJudge.load(wanted.judge, options.device, options.offline)
     if wanted.judge_endpoint:

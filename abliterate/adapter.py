@@ -1,20 +1,34 @@
-"""A PEFT adapter on a live model: put there once, switched on and off."""
+"""A PEFT adapter: which model it belongs to, and on the live model, put there once, switched on and off."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
 from abliterate.errors import InputError
-from abliterate.source import first_line
+from abliterate.offload import streaming_of
+from abliterate.source import download, first_line
 
 ADAPTER = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = (ADAPTER, WEIGHTS)
+
+
+def adapter_folder(name: str, revision: str | None = None, offline: bool = False) -> Path | None:
+    """Return the folder of the adapter that a folder or Hub id names, None where it names anything else.
+
+    Raises InputError and HubError as `source.resolve` for what is not there.
+    """
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf" or path.is_file():
+        return None
+    folder = path if path.is_dir() else download(name, revision, offline, ADAPTER_FILES)
+    return folder if (folder / ADAPTER).is_file() else None
 
 
 def base_of(folder: Path) -> str:
@@ -29,7 +43,13 @@ def base_of(folder: Path) -> str:
 
 
 def attach(model: PreTrainedModel, folder: Path) -> None:
-    """Put an adapter on `model`, switched off. Raises InputError when it does not fit."""
+    """Put an adapter on `model`, switched off. Raises InputError when it does not fit, or without the `peft` package."""
+    if find_spec("peft") is None:
+        raise InputError("reading an adapter needs an extra: pip install 'abliterate[train]'")
+    if streaming_of(model) is not None:
+        raise InputError(
+            f"{folder}: the model does not fit into memory, and with an adapter it cannot stream from the disk"
+        )
     if not (folder / WEIGHTS).is_file():
         raise InputError(f"{folder}: has no {WEIGHTS}; only safetensors are read")
     try:

@@ -1,0 +1,96 @@
+"""One model as an evaluation sees it: loaded, asked, let go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import PreTrainedTokenizerBase
+
+from abliterate.adapter import WEIGHTS, adapter_folder, attach, base_of
+from abliterate.checkpoint import content_hash
+from abliterate.evaluation.capability import capability
+from abliterate.evaluation.evaluation import Capability
+from abliterate.evaluation.observation import Asked, Observation, Reply, Report, observe
+from abliterate.evaluation.text_loss import read_windows, text_losses
+from abliterate.kept import KeptRecords, digest
+from abliterate.loading import load_model
+from abliterate.processes import Processes
+from abliterate.progress import Progress
+from abliterate.prompts import PromptSet
+from abliterate.session import Options, read_template
+from abliterate.source import load_tokenizer
+from abliterate.template import ChatFormat
+from abliterate.verbs.original import source_of
+from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
+
+
+@dataclass(frozen=True)
+class Look:
+    """One model as it was seen, with the tokens that it was asked."""
+
+    name: str
+    name_given: str
+    tokenizer: PreTrainedTokenizerBase
+    report: Report
+    windows: Sequence[Sequence[int]]
+    seen: Observation
+    losses: tuple[float, ...]
+    tasks: Capability
+
+    @property
+    def sets(self) -> dict[str, tuple[Reply, ...]]:
+        """Return the replies by kind of prompt."""
+        named = ((HARMFUL, self.seen.harmful), (HARMLESS, self.seen.harmless), (LOOK_ALIKES, self.seen.look_alikes))
+        return {name: replies for name, replies in named if replies}
+
+
+def look(
+    options: Options,
+    wanted: Wanted,
+    name: str,
+    sets: Mapping[str, PromptSet],
+    first: Look | None,
+    unfinished: Path,
+    progress: Progress,
+) -> Look:
+    """Load a model and see what it says and predicts; along the replies of `first`, where that is given."""
+    folder = adapter_folder(name, options.revision if name == options.model else None, options.offline)
+    base = name if folder is None else first.name_given if first else base_of(folder)
+    source = source_of(options, base, progress)
+    tokenizer = load_tokenizer(source)
+    report, windows = (first.report, first.windows) if first else questions(options, wanted, sets, tokenizer)
+    group = Processes.launched()
+    how: dict[str, Any] = {"batch_size": options.batch_size, "processes": group, "progress": progress}
+    model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
+    weights = source.checkpoint.fingerprint()
+    if folder is not None:
+        attach(model, folder)
+        model.enable_adapters()
+        weights += content_hash(folder / WEIGHTS)
+    along = first.seen.harmless if first else None
+    versions = [str(torch.__version__), transformers.__version__]
+    identity = digest([weights, str(model.dtype), str(model.device), *versions])
+    kept = KeptRecords(unfinished / f"{identity}.jsonl")
+    seen = observe(model, tokenizer, report, along=along, max_new_tokens=wanted.reply_tokens, kept=kept, **how)
+    losses = tuple(text_losses(model, windows, **how)) if windows else ()
+    tasks: Capability = {}
+    if wanted.tasks:
+        size = options.batch_size
+        tasks = capability(model, tokenizer, wanted.tasks, limit=wanted.task_limit, batch_size=size, progress=progress)
+    shown = source.public_name if folder is None else folder.resolve().name
+    return Look(shown, name, tokenizer, report, windows, seen, losses, tasks)
+
+
+def questions(
+    options: Options, wanted: Wanted, sets: Mapping[str, PromptSet], tokenizer: PreTrainedTokenizerBase
+) -> tuple[Report, list[list[int]]]:
+    """Return the prompts as the model sees them, and the windows of the text."""
+    chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
+    asked = {name: Asked(one.prompts, chat.encode(one.prompts)) for name, one in sets.items()}
+    report = Report(asked[HARMFUL], asked[HARMLESS], asked.get(LOOK_ALIKES, Asked((), ())))
+    return report, read_windows(wanted.text, tokenizer) if wanted.text else []
