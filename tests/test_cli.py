@@ -49,7 +49,15 @@ def test_the_whole_run_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 def test_the_whole_run_for_people(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, err = call(capsys, "run", str(TINY), *PROMPTS, "--layer", "4", "--out", str(tmp_path / "edited"))
     assert code == 0
-    for words in ("refusals, harmful", "KL, last prompt token", "layer, position", "proof", "checkpoint", "before", "after"):
+    for words in (
+        "refusals, harmful",
+        "KL, last prompt token",
+        "layer, position",
+        "proof",
+        "checkpoint",
+        "before",
+        "after",
+    ):
         assert words in out
     assert "capturing activations" in err or "how refusals and answers open" in err
 
@@ -60,7 +68,10 @@ def test_demo_prints_the_table_and_leaves_nothing(capsys: pytest.CaptureFixture[
     assert "thrown away" in out
 
 
-@pytest.mark.parametrize("verb", ["run", "demo", "inspect", "architectures", "apply", "verify", "evaluate", "push"])
+@pytest.mark.parametrize(
+    "verb",
+    ["run", "demo", "inspect", "architectures", "apply", "verify", "evaluate", "compare", "report", "chat", "push"],
+)
 def test_every_verb_has_help(capsys: pytest.CaptureFixture[str], verb: str) -> None:
     code, out, _ = call(capsys, verb, "--help")
     assert code == 0

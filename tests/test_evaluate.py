@@ -3,6 +3,8 @@ are those of the definitions."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -20,10 +22,14 @@ from abliterate.evaluation.figures import by_length, damage
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.text_loss import WINDOW, read_windows, text_losses
 from abliterate.pipeline import Result, run
+from abliterate.render.compared import compared_csv, compared_json, compared_markdown
 from abliterate.replies import generate
+from abliterate.report.page import write_report
 from abliterate.template import ChatFormat
-from abliterate.verbs.evaluate import evaluate
+from abliterate.verbs.evaluate import evaluate, evaluate_each
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
+from llama_server import NAME as SERVED
+from llama_server import serving, tiny_gguf
 from test_end_to_end import TINY, options
 
 SHORT = Wanted(reply_tokens=32, n_prompts=24, text=Path(__file__).parents[1] / "LICENSE")
@@ -229,3 +235,107 @@ def test_two_processes_find_what_one_does(edited: Result, tmp_path: Path, monkey
         (line,) = done.stdout.splitlines()
         found.append(json.loads(line))
     assert found[0] == found[1]
+
+
+def test_a_served_model_says_what_the_files_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real llama.cpp server with the tiny model; then the server is gone, and the replies are still there."""
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "cache"))
+    wanted = Wanted(reply_tokens=24, n_prompts=6)
+    local = evaluate(options(Path()), wanted, None)
+    with serving(tiny_gguf(tmp_path)) as server:
+        how = replace(wanted, endpoint=server.url, served_model=SERVED)
+        served = evaluate(options(Path(), model=""), how, None)
+        beside = evaluate(options(Path(), model=""), how, SERVED)
+    assert served.notes == ()
+    for kind, judged in local.model.sets.items():
+        assert [one.text for one in judged.replies] == [one.text for one in served.model.sets[kind].replies]
+        assert judged.labels == served.model.sets[kind].labels
+    assert served.damage == ()
+    assert beside.against is not None
+    assert beside.to_json()["sets"][HARMFUL]["paired"] == {"gained": 0, "lost": 0, "p": 1.0, "test": "McNemar, exact"}
+    again = evaluate(options(Path(), model=""), how, None)
+    assert f"{SERVED}: 18 replies were kept from before" in again.notes[0]
+    assert again.to_json()["replies"] == served.to_json()["replies"]
+
+
+def adapter(folder: Path, changing: bool) -> Path:
+    """A LoRA adapter of the tiny model with random factors, or with the zeros that training begins with."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    config = LoraConfig(r=2, target_modules=["down_proj"], init_lora_weights=not changing)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(TINY), config).save_pretrained(folder)
+    return folder
+
+
+# peft asks transformers by a name that is on its way out.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_an_adapter_is_evaluated_on_its_base(tmp_path: Path) -> None:
+    wanted = replace(SHORT, text=None, n_prompts=10)
+    nothing = evaluate(options(Path(), model=str(adapter(tmp_path / "zero", False))), wanted, str(TINY))
+    agreement = nothing.figure("top-1 agreement")
+    assert agreement is not None
+    assert agreement.model is not None
+    assert agreement.model.value == 1
+    folder = adapter(tmp_path / "random", True)
+    from peft import PeftModel
+
+    merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(TINY), folder).merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    AutoTokenizer.from_pretrained(TINY).save_pretrained(tmp_path / "merged")
+    one, other = (
+        evaluate(options(Path(), model=str(path)), wanted, str(TINY)) for path in (folder, tmp_path / "merged")
+    )
+    for name in ("KL, last prompt token", "KL, over the original's replies"):
+        first, second = one.figure(name), other.figure(name)
+        assert first is not None
+        assert second is not None
+        assert first.model is not None
+        assert second.model is not None
+        assert first.model.value > 1e-3
+        # Merged weights are rounded to bfloat16 once more.
+        assert first.model.value == pytest.approx(second.model.value, rel=0.05)
+    alone = evaluate(options(Path(), model=str(folder)), wanted, None)
+    assert alone.model.sets[HARMFUL] == one.model.sets[HARMFUL]
+    assert alone.model.name == "random"
+
+
+def test_tasks_before_and_after(edited: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parent / "data" / "lm_eval_task")
+    wanted = replace(SHORT, text=None, n_prompts=8, look_alikes=None, tasks=("tiny_words.yaml",))
+    one = evaluate(options(Path(), model=str(edited.out)), wanted, str(TINY))
+    record = one.to_json()["tasks"]["tiny_words"]["acc"]
+    assert 0 <= record["model"]["mean"] <= 1
+    assert record["against"]["count"] == record["model"]["count"] > 0
+
+
+def test_several_edits_in_one_table(edited: Result) -> None:
+    wanted = replace(SHORT, n_prompts=10)
+    found = list(evaluate_each(options(Path()), wanted, [str(edited.out), str(TINY)], str(TINY)))
+    rows = list(csv.DictReader(io.StringIO(compared_csv(found))))
+    assert [row["model"] for row in rows] == ["tiny-chat", "edited", "tiny-chat"]
+    assert rows[0]["KL, last prompt token"] == ""
+    assert float(rows[2]["KL, last prompt token"]) == 0
+    kl = found[0].figure("KL, last prompt token")
+    assert kl is not None
+    assert kl.model is not None
+    assert float(rows[1]["KL, last prompt token"]) == kl.model.value
+    assert float(rows[1]["refused, harmful"]) == found[0].model.refusals(HARMFUL).value
+    markdown = compared_markdown(found).splitlines()
+    assert len(markdown) == 2 + len(rows)
+    assert {line.count("|") for line in markdown} == {markdown[0].count("|")}
+    assert compared_json(found)["evaluations"] == [one.to_json() for one in found]
+
+
+def test_the_page_shows_the_run_and_its_evaluation(edited: Result, evaluation: Evaluation) -> None:
+    """Every file that the page reads is written by the real thing here."""
+    (edited.out / "evaluation.json").write_text(json.dumps(evaluation.to_json()))
+    page = write_report(edited.out).read_text()
+    measured = edited.measured
+    assert measured.selection is not None
+    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    assert data["chosen"] == {"layer": measured.selection.chosen.layer, "position": measured.selection.chosen.position}
+    assert len(data["candidates"]) == len(measured.selection.candidates)
+    assert [one["title"] for one in data["explorers"]] == ["In the run", "In the evaluation"]
+    assert data["separation"]["layers"] == list(range(9))
+    assert max(max(filter(None, row)) for row in data["separation"]["auc"]) > 0.95
