@@ -93,6 +93,13 @@ def tasks(one: Evaluation, two: bool) -> Table:
     for task, metrics in (one.tasks_json() or {}).items():
         for metric, values in metrics.items():
             given = [values["against"], values["model"]] if two else [values["model"]]
-            cells = [f"{value['mean']:.3f} \\[{value['low']:.3f}, {value['high']:.3f}]" for value in given]
-            table.add_row(task, metric, *cells)
+            table.add_row(escape(task), escape(metric), *map(task_mean, given))
     return table
+
+
+def task_mean(value: Mapping[str, float | None]) -> str:
+    """Return a task's metric with its interval, where the harness gives one."""
+    mean, low, high = value["mean"], value["low"], value["high"]
+    if mean is None:
+        return "not defined"
+    return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} \\[{low:.3f}, {high:.3f}]"
