@@ -91,7 +91,7 @@ def generate(
     replies: list[list[int]] = [[] for _ in sequences]
     for places, given in zip(batches, group.gather(own), strict=True):
         for place, one in zip(places, given, strict=True):
-            replies[place] = until(one, {*ends, padding})  # rows that went in circles end in padding
+            replies[place] = until(one, ends, padding)
     return replies
 
 
@@ -187,7 +187,9 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> se
     return {token for token in [*own, tokenizer.eos_token_id] if token is not None}
 
 
-def until(reply: Sequence[int], ends: set[int]) -> list[int]:
-    """Return the tokens before the first that ends the reply."""
+def until(reply: Sequence[int], ends: set[int], padding: int) -> list[int]:
+    """Return the tokens before the first that ends the reply, and before the padding of a row that went in circles."""
     stop = next((place for place, token in enumerate(reply) if token in ends), len(reply))
+    while stop and reply[stop - 1] == padding:
+        stop -= 1
     return list(reply[:stop])

@@ -16,7 +16,9 @@ from abliterate.interventions import ablated
 from abliterate.pipeline import run
 from abliterate.session import Options
 from abliterate.verbs.apply import apply
+from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.original import plain_sequences
+from abliterate.verbs.wanted import Wanted
 from abliterate.verify import SILENCE, relative_component
 
 pytestmark = pytest.mark.models
@@ -83,3 +85,20 @@ def test_a_gguf_file_is_a_model(real_models: Path, tmp_path: Path) -> None:
     one = run(Options(model, tmp_path / "edited", layer=12, n_train=32))
     assert one.manifest["source"]["model"] == "smollm2-135m-it.gguf"
     assert one.measured.proof.kind == "silence"
+
+
+def test_a_real_model_evaluated_against_itself_does_not_differ(
+    real_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the harness's tasks run on it, without a network."""
+    monkeypatch.chdir(Path(__file__).parent / "data" / "lm_eval_task")
+    model = str(real_models / "smollm2-135m-it")
+    wanted = Wanted(reply_tokens=24, n_prompts=12, tasks=("tiny_words.yaml",))
+    one = evaluate(Options(model, Path()), wanted, model)
+    assert one.against is not None
+    assert one.model == one.against
+    for figure in one.figures:
+        if figure.name.startswith("KL"):
+            assert figure.model is not None
+            assert set(figure.model.values) == {0.0}
+    assert one.to_json()["tasks"]["tiny_words"]["acc"]["model"]["count"] > 0

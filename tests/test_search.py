@@ -501,6 +501,11 @@ def test_two_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.Mo
     assert done.returncode == 0, done.stderr[-2000:]
     together = json.loads(done.stdout.splitlines()[-1])["manifest"]["search"]
     assert together["tokens"]["backward"] < 0.6 * alone["tokens"]["backward"]
+    # Capture and replies are shared out too, in batches, so that directions are those of one process bit for bit.
+    first, second = (load_file(tmp_path / name / "directions.safetensors") for name in ("alone", "together"))
+    layers = [name for name in first if name.startswith("resid.")]
+    assert layers
+    assert all(torch.equal(first[name], second[name]) for name in layers)
     for one, other in zip(alone["points"], together["points"], strict=True):
         assert one["refusals"] == other["refusals"]
         assert one["kl"] == pytest.approx(other["kl"], rel=1e-3)
