@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from abliterate.activations import Activations
-from abliterate.evaluation.geometry import components, geometry
+from abliterate.evaluation.geometry import components, geometry, scores
 
 
 def sides(shift: float, count: int = 40, seed: int = 0) -> tuple[Activations, Activations]:
@@ -21,11 +21,11 @@ def sides(shift: float, count: int = 40, seed: int = 0) -> tuple[Activations, Ac
 
 
 def test_clouds_far_apart_are_told_apart_and_equal_ones_are_not() -> None:
-    far, near = geometry(*sides(20.0), -1), geometry(*sides(0.0, count=400), -1)
+    far, near = geometry(*sides(20.0), -1), geometry(*sides(0.0, count=200), -1)
     assert (far.auc[:, 1:] == 1).all()
     assert (far.d[:, 1:] > 10).all()
     # On unseen prompts there is nothing to see: a direction fitted to them would show some.
-    assert (near.auc[:, 1:] - 0.5).abs().max() < 0.06
+    assert (near.auc[:, 1:] - 0.5).abs().max() < 0.08
 
 
 def test_where_all_are_equal_nothing_is_defined() -> None:
@@ -38,10 +38,11 @@ def test_where_all_are_equal_nothing_is_defined() -> None:
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_separation_is_that_of_the_normal_distribution(shift: float) -> None:
     """AUC = Phi(d / sqrt 2) for two normal clouds."""
-    one = geometry(*sides(shift, count=2000), -1)
+    harmful, harmless = (side.resid[:, :, 1].double() for side in sides(shift, count=2000))
+    auc, d = scores(harmful[::2], harmless[::2], harmful[1::2], harmless[1::2])
     normal = torch.distributions.Normal(0.0, 1.0).cdf(torch.tensor(shift / math.sqrt(2)))
-    assert one.auc[:, 1:].numpy() == pytest.approx(float(normal), abs=0.02)
-    assert one.d[:, 1:].numpy() == pytest.approx(shift, abs=0.12)
+    assert auc.numpy() == pytest.approx(float(normal), abs=0.02)
+    assert d.numpy() == pytest.approx(shift, abs=0.12)
 
 
 def test_components_are_those_of_the_singular_vectors() -> None:
