@@ -24,8 +24,8 @@ from abliterate.outputs.manifest import Measured, Origin, as_text, write_records
 from abliterate.outputs.observations import observations
 from abliterate.plan import EditPlan, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts import public_spec
 from abliterate.recipe import Recipe
+from abliterate.repeat import command
 from abliterate.search.stages import Found
 from abliterate.selection import Selection
 from abliterate.session import (
@@ -39,7 +39,6 @@ from abliterate.session import (
     load,
     optimise,
 )
-from abliterate.source import Source
 from abliterate.staging import Staging
 from abliterate.verify import PROMPTS, reference, requantised_note, verify_stream, verify_tensors
 
@@ -192,21 +191,3 @@ def plan_edit(finding: Finding) -> EditPlan:
     return make_plan(
         recipe, direction, loaded.architecture, loaded.empty, loaded.source.checkpoint, options.edited_dtype
     )
-
-
-def command(options: Options, source: Source) -> list[str]:
-    """Return the command that repeats this run; folders of this machine stay out of it."""
-    words = ["abliterate", source.public_name]
-    defaults = Options("", Path())
-    for name, value in vars(options).items():
-        if name in ("model", "out", "force", "offline", "device", "max_memory") or value == getattr(defaults, name):
-            continue
-        if isinstance(value, Path):
-            value = value.name
-        elif isinstance(value, tuple):
-            value = ",".join(value)
-        elif name in ("harmful", "harmless"):
-            value = public_spec(value)
-        flag = f"--{name.replace('_', '-')}"
-        words += [flag] if value is True else [flag, str(value)]
-    return [*words, "--out", options.out.name]

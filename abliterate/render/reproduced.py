@@ -1,0 +1,49 @@
+"""What `reproduce` shows: that everything came out the same, or each difference and what may explain it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from abliterate.verbs.reproduce import Reproduced
+
+SHOWN = 20
+"""Differences that are listed; `--json` has all."""
+
+
+def reproduced(one: Reproduced) -> RenderableType:
+    """Return one line where nothing differs, else a table of what does."""
+    files = "" if one.files is None else f"; {one.files[0]} of {one.files[1]} weight files are the same bit for bit"
+    if one.same:
+        return Text(f"reproduced: all {one.compared} values of the manifest are the same{files}", style="green")
+    table = Table("what", "then", "now")
+    for difference in one.differences[:SHOWN]:
+        table.add_row(Text(difference.place), Text(shown(difference.before)), Text(shown(difference.after)))
+    parts: list[RenderableType] = [
+        Text(f"{len(one.differences)} differences in {one.compared} values{files}", style="yellow"),
+        table,
+    ]
+    if len(one.differences) > SHOWN:
+        parts.append(Text(f"... and {len(one.differences) - SHOWN} more; --json lists them all"))
+    return Group(*parts, Text(f"what may explain them: {'; '.join(one.explanations)}"))
+
+
+def shown(value: Any) -> str:
+    """Return a value short enough for a table."""
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def reproduced_json(one: Reproduced) -> dict[str, Any]:
+    """Return every difference as JSON."""
+    return {
+        "same": one.same,
+        "compared": one.compared,
+        "files": None if one.files is None else {"same": one.files[0], "compared": one.files[1]},
+        "differences": [vars(difference) for difference in one.differences],
+        "explanations": list(one.explanations),
+        "manifest": one.result.manifest,
+    }
