@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from checkpoints import snapshot, write_checkpoint
 from hub_server import HubServer
@@ -158,7 +159,7 @@ def test_push_sends_all_bytes_in_one_commit_to_a_private_repository(
     assert repository.commits[-1].files["model-00001-of-00002.safetensors"].large
     assert not repository.commits[-1].files["config.json"].large
     assert repository.visibility == "private"
-    assert [commit.message for commit in repository.commits[1:]] == ["Upload an edited checkpoint with abliterate"]
+    assert [commit.message for commit in repository.commits[1:]] == ["Upload an edit with abliterate"]
     assert snapshot(result) == before
 
 
@@ -216,6 +217,49 @@ def test_push_refuses_what_is_not_finished(hub: HubServer, client: Client, resul
     kind, message = client.error(client.push(result, "me/never"))
     assert (kind, len(hub.requests)) == ("InputError", requests)
     assert message == f"{result}: is not a finished checkpoint: {missing} missing; give a run's --out"
+
+
+@pytest.fixture
+def adapter(result: Path, tmp_path: Path) -> Path:
+    """An adapter's folder, with the records of the edit; what is in its weights does not matter here."""
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    for name in ("README.md", "abliterate.json"):
+        (folder / name).write_bytes((result / name).read_bytes())
+    (folder / "adapter_config.json").write_text("{}")
+    save_file({"lora_A.weight": torch.ones(1, 8)}, folder / "adapter_model.safetensors")
+    (folder / "observations.json").write_text("what the model replied stays here")
+    return folder
+
+
+def test_an_adapter_is_pushed_whole_and_takes_the_place_of_a_checkpoint(
+    hub: HubServer, client: Client, result: Path, adapter: Path
+) -> None:
+    client.run(client.push(result, "me/both"))
+    client.run(client.push(adapter, "me/both"))
+    held = hub.repositories["me/both"]
+    sent = {name: data for name, data in visible(adapter).items() if name != "observations.json"}
+    weights = {name for name in held.contents if name.endswith(".safetensors")}
+    assert weights - {"directions.safetensors"} == {"adapter_model.safetensors"}
+    assert {name: held.contents[name] for name in sent} == sent
+    assert "observations.json" not in held.contents
+    assert held.commits[-1].files["adapter_model.safetensors"].large
+
+
+@pytest.mark.parametrize("missing", ["adapter_model.safetensors", "README.md", "abliterate.json"])
+def test_push_refuses_an_adapter_that_is_not_finished(client: Client, adapter: Path, missing: str) -> None:
+    (adapter / missing).unlink()
+    kind, message = client.error(client.push(adapter, "me/never"))
+    assert kind == "InputError"
+    assert "is not a finished adapter: " + missing in message
+
+
+def test_push_refuses_an_adapter_that_is_damaged(client: Client, adapter: Path) -> None:
+    path = adapter / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:20])
+    kind, message = client.error(client.push(adapter, "me/never"))
+    assert kind == "CheckpointError"
+    assert "adapter_model.safetensors: cannot be read" in message
 
 
 def test_push_refuses_other_folders(hub: HubServer, client: Client, result: Path, tmp_path: Path) -> None:

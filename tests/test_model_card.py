@@ -135,6 +135,12 @@ def test_front_matter_is_what_the_hub_reads() -> None:
     }
 
 
+def test_an_adapter_says_that_it_is_one() -> None:
+    found = metadata(model_card({**MANIFEST, "form": "adapter"}, None))
+    assert found["base_model_relation"] == "adapter"
+    assert found["library_name"] == "peft"
+
+
 @pytest.mark.parametrize(
     "name", ["edited-model", "/home/me/model", "a/b/c", "org/na me", "../up", "org/name\n", "", *HOSTILE]
 )

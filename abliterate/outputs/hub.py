@@ -29,9 +29,10 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
     logging,
     validate_repo_id,
 )
+from safetensors import SafetensorError, safe_open
 
 from abliterate.checkpoint import Checkpoint
-from abliterate.errors import AbliterateError, HubError, InputError
+from abliterate.errors import AbliterateError, CheckpointError, HubError, InputError
 from abliterate.outputs.files import LOCAL
 from abliterate.progress import SILENT, Progress
 from abliterate.staging import JOURNAL
@@ -40,11 +41,15 @@ MANIFEST = "abliterate.json"
 REQUIRED = ("config.json", "README.md", MANIFEST)
 """What a finished checkpoint holds beside its weights."""
 
-WEIGHTS = re.compile(r"(pytorch_)?model[^/]*\.(safetensors|bin)(\.index\.json)?")
+ADAPTER = "adapter_config.json"
+ADAPTER_REQUIRED = (ADAPTER, "adapter_model.safetensors", "README.md", MANIFEST)
+"""What a finished adapter holds."""
+
+WEIGHTS = re.compile(r"((pytorch_)?model[^/]*|adapter_model)\.(safetensors|bin)(\.index\.json)?")
 """Files at the top of a repository that transformers loads as the model's weights, or that list them."""
 
 UNFINISHED = (".partial", ".replaced")
-MESSAGE = "Upload an edited checkpoint with abliterate"
+MESSAGE = "Upload an edit with abliterate"
 TOKENS = "https://huggingface.co/settings/tokens"
 LOGIN = "run `hf auth login` or set HF_TOKEN"
 
@@ -104,7 +109,7 @@ def check_push(repository: str, token: str | None = None) -> None:
 
 
 def finished_files(folder: Path) -> dict[str, int]:
-    """Return the files of a finished checkpoint with their sizes, but hidden ones and those that stay on this machine.
+    """Return the files of a finished checkpoint or adapter with their sizes, but hidden ones and those that stay here.
 
     Raises InputError for any other folder.
     """
@@ -112,15 +117,29 @@ def finished_files(folder: Path) -> dict[str, int]:
         raise InputError(f"{folder}: no such folder; give the folder of a finished run")
     if folder.resolve().name.endswith(UNFINISHED) or (folder / JOURNAL).exists():
         raise InputError(f"{folder}: is what an unfinished run left; repeat that run to finish it, then push")
-    missing = [name for name in REQUIRED if not (folder / name).is_file()]
+    adapter = (folder / ADAPTER).is_file()
+    missing = [name for name in (ADAPTER_REQUIRED if adapter else REQUIRED) if not (folder / name).is_file()]
     if not any(folder.glob("*.safetensors")):
         missing.append("*.safetensors")
     if missing:
-        raise InputError(f"{folder}: is not a finished checkpoint: {', '.join(missing)} missing; give a run's --out")
-    Checkpoint.open(folder)
+        what = "adapter" if adapter else "checkpoint"
+        raise InputError(f"{folder}: is not a finished {what}: {', '.join(missing)} missing; give a run's --out")
+    if adapter:
+        check_adapter(folder / "adapter_model.safetensors")
+    else:
+        Checkpoint.open(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in LOCAL)
     names = {path.relative_to(folder): path.stat().st_size for path in paths}
     return {name.as_posix(): size for name, size in names.items() if not any(p.startswith(".") for p in name.parts)}
+
+
+def check_adapter(path: Path) -> None:
+    """Raise CheckpointError for an adapter's weights that cannot be read."""
+    try:
+        with safe_open(path, framework="np"):
+            pass
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); export it again") from error
 
 
 def check_name(repository: str) -> None:

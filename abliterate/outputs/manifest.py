@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -33,6 +33,8 @@ FILE = "abliterate.json"
 DIRECTIONS = "directions.safetensors"
 RECIPE = "recipe.json"
 CARD = "README.md"
+
+Form = Literal["checkpoint", "adapter"]
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint was made from: the source, the command that repeats it, the seed, the prompts if any."""
+    """What an edit was made from: the source, the command that repeats it, the seed, the prompts if any; and its form."""
 
     source: Source
     command: Sequence[str]
     seed: int
     prompts: Mapping[str, Any] | None = None
+    form: Form = "checkpoint"
 
 
 def write_records(
@@ -76,6 +79,7 @@ def write_records(
     source = origin.source
     manifest = {
         "abliterate": version("abliterate"),
+        "form": origin.form,
         "versions": {
             "python": platform.python_version(),
             "torch": str(torch.__version__),

@@ -76,15 +76,18 @@ def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
     summary = SUMMARY.format(source=source_text(manifest["source"]), version=shown(manifest["abliterate"]))
     body = [f"# {shown(manifest['source']['model'])}, edited along its refusal direction", summary]
     body += [f"## {title}\n\n{text}" for title, text in sections.items()]
-    return f"---\n{front_matter(manifest['source']['model'], source_card)}\n---\n\n" + "\n\n".join(body) + "\n"
+    adapter = manifest.get("form") == "adapter"
+    return f"---\n{front_matter(manifest['source']['model'], source_card, adapter)}\n---\n\n" + "\n\n".join(body) + "\n"
 
 
-def front_matter(model: str, source_card: str | None) -> str:
+def front_matter(model: str, source_card: str | None, adapter: bool = False) -> str:
     """Return the metadata that the Hub reads, as YAML."""
     fields = inherited(source_card)
     if HUB_ID.fullmatch(model):
-        fields |= {"base_model": model, "base_model_relation": "finetune"}
-    data = ModelCardData(library_name="transformers", pipeline_tag="text-generation", tags=list(TAGS), **fields)
+        fields |= {"base_model": model, "base_model_relation": "adapter" if adapter else "finetune"}
+    data = ModelCardData(
+        library_name="peft" if adapter else "transformers", pipeline_tag="text-generation", tags=list(TAGS), **fields
+    )
     return data.to_yaml()
 
 
