@@ -70,14 +70,15 @@ class Directions:
     def save(self, path: Path, position: int, more: Mapping[str, Tensor] | None = None) -> None:
         """Write `directions.safetensors`: a unit row `resid.{l}` for every layer that has one, at one position.
 
-        `more` are further unit rows, such as one that a search learned.
+        `more` are further unit rows, such as one that a search learned. The record has the lengths of the differences.
         """
         rows = {
             f"resid.{layer}": self.at(layer, position).contiguous()
             for layer in range(self.depth + 1)
             if self.exists(layer, position)
         }
-        record = {**self.metadata, "position": position, "method": self.method}
+        lengths = {name: float(self.difference(int(name.removeprefix("resid.")), position).norm()) for name in rows}
+        record = {**self.metadata, "position": position, "method": self.method, "lengths": lengths}
         # One entry: the library writes several in an order that changes from run to run, and so the bytes.
         save_file({**rows, **(more or {})}, path, metadata={RECORD: json.dumps(record)})
 
@@ -112,6 +113,19 @@ def load_direction(path: Path, name: str) -> Float[Tensor, " d_model"]:
     row = rows[name].float()
     # A unit row stays as it is, to the last bit: the same file gives the same edit.
     return row if abs(float(row.norm()) - 1) < UNIT else normalize(row)
+
+
+def load_differences(path: Path) -> dict[int, Float[Tensor, " d_model"]]:
+    """Return the differences by layer, as long as they were: what activation addition adds.
+
+    Raises InputError when the file cannot be read, or does not tell their lengths.
+    """
+    rows, record = read_directions(path)
+    lengths = record.get("lengths")
+    if not isinstance(lengths, dict) or not all(isinstance(one, int | float) for one in lengths.values()):
+        raise InputError(f"{path}: does not tell how long the differences are; find the directions again")
+    names = [name for name in rows if name.startswith("resid.") and name in lengths]
+    return {int(name.removeprefix("resid.")): normalize(rows[name].float()) * lengths[name] for name in names}
 
 
 def read_directions(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

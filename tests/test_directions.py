@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.activations import ActivationCache, Activations, capture
 from abliterate.architecture import find_architecture
-from abliterate.directions import difference_in_means, load_direction
+from abliterate.directions import difference_in_means, load_differences, load_direction
 from abliterate.errors import CheckpointError, InputError
 from abliterate.plan import make_plan
 from abliterate.projection import normalize
@@ -156,3 +156,21 @@ def test_a_recipe_comes_back_as_it_was() -> None:
     assert Recipe.from_json(recipe.to_json(), "x") == Recipe({"embed": 1.0, "mlp": (0.0, 0.5)}, "resid.3")
     with pytest.raises(InputError, match="2 strengths for a model of 3 layers"):
         recipe.check(3)
+
+
+def test_differences_come_back_as_long_as_they_were(tmp_path: Path) -> None:
+    harmful, harmless = (
+        Activations(torch.randn(9, 2, 4, 6, generator=torch.Generator().manual_seed(seed)), (-2, -1)) for seed in (0, 1)
+    )
+    found = difference_in_means(harmful, harmless)
+    found.save(tmp_path / "directions.safetensors", -2)
+    read = load_differences(tmp_path / "directions.safetensors")
+    assert sorted(read) == [0, 1, 2, 3]
+    for layer, difference in read.items():
+        assert torch.allclose(difference, found.difference(layer, -2), atol=1e-6)
+
+
+def test_lengths_that_are_not_told(tmp_path: Path) -> None:
+    save_file({"resid.1": torch.ones(4)}, tmp_path / "theirs.safetensors")
+    with pytest.raises(InputError, match="does not tell how long the differences are"):
+        load_differences(tmp_path / "theirs.safetensors")
