@@ -1,0 +1,167 @@
+"""Ablation: no writer writes along a direction. Arditi et al. 2024, arXiv 2406.11717, section 2.4.
+
+The hook form `y <- y - s R^T (R y)` on a writer's output equals the weight edit at any strength, because the
+output is linear in the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from abliterate.architecture import Architecture, Writer, find_architecture
+from abliterate.errors import InputError
+from abliterate.interventions.conditions import Condition, Gate, When, gate_of, gated
+from abliterate.interventions.eager import uncompiled
+from abliterate.interventions.hooks import Change, Strength, at_input, at_output, check_width, hooks_of, project_rows
+from abliterate.offload import parameter_of
+from abliterate.recipe import Recipe
+
+
+@contextmanager
+def ablated(
+    model: nn.Module,
+    direction: Float[Tensor, "*k d_model"],
+    recipe: Recipe | None = None,
+    architecture: Architecture | None = None,
+    *,
+    when: When = None,
+) -> Iterator[PreTrainedModel]:
+    """Inside the context, no writer of `model` writes along `direction` (as far as `recipe` says; all of it by default).
+
+    `direction` is a unit vector `[d_model]`, or an orthonormal basis `[k, d_model]`. `when`: see `ablated_rows`.
+    """
+    with ablated_rows(model, direction.reshape(1, -1, direction.shape[-1]), recipe, architecture, when=when) as live:
+        yield live
+
+
+@contextmanager
+def ablated_rows(
+    model: nn.Module,
+    bases: Float[Tensor, "bases k d_model"],
+    recipe: Recipe | None = None,
+    architecture: Architecture | None = None,
+    *,
+    strengths: Float[Tensor, " bases"] | None = None,
+    when: When = None,
+) -> Iterator[PreTrainedModel]:
+    """Like `ablated`, but each row of a batch carries its own basis: see `project_rows` for which.
+
+    `strengths` multiply those of the recipe, basis by basis: 0 leaves a row alone. Raises InputError for directions of
+    another model, and for a Condition that is decided after a writer of the recipe has written: give a recipe that
+    begins at its layer, or the rows for which it holds (`rows_where`).
+    """
+    live = uncompiled(model)
+    found = architecture or find_architecture(live)
+    chosen = recipe or Recipe.uniform()
+    chosen.check(found.depth)
+    check_width(bases, found)
+    if strengths is not None and len(strengths) != len(bases):
+        raise InputError(f"{len(strengths)} strengths for {len(bases)} directions; give one each")
+    edits: dict[Writer, tuple[Tensor, Strength]] = {}
+    for writer in found.writers:
+        strength = chosen.strength(writer.site, writer.layer)
+        if not strength:
+            continue
+        if isinstance(when, Condition) and (writer.layer is None or writer.layer < when.layer):
+            raise InputError(
+                f"the condition is decided at resid[{when.layer}], after {writer.module} has written; give a recipe "
+                f"that begins at layer {when.layer}, or the rows that `rows_where` chooses"
+            )
+        edits[writer] = (bases, strength if strengths is None else strength * strengths)
+    with gate_of(live, found, when) as gate, projected(live, found, edits, gate):
+        yield live
+
+
+@contextmanager
+def projected(
+    model: PreTrainedModel,
+    architecture: Architecture,
+    edits: Mapping[Writer, tuple[Float[Tensor, "bases k d_model"], Strength]],
+    gate: Gate | None = None,
+) -> Iterator[PreTrainedModel]:
+    """Inside the context, each writer's output is projected along its own bases, as strongly as is said.
+
+    Where gradients are recorded, they reach bases and strengths that are tensors which ask for them.
+    """
+    with hooks_of() as hooks:
+        for writer, (bases, strength) in edits.items():
+            own = writer_bases(model, writer, bases)
+            hooks.callback(register(model, writer, own, strength, gate).remove)
+            tied = architecture.tied and model.get_submodule(writer.module) is model.get_input_embeddings()
+            if tied and architecture.head:
+                # A tied embedding is edited in both roles: as the head, W(I - s rr^T) reads an input without r.
+                head = model.get_submodule(architecture.head)
+                hooks.callback(at_input(head, gated(projection(own, strength), gate)).remove)
+        yield model
+
+
+@contextmanager
+def disturbed(model: PreTrainedModel, writers: Mapping[Writer, float]) -> Iterator[PreTrainedModel]:
+    """Inside the context, what each of `writers` writes has a random error of that relative size, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+
+    def change(share: float, stream: Tensor) -> Tensor:
+        vectors = stream.float()
+        noise = torch.randn(stream.shape, generator=generator).to(stream.device)
+        size = vectors.norm(dim=-1, keepdim=True) / stream.shape[-1] ** 0.5
+        moved: Tensor = vectors + share * size * noise
+        return moved.to(stream.dtype)
+
+    with hooks_of() as hooks:
+        for writer, share in writers.items():
+            place = at_input if writer.hook_input else at_output
+            hooks.callback(place(model.get_submodule(writer.hook), partial(change, share)).remove)
+        yield model
+
+
+def writer_bases(
+    model: PreTrainedModel, writer: Writer, bases: Float[Tensor, "bases k d_model"]
+) -> Float[Tensor, "bases more d_model"]:
+    """Return what to remove from the output of `writer`: `bases`, or what the gains behind it make of them."""
+    if writer.plain:
+        return bases
+    return torch.stack([writer.basis(basis.cpu(), partial(parameter_of, model)) for basis in bases])
+
+
+def register(
+    model: PreTrainedModel,
+    writer: Writer,
+    bases: Float[Tensor, "bases k d_model"],
+    strength: Strength,
+    gate: Gate | None = None,
+) -> RemovableHandle:
+    """Hook a writer so that what it writes is projected; return the handle of the hook."""
+    module: nn.Module = model.get_submodule(writer.hook)
+    if writer.hook_input:
+        return at_input(module, gated(projection(bases, strength), gate))
+    if writer.constant:
+        bias = parameter_of(model, f"{writer.module}.{writer.parameters[0].name}")
+        return at_output(module, gated(constant_shift(bias, bases, strength), gate))
+    return at_output(module, gated(projection(bases, strength), gate))
+
+
+def projection(bases: Float[Tensor, "bases k d_model"], strength: Strength) -> Change:
+    """Return the change that projects a stream, batch row by batch row."""
+    return lambda stream: project_rows(stream, bases, strength)
+
+
+def constant_shift(
+    bias: Float[Tensor, " d_model"], bases: Float[Tensor, "bases k d_model"], strength: Strength
+) -> Change:
+    """Return the change of a stream by what projecting a bias in it changes."""
+    rows = bias.detach().expand(len(bases), 1, -1)
+    change = project_rows(rows, bases, strength) - rows
+
+    def shift(stream: Tensor) -> Tensor:
+        own = change.to(stream.device).repeat_interleave(max(1, len(stream) // len(bases)), dim=0)
+        return stream + own.reshape(len(own), *[1] * (stream.dim() - 2), -1)
+
+    return shift

@@ -1,0 +1,90 @@
+"""Activation addition: a vector is added to the stream at one layer. Arditi et al. 2024, arXiv 2406.11717, section 2.4.
+
+There the vector is the difference in means at that layer, at its own length, and is added at every position: on
+harmless prompts this induces refusals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from abliterate.architecture import Architecture, find_architecture
+from abliterate.errors import InputError
+from abliterate.interventions.conditions import Condition, When, gate_of, gated
+from abliterate.interventions.eager import uncompiled
+from abliterate.interventions.hooks import Change, at_resid, check_layer, check_width, hooks_of
+
+
+@contextmanager
+def added(
+    model: nn.Module,
+    vector: Float[Tensor, " d_model"],
+    layer: int,
+    architecture: Architecture | None = None,
+    *,
+    scale: float = 1.0,
+    when: When = None,
+) -> Iterator[PreTrainedModel]:
+    """Inside the context, `scale * vector` is added to `resid[layer]` at every position where `when` holds.
+
+    `vector` keeps its length: give `directions.difference(layer)`, or a unit direction and a scale in the units of the
+    stream. A negative scale turns it round. Raises InputError for a layer out of range, a vector of another model, and
+    a Condition that is decided after `layer`.
+    """
+    with added_rows(model, scale * vector[None], [layer], architecture, when=when) as live:
+        yield live
+
+
+@contextmanager
+def added_rows(
+    model: nn.Module,
+    vectors: Float[Tensor, "vectors d_model"],
+    layers: Sequence[int],
+    architecture: Architecture | None = None,
+    *,
+    when: When = None,
+) -> Iterator[PreTrainedModel]:
+    """Like `added`, but each run of rows has its own vector and layer: candidate after candidate, as `project_rows`.
+
+    Scale the vectors for a scale of each row's own; a vector of zeros leaves its rows alone.
+    """
+    live = uncompiled(model)
+    found = architecture or find_architecture(live)
+    check_width(vectors, found)
+    if len(layers) != len(vectors):
+        raise InputError(f"{len(layers)} layers for {len(vectors)} vectors; give one each")
+    for layer in layers:
+        check_layer(layer, found.depth - 1)
+        if isinstance(when, Condition) and layer < when.layer:
+            raise InputError(
+                f"the condition is decided at resid[{when.layer}], after resid[{layer}] where the vector is added; "
+                "decide it there or before, or give the rows that `rows_where` chooses"
+            )
+    with gate_of(live, found, when) as gate, hooks_of() as hooks:
+        for layer in sorted(set(layers)):
+            here = torch.tensor([own == layer for own in layers], device=vectors.device)[:, None]
+            change = gated(addition(torch.where(here, vectors, 0.0)), gate)
+            hooks.callback(at_resid(live, found, layer, change).remove)
+        yield live
+
+
+def addition(vectors: Float[Tensor, "vectors d_model"]) -> Change:
+    """Return the change that adds to every token of a row its vector: to each lane, where the stream has several."""
+
+    def change(stream: Tensor) -> Tensor:
+        if len(stream) % len(vectors):
+            raise InputError(
+                f"{len(vectors)} vectors for a batch of {len(stream)} rows; give one, one a row, or a divisor"
+            )
+        lanes = stream.shape[-1] // vectors.shape[-1]
+        shift = vectors.to(stream.device).repeat(1, lanes).repeat_interleave(len(stream) // len(vectors), dim=0)
+        shift = shift.reshape(len(stream), *[1] * (stream.dim() - 2), -1)
+        return (stream + shift).to(stream.dtype)
+
+    return change

@@ -1,0 +1,104 @@
+"""What the interventions are made of: changes of the stream, row by row, and the hooks that make them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from abliterate.architecture import Architecture
+from abliterate.errors import InputError
+from abliterate.interventions.eager import eager
+from abliterate.projection import project_out
+
+Strength = float | Float[Tensor, "*bases"]
+"""A number, a tensor of no dimension that a search follows by gradient, or one strength for each basis."""
+
+Change = Callable[[Tensor], Tensor]
+"""Gives what becomes of a tensor of vectors, `[rows, ..., width]`, in the same shape and dtype."""
+
+
+@contextmanager
+def hooks_of() -> Iterator[ExitStack]:
+    """Collect what removes hooks, and do it in the end, however that comes; compiled code runs eagerly meanwhile."""
+    with eager(), ExitStack() as hooks:
+        yield hooks
+
+
+def at_output(module: nn.Module, change: Change) -> RemovableHandle:
+    """Hook a module so that its output (the first, if it has several) is changed."""
+    return module.register_forward_hook(lambda module, args, output: on_first(output, change))
+
+
+def at_input(module: nn.Module, change: Change) -> RemovableHandle:
+    """Hook a module so that its first input is changed."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+    return module.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+def at_resid(model: PreTrainedModel, architecture: Architecture, layer: int, change: Change) -> RemovableHandle:
+    """Hook the model so that `resid[layer]` is changed: what layer `layer` reads, or at `layer = L` what the last wrote."""
+    if layer == architecture.depth:
+        return at_output(model.get_submodule(architecture.layers[-1]), change)
+    return at_input(model.get_submodule(architecture.layers[layer]), change)
+
+
+def check_layer(layer: int, last: int) -> None:
+    """Raise InputError for a layer that is not among those from 0 to `last`."""
+    if not 0 <= layer <= last:
+        raise InputError(f"layer {layer} is out of range; the model has layers 0 to {last}")
+
+
+def check_width(vectors: Float[Tensor, "*rows d_model"], architecture: Architecture) -> None:
+    """Raise InputError when a direction is not as wide as the model's residual stream."""
+    if vectors.shape[-1] != architecture.d_model:
+        raise InputError(
+            f"the direction has d_model {vectors.shape[-1]}, the model {architecture.d_model}; it belongs to another model"
+        )
+
+
+def on_first(output: Any, change: Change) -> Any:
+    """Return a module's output with `change` applied to it, or to the first of several."""
+    return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+
+def in_runs(stream: Float[Tensor, "rows ... width"], vectors: Float[Tensor, "vectors d_model"]) -> Tensor:
+    """Return the stream as float32 `[vectors, more, d_model]`: the rows that each of `vectors` serves, in one run.
+
+    Raises InputError when the rows cannot be shared out evenly.
+    """
+    if len(stream) % len(vectors):
+        raise InputError(
+            f"{len(vectors)} directions for a batch of {len(stream)} rows; give one, one a row, or a divisor"
+        )
+    return stream.reshape(len(vectors), -1, vectors.shape[-1]).float()
+
+
+def project_rows(
+    stream: Float[Tensor, "rows ... d_model"], bases: Float[Tensor, "bases k d_model"], strength: Strength
+) -> Float[Tensor, "... d_model"]:
+    """Project each row of `stream` along its basis; one basis serves all rows.
+
+    With fewer bases than rows, each serves a run of equally many rows (candidate after candidate). Learned
+    position embeddings may come as one row for the whole batch: it becomes one for each basis.
+    """
+    if len(bases) == 1 and not torch.is_grad_enabled():  # the kernel of the weights writes in place
+        return project_out(stream, bases[0], float(strength))
+    if len(stream) == 1:
+        stream = stream.expand(len(bases), *stream.shape[1:])
+    vectors = in_runs(stream, bases[:, 0])
+    rows = bases.to(stream.device, torch.float32)
+    each = strength.to(stream.device).reshape(-1, 1, 1) if isinstance(strength, Tensor) else strength
+    edited = vectors - each * (vectors @ rows.transpose(1, 2)) @ rows
+    return edited.reshape(stream.shape).to(stream.dtype)
