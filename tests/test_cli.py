@@ -302,3 +302,9 @@ def test_the_built_in_prompts_are_the_default(capsys: pytest.CaptureFixture[str]
     assert code == 0
     prompts = {reply["prompt"] for reply in json.loads(out)["replies"]["model"]["harmful"]}
     assert prompts == set(load_prompts("builtin:harmful").side("report").prompts)
+
+
+def test_help_shows_the_defaults_that_are_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """Brackets are markup to the help's renderer: unescaped, what stands in them vanishes."""
+    _, out, _ = call(capsys, "evaluate", "--help")
+    assert "[default: the rules]" in " ".join(out.replace("│", " ").split())

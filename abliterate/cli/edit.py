@@ -178,7 +178,8 @@ def reproduce(
         str, typer.Argument(help="abliterate.json, its folder, or a Hub repository that holds one.", show_default=False)
     ],
     model: Annotated[
-        str | None, typer.Option(help="The original. [default: the Hub id that the manifest names]", show_default=False)
+        str | None,
+        typer.Option(help="The original. \\[default: the Hub id that the manifest names]", show_default=False),
     ] = None,
     harmful: Annotated[
         str | None, typer.Option(help="The harmful prompts, if they do not lie beside it.", show_default=False)

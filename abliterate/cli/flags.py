@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 Model = Annotated[str, typer.Argument(help="Hub id, local folder or .gguf file.", show_default=False)]
 Out = Annotated[
-    Path | None, typer.Option(help="Folder for the edited checkpoint. [default: NAME-abliterated]", show_default=False)
+    Path | None,
+    typer.Option(help="Folder for the edited checkpoint. \\[default: NAME-abliterated]", show_default=False),
 ]
 Layer = Annotated[str, typer.Option(help="auto, or the number of the layer whose resid gives the direction.")]
 Direction = Annotated[str, typer.Option(help="projected (harmless mean removed) or mean-difference (the plain one).")]
@@ -32,7 +33,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
 MaxMemory = Annotated[
     str | None,
     typer.Option(
-        help="Main memory to use, such as 16GB; layers beyond it stream from the disk. [default: what is free]",
+        help="Main memory to use, such as 16GB; layers beyond it stream from the disk. \\[default: what is free]",
         show_default=False,
     ),
 ]
@@ -76,7 +77,7 @@ TargetRefusals = Annotated[
 MaxKl = Annotated[
     float | None,
     typer.Option(
-        help="With --optimize: fewest refusals at no more than this KL (nats). [default: the knee of the front]",
+        help="With --optimize: fewest refusals at no more than this KL (nats). \\[default: the knee of the front]",
         show_default=False,
     ),
 ]

@@ -44,13 +44,14 @@ TextFile = Annotated[
 Judge = Annotated[
     str | None,
     typer.Option(
-        help="Let a sequence classifier for refusals decide: Hub id or folder. [default: the rules]", show_default=False
+        help="Let a sequence classifier for refusals decide: Hub id or folder. \\[default: the rules]",
+        show_default=False,
     ),
 ]
 JudgeEndpoint = Annotated[
     str | None, typer.Option(help="Let a model on an OpenAI-compatible server decide.", show_default=False)
 ]
-JudgeModel = Annotated[str | None, typer.Option(help="Its name there. [default: the only one]", show_default=False)]
+JudgeModel = Annotated[str | None, typer.Option(help="Its name there. \\[default: the only one]", show_default=False)]
 Server = Annotated[
     str | None,
     typer.Option(
@@ -60,7 +61,7 @@ Server = Annotated[
     ),
 ]
 ServedModel = Annotated[
-    str | None, typer.Option(help="The model's name on the server. [default: the only one]", show_default=False)
+    str | None, typer.Option(help="The model's name on the server. \\[default: the only one]", show_default=False)
 ]
 Concurrency = Annotated[int, typer.Option(help="Requests to a server at once.")]
 Tasks = Annotated[
@@ -77,7 +78,8 @@ Save = Annotated[
 @app.command()
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="Hub id, folder or .gguf file; none with --endpoint.", show_default=False)
+        str,
+        typer.Argument(help="Hub id, folder, .gguf file or PEFT adapter; none with --endpoint.", show_default=False),
     ] = "",
     against: Annotated[
         str | None, typer.Option(help="The original; with --endpoint its name on the server.", show_default=False)
@@ -190,7 +192,7 @@ def compare(
 def report(
     folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option(help="The page. [default: FOLDER/report.html]", show_default=False)
+        Path | None, typer.Option(help="The page. \\[default: FOLDER/report.html]", show_default=False)
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
