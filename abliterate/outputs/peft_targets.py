@@ -1,0 +1,160 @@
+"""What of an edit a LoRA adapter can hold exactly: which tensor by which of PEFT's means, and why not where it cannot.
+
+A linear layer, a Conv1D and an embedding are PEFT's `target_modules`; fused experts, and embeddings that PEFT would call
+in another way than the model does, its `target_parameters`; biases its `lora_bias`. Anything else is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from abliterate.architecture import Architecture, Parameter, Writer, natural
+from abliterate.errors import InputError
+from abliterate.plan import EditPlan
+from abliterate.stored import Place, Stored
+from abliterate.tensor_edits import TensorEdit
+
+Kind = Literal["linear", "conv1d", "embedding", "parameter"]
+
+WAY_OUT = "an edited checkpoint or the hooks of `abliterate.ablated` can do it"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A weight that gets a LoRA: its module and name in memory, where it is stored, and its edit.
+
+    `axis` is that of the residual stream in memory, counted from 0. `edit` is the same for all `places`: there are
+    several for fused experts, in the order in which they are fused. `bias` is where the module's bias is stored.
+    """
+
+    module: str
+    name: str
+    kind: Kind
+    axis: int
+    places: tuple[Place, ...]
+    edit: TensorEdit
+    bias: str | None = None
+
+    @property
+    def parameter(self) -> str:
+        """Return the name of the weight in memory."""
+        return f"{self.module}.{self.name}"
+
+    @property
+    def key(self) -> str:
+        """Return what PEFT compares its patterns with."""
+        return self.parameter if self.kind == "parameter" else self.module
+
+    @property
+    def rank(self) -> int:
+        """Return the rank of its LoRA: that of the basis."""
+        return len(self.edit.basis)
+
+
+def find_targets(
+    plan: EditPlan, model: PreTrainedModel, architecture: Architecture, stored: Stored
+) -> tuple[Target, ...]:
+    """Return the weights that the edits of `plan` reach. Raises InputError for an edit that no LoRA can hold."""
+    for edit in plan.edits.values():
+        if edit.kind != "plain":
+            raise InputError(f"{edit.name} is quantised; make the adapter from the unquantised checkpoint")
+    shared = aliases(model, architecture)
+    return tuple(
+        target
+        for writer in architecture.writers
+        for target in targets_of(writer, plan, model, architecture, stored, shared)
+    )
+
+
+def targets_of(
+    writer: Writer,
+    plan: EditPlan,
+    model: PreTrainedModel,
+    architecture: Architecture,
+    stored: Stored,
+    shared: dict[str, str],
+) -> Iterator[Target]:
+    """Yield the weights of one writer, and the head where it is tied to an embedding that is edited."""
+    module = model.get_submodule(writer.module)
+    parts: dict[str, tuple[Parameter, tuple[Place, ...], TensorEdit]] = {}
+    for one in writer.parameters:
+        places = tuple(sorted(stored.places(writer, one), key=lambda place: natural(place.name)))
+        if places[0].name in plan.edits:
+            parts[one.name] = (one, places, plan.edits[places[0].name])
+    bias = parts.pop("bias", None) if "weight" in parts and kind_of(module, "weight") in ("linear", "conv1d") else None
+    for name, (one, places, edit) in parts.items():
+        parameter = f"{writer.module}.{name}"
+        kind = kind_of(module, name)
+        check(parameter, model, writer, shared)
+        axis = one.axis % model.get_parameter(parameter).dim()
+        yield Target(writer.module, name, kind, axis, places, edit, bias[1][0].name if bias else None)
+        if architecture.tied and architecture.head and module is model.get_input_embeddings():
+            # As the head, the same matrix reads the stream along its last axis.
+            head = kind_of(model.get_submodule(architecture.head), "weight")
+            yield Target(architecture.head, "weight", head, axis, places, edit)
+
+
+def kind_of(module: nn.Module, name: str) -> Kind:
+    """Return by which of its means PEFT adapts a parameter exactly as the module uses it."""
+    forward = type(module).forward
+    if name == "weight" and forward is nn.Linear.forward:
+        return "linear"
+    if name == "weight" and isinstance(module, Conv1D):
+        return "conv1d"
+    # PEFT looks rows up by the input itself and multiplies them by `embed_scale`; where the model does more (OPT counts
+    # positions from a mask), the weight is adapted instead.
+    scaled = isinstance(module, nn.Embedding) and hasattr(module, "embed_scale")
+    return "embedding" if name == "weight" and (forward is nn.Embedding.forward or scaled) else "parameter"
+
+
+def check(parameter: str, model: PreTrainedModel, writer: Writer, shared: dict[str, str]) -> None:
+    """Raise InputError when PEFT cannot adapt this parameter of a writer."""
+    tensor, module = model.get_parameter(parameter), type(model.get_submodule(writer.module)).__name__
+    if tensor.dim() < 2:
+        raise InputError(
+            f"{parameter}: a vector outside of a linear layer ({module}), which LoRA cannot add to; {WAY_OUT}"
+        )
+    if writer.hook != writer.module and not writer.hook_input:
+        raise InputError(
+            f"{parameter}: the model uses it without calling the module that holds it, so LoRA has no effect; {WAY_OUT}"
+        )
+    if parameter in shared:
+        raise InputError(f"{parameter}: is also {shared[parameter]}, and PEFT adapts only one of the two; {WAY_OUT}")
+
+
+def aliases(model: PreTrainedModel, architecture: Architecture) -> dict[str, str]:
+    """Return parameters that the model also calls by another name, tied heads apart."""
+    head = architecture.head and f"{architecture.head}.weight"
+    first: dict[int, str] = {}
+    found: dict[str, str] = {}
+    for name, one in model.named_parameters(remove_duplicate=False):
+        other = first.setdefault(id(one), name)
+        if other != name and not (architecture.tied and head in (name, other)):
+            found |= {other: name, name: other}
+    return found
+
+
+def check_biases(targets: Sequence[Target], model: PreTrainedModel, changed: Sequence[Target]) -> None:
+    """Raise InputError when the biases of `changed` cannot be in one adapter with the other targets.
+
+    PEFT gives every module of an adapter a bias or none, has none for embeddings and parameters, and does not merge
+    one into a module that has no bias.
+    """
+    for target in targets if changed else ():
+        bias, other = f"{changed[0].module}.bias", target.parameter
+        if target.kind in ("embedding", "parameter"):
+            raise InputError(
+                f"{bias}: PEFT cannot adapt a bias (lora_bias) in one adapter with {other}, which is no linear layer; "
+                f"leave out one of the two with --sites, or {WAY_OUT}"
+            )
+        if model.get_submodule(target.module).bias is None:
+            raise InputError(
+                f"{bias}: PEFT cannot adapt a bias (lora_bias) in one adapter with {other}, whose layer has none; "
+                f"leave out one of the two with --sites, or {WAY_OUT}"
+            )
