@@ -49,7 +49,7 @@ def ablated_rows(
     recipe: Recipe | None = None,
     architecture: Architecture | None = None,
     *,
-    strengths: Float[Tensor, " bases"] | None = None,
+    strengths: Float[Tensor, " strengths"] | None = None,
     when: When = None,
 ) -> Iterator[PreTrainedModel]:
     """Like `ablated`, but each row of a batch carries its own basis: see `project_rows` for which.

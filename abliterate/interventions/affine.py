@@ -23,7 +23,7 @@ from abliterate.interventions.eager import uncompiled
 from abliterate.interventions.hooks import Change, at_resid, check_layer, check_width, hooks_of, in_runs
 from abliterate.projection import normalize
 
-Target = float | Float[Tensor, "*rows layers"]
+Target = float | Float[Tensor, "*lists layers"]
 """The component to have at `resid[l]`: one number, or one for each `l = 0..L`, for all rows or one list a row."""
 
 

@@ -71,8 +71,8 @@ When = Condition | Bool[Tensor, " rows"] | None
 class Gate:
     """Chooses between what an intervention makes of the stream and the stream itself.
 
-    `open` says so for each row `[rows]`, or for each token `[rows, length]` of the pass under way. None is before
-    the first pass.
+    `open` says so for each row `[rows]`, or for each token `[rows, length]` of the pass under way: None until that has
+    reached the layer of the condition.
     """
 
     def __init__(self, rows: Bool[Tensor, " rows"] | None = None) -> None:
@@ -103,11 +103,16 @@ def gate_of(model: PreTrainedModel, architecture: Architecture, when: When) -> I
     when.check(architecture)
     gate = Gate()
 
+    def forget(stream: Tensor) -> Tensor:
+        gate.open = None
+        return stream
+
     def decide(stream: Tensor) -> Tensor:
         gate.open = when.holds(stream)
         return stream
 
     with ExitStack() as hooks:
+        hooks.callback(at_resid(model, architecture, 0, forget).remove)
         hooks.callback(at_resid(model, architecture, when.layer, decide).remove)
         yield gate
 
