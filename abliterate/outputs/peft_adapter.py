@@ -6,14 +6,11 @@ scaling times -1 gives the original back (`peft.helpers.rescale_adapter_scale`).
 
 from __future__ import annotations
 
-import copy
-import json
 import math
-import re
+import tempfile
 import warnings
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,30 +21,49 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from abliterate import proof
 from abliterate.adapter import ADAPTER, WEIGHTS
-from abliterate.architecture import Architecture
+from abliterate.architecture import Architecture, Site, find_architecture
 from abliterate.checkpoint import Checkpoint
+from abliterate.clone import clone_inputs, random_clone
 from abliterate.errors import InputError
+from abliterate.interventions import ablated
+from abliterate.outputs.peft_factors import (
+    Layer,
+    as_loaded,
+    bias_change,
+    config_text,
+    factors,
+    injected,
+    lora_config,
+    named_factors,
+)
 from abliterate.outputs.peft_targets import WAY_OUT, Target, check_biases, find_targets
-from abliterate.plan import EditPlan
+from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
-from abliterate.projection import low_rank_factors
+from abliterate.projection import orthonormal_basis
+from abliterate.recipe import Recipe
+from abliterate.source import first_line
 from abliterate.staging import Staging
 from abliterate.stored import Stored
 
-NAME = "abliterate"
-"""What the adapter is called while PEFT is asked for the names of its tensors; the files do not hold it."""
-
-COLUMNS = 1 << 15
-"""Columns of a matrix that are float32 at a time: an embedding has as many as there are tokens."""
-
 
 @dataclass(frozen=True)
-class Layer:
-    """What PEFT puts on one weight: the names of its two factors in the file, and their shapes."""
+class Prepared:
+    """An adapter before its factors are computed: the weights that get a LoRA, and what PEFT makes of its config.
 
-    names: tuple[str, str]
-    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    `biases` are what is added to the biases of layers, by module; empty where nothing is.
+    """
+
+    targets: tuple[Target, ...]
+    biases: Mapping[str, Float[Tensor, " d_model"]]
+    config: Any
+    layers: Mapping[str, Layer]
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of all factors."""
+        return sum(4 * math.prod(shape) for layer in self.layers.values() for shape in layer.shapes)
 
 
 def write_adapter(
@@ -65,29 +81,18 @@ def write_adapter(
 
     `model`, which may be on the meta device, gives names and shapes; `checkpoint` is the original. The factors are
     float32, of the rank of the basis. A tied embedding gets them in both of its roles, and PEFT adds both to the one
-    tensor when it merges: `untie` the model before that. Raises InputError for an edit that no LoRA holds exactly,
-    naming the tensor, without the `peft` package, and when `out` exists (unless `force`).
+    tensor when it merges: `untie` the model before that. Proved on a small clone first, unless the architecture has
+    problems. Raises InputError for an edit that no LoRA holds exactly, naming the tensor, without the `peft` package,
+    and when `out` exists (unless `force`).
     """
     if find_spec("peft") is None:
         raise InputError("writing an adapter needs an extra: pip install 'abliterate[train]'")
-    targets = as_loaded(find_targets(plan, model, architecture, Stored.of(model, checkpoint)), model)
-    biases = {target.module: bias_change(target, checkpoint) for target in targets if target.bias}
-    changed = [target for target in targets if target.module in biases and bool(biases[target.module].any())]
-    check_biases(targets, model, changed)
-    config = lora_config(targets, bool(changed), base_name, revision)
-    layers = injected(config, model)
-    with Staging.open(out, f"adapter {plan.digest} {base_name} {revision}", force, nbytes(layers)) as staging:
-        tensors: dict[str, Tensor] = {}
-        with progress.step("writing the adapter", len(targets), "tensors") as advance:
-            for target in targets:
-                tensors |= named_factors(target, layers, factors(target, model, checkpoint))
-                if changed:
-                    name = layers[target.parameter].names[1]
-                    tensors[f"{name.removesuffix('weight')}bias"] = biases[target.module]
-                advance(1)
-        save_file(tensors, staging.path(WEIGHTS), {"format": "pt"})
-        staging.finish(WEIGHTS)
-        staging.write_text(ADAPTER, config_text(config))
+    prepared = prepare(plan, model, architecture, checkpoint, base_name, revision)
+    identity = f"adapter {plan.digest} {base_name} {revision}"
+    with Staging.open(out, identity, force, prepared.nbytes) as staging:
+        if not architecture.problems:
+            prove_adapter(model, {edit.site for edit in plan.edits.values()}, len(plan.basis), bool(prepared.biases))
+        write_files(prepared, model, checkpoint, staging, progress)
         staging.publish()
 
 
@@ -106,130 +111,90 @@ def untie(model: PreTrainedModel) -> None:
         model.config.tie_word_embeddings = False
 
 
-def factors(
-    target: Target, model: PreTrainedModel, checkpoint: Checkpoint
-) -> tuple[Float[Tensor, "rank n_in"], Float[Tensor, "n_out rank"]]:
-    """Return `lora_A` and `lora_B` of a weight, in the shapes and the order that PEFT keeps them in.
+def prepare(
+    plan: EditPlan,
+    model: PreTrainedModel,
+    architecture: Architecture,
+    checkpoint: Checkpoint,
+    base_name: str,
+    revision: str | None,
+) -> Prepared:
+    """Return the adapter of a plan. Raises InputError for an edit that no LoRA holds exactly."""
+    targets = as_loaded(find_targets(plan, model, architecture, Stored.of(model, checkpoint)), model)
+    biases = {target.module: bias_change(target, checkpoint) for target in targets if target.bias}
+    changed = [target for target in targets if target.module in biases and bool(biases[target.module].any())]
+    check_biases(targets, model, changed)
+    config = lora_config(targets, bool(changed), base_name, revision)
+    return Prepared(targets, biases if changed else {}, config, injected(config, model))
 
-    Fused experts have one LoRA each: `lora_A` holds one after the other, `lora_B` has them interleaved.
+
+def write_files(
+    prepared: Prepared, model: PreTrainedModel, checkpoint: Checkpoint, staging: Staging, progress: Progress = SILENT
+) -> None:
+    """Write both files of an adapter."""
+    tensors: dict[str, Tensor] = {}
+    with progress.step("writing the adapter", len(prepared.targets), "tensors") as advance:
+        for target in prepared.targets:
+            tensors |= named_factors(target, prepared.layers, factors(target, model, checkpoint))
+            if target.module in prepared.biases:
+                tensors[prepared.layers[target.parameter].bias] = prepared.biases[target.module]
+            advance(1)
+    save_file(tensors, staging.path(WEIGHTS), {"format": "pt"})
+    staging.finish(WEIGHTS)
+    staging.write_text(ADAPTER, config_text(prepared.config))
+
+
+def prove_adapter(model: PreTrainedModel, sites: Iterable[Site], rank: int, biased: bool) -> None:
+    """Prove that adapters are exact for models like `model`: on a small random clone, from disk to logits.
+
+    `biased` is whether the edit changes biases of layers; else the clone's are zero. Raises InputError where the clone
+    with its adapter does not run, or its logits are not those of the hook form.
     """
-    dimensions = model.get_parameter(target.parameter).dim()
-    pairs = [low_rank(matrix, target) for matrix in matrices(target, checkpoint, dimensions)]
-    if target.kind in ("linear", "parameter"):  # Conv1D and embeddings PEFT transposes itself
-        transposed = getattr(model.get_submodule(target.module), "is_transposed", False)
-        output = 0 if dimensions == 2 else 2 if transposed else 1
-        if target.axis != output:
-            pairs = [(wide.T, tall.T) for tall, wide in pairs]
-    return torch.cat([wide for _, wide in pairs]), torch.stack([tall for tall, _ in pairs], dim=-1).flatten(1)
-
-
-def matrices(target: Target, checkpoint: Checkpoint, dimensions: int) -> Iterator[Float[Tensor, "d_model n"]]:
-    """Read a weight as matrices with the residual axis first: one, or those of its experts."""
-    for place in target.places if dimensions == 3 else target.places[:1]:
-        tensor = checkpoint.read(place.name).movedim(place.axis, 0)
-        yield from tensor.unbind(1) if tensor.dim() == 3 else [tensor]
-
-
-def low_rank(
-    matrix: Float[Tensor, "d_model n"], target: Target
-) -> tuple[Float[Tensor, "d_model k"], Float[Tensor, "k n"]]:
-    """Return the factors of one matrix's edit, in float32."""
-    edit = target.edit
-    parts = [low_rank_factors(part, edit.basis, edit.strength) for part in torch.split(matrix, COLUMNS, dim=1)]
-    return parts[0][0], torch.cat([wide for _, wide in parts], dim=1)
-
-
-def bias_change(target: Target, checkpoint: Checkpoint) -> Float[Tensor, " d_model"]:
-    """Return what the edit adds to the bias of a layer: `-s R^T (R b)`."""
-    bias = checkpoint.read(str(target.bias)).float()
-    tall, wide = low_rank_factors(bias[:, None], target.edit.basis, target.edit.strength)
-    return (tall @ wide)[:, 0]
-
-
-def lora_config(targets: Sequence[Target], lora_bias: bool, base_name: str, revision: str | None) -> Any:
-    """Return the `peft.LoraConfig` that puts a LoRA with scaling 1 on exactly the targets."""
-    from peft import LoraConfig
-
-    rank = Counter(target.rank for target in targets).most_common(1)[0][0]
-    others = {re.escape(target.key): target.rank for target in targets if target.rank != rank}
-    return LoraConfig(
-        r=rank,
-        lora_alpha=rank,  # the scaling is their quotient
-        rank_pattern=others,
-        alpha_pattern=dict(others),
-        target_modules=sorted(target.module for target in targets if target.kind != "parameter"),
-        target_parameters=sorted(target.parameter for target in targets if target.kind == "parameter") or None,
-        fan_in_fan_out=any(target.kind == "conv1d" for target in targets),
-        lora_bias=lora_bias,
-        task_type="CAUSAL_LM",
-        inference_mode=True,
-        base_model_name_or_path=base_name,
-        revision=revision,
-    )
-
-
-def config_text(config: Any) -> str:
-    """Return `adapter_config.json`, the same bytes for the same adapter."""
-    fields = {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}
-    return json.dumps(fields, indent=2, sort_keys=True) + "\n"
-
-
-def as_loaded(targets: Sequence[Target], model: PreTrainedModel) -> tuple[Target, ...]:
-    """Return the targets by the means that PEFT leaves to them.
-
-    In a model with fused experts it takes some names of linear layers, such as `down_proj`, for those of experts in
-    checkpoints from before the fusion; there the weight is adapted as a parameter.
-    """
-    from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
-
-    converted = lora_config(targets, False, "", None)
-    convert_peft_config_for_transformers(converted, model, None)
-    left = set(converted.target_modules)
-    return tuple(
-        target if target.kind == "parameter" or target.module in left else replace(target, kind="parameter")
-        for target in targets
-    )
-
-
-def injected(config: Any, model: PreTrainedModel) -> dict[str, Layer]:
-    """Return what PEFT makes of `config` on an empty model like `model`, by the names of the weights in memory."""
-    from peft import inject_adapter_in_model
-    from peft.tuners.lora import LoraLayer
-
-    with torch.device("meta"):
-        empty = type(model)._from_config(copy.deepcopy(model.config))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what PEFT warns of, it says to whoever loads the adapter
-        inject_adapter_in_model(copy.deepcopy(config), empty, NAME, low_cpu_mem_usage=True)
-    found: dict[str, Layer] = {}
-    for path, layer in empty.named_modules():
-        if not isinstance(layer, LoraLayer):
-            continue
-        weight = f"{path.replace('.base_layer', '')}.{getattr(layer, 'parameter_name', 'weight')}"
-        prefix = f"base_model.model.{path}"
-        if NAME in layer.lora_embedding_A:
-            names = (f"{prefix}.lora_embedding_A", f"{prefix}.lora_embedding_B")
-            pair = (layer.lora_embedding_A[NAME], layer.lora_embedding_B[NAME])
-        else:
-            names = (f"{prefix}.lora_A.weight", f"{prefix}.lora_B.weight")
-            pair = (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight)
-        found[weight] = Layer(names, (tuple(pair[0].shape), tuple(pair[1].shape)))
-    return found
-
-
-def named_factors(
-    target: Target, layers: Mapping[str, Layer], pair: tuple[Float[Tensor, "rank n_in"], Float[Tensor, "n_out rank"]]
-) -> dict[str, Tensor]:
-    """Return the factors of a weight by their names in the file. Raises InputError when PEFT would have others there."""
-    layer = layers.get(target.parameter)
-    shapes = tuple(tuple(one.shape) for one in pair)
-    if layer is None or layer.shapes != shapes:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        random_clone(type(model), model.config).save_pretrained(place / "clone")
+        clone = proof.load(type(model), place / "clone")
+        found = find_architecture(clone)
+        if not biased:
+            zero_biases(clone, found)
+            clone.save_pretrained(place / "clone")
+        recipe = Recipe.uniform(0.7, tuple(sites))
+        basis = orthonormal_basis(torch.randn(rank, found.d_model, generator=torch.Generator().manual_seed(0)))
+        source = Checkpoint.open(place / "clone")
+        plan = make_plan(recipe, basis, found, clone, source)
+        with Staging.open(place / "adapter", plan.digest) as staging:
+            write_files(prepare(plan, clone, found, source, "clone", None), clone, source, staging)
+            staging.publish()
+        with ablated(clone, basis, recipe, found):
+            expected = logits(clone)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of merging, which is not done here
+                clone.load_adapter(str(place / "adapter"))
+            apart = float((logits(clone) - expected).norm() / expected.norm())
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{found.model_type}: a small model of this kind does not run with an adapter ({first_line(error)}); "
+                f"{WAY_OUT}"
+            ) from error
+    if not apart <= proof.AGREE:
         raise InputError(
-            f"{target.parameter}: the edit has factors of {shapes}, PEFT {layer and layer.shapes}; {WAY_OUT}"
+            f"{found.model_type}: on a small model of this kind an adapter is not exact (relative difference of the "
+            f"logits {apart:.1e}, {proof.AGREE:.0e} allowed); {WAY_OUT}"
         )
-    return {name: one.contiguous() for name, one in zip(layer.names, pair, strict=True)}
 
 
-def nbytes(layers: Mapping[str, Layer]) -> int:
-    """Return the bytes of all factors."""
-    return sum(4 * math.prod(shape) for layer in layers.values() for shape in layer.shapes)
+def zero_biases(clone: PreTrainedModel, found: Architecture) -> None:
+    """Set the biases of the layers that write to zero."""
+    with torch.no_grad():
+        for writer in found.writers:
+            names = [one.name for one in writer.parameters]
+            if "bias" in names and "weight" in names:
+                clone.get_parameter(f"{writer.module}.bias").zero_()
+
+
+def logits(clone: PreTrainedModel) -> Float[Tensor, "batch token vocabulary"]:
+    """Return the logits of a clone on its inputs."""
+    with torch.no_grad():
+        found: Tensor = clone(**clone_inputs(clone), use_cache=False).logits
+    return found

@@ -64,21 +64,13 @@ def find_targets(
     for edit in plan.edits.values():
         if edit.kind != "plain":
             raise InputError(f"{edit.name} is quantised; make the adapter from the unquantised checkpoint")
-    shared = aliases(model, architecture)
     return tuple(
-        target
-        for writer in architecture.writers
-        for target in targets_of(writer, plan, model, architecture, stored, shared)
+        target for writer in architecture.writers for target in targets_of(writer, plan, model, architecture, stored)
     )
 
 
 def targets_of(
-    writer: Writer,
-    plan: EditPlan,
-    model: PreTrainedModel,
-    architecture: Architecture,
-    stored: Stored,
-    shared: dict[str, str],
+    writer: Writer, plan: EditPlan, model: PreTrainedModel, architecture: Architecture, stored: Stored
 ) -> Iterator[Target]:
     """Yield the weights of one writer, and the head where it is tied to an embedding that is edited."""
     module = model.get_submodule(writer.module)
@@ -91,8 +83,13 @@ def targets_of(
     for name, (one, places, edit) in parts.items():
         parameter = f"{writer.module}.{name}"
         kind = kind_of(module, name)
-        check(parameter, model, writer, shared)
-        axis = one.axis % model.get_parameter(parameter).dim()
+        dimensions = model.get_parameter(parameter).dim()
+        if dimensions < 2:
+            raise InputError(
+                f"{parameter}: a vector outside of a linear layer ({type(module).__name__}), which LoRA cannot add to; "
+                f"{WAY_OUT}"
+            )
+        axis = one.axis % dimensions
         yield Target(writer.module, name, kind, axis, places, edit, bias[1][0].name if bias else None)
         if architecture.tied and architecture.head and module is model.get_input_embeddings():
             # As the head, the same matrix reads the stream along its last axis.
@@ -111,33 +108,6 @@ def kind_of(module: nn.Module, name: str) -> Kind:
     # positions from a mask), the weight is adapted instead.
     scaled = isinstance(module, nn.Embedding) and hasattr(module, "embed_scale")
     return "embedding" if name == "weight" and (forward is nn.Embedding.forward or scaled) else "parameter"
-
-
-def check(parameter: str, model: PreTrainedModel, writer: Writer, shared: dict[str, str]) -> None:
-    """Raise InputError when PEFT cannot adapt this parameter of a writer."""
-    tensor, module = model.get_parameter(parameter), type(model.get_submodule(writer.module)).__name__
-    if tensor.dim() < 2:
-        raise InputError(
-            f"{parameter}: a vector outside of a linear layer ({module}), which LoRA cannot add to; {WAY_OUT}"
-        )
-    if writer.hook != writer.module and not writer.hook_input:
-        raise InputError(
-            f"{parameter}: the model uses it without calling the module that holds it, so LoRA has no effect; {WAY_OUT}"
-        )
-    if parameter in shared:
-        raise InputError(f"{parameter}: is also {shared[parameter]}, and PEFT adapts only one of the two; {WAY_OUT}")
-
-
-def aliases(model: PreTrainedModel, architecture: Architecture) -> dict[str, str]:
-    """Return parameters that the model also calls by another name, tied heads apart."""
-    head = architecture.head and f"{architecture.head}.weight"
-    first: dict[int, str] = {}
-    found: dict[str, str] = {}
-    for name, one in model.named_parameters(remove_duplicate=False):
-        other = first.setdefault(id(one), name)
-        if other != name and not (architecture.tied and head in (name, other)):
-            found |= {other: name, name: other}
-    return found
 
 
 def check_biases(targets: Sequence[Target], model: PreTrainedModel, changed: Sequence[Target]) -> None:

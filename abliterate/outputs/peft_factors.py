@@ -1,0 +1,172 @@
+"""What a LoRA adapter holds: PEFT's own config and names for the targets of an edit, and the exact factors of each."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from abliterate.checkpoint import Checkpoint
+from abliterate.errors import InputError
+from abliterate.outputs.peft_targets import WAY_OUT, Target
+from abliterate.projection import low_rank_factors
+from abliterate.source import first_line
+
+NAME = "abliterate"
+"""What the adapter is called while PEFT is asked for the names of its tensors; the files do not hold it."""
+
+COLUMNS = 1 << 15
+"""Columns of a matrix that are float32 at a time: an embedding has as many as there are tokens."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What PEFT puts on one weight: the names of its two factors in the file, and their shapes."""
+
+    names: tuple[str, str]
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+
+    @property
+    def bias(self) -> str:
+        """Return the name of its bias, where the adapter has biases."""
+        return f"{self.names[1].removesuffix('weight')}bias"
+
+
+def factors(
+    target: Target, model: PreTrainedModel, checkpoint: Checkpoint
+) -> tuple[Float[Tensor, "rank n_in"], Float[Tensor, "n_out rank"]]:
+    """Return `lora_A` and `lora_B` of a weight, in the shapes and the order that PEFT keeps them in.
+
+    Fused experts have one LoRA each: `lora_A` holds one after the other, `lora_B` has them interleaved.
+    """
+    dimensions = model.get_parameter(target.parameter).dim()
+    pairs = [low_rank(matrix, target) for matrix in matrices(target, checkpoint, dimensions)]
+    if target.kind in ("linear", "parameter"):  # Conv1D and embeddings PEFT transposes itself
+        transposed = getattr(model.get_submodule(target.module), "is_transposed", False)
+        output = 0 if dimensions == 2 else 2 if transposed else 1
+        if target.axis != output:
+            pairs = [(wide.T, tall.T) for tall, wide in pairs]
+    return torch.cat([wide for _, wide in pairs]), torch.stack([tall for tall, _ in pairs], dim=-1).flatten(1)
+
+
+def matrices(target: Target, checkpoint: Checkpoint, dimensions: int) -> Iterator[Float[Tensor, "d_model n"]]:
+    """Read a weight as matrices with the residual axis first: one, or those of its experts."""
+    for place in target.places if dimensions == 3 else target.places[:1]:
+        tensor = checkpoint.read(place.name).movedim(place.axis, 0)
+        yield from tensor.unbind(1) if tensor.dim() == 3 else [tensor]
+
+
+def low_rank(
+    matrix: Float[Tensor, "d_model n"], target: Target
+) -> tuple[Float[Tensor, "d_model k"], Float[Tensor, "k n"]]:
+    """Return the factors of one matrix's edit, in float32."""
+    edit = target.edit
+    parts = [low_rank_factors(part, edit.basis, edit.strength) for part in torch.split(matrix, COLUMNS, dim=1)]
+    return parts[0][0], torch.cat([wide for _, wide in parts], dim=1)
+
+
+def bias_change(target: Target, checkpoint: Checkpoint) -> Float[Tensor, " d_model"]:
+    """Return what the edit adds to the bias of a layer: `-s R^T (R b)`."""
+    bias = checkpoint.read(str(target.bias)).float()
+    tall, wide = low_rank_factors(bias[:, None], target.edit.basis, target.edit.strength)
+    return (tall @ wide)[:, 0]
+
+
+def lora_config(targets: Sequence[Target], lora_bias: bool, base_name: str, revision: str | None) -> Any:
+    """Return the `peft.LoraConfig` that puts a LoRA with scaling 1 on exactly the targets."""
+    from peft import LoraConfig
+
+    rank = Counter(target.rank for target in targets).most_common(1)[0][0]
+    others = {re.escape(target.key): target.rank for target in targets if target.rank != rank}
+    return LoraConfig(
+        r=rank,
+        lora_alpha=rank,  # the scaling is their quotient
+        rank_pattern=others,
+        alpha_pattern=dict(others),
+        target_modules=sorted(target.module for target in targets if target.kind != "parameter"),
+        target_parameters=sorted(target.parameter for target in targets if target.kind == "parameter") or None,
+        fan_in_fan_out=any(target.kind == "conv1d" for target in targets),
+        lora_bias=lora_bias,
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+        base_model_name_or_path=base_name,
+        revision=revision,
+    )
+
+
+def config_text(config: Any) -> str:
+    """Return `adapter_config.json`, the same bytes for the same adapter."""
+    fields = {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}
+    return json.dumps(fields, indent=2, sort_keys=True) + "\n"
+
+
+def as_loaded(targets: Sequence[Target], model: PreTrainedModel) -> tuple[Target, ...]:
+    """Return the targets by the means that PEFT leaves to them.
+
+    In a model with fused experts it takes some names of linear layers, such as `down_proj`, for those of experts in
+    checkpoints from before the fusion; there the weight is adapted as a parameter.
+    """
+    from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+
+    converted = lora_config(targets, False, "", None)
+    convert_peft_config_for_transformers(converted, model, None)
+    left = set(converted.target_modules)
+    return tuple(
+        target if target.kind == "parameter" or target.module in left else replace(target, kind="parameter")
+        for target in targets
+    )
+
+
+def injected(config: Any, model: PreTrainedModel) -> dict[str, Layer]:
+    """Return what PEFT makes of `config` on an empty model like `model`, by the names of the weights in memory.
+
+    Raises InputError where PEFT refuses: it puts no LoRA on what the kernels of some Mamba models read directly.
+    """
+    from peft import inject_adapter_in_model
+    from peft.tuners.lora import LoraLayer
+
+    with torch.device("meta"):
+        empty = type(model)._from_config(copy.deepcopy(model.config))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what PEFT warns of, it says to whoever loads the adapter
+        try:
+            inject_adapter_in_model(copy.deepcopy(config), empty, NAME, low_cpu_mem_usage=True)
+        except ValueError as error:
+            raise InputError(f"PEFT does not adapt this model: {first_line(error)}; {WAY_OUT}") from error
+    found: dict[str, Layer] = {}
+    for path, layer in empty.named_modules():
+        if not isinstance(layer, LoraLayer):
+            continue
+        weight = f"{path.replace('.base_layer', '')}.{getattr(layer, 'parameter_name', 'weight')}"
+        prefix = f"base_model.model.{path}"
+        if NAME in layer.lora_embedding_A:
+            names = (f"{prefix}.lora_embedding_A", f"{prefix}.lora_embedding_B")
+            pair = (layer.lora_embedding_A[NAME], layer.lora_embedding_B[NAME])
+        else:
+            names = (f"{prefix}.lora_A.weight", f"{prefix}.lora_B.weight")
+            pair = (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight)
+        found[weight] = Layer(names, (tuple(pair[0].shape), tuple(pair[1].shape)))
+    return found
+
+
+def named_factors(
+    target: Target, layers: Mapping[str, Layer], pair: tuple[Float[Tensor, "rank n_in"], Float[Tensor, "n_out rank"]]
+) -> dict[str, Tensor]:
+    """Return the factors of a weight by their names in the file. Raises InputError when PEFT would have others there."""
+    layer = layers.get(target.parameter)
+    shapes = tuple(tuple(one.shape) for one in pair)
+    if layer is None or layer.shapes != shapes:
+        raise InputError(
+            f"{target.parameter}: the edit has factors of {shapes}, PEFT {layer and layer.shapes}; {WAY_OUT}"
+        )
+    return {name: one.contiguous() for name, one in zip(layer.names, pair, strict=True)}
