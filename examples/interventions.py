@@ -24,12 +24,11 @@ def batch_of(tokenizer, prompts: list[str]) -> dict[str, torch.Tensor]:
     )
 
 
-def refusals(model, tokenizer, batch: dict[str, torch.Tensor]) -> int:
-    """Return how many of a batch the model refuses."""
+def replies(model, tokenizer, batch: dict[str, torch.Tensor]) -> list[str]:
     with torch.inference_mode():
         output = model.generate(**batch, max_new_tokens=24, do_sample=False)
-    replies = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-    return sum(is_refusal(reply.strip()) for reply in replies)
+    texts = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [text.strip() for text in texts]
 
 
 def main() -> None:
@@ -55,20 +54,22 @@ def main() -> None:
     interventions = {
         "none": lambda rows: nullcontext(),
         "ablated": lambda rows: ablated(model, direction),
-        "added": lambda rows: added(model, directions.difference(layer), layer),
-        "affine, to harmless": lambda rows: affine(model, direction, low),
-        "affine, to harmful": lambda rows: affine(model, direction, high),
-        "ablated, tokens over the limit": lambda rows: affine(model, direction, low, when=looks_harmful),
         "ablated, prompts over the limit": lambda rows: ablated(model, direction, when=rows),
+        "affine, to harmless": lambda rows: affine(model, direction, low),
+        "affine, tokens over the limit": lambda rows: affine(model, direction, low, when=looks_harmful),
+        "affine, to harmful, one layer": lambda rows: affine(model, direction, high, [layer]),
+        "added": lambda rows: added(model, directions.difference(layer + 2), layer + 2),
     }
-    print(f"{'refused of':34} {len(chosen[0]):>8} harmful {len(chosen[1]):>8} harmless")
-    print(f"{'over the limit':34} {int(chosen[0].sum()):>8} {int(chosen[1].sum()):>16}")
+    print(f"{'':40} harmful harmless  first words to a harmless prompt")
+    print(f"{'prompts':40} {len(chosen[0]):7} {len(chosen[1]):8}")
+    print(f"{'over the limit':40} {int(chosen[0].sum()):7} {int(chosen[1].sum()):8}")
     for name, intervention in interventions.items():
-        counts = []
+        said = []
         for batch, rows in zip(batches, chosen, strict=True):
             with intervention(rows):
-                counts.append(refusals(model, tokenizer, batch))
-        print(f"{name:34} {counts[0]:>8} {counts[1]:>16}")
+                said.append(replies(model, tokenizer, batch))
+        refused_here = [sum(map(is_refusal, one)) for one in said]
+        print(f"{'refused, ' + name:40} {refused_here[0]:7} {refused_here[1]:8}  {said[1][0][:40]}")
 
 
 if __name__ == "__main__":

@@ -639,6 +639,15 @@ def test_a_condition_whose_layer_does_not_run_is_refused(llama: PreTrainedModel,
         rows_where(llama, when, torch.tensor([SEQUENCES[0]]), architecture=find_architecture(random_model("llama")))
 
 
-def test_the_example_runs() -> None:
+def test_the_example_shows_what_each_does() -> None:
     done = subprocess.run([sys.executable, EXAMPLE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    found = {
+        line[:40].strip(): (int(line[40:48]), int(line[48:57]))
+        for line in done.stdout.splitlines()
+        if "refused," in line
+    }
+    assert found["refused, none"][0] == 16
+    for name in ("ablated", "ablated, prompts over the limit", "affine, to harmless", "affine, tokens over the limit"):
+        assert found[f"refused, {name}"] == (0, 0)
+    assert found["refused, added"][1] > 4

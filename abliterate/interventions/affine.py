@@ -55,6 +55,9 @@ def affine(
     `l = L` what the final norm reads. All of `0..L` by default, with a Condition those from its layer on. What attention
     writes reaches the MLP of its own block before that, unlike under `ablated`, which stops it at the writer.
 
+    Every token gets the target, though `mean_component` measures it at one position: towards harmless that does little
+    harm, towards harmful, at all layers, replies may open as refusals and then go in circles; a single layer is gentler.
+
     `direction` is `[d_model]`, or one a row `[rows, d_model]`; its length does not count. `target` is in the units of the
     stream: see `Target` and `mean_component`. Raises InputError for layers out of range, a direction of another
     model, targets that are not one for each `resid[l]`, and a Condition that is decided after one of `layers`.

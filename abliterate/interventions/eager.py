@@ -48,6 +48,7 @@ _STANCE = _Stance()
 def eager() -> Iterator[None]:
     """Inside the context, whatever torch.compile has compiled runs eagerly, so that hooks take part; nothing is traced.
 
+    That is so in all of the process, since torch knows no other way; code compiled before is used again afterwards.
     Raises RuntimeError (torch's own) inside a compiled function: enter the context outside of it.
     """
     _STANCE.take()
