@@ -140,6 +140,7 @@ def write_files(
                 tensors[prepared.layers[target.parameter].bias] = prepared.biases[target.module]
             advance(1)
     save_file(tensors, staging.path(WEIGHTS), {"format": "pt"})
+    staging.path(WEIGHTS).chmod(0o644)  # the library makes it for its owner alone
     staging.finish(WEIGHTS)
     staging.write_text(ADAPTER, config_text(prepared.config))
 

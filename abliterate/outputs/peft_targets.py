@@ -22,7 +22,7 @@ from abliterate.tensor_edits import TensorEdit
 
 Kind = Literal["linear", "conv1d", "embedding", "parameter"]
 
-WAY_OUT = "an edited checkpoint or the hooks of `abliterate.ablated` can do it"
+WAY_OUT = "write an edited checkpoint instead, or use the hooks (`abliterate.ablated`)"
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,10 @@ def check_biases(targets: Sequence[Target], model: PreTrainedModel, changed: Seq
         if target.kind in ("embedding", "parameter"):
             raise InputError(
                 f"{bias}: PEFT cannot adapt a bias (lora_bias) in one adapter with {other}, which is no linear layer; "
-                f"leave out one of the two with --sites, or {WAY_OUT}"
+                f"leave one of the two out with --sites; or {WAY_OUT}"
             )
         if model.get_submodule(target.module).bias is None:
             raise InputError(
                 f"{bias}: PEFT cannot adapt a bias (lora_bias) in one adapter with {other}, whose layer has none; "
-                f"leave out one of the two with --sites, or {WAY_OUT}"
+                f"leave one of the two out with --sites; or {WAY_OUT}"
             )
