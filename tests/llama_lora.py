@@ -4,6 +4,8 @@
     answers[0].reply                     # token ids
     answers[0].logits                    # float32 [vocab], of the first reply token
 
+    chat_served(model, ["Name three colours."], path, [0.0, 1.0])     # by its server, with its chat template
+
 The wheel's own interface has no control vectors, so its library is called through the C interface that it exports, and
 the files are read by the functions that read those of `--lora-scaled` and `--control-vector-scaled`. The library ends the process when it
 does not like a graph; so it runs in one of its own (this file, as a program), and `ask` raises LlamaFailed.
@@ -22,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,15 +65,24 @@ def ask(
         "adapter": adapter and [str(adapter[0]), adapter[1]],
         "control": control and [str(control[0]), control[1]],
     }
+    answers = in_a_process(settings)
+    return [LlamaAnswer(one["reply"], np.asarray(one["logits"], dtype=np.float32)) for one in answers]
+
+
+def chat_served(model: Path, prompts: Sequence[str], adapter: Path, scales: Sequence[float]) -> list[list[str]]:
+    """Return the greedy replies of a server that was started with the adapter, for each scale that requests ask for."""
+    settings = {"model": str(model), "adapter": str(adapter), "chats": list(prompts), "scales": list(scales)}
+    replies: list[list[str]] = in_a_process(settings)
+    return replies
+
+
+def in_a_process(settings: dict[str, Any]) -> Any:
     quiet = {**os.environ, "GGML_NO_BACKTRACE": "1"}
     command = [sys.executable, __file__]
     done = subprocess.run(command, input=json.dumps(settings), capture_output=True, text=True, env=quiet)
     if done.returncode:
         raise LlamaFailed(done.stderr[-3000:])
-    return [
-        LlamaAnswer(one["reply"], np.asarray(one["logits"], dtype=np.float32))
-        for one in json.loads(done.stdout.splitlines()[-1])
-    ]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 class Opaque(ctypes.Structure):
@@ -200,8 +212,7 @@ def put_control(llama: ctypes.CDLL, model: int, context: int, path: str, scale: 
     assert llama.llama_set_adapter_cvec(context, data.data.begin, count, data.width, 1, layers) == 0
 
 
-def main() -> None:
-    settings = json.loads(sys.stdin.read())
+def answers_to(settings: dict[str, Any]) -> list[dict[str, Any]]:
     llama = library()
     llama.llama_backend_init()
     model = llama.llama_model_load_from_file(settings["model"].encode(), llama.llama_model_default_params())
@@ -227,7 +238,43 @@ def main() -> None:
                 break
             reply += given
         answers.append({"reply": reply, "logits": first})
-    sys.stdout.write("\n" + json.dumps(answers) + "\n")
+    return answers
+
+
+def chats_with(settings: dict[str, Any]) -> list[list[str]]:
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = settings["model"]
+    parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(settings["adapter"], 1.0)]
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.n_ctx = 4096
+    parameters.cpuparams.n_threads = 1
+    parameters.cpuparams_batch.n_threads = 1
+    parameters.n_gpu_layers = 0
+    parameters.warmup = False
+    parameters.use_jinja = True
+    server = xllamacpp.Server(parameters)
+
+    def reply(prompt: str, scale: float) -> str:
+        body = {
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": 0,
+            "max_tokens": 24,
+            "lora": [{"id": 0, "scale": scale}],
+        }
+        return str(server.handle_chat_completions(body)["choices"][0]["message"]["content"])
+
+    return [[reply(prompt, scale) for prompt in settings["chats"]] for scale in settings["scales"]]
+
+
+def main() -> None:
+    settings = json.loads(sys.stdin.read())
+    found = chats_with(settings) if "chats" in settings else answers_to(settings)
+    sys.stdout.write("\n" + json.dumps(found) + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # a server's threads would keep the process
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from abliterate.projection import project_out
 from abliterate.recipe import Recipe
 from abliterate.refusals import is_refusal
 from conftest import FAMILIES, SMALL, random_model
-from llama_lora import LlamaFailed, ask, model_gguf
+from llama_lora import LlamaFailed, ask, chat_served, model_gguf
 from llama_server import TINY_CHAT, tiny_gguf
 
 gguf = pytest.importorskip("gguf")
@@ -403,6 +403,18 @@ def test_refusals_go_with_the_adapter_and_come_back_without_it(chat: Chat, tmp_p
     assert chat.served(adapter=(written.path, 0.0)) == before
 
 
+def test_a_server_switches_the_adapter_from_request_to_request(chat: Chat, tmp_path: Path) -> None:
+    written = write_gguf_adapter(*tiny_plan(chat, Recipe.uniform(1.0, ("attn", "mlp"))), tmp_path / "adapter.gguf")
+    before, after, again = chat_served(
+        chat.gguf, [*chat.harmful[:4], *chat.harmless[:2]], written.path, [0.0, 1.0, 0.0]
+    )
+    kept = [*range(4), 12, 13]
+    assert before == again == [chat.served()[number] for number in kept]
+    assert after == [chat.served(adapter=(written.path, 1.0))[number] for number in kept]
+    assert list(map(is_refusal, before)) == [True] * 4 + [False] * 2
+    assert not any(map(is_refusal, after))
+
+
 # The control vector.
 
 
@@ -506,5 +518,5 @@ def test_qwen_in_llama_cpp_stops_refusing(
     before, after = (chat.refusals(chat.served(adapter=(written.path, scale)))[0] for scale in (0.0, 1.0))
     with capsys.disabled():
         sys.stdout.write(f"adapter {written.nbytes / 1e6:.2f} MB; refusals {before} of 12, then {after}\n")
-    assert before >= 6
-    assert after <= 2
+    assert before >= 4
+    assert after <= 1
