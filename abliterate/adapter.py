@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -53,7 +54,10 @@ def attach(model: PreTrainedModel, folder: Path) -> None:
     if not (folder / WEIGHTS).is_file():
         raise InputError(f"{folder}: has no {WEIGHTS}; only safetensors are read")
     try:
-        report = model.load_adapter(str(folder))
+        with warnings.catch_warnings():
+            # Of tied embeddings it warns because of merging; here both roles have a factor of their own, side by side.
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+            report = model.load_adapter(str(folder))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(
             f"{folder}: the adapter does not fit the model ({first_line(error)}); check --against"

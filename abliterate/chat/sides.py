@@ -19,13 +19,12 @@ from transformers import PreTrainedModel
 
 from abliterate.adapter import ADAPTER, ADAPTER_FILES, adapter_on, attach, base_of
 from abliterate.architecture import find_architecture
-from abliterate.checkpoint import content_hash
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.loading import choose_device, choose_dtype, load_model, plan_offload
 from abliterate.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
-from abliterate.outputs.manifest import DIRECTIONS, FILE, RECIPE, read_manifest
+from abliterate.outputs.manifest import DIRECTIONS, FILE, RECIPE, check_source, read_manifest
 from abliterate.progress import SILENT, Progress
 from abliterate.recipe import Recipe
 from abliterate.session import Options, read_template
@@ -140,22 +139,6 @@ def with_hooks(options: Options, folder: Path, against: str, progress: Progress)
         pass
     edited = replace(original, role="edited", name=display_name(options.model), active=active)
     return Sides((original, edited), "one model in memory, the edit as hooks")
-
-
-def check_source(folder: Path, made_from: dict[str, object], source: Source, progress: Progress) -> None:
-    """Raise InputError unless the weights of `source` are, bit for bit, those that the edit was made from."""
-    shards, found = source.checkpoint.shards, {}
-    with progress.step("is this the original of the edit?", source.checkpoint.total_bytes, "B") as advance:
-        for shard in shards:
-            found[shard.name] = content_hash(source.checkpoint.path(shard.name))
-            advance(shard.size)
-    if made_from.get("files") != found:
-        origin = f"{made_from.get('model')}" + (
-            f" at --revision {made_from['revision']}" if made_from.get("revision") else ""
-        )
-        raise InputError(
-            f"{folder}: was not made from {source.name}, whose weights are others; its {FILE} names {origin}"
-        )
 
 
 def with_adapter(options: Options, folder: Path, base: str, compare: bool, progress: Progress) -> Sides:

@@ -21,6 +21,7 @@ from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation
 from abliterate.outputs.model_card import model_card
 from abliterate.plan import EditPlan
+from abliterate.progress import SILENT, Progress
 from abliterate.replies import REPLY_TOKENS
 from abliterate.search.stages import Found
 from abliterate.search.variables import NAME
@@ -35,6 +36,8 @@ RECIPE = "recipe.json"
 CARD = "README.md"
 
 Form = Literal["checkpoint", "adapter"]
+
+UNDO = "on the edited checkpoint this adapter, its scaling times -1, gives the original back, to rounding"
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,7 @@ def write_records(
         "source": {
             "model": source.public_name,
             "revision": source.revision,
-            "files": {
-                shard.name: content_hash(source.checkpoint.path(shard.name)) for shard in source.checkpoint.shards
-            },
+            "files": hashes(source),
         },
         "seed": origin.seed,
         "command": list(origin.command),
@@ -105,6 +106,7 @@ def write_records(
         "proof": measured.proof.to_json(),
         "left_alone": list(plan.left_alone),
         "figures": measured.figures(),
+        **({"undo": UNDO} if origin.form == "adapter" else {}),
     }
     staging.write_text(RECIPE, as_text(plan.recipe.to_json()))
     staging.write_text(FILE, as_text(manifest))
@@ -134,6 +136,27 @@ def write_directions(
     name = plan.recipe.direction
     layer = int(name.removeprefix("resid.")) if name and name.startswith("resid.") else None
     return {"name": name, "method": method, "layer": layer, "position": position}
+
+
+def hashes(source: Source, progress: Progress = SILENT) -> dict[str, str]:
+    """Return the sha256 of each of a model's weight files."""
+    found = {}
+    with progress.step("hashing the original", source.checkpoint.total_bytes, "B") as advance:
+        for shard in source.checkpoint.shards:
+            found[shard.name] = content_hash(source.checkpoint.path(shard.name))
+            advance(shard.size)
+    return found
+
+
+def check_source(folder: Path, made_from: Mapping[str, Any], source: Source, progress: Progress) -> None:
+    """Raise InputError unless the weights of `source` are, bit for bit, those that the edit was made from."""
+    if made_from.get("files") != hashes(source, progress):
+        origin = f"{made_from.get('model')}" + (
+            f" at --revision {made_from['revision']}" if made_from.get("revision") else ""
+        )
+        raise InputError(
+            f"{folder}: was not made from {source.name}, whose weights are others; its {FILE} names {origin}"
+        )
 
 
 def as_text(record: Mapping[str, Any]) -> str:

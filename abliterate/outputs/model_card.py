@@ -134,7 +134,12 @@ def edit_text(manifest: Mapping[str, Any]) -> str:
         lines.append(f"- Its scores on the selection prompts: {scores}, KL {number(selection['kl'])} nats")
     strengths = manifest["recipe"]["strengths"]
     lines += [f"- Strength at {shown(site)}: {strength_text(value)}" for site, value in strengths.items()]
-    lines.append(f"- Edited tensors: {len(manifest['tensors'])}; `abliterate.json` lists them")
+    if manifest.get("form") == "adapter":
+        lines.append(
+            "- As a PEFT adapter with exact factors; merged into the source it is the edited checkpoint, to rounding"
+        )
+    else:
+        lines.append(f"- Edited tensors: {len(manifest['tensors'])}; `abliterate.json` lists them")
     return "\n".join([*lines, "", "Strength 1 removes the component along the direction, 0 leaves it, -1 doubles it."])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from abliterate.checkpoint import content_hash
 from abliterate.errors import InputError
-from abliterate.outputs.manifest import FILE, read_manifest
+from abliterate.outputs.manifest import FILE, hashes, read_manifest
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import load_prompts
@@ -149,9 +149,7 @@ def check_ingredients(manifest: Mapping[str, Any], options: Options, progress: P
         trust_remote_code=options.trust_remote_code,
         progress=progress,
     )
-    shards = source.checkpoint.shards
-    found = {shard.name: content_hash(source.checkpoint.path(shard.name)) for shard in shards}
-    if found != manifest.get("source", {}).get("files"):
+    if hashes(source, progress) != manifest.get("source", {}).get("files"):
         raise InputError(f"{options.model}: has other weights than the run had; give the same revision with --model")
 
 

@@ -1,0 +1,39 @@
+"""What `export` shows: the file, its size, its proof, and how it is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from abliterate.render.figures import proof_line, size
+from abliterate.verbs.export import Exported
+
+USE = {
+    "adapter": "PeftModel.from_pretrained(model, {out!r}), or abliterate evaluate {out} --against ORIGINAL",
+    "gguf-adapter": "llama-server -m MODEL.gguf --lora {out}",
+    "control-vector": "llama-server -m MODEL.gguf --control-vector-scaled {out}:-1 (1 adds the difference, -1 takes it away)",
+}
+
+
+def exported(one: Exported) -> RenderableType:
+    """Return the facts about an exported edit."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("written", Text(f"{one.out}, {size(one.nbytes)}"))
+    if one.proof:
+        facts.add_row("proof", f"with it, the original {proof_line(one.proof)}")
+    facts.add_row("use", Text(USE[one.kind].format(out=str(one.out))))
+    return Group(facts, *(Text(f"note: {note}", style="yellow") for note in one.notes))
+
+
+def exported_json(one: Exported) -> dict[str, Any]:
+    """Return them as JSON."""
+    return {
+        "out": str(one.out),
+        "kind": one.kind,
+        "bytes": one.nbytes,
+        "proof": one.proof.to_json() if one.proof else None,
+        "notes": list(one.notes),
+    }

@@ -1,0 +1,169 @@
+"""`abliterate export`: an edit in other forms: a PEFT adapter, an adapter for llama.cpp, a control vector."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from abliterate.adapter import attach
+from abliterate.architecture import Site
+from abliterate.directions import load_differences, load_direction
+from abliterate.errors import InputError
+from abliterate.loading import load_model
+from abliterate.outputs.control_vector import write_control_vector
+from abliterate.outputs.gguf_adapter import write_gguf_adapter
+from abliterate.outputs.manifest import (
+    DIRECTIONS,
+    FILE,
+    RECIPE,
+    Measured,
+    Origin,
+    check_source,
+    read_manifest,
+    write_records,
+)
+from abliterate.outputs.peft_adapter import prepare, prove_adapter, write_files
+from abliterate.plan import EditPlan, make_plan
+from abliterate.progress import SILENT, Progress
+from abliterate.proof import require_proof
+from abliterate.recipe import Recipe
+from abliterate.session import Options
+from abliterate.source import Source, load_empty, load_tokenizer, resolve_config
+from abliterate.staging import Staging
+from abliterate.verbs.original import plain_sequences, source_of
+from abliterate.verify import StreamReport, reference, verify_stream
+
+Kind = Literal["adapter", "gguf-adapter", "control-vector"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is exported: from where (a finished run's folder, or its recipe.json), as what, and what it leaves out.
+
+    `base` is the GGUF file that an adapter for llama.cpp goes with, `layers` those of a control vector.
+    """
+
+    edit: Path
+    kind: Kind
+    leave_out: tuple[Site, ...] = ()
+    base: Path | None = None
+    layers: tuple[int, ...] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder that holds recipe and directions."""
+        return self.edit if self.edit.is_dir() else self.edit.parent
+
+    @property
+    def recipe(self) -> Recipe:
+        """Return the recipe. Raises InputError when it cannot be read."""
+        return Recipe.load(self.edit / RECIPE if self.edit.is_dir() else self.edit)
+
+    @property
+    def manifest(self) -> Mapping[str, Any] | None:
+        """Return the manifest beside it, None where there is none."""
+        return read_manifest(self.folder) if (self.folder / FILE).is_file() else None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, its size, and the proof where there is one: of files for llama.cpp the tests hold it."""
+
+    out: Path
+    kind: Kind
+    nbytes: int
+    proof: StreamReport | None = None
+    notes: tuple[str, ...] = ()
+
+
+def export(wish: Wish, options: Options, progress: Progress = SILENT) -> Exported:
+    """Write the edit in another form to `options.out`; `options.model` is the original, or empty for the manifest's.
+
+    Raises InputError where the form cannot hold the edit, the original is another one, or the destination exists.
+    """
+    if wish.kind == "control-vector":
+        return control_vector(wish, options)
+    manifest = wish.manifest
+    source = source_of(options, original_name(options, manifest), progress)
+    if manifest is not None:
+        check_source(wish.folder, manifest.get("source", {}), source, progress)
+    recipe = wish.recipe
+    if recipe.direction is None:
+        raise InputError(f'{wish.edit}: names no direction; add one such as "resid.15"')
+    empty = load_empty(source)
+    architecture, _ = require_proof(empty, options.allow_unproved)
+    direction = load_direction(wish.folder / DIRECTIONS, recipe.direction)
+    plan = make_plan(recipe, direction, architecture, empty, source.checkpoint)
+    if wish.kind == "gguf-adapter":
+        written = write_gguf_adapter(
+            plan,
+            source.checkpoint,
+            architecture,
+            options.out,
+            base=wish.base,
+            leave_out=wish.leave_out,
+            force=options.force,
+            progress=progress,
+        )
+        left = f"left out: {', '.join(written.left_out)}"
+        return Exported(options.out, wish.kind, written.nbytes, notes=(left,) if written.left_out else ())
+    return peft_adapter(wish, options, source, plan, progress)
+
+
+def peft_adapter(wish: Wish, options: Options, source: Source, plan: EditPlan, progress: Progress) -> Exported:
+    """Write a PEFT adapter with its records, once the original with it is proved to be the hook form."""
+    empty = load_empty(source)
+    architecture, _ = require_proof(empty, options.allow_unproved)
+    files = prepare(plan, empty, architecture, source.checkpoint, source.public_name, source.revision)
+    if not architecture.problems:
+        prove_adapter(empty, {edit.site for edit in plan.edits.values()}, len(plan.basis), bool(files.biases))
+    model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
+    expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
+    identity = f"adapter {plan.digest} {source.checkpoint.fingerprint()}"
+    with Staging.open(options.out, identity, options.force, files.nbytes) as staging:
+        write_files(files, empty, source.checkpoint, staging, progress)
+        attach(model, staging.folder)
+        model.enable_adapters()
+        proof = verify_stream(model, architecture, plan, expected, model.dtype)
+        del model
+        gc.collect()
+        words = ["abliterate", "export", ".", "--to", "adapter", "--model", source.public_name]
+        origin = Origin(source, [*words, "--out", options.out.name], options.seed, form="adapter")
+        write_records(staging, origin, plan, wish.folder / DIRECTIONS, Measured((), proof))
+        staging.publish()
+    size = sum(path.stat().st_size for path in options.out.iterdir())
+    return Exported(options.out, wish.kind, size, proof)
+
+
+def control_vector(wish: Wish, options: Options) -> Exported:
+    """Write the differences in means, at the layer of the edit unless others are asked for."""
+    manifest = wish.manifest
+    _, empty = resolve_config(
+        original_name(options, manifest),
+        revision=options.revision,
+        offline=options.offline,
+        trust_remote_code=options.trust_remote_code,
+    )
+    layers = wish.layers
+    if layers is None:
+        layer = (manifest or {}).get("direction", {}).get("layer")
+        if layer is None:
+            raise InputError(f"{wish.edit}: does not say which layer its direction is of; choose one with --layer")
+        layers = (layer,)
+    found = load_differences(wish.folder / DIRECTIONS)
+    write_control_vector(found, empty.config, options.out, layers=layers, force=options.force)
+    return Exported(options.out, wish.kind, options.out.stat().st_size)
+
+
+def original_name(options: Options, manifest: Mapping[str, Any] | None) -> str:
+    """Return the original: the one that was given, else the Hub id of the manifest. Raises InputError without either."""
+    name = options.model or (manifest or {}).get("source", {}).get("model")
+    if not isinstance(name, str) or not name:
+        raise InputError("an edit is exported from its original; say where it is with --model")
+    if not options.model and "/" not in name:
+        raise InputError(f"the original {name} is not on the Hub; say where it is with --model")
+    return name

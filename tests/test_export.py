@@ -1,0 +1,110 @@
+"""An edit in its other forms, by the command: proved, complete, and of the right original."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from gguf import GGUFReader
+
+from abliterate.cli import main
+from abliterate.errors import InputError
+from abliterate.outputs.hub import finished_files
+from abliterate.pipeline import Result, run
+from abliterate.verbs.evaluate import evaluate
+from abliterate.verbs.export import Wish, export
+from abliterate.verbs.wanted import HARMFUL, Wanted
+from test_end_to_end import TINY, options
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return run(options(tmp_path_factory.mktemp("run") / "edited"))
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return run(options(tmp_path_factory.mktemp("run") / "half", layer=4, strength=0.5))
+
+
+def test_an_adapter_is_proved_and_does_what_the_checkpoint_does(edited: Result, half: Result, tmp_path: Path) -> None:
+    for name, result, kind in (("whole", edited, "silence"), ("half", half, "agreement")):
+        one = export(Wish(result.out, "adapter"), options(tmp_path / name))
+        assert one.proof is not None
+        assert one.proof.kind == kind
+        assert one.proof.holds
+    wanted = Wanted(reply_tokens=24, n_prompts=20)
+    adapter = evaluate(options(Path(), model=str(tmp_path / "whole")), wanted, str(TINY))
+    checkpoint = evaluate(options(Path(), model=str(edited.out)), wanted, str(TINY))
+    assert adapter.model.refusals(HARMFUL) == checkpoint.model.refusals(HARMFUL)
+    assert adapter.model.refusals(HARMFUL).count == 0
+
+
+def test_an_adapter_has_its_records(edited: Result, tmp_path: Path) -> None:
+    one = export(Wish(edited.out, "adapter"), options(tmp_path / "adapter"))
+    assert set(finished_files(one.out)) == {
+        "README.md", "abliterate.json", "adapter_config.json", "adapter_model.safetensors", "directions.safetensors",
+        "recipe.json",
+    }  # fmt: skip
+    manifest = json.loads((one.out / "abliterate.json").read_text())
+    assert manifest["form"] == "adapter"
+    assert "gives the original back" in manifest["undo"]
+    assert manifest["source"] == edited.manifest["source"]
+    assert manifest["recipe"] == edited.manifest["recipe"]
+    assert json.loads((one.out / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny-chat"
+    text = "".join(path.read_text() for path in one.out.iterdir() if path.suffix in (".json", ".md"))
+    assert str(TINY.parent) not in text
+    assert str(tmp_path) not in text
+    assert {path.stat().st_mode & 0o777 for path in one.out.iterdir()} == {0o644}
+    again = export(Wish(one.out / "recipe.json", "adapter"), options(tmp_path / "again"))  # from its own records
+    assert (again.out / "adapter_model.safetensors").read_bytes() == (
+        one.out / "adapter_model.safetensors"
+    ).read_bytes()
+
+
+def test_forms_for_llama_cpp(edited: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", str(edited.out), "--model", str(TINY), "--json"]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--to", "gguf-adapter", "--leave-out", "embed", "--out", str(tmp_path / "a.gguf")])
+    assert stop.value.code == 0
+    written = json.loads(capsys.readouterr().out)
+    assert written["notes"] == ["left out: model.embed_tokens.weight"]
+    assert written["bytes"] == (tmp_path / "a.gguf").stat().st_size
+    assert len(GGUFReader(tmp_path / "a.gguf").tensors) == 2 * 16
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--to", "control-vector", "--out", str(tmp_path / "v.gguf")])
+    assert stop.value.code == 0
+    layer = edited.manifest["direction"]["layer"]
+    assert [tensor.name for tensor in GGUFReader(tmp_path / "v.gguf").tensors] == [f"direction.{layer - 1}"]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--to", "control-vector", "--layer", "2,3", "--out", str(tmp_path / "w.gguf")])
+    assert stop.value.code == 0
+    assert [tensor.name for tensor in GGUFReader(tmp_path / "w.gguf").tensors] == ["direction.1", "direction.2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--to", "gguf"], "--to gguf: choose among adapter, gguf-adapter, control-vector"),
+        (["--to", "gguf-adapter", "--leave-out", "head"], "--leave-out head: choose among embed, attn, mlp"),
+        (["--to", "control-vector", "--layer", "x"], "--layer x: give whole numbers by commas"),
+        (["--to", "adapter"], "the original tiny-chat is not on the Hub; say where it is with --model"),
+        (["--to", "gguf-adapter", "--model", str(TINY)], "leave out the site embed"),
+    ],
+)
+def test_bad_input_is_one_line(
+    edited: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["export", str(edited.out), *words, "--out", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_original_is_refused(edited: Result, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="was not made from"):
+        export(Wish(edited.out, "adapter"), options(tmp_path / "adapter", model=str(edited.out)))
+    with pytest.raises(InputError, match="the recipe cannot be read"):
+        export(Wish(TINY, "adapter"), options(tmp_path / "adapter"))
