@@ -272,7 +272,7 @@ def test_what_no_adapter_holds_exactly_is_refused(
     made = Made(model, tmp_path, Recipe.uniform(0.7))
     with pytest.raises(InputError, match=message):
         made.write()
-    assert not made.adapter.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"base"}
 
 
 def test_a_quantised_checkpoint_is_refused(tmp_path: Path) -> None:

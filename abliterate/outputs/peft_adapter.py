@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -43,8 +43,9 @@ from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import orthonormal_basis
 from abliterate.recipe import Recipe
+from abliterate.shards import failing
 from abliterate.source import first_line
-from abliterate.staging import Staging
+from abliterate.staging import Staging, check_free
 from abliterate.stored import Stored
 
 
@@ -87,11 +88,12 @@ def write_adapter(
     """
     if find_spec("peft") is None:
         raise InputError("writing an adapter needs an extra: pip install 'abliterate[train]'")
+    check_free(out, force)
     prepared = prepare(plan, model, architecture, checkpoint, base_name, revision)
+    if not architecture.problems:
+        prove_adapter(model, {edit.site for edit in plan.edits.values()}, len(plan.basis), bool(prepared.biases))
     identity = f"adapter {plan.digest} {base_name} {revision}"
     with Staging.open(out, identity, force, prepared.nbytes) as staging:
-        if not architecture.problems:
-            prove_adapter(model, {edit.site for edit in plan.edits.values()}, len(plan.basis), bool(prepared.biases))
         write_files(prepared, model, checkpoint, staging, progress)
         staging.publish()
 
@@ -139,7 +141,8 @@ def write_files(
             if target.module in prepared.biases:
                 tensors[prepared.layers[target.parameter].bias] = prepared.biases[target.module]
             advance(1)
-    save_file(tensors, staging.path(WEIGHTS), {"format": "pt"})
+    with failing(f"{staging.path(WEIGHTS)} cannot be written"):
+        staging.path(WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
     staging.path(WEIGHTS).chmod(0o644)  # the library makes it for its owner alone
     staging.finish(WEIGHTS)
     staging.write_text(ADAPTER, config_text(prepared.config))
