@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import resource
 import sys
 from importlib import resources
 from pathlib import Path
@@ -22,9 +23,9 @@ from abliterate.checkpoint import Checkpoint
 from abliterate.clone import random_clone
 from abliterate.directions import difference_in_means
 from abliterate.edit import write_edited
-from abliterate.errors import InputError
+from abliterate.errors import CheckpointError, InputError
 from abliterate.interventions import ablated
-from abliterate.outputs.peft_adapter import prepare, untie, write_adapter
+from abliterate.outputs.peft_adapter import prepare, untie, write_adapter, write_files
 from abliterate.outputs.peft_factors import Layer, named_factors
 from abliterate.plan import make_plan
 from abliterate.projection import orthonormal_basis
@@ -217,8 +218,11 @@ def test_peft_merges_a_tied_matrix_twice_unless_it_is_untied(tmp_path: Path) -> 
     late = peft.PeftModel.from_pretrained(made.load(), made.adapter)
     untie(late.get_base_model())
     assert close(logits(late), made.hooked())
-    assert close(logits(late.merge_and_unload()), made.hooked())
-    assert not late.config.tie_word_embeddings
+    merged = late.merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    for one in (merged, made.load(tmp_path / "merged")):
+        assert close(logits(one), made.hooked())
+        assert one.lm_head.weight is not one.model.embed_tokens.weight
 
 
 def test_an_untied_model_stays_as_it_is() -> None:
@@ -283,6 +287,22 @@ def test_a_quantised_checkpoint_is_refused(tmp_path: Path) -> None:
     plan = make_plan(Recipe.uniform(), basis_of(128, 1), architecture, empty, source.checkpoint)
     with pytest.raises(InputError, match="is quantised; make the adapter from the unquantised checkpoint"):
         write_adapter(plan, empty, architecture, source.checkpoint, "base", None, tmp_path / "adapter")
+
+
+def test_a_full_disk_is_said_in_one_line(llama: PreTrainedModel, tmp_path: Path) -> None:
+    made = Made(llama, tmp_path, Recipe.uniform())
+    prepared = prepare(made.plan, made.empty, made.architecture, made.checkpoint, "base", None)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Staging.open(made.adapter, "identity") as staging:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, before[1]))
+        try:
+            with pytest.raises(
+                CheckpointError, match=r"adapter_model.safetensors cannot be written \(File too large\)"
+            ):
+                write_files(prepared, made.empty, made.checkpoint, staging)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not made.adapter.exists()
 
 
 def test_without_peft(llama: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
