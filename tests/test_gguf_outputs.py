@@ -18,27 +18,33 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from abliterate.activations import capture
 from abliterate.architecture import Architecture, find_architecture
+from abliterate.census import class_and_config, published_config
 from abliterate.checkpoint import Checkpoint
+from abliterate.clone import random_clone
 from abliterate.directions import Directions, difference_in_means
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError
 from abliterate.interventions import ablated, added
 from abliterate.outputs.control_vector import write_control_vector
 from abliterate.outputs.gguf_adapter import GgufAdapter, write_gguf_adapter
-from abliterate.outputs.gguf_names import ARCHITECTURES
+from abliterate.outputs.gguf_names import ARCHITECTURES, names_of_architecture
 from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import Advance
 from abliterate.projection import project_out
 from abliterate.recipe import Recipe
 from abliterate.refusals import is_refusal
+from abliterate.source import load_empty, resolve
+from abliterate.stored import quantized_weights
 from conftest import FAMILIES, SMALL, random_model
 from llama_lora import LlamaFailed, ask, chat_served, model_gguf
 from llama_server import TINY_CHAT, tiny_gguf
+from quantized_models import quantise_checkpoint, random_checkpoint, save_direction
 
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")
 
 INSIDE = Recipe({"attn": 1.0, "mlp": (1.0, 0.4, -0.7, 1.3)})
+INSIDE_OF_THREE = Recipe({"attn": 1.0, "mlp": (1.0, 0.4, -0.7)})
 EVERYWHERE = replace(INSIDE, strengths={**INSIDE.strengths, "embed": 0.8})
 TOKENS = [5, 9, 33, 71, 2, 60]
 ROUNDING = 0.02
@@ -230,6 +236,45 @@ def test_an_interruption_leaves_nothing(qwen: Small, basis: Tensor, tmp_path: Pa
     with pytest.raises(KeyboardInterrupt):
         qwen.write(qwen.plan(INSIDE, basis), tmp_path / "adapter.gguf", progress=Counter(last=3))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("edited_dtype", [None, "bf16"])
+def test_quantised_weights_give_the_edit_of_what_they_hold(tmp_path: Path, edited_dtype: str | None) -> None:
+    folder = quantise_checkpoint(random_checkpoint("qwen3_moe", tmp_path / "model"), "fp8 block")
+    checkpoint = Checkpoint.open(folder)
+    empty = load_empty(resolve(str(folder)))
+    architecture, direction = find_architecture(empty), save_direction(tmp_path / "directions.safetensors")
+    plan = make_plan(INSIDE_OF_THREE, direction, architecture, empty, checkpoint, edited_dtype)
+    written = write_gguf_adapter(plan, checkpoint, architecture, tmp_path / "adapter.gguf")
+    held = tensors(written.path)
+    assert len(written.tensors) == 6
+    down = held["blk.1.ffn_down_exps.weight.lora_b"] @ held["blk.1.ffn_down_exps.weight.lora_a"]
+    weights = quantized_weights(checkpoint)
+    for expert in range(4):
+        weight = weights[f"model.layers.1.mlp.experts.{expert}.down_proj.weight"].dequantized()
+        delta = project_out(weight, direction, 0.4, 0) - weight
+        torch.testing.assert_close(torch.from_numpy(down[expert]), delta, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("family", sorted(ARCHITECTURES.keys() - {"gpt2", "gpt_oss"}))
+def test_every_writer_of_the_table_has_a_name_in_llama_cpp(family: str, tmp_path: Path) -> None:
+    model = random_clone(*class_and_config(family, published_config(family)))
+    model.save_pretrained(tmp_path)
+    found, checkpoint = find_architecture(model), Checkpoint.open(tmp_path)
+    direction = torch.nn.functional.normalize(torch.ones(found.d_model), dim=0)
+    plan = make_plan(Recipe.uniform(), direction, found, model, checkpoint)
+    written = write_gguf_adapter(plan, checkpoint, found, tmp_path / "adapter.gguf", leave_out=["embed"])
+    assert written.left_out == ("model.embed_tokens.weight",)
+    assert {name.split(".", 2)[2].split("_")[0] for name in written.tensors} == {"attn", "ffn"}
+    assert {name.split(".")[1] for name in written.tensors} == {str(layer) for layer in range(found.depth)}
+
+
+@pytest.mark.parametrize("prefix", ["model.", "language_model.model.", "model.language_model."])
+def test_the_text_decoder_of_a_multimodal_model_has_the_same_names(prefix: str) -> None:
+    named = names_of_architecture("gemma3_text", 4)
+    found = named(f"{prefix}layers.3.self_attn.o_proj.weight")
+    assert found is not None
+    assert found.name == "blk.3.attn_output.weight"
 
 
 # What llama.cpp cannot do.

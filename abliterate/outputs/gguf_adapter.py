@@ -122,14 +122,15 @@ def grouped_edits(edits: Sequence[TensorEdit], architecture: Architecture) -> di
     named = names_of_architecture(architecture.model_type, architecture.depth)
     found: dict[str, dict[int, TensorEdit]] = {}
     for edit in edits:
-        place = named(edit.name)
+        place = named(parameter_of(edit))
         if architecture.tied and place and place.name == OUTPUT:
             continue  # a head that is stored although it is tied: the edit of the embedding stands for both
-        found.setdefault(reached(edit, place), {})[place.expert or 0 if place else 0] = edit
+        target = reached(edit, place)
+        found.setdefault(target.name, {})[target.expert or 0] = edit
     return {name: [members[key] for key in sorted(members)] for name, members in found.items()}
 
 
-def reached(edit: TensorEdit, place: Named | None) -> str:
+def reached(edit: TensorEdit, place: Named | None) -> Named:
     """Return the tensor of llama.cpp that an edit is of. Raises InputError when its adapters cannot hold the edit."""
     if edit.name.endswith("bias"):
         raise InputError(f"{edit.name}: is a bias, which an adapter of llama.cpp cannot change; {INSTEAD}")
@@ -139,7 +140,7 @@ def reached(edit: TensorEdit, place: Named | None) -> str:
         raise InputError(f"{edit.name}: experts that are stored as one tensor are not supported; {INSTEAD}")
     if not REACHED.fullmatch(place.name):
         raise InputError(f"{edit.name}: llama.cpp adds no adapter to its {place.name}; {INSTEAD}")
-    return place.name
+    return place
 
 
 def check_embedding(
@@ -192,6 +193,11 @@ def padded(pair: Factors, rank: int) -> Factors:
     b, a = pair
     more = rank - a.shape[0]
     return torch.nn.functional.pad(b, (0, more)), torch.nn.functional.pad(a, (0, 0, 0, more))
+
+
+def parameter_of(edit: TensorEdit) -> str:
+    """Return the name that the weight of an edit has unquantised."""
+    return edit.weight.tensors.parameter if isinstance(edit, ValuesEdit | UnquantizedEdit) else edit.name
 
 
 def weight_of(edit: TensorEdit, checkpoint: Checkpoint) -> Tensor:
