@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from abliterate.directions import Directions, difference_in_means
     from abliterate.edit import orthogonalize
     from abliterate.errors import AbliterateError
-    from abliterate.interventions import ablated, added
+    from abliterate.interventions import (
+        Condition,
+        ablated,
+        ablated_rows,
+        added,
+        added_rows,
+        affine,
+        mean_component,
+        rows_where,
+    )
     from abliterate.pipeline import Result, run
     from abliterate.prompts import PromptSet, load_prompts
     from abliterate.recipe import Recipe
@@ -32,19 +41,25 @@ __all__ = [
     "Activations",
     "Architecture",
     "ChatFormat",
+    "Condition",
     "Directions",
     "Options",
     "PromptSet",
     "Recipe",
     "Result",
     "ablated",
+    "ablated_rows",
     "added",
+    "added_rows",
+    "affine",
     "capture",
     "difference_in_means",
     "find_architecture",
     "is_refusal",
     "load_prompts",
+    "mean_component",
     "orthogonalize",
+    "rows_where",
     "run",
 ]
 
@@ -54,7 +69,16 @@ _ROOMS = {
     "directions": ("Directions", "difference_in_means"),
     "edit": ("orthogonalize",),
     "errors": ("AbliterateError",),
-    "interventions": ("ablated", "added"),
+    "interventions": (
+        "Condition",
+        "ablated",
+        "ablated_rows",
+        "added",
+        "added_rows",
+        "affine",
+        "mean_component",
+        "rows_where",
+    ),
     "pipeline": ("Result", "run"),
     "prompts": ("PromptSet", "load_prompts"),
     "recipe": ("Recipe",),
