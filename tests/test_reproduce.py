@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,9 @@ from abliterate.repeat import asked, command
 from abliterate.session import Options
 from abliterate.source import resolve
 from abliterate.verbs.reproduce import Given, reproduce
+from hub_server import HubServer
 from test_end_to_end import TINY, options
+from test_hub import TOKEN
 
 GIVEN = Given(model=str(TINY), device="cpu")
 
@@ -135,3 +140,38 @@ def test_a_command_is_read_as_it_was_written(tmp_path: Path) -> None:
     )  # fmt: skip
     found = asked(command(given, resolve(str(TINY))), tmp_path)
     assert Options(str(TINY), tmp_path / "o", **found) == given
+
+
+def test_from_the_hub_and_back(tmp_path: Path) -> None:
+    """The whole way on a real HTTP server: download, edit, push, and repeated from the repository alone."""
+    with HubServer() as hub:
+        hub.account(TOKEN, "me")
+        files = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
+        hub.publish("org/tiny", files)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+        environment |= {
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_TOKEN": TOKEN,
+            "HF_HUB_DISABLE_XET": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        environment |= {"NO_PROXY": "127.0.0.1,localhost", "ABLITERATE_CACHE": str(tmp_path / "cache")}
+
+        def command(home: str, *words: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "abliterate", *words, "--device", "cpu", "--json"],
+                capture_output=True, text=True, cwd=tmp_path, env={**environment, "HF_HOME": str(tmp_path / home)},
+            )  # fmt: skip
+
+        lists = ["--harmful", str(TINY / "harmful.txt"), "--harmless", str(TINY / "harmless.txt")]
+        made = command("first", "org/tiny", *lists, "--push", "me/edited", "--out", "edited")
+        assert made.returncode == 0, made.stderr[-2000:]
+        assert "observations.json" not in hub.repositories["me/edited"].contents
+        again = command("second", "reproduce", "me/edited")
+        assert again.returncode == 0, again.stderr[-2000:]
+        found = json.loads(again.stdout)
+        assert found["same"]
+        assert found["manifest"]["source"]["revision"] == hub.repositories["org/tiny"].commits[-1].oid
+        assert TOKEN not in made.stdout + made.stderr + again.stdout + again.stderr
+        for path in (tmp_path / "edited").iterdir():
+            assert TOKEN.encode() not in path.read_bytes()
