@@ -1,0 +1,40 @@
+"""A new LoRA for a model, and what the `train` extra must have brought."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from abliterate.errors import InputError
+
+
+def require_training(*packages: str) -> None:
+    """Raise InputError when a package of the `train` extra is missing."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise InputError(f"training needs the {package} package: pip install 'abliterate[train]'")
+
+
+def lora_config(rank: int) -> Any:
+    """Return the config (`peft.LoraConfig`) of a LoRA on all linear maps of a model but its head.
+
+    Raises InputError for a rank below 1, and without the `peft` package.
+    """
+    require_training("peft")
+    if rank < 1:
+        raise InputError(f"rank {rank}: must be at least 1")
+    from peft import LoraConfig, TaskType
+
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type=TaskType.CAUSAL_LM)
+
+
+def new_lora(model: PreTrainedModel, rank: int, seed: int) -> Any:
+    """Put a fresh LoRA on `model` itself; return the `peft.PeftModel`. Raises InputError as `lora_config`."""
+    config = lora_config(rank)
+    from peft import get_peft_model
+
+    torch.manual_seed(seed)
+    return get_peft_model(model, config)
