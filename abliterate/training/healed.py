@@ -1,0 +1,129 @@
+"""A healed model on disk: written as a merged checkpoint or an adapter, read again, and proved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from abliterate.architecture import Architecture
+from abliterate.checkpoint import Checkpoint
+from abliterate.errors import ProofError
+from abliterate.loading import load_model
+from abliterate.outputs.files import LOCAL
+from abliterate.outputs.manifest import DIRECTIONS, RECIPE
+from abliterate.projection import frobenius
+from abliterate.recipe import Recipe
+from abliterate.source import Source
+from abliterate.staging import Staging
+from abliterate.training.keep_out import ROUNDING, architecture_of, live_parameter
+from abliterate.verify import SILENCE, check, relative_component
+
+SHARD_BYTES = "5GB"
+
+
+@dataclass(frozen=True)
+class KeptOut:
+    """The proof, from the files.
+
+    `drift` is how far a writer's component along the direction moved, at most and relative to that of a random
+    direction; `limit` is what rounding explains. `per_layer` is, where the edit was at strength 1 everywhere, the largest
+    `|resid·R| / |resid|` at each layer, which must not exceed `silence`.
+    """
+
+    drift: float
+    limit: float
+    per_layer: tuple[float, ...] = ()
+    silence: float | None = None
+
+
+def write(adapted: Any, source: Source, staging: Staging, adapter: bool) -> None:
+    """Write a trained `peft.PeftModel` into the staging folder, merged or alone, with recipe and directions of the edit.
+
+    The LoRA is merged for good. Figures of the model before it was healed do not travel.
+    """
+    if adapter:
+        for config in adapted.peft_config.values():
+            config.base_model_name_or_path = source.name
+        adapted.save_pretrained(staging.folder)
+        (staging.folder / "README.md").unlink(missing_ok=True)  # a form to fill in
+        staging.copy_file(source.folder / RECIPE, RECIPE)
+    else:
+        adapted.merge_and_unload().save_pretrained(staging.folder, max_shard_size=SHARD_BYTES)
+        for path in source.checkpoint.files():
+            if path.as_posix() not in (source.checkpoint.index, *LOCAL):
+                staging.copy_file(source.folder / path, path.as_posix())
+    staging.copy_file(source.folder / DIRECTIONS, DIRECTIONS)
+
+
+def reopened(source: Source, staging: Staging, dtype: str, device: str, adapter: bool) -> PreTrainedModel:
+    """Return the healed model from the files in the staging folder."""
+    if not adapter:
+        return load_model(source, dtype, device, Checkpoint.open(staging.folder))
+    from peft import PeftModel
+
+    base = load_model(source, dtype, device)
+    healed: PreTrainedModel = PeftModel.from_pretrained(base, str(staging.folder)).merge_and_unload()
+    return healed
+
+
+@dataclass(frozen=True)
+class Components:
+    """What one weight of a writer holds along the direction, row by row, and the size of a random component."""
+
+    rows: Float[Tensor, "... k"]
+    usual: float
+
+
+def components(
+    model: PreTrainedModel, architecture: Architecture, basis: Float[Tensor, "k d_model"], recipe: Recipe
+) -> dict[str, Components]:
+    """Return what the writers that the recipe edits hold along the direction, weight by weight."""
+    found = {}
+    with torch.no_grad():
+        for writer in architecture.writers:
+            if recipe.strength(writer.site, writer.layer):
+                own = writer.basis(basis, lambda name: live_parameter(model, name))
+                for one in writer.parameters:
+                    name = f"{writer.module}.{one.name}"
+                    weight = live_parameter(model, name)
+                    rows = weight.movedim(one.axis, -1).float() @ own.T.to(weight.device)
+                    usual = frobenius(weight) * math.sqrt(len(own) / weight.shape[one.axis])
+                    found[name] = Components(rows.cpu(), usual)
+    return found
+
+
+def prove(
+    model: PreTrainedModel,
+    sequences: Sequence[Sequence[int]],
+    basis: Float[Tensor, "k d_model"],
+    recipe: Recipe,
+    before: Mapping[str, Components],
+) -> KeptOut:
+    """Prove that a healed model holds along the direction what it held before, and is silent if the edit was complete.
+
+    Raises ProofError naming the weight, or the layer.
+    """
+    architecture = architecture_of(model)
+    limit = ROUNDING * torch.finfo(model.dtype).eps
+    drifts = {
+        name: float((after.rows - before[name].rows).norm()) / max(before[name].usual, after.usual, 1e-30)
+        for name, after in components(model, architecture, basis, recipe).items()
+    }
+    worst = max(drifts, key=lambda name: drifts[name])
+    if not drifts[worst] <= limit:
+        raise ProofError(
+            f"{worst}: healing brought {drifts[worst]:.1e} of a random component back along the direction, {limit:.1e} "
+            "allowed; please report it"
+        )
+    if not recipe.exact:
+        return KeptOut(drifts[worst], limit)
+    per_layer = relative_component(model, architecture, basis, sequences)
+    check("the healed model writes along the direction", per_layer, SILENCE[model.dtype])
+    return KeptOut(drifts[worst], limit, tuple(per_layer), SILENCE[model.dtype])
