@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
+from abliterate.adapter import attach
+from abliterate.checkpoint import Checkpoint
 from abliterate.directions import Directions
 from abliterate.edit import write_edited
 from abliterate.evaluation.divergence import diverge
@@ -20,8 +23,9 @@ from abliterate.evaluation.observation import Observation, Report, observe
 from abliterate.loading import load_model
 from abliterate.offload import streaming_note
 from abliterate.outputs.files import OBSERVATIONS
-from abliterate.outputs.manifest import Measured, Origin, as_text, write_records
+from abliterate.outputs.manifest import Form, Measured, Origin, as_text, write_records
 from abliterate.outputs.observations import observations
+from abliterate.outputs.peft_adapter import prepare, prove_adapter, write_files
 from abliterate.plan import EditPlan, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.recipe import Recipe
@@ -89,21 +93,19 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
     gc.collect()
     with open_staging(loaded, plan) as staging:
         with clock.step("edit"):
-            written = write_edited(plan, loaded.source.checkpoint, staging, progress)
+            written = write_form(loaded, plan, staging, progress)
         with clock.step("prove"):
-            tensors = verify_tensors(plan, loaded.source.checkpoint, written, progress)
-            loaded = replace(
-                loaded, model=load_model(loaded.source, options.dtype, options.device, written, options.max_memory)
-            )
-            proof = verify_stream(
-                loaded.model, loaded.architecture, plan, expected, plan.stored_dtype(written), tensors
-            )
+            tensors = verify_tensors(plan, loaded.source.checkpoint, written, progress) if written else ()
+            loaded = replace(loaded, model=load_form(loaded, staging, written))
+            stored = plan.stored_dtype(written) if written else loaded.model.dtype
+            proof = verify_stream(loaded.model, loaded.architecture, plan, expected, stored, tensors)
         with clock.step("measure the edited"):
             edited = look(loaded, report, original, progress)
             divergence = diverge(original, edited, progress)
         measured = Measured(tensors, proof, selection, original, edited, divergence, found)
         prompts = heard.record(loaded.material.record())
-        origin = Origin(loaded.source, command(options, loaded.source), options.seed, prompts)
+        form: Form = "checkpoint" if written else "adapter"
+        origin = Origin(loaded.source, command(options, loaded.source), options.seed, prompts, form)
         manifest = write_records(staging, origin, plan, finding.directions, measured)
         seen = observations(finding.geometry, finding.prompts, selection, original, edited)
         staging.write_text(OBSERVATIONS, as_text(seen))
@@ -163,8 +165,32 @@ def assist(options: Options) -> None:
 def open_staging(loaded: Loaded, plan: EditPlan) -> Staging:
     """Return the staging folder for the edit: its identity is the plan and the source."""
     checkpoint, options = loaded.source.checkpoint, loaded.options
-    needed = checkpoint.total_bytes + plan.grown_bytes(checkpoint)
-    return Staging.open(options.out, f"{plan.digest} {checkpoint.fingerprint()}", options.force, needed)
+    identity = f"{plan.digest} {checkpoint.fingerprint()}"
+    if "checkpoint" not in options.save:
+        return Staging.open(options.out, f"adapter {identity}", options.force)
+    return Staging.open(options.out, identity, options.force, checkpoint.total_bytes + plan.grown_bytes(checkpoint))
+
+
+def write_form(loaded: Loaded, plan: EditPlan, staging: Staging, progress: Progress) -> Checkpoint | None:
+    """Write the edited checkpoint and return it; or, where none shall be saved, the adapter, and return None."""
+    checkpoint, source = loaded.source.checkpoint, loaded.source
+    if "checkpoint" in loaded.options.save:
+        return write_edited(plan, checkpoint, staging, progress)
+    files = prepare(plan, loaded.empty, loaded.architecture, checkpoint, source.public_name, source.revision)
+    if not loaded.architecture.problems:
+        prove_adapter(loaded.empty, {edit.site for edit in plan.edits.values()}, len(plan.basis), bool(files.biases))
+    write_files(files, loaded.empty, checkpoint, staging, progress)
+    return None
+
+
+def load_form(loaded: Loaded, staging: Staging, written: Checkpoint | None) -> PreTrainedModel:
+    """Load what was written: the edited checkpoint, or the original with the adapter on it."""
+    options = loaded.options
+    model = load_model(loaded.source, options.dtype, options.device, written, options.max_memory)
+    if written is None:
+        attach(model, staging.folder)
+        model.enable_adapters()
+    return model
 
 
 def look(loaded: Loaded, report: Report, original: Observation | None, progress: Progress) -> Observation:

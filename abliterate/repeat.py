@@ -13,7 +13,7 @@ from abliterate.architecture import SITES
 from abliterate.directions import METHODS
 from abliterate.errors import InputError
 from abliterate.prompts import as_file, public_spec
-from abliterate.session import Options
+from abliterate.session import SAVED_FORMS, Options
 from abliterate.source import Source
 from abliterate.template import THINKING_MODES
 
@@ -115,6 +115,11 @@ def sites(text: str) -> tuple[str, ...]:
     return tuple(one_of(SITES)(site) for site in text.split(","))
 
 
+def forms(text: str) -> tuple[str, ...]:
+    """Read forms by commas."""
+    return tuple(one_of(SAVED_FORMS)(form) for form in text.split(","))
+
+
 def rows(text: str) -> int | str:
     """Read a batch size."""
     return text if text == "auto" else int(text)
@@ -132,6 +137,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "batch_size": rows,
     "seed": int,
     "edited_dtype": str,
+    "save": forms,
     "target_refusals": float,
     "max_kl": float,
     "revision": str,

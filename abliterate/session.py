@@ -6,8 +6,9 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -45,6 +46,10 @@ ENOUGH_REFUSALS = 16
 published procedure filters its prompts; below it rests on all of them, and the result says so."""
 
 
+SavedForm = Literal["checkpoint", "adapter", "gguf-adapter"]
+SAVED_FORMS: tuple[SavedForm, ...] = get_args(SavedForm)
+
+
 @dataclass(frozen=True)
 class Options:
     """What a run is asked to do; the defaults are those of the command."""
@@ -68,6 +73,7 @@ class Options:
     trust_remote_code: bool = False
     allow_unproved: bool = False
     edited_dtype: str | None = None
+    save: tuple[SavedForm, ...] = ("checkpoint",)
     optimize: bool = False
     target_refusals: float | None = None
     max_kl: float | None = None
@@ -155,6 +161,7 @@ class Heard:
 def load(options: Options, progress: Progress) -> Loaded:
     """Check everything that can be checked without weights, then load them."""
     check_search(options)
+    check_save(options)
     check_free(options.out, options.force)
     harmful = load_prompts(options.harmful, offline=options.offline)
     harmless = load_prompts(options.harmless, offline=options.offline)
@@ -311,6 +318,18 @@ def check_search(options: Options) -> None:
             raise InputError(f"{flag} chooses among the edits of a search; add --optimize")
         if value is not None and not 0 <= value < math.inf:
             raise InputError(f"{flag} {value}: give a number from 0 up")
+
+
+def check_save(options: Options) -> None:
+    """Raise InputError for forms that cannot be written."""
+    if not {"checkpoint", "adapter"} & set(options.save):
+        raise InputError(
+            f"--save {','.join(options.save)}: what is measured is a checkpoint or an adapter; add one of them"
+        )
+    if "adapter" in options.save and find_spec("peft") is None:
+        raise InputError("--save adapter needs an extra: pip install 'abliterate[train]'")
+    if options.edited_dtype and "checkpoint" not in options.save:
+        raise InputError("--edited-dtype says how a checkpoint is written; add checkpoint to --save, or leave it away")
 
 
 def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress: Progress) -> Selection:

@@ -12,8 +12,10 @@ from abliterate.cli import main
 from abliterate.errors import InputError
 from abliterate.outputs.hub import finished_files
 from abliterate.pipeline import Result, run
+from abliterate.report.page import write_report
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.export import Wish, export
+from abliterate.verbs.reproduce import Given, reproduce
 from abliterate.verbs.wanted import HARMFUL, Wanted
 from test_end_to_end import TINY, options
 
@@ -108,3 +110,56 @@ def test_another_original_is_refused(edited: Result, tmp_path: Path) -> None:
         export(Wish(edited.out, "adapter"), options(tmp_path / "adapter", model=str(edited.out)))
     with pytest.raises(InputError, match="the recipe cannot be read"):
         export(Wish(TINY, "adapter"), options(tmp_path / "adapter"))
+
+
+def test_a_run_can_save_an_adapter_alone(edited: Result, tmp_path: Path) -> None:
+    """The same direction and recipe, proved and measured with the adapter on the original; no weights are written."""
+    one = run(options(tmp_path / "adapter", save=("adapter",)))
+    assert one.manifest["form"] == "adapter"
+    assert one.manifest["tensors"] == []
+    assert one.manifest["recipe"] == edited.manifest["recipe"]
+    assert one.manifest["figures"]["edited"] == edited.manifest["figures"]["edited"]
+    assert one.measured.proof.kind == "silence"
+    assert one.measured.proof.holds
+    names = {path.name for path in one.out.iterdir()}
+    assert names == {
+        "README.md", "abliterate.json", "adapter_config.json", "adapter_model.safetensors", "directions.safetensors",
+        "observations.json", "recipe.json",
+    }  # fmt: skip
+    exported = export(Wish(edited.out, "adapter"), options(tmp_path / "exported"))
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (one.out / name).read_bytes() == (exported.out / name).read_bytes()
+    assert "an adapter on 8 layers" in write_report(one.out).read_text()
+    assert reproduce(
+        str(one.out),
+        Given(model=str(TINY), harmful=str(TINY / "harmful.txt"), harmless=str(TINY / "harmless.txt"), device="cpu"),
+        tmp_path / "again",
+    ).same
+
+
+def test_forms_beside_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(TINY), "--harmful", str(TINY / "harmful.txt"), "--harmless", str(TINY / "harmless.txt"), "--json"]
+    words += ["--device", "cpu", "--layer", "4", "--sites", "attn,mlp", "--out", str(tmp_path / "edited")]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--save", "checkpoint,adapter,gguf-adapter"])
+    assert stop.value.code == 0
+    assert json.loads(capsys.readouterr().out)["manifest"]["form"] == "checkpoint"
+    for name in ("model.safetensors", "adapter/adapter_model.safetensors", "adapter/abliterate.json", "adapter.gguf"):
+        assert (tmp_path / "edited" / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--save", "gguf-adapter"], "what is measured is a checkpoint or an adapter; add one of them"),
+        (["--save", "lora"], "--save lora: choose among checkpoint, adapter, gguf-adapter"),
+        (["--save", "adapter", "--edited-dtype", "bf16"], "add checkpoint to --save"),
+    ],
+)
+def test_forms_that_cannot_be_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([str(TINY), *words, "--out", str(tmp_path / "edited")])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err

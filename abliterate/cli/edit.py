@@ -30,6 +30,7 @@ from abliterate.cli.flags import (
     Out,
     Push,
     Revision,
+    Save,
     Seed,
     Sites,
     Strength,
@@ -60,6 +61,7 @@ def run_verb(
     harmful: Harmful = "builtin:harmful",
     harmless: Harmless = "builtin:harmless",
     n_train: NTrain = 128,
+    save: Save = "checkpoint",
     push: Push = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
@@ -83,6 +85,7 @@ def run_verb(
     from abliterate.pipeline import assist, run
     from abliterate.processes import Processes
     from abliterate.render.run import result, result_json
+    from abliterate.verbs.export import save_others
 
     chosen = options(**given)
     if not Processes.launched().first:
@@ -91,6 +94,8 @@ def run_verb(
         check_push(push)
     one = run(chosen, progress())
     show(result(one), result_json(one), as_json)
+    for other in save_others(chosen, progress()):
+        Console(stderr=True).print(f"also written: {other.out}")
     if push:
         publish(chosen.out, push, public=False)
 

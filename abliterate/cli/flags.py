@@ -81,6 +81,13 @@ MaxKl = Annotated[
         show_default=False,
     ),
 ]
+Save = Annotated[
+    str,
+    typer.Option(
+        help="What to write, by commas: checkpoint, adapter (PEFT), gguf-adapter (llama.cpp). Beside a checkpoint, "
+        "adapters go to OUT/adapter and OUT/adapter.gguf."
+    ),
+]
 Push = Annotated[
     str | None, typer.Option(help="Also push the result to this Hub repository (private).", show_default=False)
 ]
@@ -90,7 +97,7 @@ def options(model: str, out: Path | None, **given: Any) -> Options:
     """Turn what was typed into Options."""
     from abliterate.architecture import SITES
     from abliterate.directions import METHODS
-    from abliterate.session import Options
+    from abliterate.session import SAVED_FORMS, Options
     from abliterate.template import THINKING_MODES
 
     for name in ("layer", "batch_size"):
@@ -98,9 +105,11 @@ def options(model: str, out: Path | None, **given: Any) -> Options:
             given[name] = number(f"--{name.replace('_', '-')}", given[name], None if name == "layer" else "auto")
     if given.get("max_memory") is not None:
         given["max_memory"] = memory(given["max_memory"])
-    if "sites" in given:
-        given["sites"] = tuple(site.strip() for site in given["sites"].split(",") if site.strip())
-    for name, known in (("direction", METHODS), ("thinking", THINKING_MODES), ("sites", SITES)):
+    for name in ("sites", "save"):
+        if name in given:
+            given[name] = tuple(word.strip() for word in given[name].split(",") if word.strip())
+    known_words = {"direction": METHODS, "thinking": THINKING_MODES, "sites": SITES, "save": SAVED_FORMS}
+    for name, known in known_words.items():
         words = given[name] if isinstance(given.get(name), tuple) else [given.get(name, known[0])]
         if not words or not set(words) <= set(known):
             raise InputError(f"--{name} {','.join(words)}: choose among {', '.join(known)}")

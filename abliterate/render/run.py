@@ -34,11 +34,11 @@ def result(one: Result, kept: bool = True) -> RenderableType:
     facts.add_row("layer, position", f"{chosen.layer}, {chosen.position}  {scores(measured)}")
     if measured.search:
         facts.add_row("search", search_line(measured.search))
-    facts.add_row(
-        "proof", f"{len(measured.tensors)} tensors as planned, all others bit for bit; {proof_line(measured.proof)}"
-    )
+    adapter = one.manifest["form"] == "adapter"
+    tensors = "exact factors" if adapter else f"{len(measured.tensors)} tensors as planned, all others bit for bit"
+    facts.add_row("proof", f"{tensors}; {proof_line(measured.proof)}")
     facts.add_row("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in one.seconds.items()))
-    facts.add_row("checkpoint", Text(str(one.out) if kept else "thrown away; keep it with --out DIR"))
+    facts.add_row(one.manifest["form"], Text(str(one.out) if kept else "thrown away; keep it with --out DIR"))
     notes = [Text(f"note: {note}", style="yellow") for note in one.notes]
     return Group(table, facts, *notes, *example(before, after))
 

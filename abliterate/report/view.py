@@ -90,7 +90,7 @@ def facts(records: Gathered) -> list[tuple[str, str]]:
     rows += [
         ("direction", ", ".join(filter(None, found))),
         ("strength", strengths_line(records)),
-        ("edited", f"{len(manifest['tensors'])} tensors in {records.depth} layers"),
+        ("edited", edited(records)),
     ]
     if manifest.get("edited_dtype"):
         rows.append(("edited tensors written as", manifest["edited_dtype"]))
@@ -98,6 +98,13 @@ def facts(records: Gathered) -> list[tuple[str, str]]:
         use = [f"{one[name]} {verb}" for name, verb in (("used", "made it"), ("report", "measure it")) if name in one]
         rows.append((f"{side} prompts", ", ".join([one["spec"], *use])))
     return [*rows, ("seed", str(manifest["seed"]))]
+
+
+def edited(records: Gathered) -> str:
+    """Return what the edit is made of."""
+    if records.manifest.get("form") == "adapter":
+        return f"by an adapter on {records.depth} layers"
+    return f"{len(records.manifest['tensors'])} tensors in {records.depth} layers"
 
 
 def cards(manifest: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -167,3 +167,14 @@ def original_name(options: Options, manifest: Mapping[str, Any] | None) -> str:
     if not options.model and "/" not in name:
         raise InputError(f"the original {name} is not on the Hub; say where it is with --model")
     return name
+
+
+def save_others(options: Options, progress: Progress = SILENT) -> tuple[Exported, ...]:
+    """Write what `--save` asks for beside the form that a run has written and measured, into that form's folder."""
+    measured = "checkpoint" if "checkpoint" in options.save else "adapter"
+    names: dict[str, Kind] = {"adapter": "adapter", "adapter.gguf": "gguf-adapter"}
+    return tuple(
+        export(Wish(options.out, kind), replace(options, out=options.out / name, revision=None), progress)
+        for name, kind in names.items()
+        if kind in options.save and kind != measured
+    )
