@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import jinja2
@@ -76,14 +77,7 @@ class ChatFormat:
 
     def switches(self) -> dict[str, Any]:
         """Return the template's thinking switch as asked for; nothing where it has none."""
-        try:
-            names = meta.find_undeclared_variables(
-                jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(self.source)
-            )
-        except jinja2.TemplateSyntaxError:
-            # Tags that only transformers' own environment knows, such as {% generation %}.
-            names = {switch for switch in SWITCHES if switch in self.source}
-        return {switch: self.thinking == "on" for switch in SWITCHES if switch in names}
+        return dict.fromkeys(switches_in(self.source), self.thinking == "on")
 
     def close_thought(self, text: str) -> str:
         """Close a think block at the end of `text`; with thinking on, also open one where the model would."""
@@ -113,3 +107,14 @@ class ChatFormat:
         while shared < min(len(first), len(second)) and first[-1 - shared] == second[-1 - shared]:
             shared += 1
         return tuple(range(-max(1, min(shared, MAX_POSITIONS)), 0))
+
+
+@lru_cache(maxsize=16)
+def switches_in(source: str) -> tuple[str, ...]:
+    """Return the thinking switches that a template reads; kept, since to parse it takes as long as to fill it in."""
+    try:
+        names = meta.find_undeclared_variables(jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(source))
+    except jinja2.TemplateSyntaxError:
+        # Tags that only transformers' own environment knows, such as {% generation %}.
+        names = {switch for switch in SWITCHES if switch in source}
+    return tuple(switch for switch in SWITCHES if switch in names)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.architecture import find_architecture
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.pipeline import run
+from abliterate.recipe import Recipe
 from abliterate.session import Options
 from abliterate.verbs.apply import apply
 from abliterate.verbs.evaluate import evaluate
+from abliterate.verbs.export import Wish, export
 from abliterate.verbs.original import plain_sequences
 from abliterate.verbs.wanted import Wanted
 from abliterate.verify import SILENCE, relative_component
@@ -102,3 +105,19 @@ def test_a_real_model_evaluated_against_itself_does_not_differ(
             assert figure.model is not None
             assert set(figure.model.values) == {0.0}
     assert one.to_json()["tasks"]["tiny_words"]["acc"]["model"]["count"] > 0
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-0.5b-it", "smollm2-135m-it", "gemma-3-270m"])
+@pytest.mark.parametrize("strengths", [1.0, 0.5])
+def test_an_adapter_is_the_hook_form(real_models: Path, tmp_path: Path, name: str, strengths: float) -> None:
+    """Along any direction: gains behind writers, tied and untied embeddings. The export proves it or raises."""
+    width = AutoConfig.from_pretrained(real_models / name).hidden_size
+    direction = torch.nn.functional.normalize(torch.randn(width, generator=torch.Generator().manual_seed(0)), dim=0)
+    save_file({"resid.5": direction}, tmp_path / "directions.safetensors")
+    recipe = Recipe.uniform(strengths, direction="resid.5").to_json()
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    one = export(Wish(tmp_path, "adapter"), Options(str(real_models / name), tmp_path / "adapter", dtype="float32"))
+    assert one.proof is not None
+    assert one.proof.holds
+    assert one.proof.largest < 1e-5
+    assert one.nbytes < 10_000_000
