@@ -573,6 +573,7 @@ def printed(example: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_example_that_keeps_a_direction_out() -> None:
     plain, kept = (
         float(line.split()[-1]) for line in printed("keep_direction_out.py").splitlines() if "largest" in line
@@ -581,6 +582,7 @@ def test_the_example_that_keeps_a_direction_out() -> None:
     assert kept < EXACT
 
 
+@pytest.mark.slow
 def test_the_example_that_hardens() -> None:
     """The edit takes all refusals before and leaves most after; other machines round otherwise, so not to the reply."""
     lines = {line[:34].strip(): line[34:].split() for line in printed("harden.py").splitlines() if "/" in line}
