@@ -11,12 +11,11 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from abliterate.errors import InputError
+from abliterate.checkpoint import ADAPTER, WEIGHTS
+from abliterate.errors import InputError, first_line
 from abliterate.offload import streaming_of
-from abliterate.source import download, first_line
+from abliterate.source import download
 
-ADAPTER = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = (ADAPTER, WEIGHTS)
 
 

@@ -152,6 +152,11 @@ class Checkpoint:
         return digest.hexdigest()
 
 
+ADAPTER = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+"""The files of a PEFT adapter."""
+
+
 def content_hash(path: Path, progress: Progress = SILENT) -> str:
     """Return the sha256 of a file, in hexadecimal, reading it in blocks."""
     digest = hashlib.sha256()

@@ -43,3 +43,9 @@ class ProofError(AbliterateError):
     """A written checkpoint differs from its plan, or still writes along the direction."""
 
     exit_code = 1
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, without the quotes of a KeyError; its class where it says nothing."""
+    said = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    return said.splitlines()[0] if said else type(error).__name__

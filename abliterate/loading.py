@@ -8,11 +8,11 @@ import torch
 from transformers import AutoConfig, PreTrainedModel
 
 from abliterate.checkpoint import Checkpoint
-from abliterate.errors import CheckpointError, InputError
+from abliterate.errors import CheckpointError, InputError, first_line
 from abliterate.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
 from abliterate.quantized import quantized_pairs
 from abliterate.ragged import dequantized_weights, ragged, without_quantisation
-from abliterate.source import Source, auto_class, build_empty, cache_folder, first_line, load_empty, load_errors
+from abliterate.source import Source, auto_class, build_empty, cache_folder, load_empty, load_errors
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 

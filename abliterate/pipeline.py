@@ -25,7 +25,7 @@ from abliterate.offload import streaming_note
 from abliterate.outputs.files import OBSERVATIONS
 from abliterate.outputs.manifest import Form, Measured, Origin, as_text, write_records
 from abliterate.outputs.observations import observations
-from abliterate.outputs.peft_adapter import prepare, prove_adapter, write_files
+from abliterate.outputs.peft_adapter import prepare, write_files
 from abliterate.plan import EditPlan, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.recipe import Recipe
@@ -177,8 +177,6 @@ def write_form(loaded: Loaded, plan: EditPlan, staging: Staging, progress: Progr
     if "checkpoint" in loaded.options.save:
         return write_edited(plan, checkpoint, staging, progress)
     files = prepare(plan, loaded.empty, loaded.architecture, checkpoint, source.public_name, source.revision)
-    if not loaded.architecture.problems:
-        prove_adapter(loaded.empty, {edit.site for edit in plan.edits.values()}, len(plan.basis), bool(files.biases))
     write_files(files, loaded.empty, checkpoint, staging, progress)
     return None
 

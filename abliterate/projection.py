@@ -31,6 +31,9 @@ CPU = torch.device("cpu")
 ZERO_LENGTH = 1e-12
 """A vector shorter than this has no direction: below any float32 difference of real activations."""
 
+COLUMNS = 1 << 15
+"""Columns of a matrix whose factors are computed at once."""
+
 
 def normalize(vector: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
     """Return the unit vector along each row's last axis. Raises InputError for zero or not finite rows."""
@@ -255,6 +258,9 @@ def orthonormal_span(vectors: Float[Tensor, "k d_model"]) -> Float[Tensor, "k d_
 def low_rank_factors(
     matrix: Float[Tensor, "d_model d_in"], basis: Float[Tensor, "*k d_model"], strength: float = 1.0
 ) -> tuple[Float[Tensor, "d_model k"], Float[Tensor, "k d_in"]]:
-    """Return `(B, A)` with `project_out(matrix, basis, strength, axis=0) == matrix + B @ A`: a LoRA of rank k, no SVD."""
+    """Return `(B, A)` with `project_out(matrix, basis, strength, axis=0) == matrix + B @ A`: a LoRA of rank k, no SVD.
+
+    Some columns at a time are float32: an embedding has as many as there are tokens.
+    """
     rows = basis.reshape(-1, basis.shape[-1]).to(matrix.device, torch.float32)
-    return -strength * rows.T, rows @ matrix.float()
+    return -strength * rows.T, torch.cat([rows @ part.float() for part in torch.split(matrix, COLUMNS, dim=1)], dim=1)

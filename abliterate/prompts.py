@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from abliterate.errors import InputError
+from abliterate.errors import InputError, first_line
 
 MINIMUM = 8
 """Fewer prompts a side than this do not make a mean (DESIGN section 7)."""
@@ -229,21 +229,25 @@ READERS: Mapping[str, Callable[[Path], list[Any]]] = {
 
 def read_hub(spec: str, *, offline: bool) -> list[str]:
     """Read `org/dataset[:split[:column]]` from the Hub, or from its cache when `offline`."""
-    import datasets
-
     name, _, rest = spec.partition(":")
     split, _, column = rest.partition(":")
+    table = hub_table(spec, name, split, offline)
+    chosen = choose_column(spec, table.column_names, column or None)
+    return [as_text(spec, number, value) for number, value in enumerate(table[chosen], 1)]
+
+
+def hub_table(spec: str, name: str, split: str, offline: bool) -> Any:
+    """Return a split of a dataset on the Hub, `train` by default. Raises InputError, naming `spec`, when it cannot be read."""
+    import datasets
+
     try:
-        table = datasets.load_dataset(
+        return datasets.load_dataset(
             name, split=split or "train", download_config=datasets.DownloadConfig(local_files_only=offline)
         )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{spec}: the dataset cannot be read from the Hub ({first}); check the name, the split, your login"
+            f"{spec}: the dataset cannot be read from the Hub ({first_line(error)}); check the name, the split, your login"
         ) from error
-    chosen = choose_column(spec, table.column_names, column or None)
-    return [as_text(spec, number, value) for number, value in enumerate(table[chosen], 1)]
 
 
 def take_column(source: str, rows: Sequence[Any], column: str | None) -> list[str]:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.activations import ActivationCache, Activations, capture
@@ -19,11 +20,13 @@ from abliterate.errors import InputError
 from abliterate.evaluation.observation import Asked, Report
 from abliterate.forward import BatchSize, model_device
 from abliterate.loading import load_model
-from abliterate.plan import check_edited_dtype
+from abliterate.outputs.peft_adapter import prepare
+from abliterate.plan import check_edited_dtype, make_plan
 from abliterate.processes import Processes
 from abliterate.progress import Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
 from abliterate.proof import require_proof
+from abliterate.recipe import Recipe
 from abliterate.refusals import Opening, find_openings, is_refusal
 from abliterate.replies import REPLY_TOKENS, generate_all
 from abliterate.search.stages import Found, Pool, search, settings
@@ -186,6 +189,8 @@ def load(options: Options, progress: Progress) -> Loaded:
         raise InputError(
             f"--layer {options.layer} is out of range; this model has layers 1 to {architecture.depth - 1}"
         )
+    if "checkpoint" not in options.save:
+        check_adapter(options, source, empty, architecture)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     return Loaded(options, source, tokenizer, empty, architecture, model, material)
 
@@ -330,6 +335,14 @@ def check_save(options: Options) -> None:
         raise InputError("--save adapter needs an extra: pip install 'abliterate[train]'")
     if options.edited_dtype and "checkpoint" not in options.save:
         raise InputError("--edited-dtype says how a checkpoint is written; add checkpoint to --save, or leave it away")
+
+
+def check_adapter(options: Options, source: Source, empty: PreTrainedModel, architecture: Architecture) -> None:
+    """Raise InputError where no adapter could hold the edit, along any direction: before the search, not after it."""
+    any_direction = torch.nn.functional.normalize(torch.ones(architecture.d_model), dim=0)
+    recipe = Recipe.uniform(0.5, options.sites)
+    plan = make_plan(recipe, any_direction, architecture, empty, source.checkpoint)
+    prepare(plan, empty, architecture, source.checkpoint, source.public_name, source.revision)
 
 
 def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress: Progress) -> Selection:

@@ -33,7 +33,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from abliterate.checkpoint import Checkpoint, content_hash
-from abliterate.errors import HubError, InputError
+from abliterate.errors import HubError, InputError, first_line
 from abliterate.progress import SILENT, Progress
 from abliterate.quantized import format_of
 
@@ -260,8 +260,3 @@ def load_errors(name: str) -> Iterator[None]:
         if "trust_remote_code" in str(error):
             message = "its code is not part of transformers; read it, then pass --trust-remote-code to allow it"
         raise InputError(f"{name}: cannot be loaded: {message}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.activations import lanes, resid_of
 from abliterate.architecture import Architecture, Site
@@ -22,15 +22,20 @@ from abliterate.errors import ProofError
 from abliterate.forward import Batch, final_hidden, prepare
 from abliterate.interventions import ablated, disturbed
 from abliterate.plan import EditPlan
+from abliterate.prompts import load_prompts
 from abliterate.tensor_edits import TensorReport
 
 __all__ = [
-    "PROMPTS", "Reference", "Status", "StreamReport", "TensorReport", "Verdict", "compare_tensors", "reference",
+    "PROMPTS", "Reference", "Status", "StreamReport", "TensorReport", "Verdict", "compare_tensors",
+    "plain_sequences", "reference",
     "relative_component", "requantised_note", "require_planned", "verify_stream", "verify_tensors",
 ]  # fmt: skip
 
 PROMPTS = 8
 """Prompts that the proof runs; it looks at every layer and every position of each."""
+
+PROOF_TEXTS = "builtin:everyday"
+"""Plain text for proofs where no chat template is at hand: every layer must be silent on any text."""
 
 SILENCE = {torch.float32: 1e-5, torch.float16: 1.5e-3, torch.bfloat16: 1e-2}
 """Largest `|resid·R| / |resid|` that rounding explains. Under hooks, which leave nothing but rounding, the streams
@@ -218,3 +223,10 @@ def requantised_note(tensors: Sequence[TensorReport]) -> tuple[str, ...]:
         f"{count} weights were quantised again; of their component along the direction at most {leak.share:.2%} came "
         f"back ({worst.name}: {leak.before:.1e} before, {leak.projected:.1e} projected, {leak.stored:.1e} stored)",
     )
+
+
+def plain_sequences(tokenizer: PreTrainedTokenizerBase) -> Sequence[Sequence[int]]:
+    """Return token ids of a few plain texts, without any chat template."""
+    texts = load_prompts(PROOF_TEXTS).first(PROMPTS).prompts
+    encoded: list[list[int]] = tokenizer(list(texts))["input_ids"]
+    return encoded

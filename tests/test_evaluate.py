@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Along
 from abliterate.evaluation.evaluation import Evaluation
-from abliterate.evaluation.figures import by_length, damage
+from abliterate.evaluation.figures import Judged, by_length, damage, length_figure
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.text_loss import WINDOW, read_windows, text_losses
 from abliterate.pipeline import Result, run
@@ -26,7 +26,8 @@ from abliterate.render.compared import compared_csv, compared_json, compared_mar
 from abliterate.replies import generate
 from abliterate.report.page import write_report
 from abliterate.template import ChatFormat
-from abliterate.verbs.evaluate import evaluate, evaluate_each
+from abliterate.verbs.evaluate import check_out, evaluate, evaluate_each
+from abliterate.verbs.export import Wish, export
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 from llama_server import NAME as SERVED
 from llama_server import serving, tiny_gguf
@@ -339,3 +340,48 @@ def test_the_page_shows_the_run_and_its_evaluation(edited: Result, evaluation: E
     assert [one["title"] for one in data["explorers"]] == ["In the run", "In the evaluation"]
     assert data["separation"]["layers"] == list(range(9))
     assert max(max(filter(None, row)) for row in data["separation"]["auc"]) > 0.95
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_an_adapter_held_against_another(tmp_path: Path) -> None:
+    """Both stand on the same base, which the first one names."""
+    folders = [adapter(tmp_path / name, changing) for name, changing in (("one", True), ("other", False))]
+    one = evaluate(options(Path(), model=str(folders[1])), replace(SHORT, text=None, n_prompts=8), str(folders[0]))
+    assert one.against is not None
+    assert (one.against.name, one.model.name) == ("one", "other")
+
+
+def test_an_adapter_of_another_original_is_refused(edited: Result, tmp_path: Path) -> None:
+    export(Wish(edited.out, "adapter"), options(tmp_path / "adapter"))
+    with pytest.raises(InputError, match="was not made from"):
+        evaluate(options(Path(), model=str(tmp_path / "adapter")), SHORT, str(edited.out))
+
+
+def test_lengths_are_paired_only_where_all_are_told() -> None:
+    def judged(*lengths: int | None) -> Judged:
+        return Judged(tuple(Reply("a", (), "Yes.", True, length) for length in lengths), ("complied",) * len(lengths))
+
+    whole, holed = judged(3, 4, 9), judged(None, 4, 5)
+    assert length_figure("harmful", whole, judged(3, 4, 8)).difference is not None
+    for pair in ((whole, holed), (holed, whole), (holed, judged(3, None, 5))):
+        figure = length_figure("harmful", *pair)
+        assert figure.difference is None
+        assert figure.model is not None
+        assert figure.against is not None
+
+
+@pytest.mark.parametrize("name", ["abliterate.json", "model.safetensors"])
+def test_what_is_no_evaluation_is_not_overwritten(edited: Result, name: str) -> None:
+    before = (edited.out / name).read_bytes()
+    with pytest.raises(InputError, match="is there, and is no earlier evaluation; choose another name"):
+        check_out(edited.out / name)
+    assert (edited.out / name).read_bytes() == before
+
+
+def test_an_earlier_evaluation_gives_way(evaluation: Evaluation, tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    check_out(path)
+    path.write_text(json.dumps(evaluation.to_json()))
+    check_out(path)
+    with pytest.raises(InputError, match="give a file in a folder that is there"):
+        check_out(tmp_path / "no" / "evaluation.json")

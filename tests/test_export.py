@@ -8,15 +8,19 @@ from pathlib import Path
 import pytest
 from gguf import GGUFReader
 
+from abliterate.architecture import find_architecture
 from abliterate.cli import main
 from abliterate.errors import InputError
 from abliterate.outputs.hub import finished_files
 from abliterate.pipeline import Result, run
 from abliterate.report.page import write_report
+from abliterate.session import check_adapter
+from abliterate.source import load_empty, resolve
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.export import Wish, export
 from abliterate.verbs.reproduce import Given, reproduce
 from abliterate.verbs.wanted import HARMFUL, Wanted
+from conftest import random_model
 from test_end_to_end import TINY, options
 
 
@@ -163,3 +167,14 @@ def test_forms_that_cannot_be_saved(
         main([str(TINY), *words, "--out", str(tmp_path / "edited")])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_no_adapter_holds_is_refused_before_the_search(tmp_path: Path) -> None:
+    """gpt2 has biases beside an embedding, which no LoRA holds together."""
+    model = random_model("gpt2")
+    model.save_pretrained(tmp_path / "gpt2")
+    source = resolve(str(tmp_path / "gpt2"))
+    empty = load_empty(source)
+    given = options(tmp_path / "out", model=str(tmp_path / "gpt2"), save=("adapter",))
+    with pytest.raises(InputError, match="bias"):
+        check_adapter(given, source, empty, find_architecture(empty))

@@ -20,9 +20,8 @@ from abliterate.session import Options
 from abliterate.verbs.apply import apply
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.export import Wish, export
-from abliterate.verbs.original import plain_sequences
 from abliterate.verbs.wanted import Wanted
-from abliterate.verify import SILENCE, relative_component
+from abliterate.verify import SILENCE, plain_sequences, relative_component
 
 pytestmark = pytest.mark.models
 

@@ -20,7 +20,7 @@ from abliterate.repeat import asked, command
 from abliterate.session import Options
 from abliterate.source import resolve
 from abliterate.verbs.reproduce import Given, reproduce
-from hub_server import HubServer
+from hub_server import Blob, HubServer
 from test_end_to_end import TINY, options
 from test_hub import TOKEN
 
@@ -172,6 +172,16 @@ def test_from_the_hub_and_back(tmp_path: Path) -> None:
         found = json.loads(again.stdout)
         assert found["same"]
         assert found["manifest"]["source"]["revision"] == hub.repositories["org/tiny"].commits[-1].oid
+        # The original moves on; an export takes the commit that the edit was made from.
+        moved = load_file(TINY / "model.safetensors")
+        moved["model.norm.weight"] += 1
+        save_file(moved, tmp_path / "moved.safetensors", metadata={"format": "pt"})
+        original = hub.repositories["org/tiny"]
+        weights = Blob((tmp_path / "moved.safetensors").read_bytes(), True)
+        original.commit("moved", {**original.commits[-1].files, "model.safetensors": weights})
+        adapter = command("third", "export", "edited", "--to", "adapter", "--out", "adapter")
+        assert adapter.returncode == 0, adapter.stderr[-2000:]
+        assert json.loads(adapter.stdout)["proof"]["holds"]
         assert TOKEN not in made.stdout + made.stderr + again.stdout + again.stderr
         for path in (tmp_path / "edited").iterdir():
             assert TOKEN.encode() not in path.read_bytes()

@@ -17,8 +17,9 @@ from typing import Literal
 import torch
 from transformers import PreTrainedModel
 
-from abliterate.adapter import ADAPTER, ADAPTER_FILES, adapter_on, attach, base_of
+from abliterate.adapter import ADAPTER_FILES, adapter_on, attach, base_of
 from abliterate.architecture import find_architecture
+from abliterate.checkpoint import ADAPTER
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.interventions import ablated

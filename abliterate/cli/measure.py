@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -117,6 +116,7 @@ def evaluate(
     from abliterate.processes import Processes
     from abliterate.progress import SILENT
     from abliterate.render.evaluated import evaluated
+    from abliterate.staging import write_whole
     from abliterate.verbs.evaluate import check_out, evaluate
 
     wanted, chosen = wishes(given)
@@ -126,18 +126,8 @@ def evaluate(
     if not first:
         return
     if out:
-        save(out, one.to_json())
+        write_whole(out, json.dumps(one.to_json(), indent=1, ensure_ascii=False) + "\n")
     show(evaluated(one), one.to_json(), as_json)
-
-
-def save(path: Path, data: dict[str, Any]) -> None:
-    """Write a JSON file beside its place and move it there, so that no reader sees half of one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @app.command()

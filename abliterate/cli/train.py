@@ -29,6 +29,10 @@ from abliterate.cli.flags import (
 # torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
 
 
+SETTINGS = ("steps", "learning_rate", "rank", "ablate_probability")
+"""Parameters of training; the others are options of every run."""
+
+
 @app.command()
 def harden(
     model: Model,
@@ -37,6 +41,9 @@ def harden(
     harmless: Harmless = "builtin:harmless",
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 150,
     learning_rate: Annotated[float, typer.Option(help="1e-3 suits the tiny model; larger ones want less.")] = 1e-3,
+    ablate_probability: Annotated[
+        float, typer.Option(help="Share of the harmful rows under ablation; 0 is the control that hardens nothing.")
+    ] = 0.5,
     rank: Annotated[int, typer.Option(help="Rank of the LoRA.")] = 16,
     dtype: Dtype = "auto",
     device: Device = "auto",
@@ -51,12 +58,12 @@ def harden(
     chat_template: Template = None,
 ) -> None:
     """Train a LoRA under random ablation of the direction, so that refusal survives the edit; measure it before and after."""
-    ours = ("steps", "learning_rate", "rank", "as_json")
-    given = {name: value for name, value in locals().items() if name not in (*ours, "ours")}
+    given = {name: value for name, value in locals().items() if name not in SETTINGS and name != "as_json"}
+    settings = {"steps": steps, "learning_rate": learning_rate, "rank": rank, "ablate_probability": ablate_probability}
     from abliterate.render.trained import hardened, hardened_json
     from abliterate.verbs.harden import harden_model
 
-    one = harden_model(options(**given), steps=steps, learning_rate=learning_rate, rank=rank, progress=progress())
+    one = harden_model(options(**given), settings, progress())
     show(hardened(one), hardened_json(one), as_json)
 
 

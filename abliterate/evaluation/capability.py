@@ -26,7 +26,7 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.errors import InputError
+from abliterate.errors import InputError, first_line
 from abliterate.evaluation.statistics import Z95, number
 from abliterate.forward import BatchSize, check_batch_size, model_device
 from abliterate.progress import SILENT, Advance, Progress
@@ -87,8 +87,8 @@ def capability(
         )
     try:
         with quiet():
-            import lm_eval  # type: ignore[import-untyped]
-            from lm_eval.models.huggingface import HFLM  # type: ignore[import-untyped]
+            import lm_eval
+            from lm_eval.models.huggingface import HFLM
     except ModuleNotFoundError as error:
         raise InputError("capability tasks need the extra: pip install 'abliterate[eval]'") from error
     with quiet(), seeded(), own_reply_length(model):
@@ -109,7 +109,7 @@ def capability(
 
 def load_tasks(names: Sequence[str]) -> Any:
     """Return the tasks as the harness holds them; without a number of examples there are none."""
-    from lm_eval.tasks import TaskManager  # type: ignore[import-untyped]
+    from lm_eval.tasks import TaskManager
 
     specs = [str(Path(name).expanduser()) if is_file_name(name) else name for name in names]
     files = [Path(spec) for spec in specs if is_file_name(spec)]
@@ -244,12 +244,6 @@ def means(metrics: Mapping[str, Any]) -> dict[str, TaskMean]:
         error = float(error) if isinstance(error, int | float) else math.nan
         found[metric if filtered == "none" else key] = TaskMean(float(value), count, error)
     return found
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says first, on one line."""
-    said = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
-    return said.splitlines()[0] if said else type(error).__name__
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from abliterate.evaluation.capability import TaskMean
-from abliterate.evaluation.figures import Figure, Judged, paired_figure, refusals_changed
+from abliterate.evaluation.figures import Figure, Judged, length_figure, paired_figure, refusals_changed
 from abliterate.evaluation.statistics import Rate
 
 FORMAT = 1
@@ -48,8 +48,7 @@ class Evaluation:
         other = self.against
         text = [paired_figure("cross-entropy, text", "nats", self.model.text, other.text if other else None)]
         lengths = [
-            paired_figure(f"reply length, {kind}", "tokens", one.lengths, other.sets[kind].lengths if other else None)
-            for kind, one in self.model.sets.items()
+            length_figure(kind, one, other.sets[kind] if other else None) for kind, one in self.model.sets.items()
         ]
         return (*self.damage, *(text if self.model.text else ()), *lengths)
 

@@ -77,8 +77,15 @@ def paired_figure(name: str, unit: Unit, model: Sequence[float], against: Sequen
     """Return a figure of one model, and its difference from the other's on the same prompts where there is one."""
     if against is None:
         return Figure(name, unit, mean_of(model))
-    test = difference(against, model) if len(model) == len(against) else None
-    return Figure(name, unit, mean_of(model), mean_of(against), test)
+    return Figure(name, unit, mean_of(model), mean_of(against), difference(against, model))
+
+
+def length_figure(kind: str, model: Judged, against: Judged | None) -> Figure:
+    """Return how long replies are; without a test where a server has not told the length of each."""
+    name = f"reply length, {kind}"
+    if against is None or all(len(one.lengths) == len(one.replies) for one in (model, against)):
+        return paired_figure(name, "tokens", model.lengths, against.lengths if against else None)
+    return Figure(name, "tokens", mean_of(model.lengths), mean_of(against.lengths))
 
 
 def refusals_changed(model: Judged, against: Judged) -> Changed:

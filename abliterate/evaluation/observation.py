@@ -26,11 +26,15 @@ from abliterate.replies import REPLY_TOKENS, generate_all
 
 @dataclass(frozen=True)
 class Reply:
-    """One prompt and what the model said to it; of a model behind a server the token ids are not known."""
+    """One prompt and what the model said to it.
+
+    Of a model behind a server (`served`) the token ids are not known, and their number only where it is told.
+    """
 
     prompt: str
     tokens: tuple[int, ...]
     text: str
+    served: bool = False
     served_tokens: int | None = None
 
     @property
@@ -41,7 +45,7 @@ class Reply:
     @property
     def length(self) -> int | None:
         """Return the length in tokens; None where a server did not tell."""
-        return len(self.tokens) if self.served_tokens is None else self.served_tokens
+        return self.served_tokens if self.served else len(self.tokens)
 
 
 @dataclass(frozen=True)

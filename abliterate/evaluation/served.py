@@ -29,7 +29,7 @@ def served_replies(
     answers = replies(endpoint, conversations, max_new_tokens, concurrency=concurrency, cache=cache, progress=progress)
     given = iter(answers)
     found = {
-        name: tuple(Reply(prompt, (), (one := next(given)).text, one.tokens) for prompt in prompts)
+        name: tuple(Reply(prompt, (), (one := next(given)).text, True, one.tokens) for prompt in prompts)
         for name, prompts in sets.items()
     }
     return found, sum(answer.cached for answer in answers)

@@ -40,9 +40,6 @@ from abliterate.tensor_edits import ScalesEdit, TensorEdit, UnquantizedEdit, Val
 INSTEAD = "write the edited checkpoint and convert that instead"
 Shape = tuple[int, ...]
 
-COLUMNS = 1 << 14
-"""So many columns of a matrix are multiplied at once, which bounds the float32 copy of a large embedding."""
-
 Factors = tuple[Float[Tensor, "*experts out _"], Float[Tensor, "*experts _ in"]]
 """`(B, A)`: llama.cpp adds `B (A x)` to the product of a matrix `[out, in]` with `x`."""
 
@@ -183,9 +180,7 @@ def pairs_of(
 
 def factors(edit: TensorEdit, weight: Float[Tensor, "..."]) -> Factors:
     """Return what the edit adds to a matrix that is seen with the residual stream on its first axis."""
-    matrix = weight.movedim(edit.axis, 0)
-    parts = [low_rank_factors(part, edit.basis, edit.strength) for part in torch.split(matrix, COLUMNS, dim=1)]
-    return parts[0][0], torch.cat([a for _, a in parts], dim=1)
+    return low_rank_factors(weight.movedim(edit.axis, 0), edit.basis, edit.strength)
 
 
 def padded(pair: Factors, rank: int) -> Factors:

@@ -31,7 +31,8 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
 )
 from safetensors import SafetensorError, safe_open
 
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoint import ADAPTER, Checkpoint
+from abliterate.checkpoint import WEIGHTS as ADAPTER_WEIGHTS
 from abliterate.errors import AbliterateError, CheckpointError, HubError, InputError
 from abliterate.outputs.files import LOCAL
 from abliterate.progress import SILENT, Progress
@@ -41,8 +42,7 @@ MANIFEST = "abliterate.json"
 REQUIRED = ("config.json", "README.md", MANIFEST)
 """What a finished checkpoint holds beside its weights."""
 
-ADAPTER = "adapter_config.json"
-ADAPTER_REQUIRED = (ADAPTER, "adapter_model.safetensors", "README.md", MANIFEST)
+ADAPTER_REQUIRED = (ADAPTER, ADAPTER_WEIGHTS, "README.md", MANIFEST)
 """What a finished adapter holds."""
 
 WEIGHTS = re.compile(r"((pytorch_)?model[^/]*|adapter_model)\.(safetensors|bin)(\.index\.json)?")
@@ -125,7 +125,7 @@ def finished_files(folder: Path) -> dict[str, int]:
         what = "adapter" if adapter else "checkpoint"
         raise InputError(f"{folder}: is not a finished {what}: {', '.join(missing)} missing; give a run's --out")
     if adapter:
-        check_adapter(folder / "adapter_model.safetensors")
+        check_adapter(folder / ADAPTER_WEIGHTS)
     else:
         Checkpoint.open(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in LOCAL)

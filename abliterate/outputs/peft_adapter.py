@@ -22,11 +22,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from abliterate import proof
-from abliterate.adapter import ADAPTER, WEIGHTS
 from abliterate.architecture import Architecture, Site, find_architecture
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoint import ADAPTER, WEIGHTS, Checkpoint
 from abliterate.clone import clone_inputs, random_clone
-from abliterate.errors import InputError
+from abliterate.errors import InputError, first_line
 from abliterate.interventions import ablated
 from abliterate.outputs.peft_factors import (
     Layer,
@@ -44,7 +43,6 @@ from abliterate.progress import SILENT, Progress
 from abliterate.projection import orthonormal_basis
 from abliterate.recipe import Recipe
 from abliterate.shards import failing
-from abliterate.source import first_line
 from abliterate.staging import Staging, check_free
 from abliterate.stored import Stored
 
@@ -86,12 +84,8 @@ def write_adapter(
     problems. Raises InputError for an edit that no LoRA holds exactly, naming the tensor, without the `peft` package,
     and when `out` exists (unless `force`).
     """
-    if find_spec("peft") is None:
-        raise InputError("writing an adapter needs an extra: pip install 'abliterate[train]'")
     check_free(out, force)
     prepared = prepare(plan, model, architecture, checkpoint, base_name, revision)
-    if not architecture.problems:
-        prove_adapter(model, {edit.site for edit in plan.edits.values()}, len(plan.basis), bool(prepared.biases))
     identity = f"adapter {plan.digest} {base_name} {revision}"
     with Staging.open(out, identity, force, prepared.nbytes) as staging:
         write_files(prepared, model, checkpoint, staging, progress)
@@ -121,7 +115,27 @@ def prepare(
     base_name: str,
     revision: str | None,
 ) -> Prepared:
-    """Return the adapter of a plan. Raises InputError for an edit that no LoRA holds exactly."""
+    """Return the adapter of a plan, proved on a small clone first, unless the architecture has problems.
+
+    Raises InputError for an edit that no LoRA holds exactly, and without the `peft` package.
+    """
+    if find_spec("peft") is None:
+        raise InputError("writing an adapter needs an extra: pip install 'abliterate[train]'")
+    prepared = lay_out(plan, model, architecture, checkpoint, base_name, revision)
+    if not architecture.problems:
+        prove_adapter(model, {edit.site for edit in plan.edits.values()}, len(plan.basis), bool(prepared.biases))
+    return prepared
+
+
+def lay_out(
+    plan: EditPlan,
+    model: PreTrainedModel,
+    architecture: Architecture,
+    checkpoint: Checkpoint,
+    base_name: str,
+    revision: str | None,
+) -> Prepared:
+    """Do `prepare` without the proof."""
     targets = as_loaded(find_targets(plan, model, architecture, Stored.of(model, checkpoint)), model)
     biases = {target.module: bias_change(target, checkpoint) for target in targets if target.bias}
     changed = [target for target in targets if target.module in biases and bool(biases[target.module].any())]
@@ -167,7 +181,7 @@ def prove_adapter(model: PreTrainedModel, sites: Iterable[Site], rank: int, bias
         source = Checkpoint.open(place / "clone")
         plan = make_plan(recipe, basis, found, clone, source)
         with Staging.open(place / "adapter", plan.digest) as staging:
-            write_files(prepare(plan, clone, found, source, "clone", None), clone, source, staging)
+            write_files(lay_out(plan, clone, found, source, "clone", None), clone, source, staging)
             staging.publish()
         with ablated(clone, basis, recipe, found):
             expected = logits(clone)

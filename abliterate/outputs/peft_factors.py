@@ -17,16 +17,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.checkpoint import Checkpoint
-from abliterate.errors import InputError
+from abliterate.errors import InputError, first_line
 from abliterate.outputs.peft_targets import WAY_OUT, Target
 from abliterate.projection import low_rank_factors
-from abliterate.source import first_line
 
 NAME = "abliterate"
 """What the adapter is called while PEFT is asked for the names of its tensors; the files do not hold it."""
-
-COLUMNS = 1 << 15
-"""Columns of a matrix that are float32 at a time: an embedding has as many as there are tokens."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,8 @@ def factors(
     Fused experts have one LoRA each: `lora_A` holds one after the other, `lora_B` has them interleaved.
     """
     dimensions = model.get_parameter(target.parameter).dim()
-    pairs = [low_rank(matrix, target) for matrix in matrices(target, checkpoint, dimensions)]
+    edit = target.edit
+    pairs = [low_rank_factors(matrix, edit.basis, edit.strength) for matrix in matrices(target, checkpoint, dimensions)]
     if target.kind in ("linear", "parameter"):  # Conv1D and embeddings PEFT transposes itself
         transposed = getattr(model.get_submodule(target.module), "is_transposed", False)
         output = 0 if dimensions == 2 else 2 if transposed else 1
@@ -64,15 +61,6 @@ def matrices(target: Target, checkpoint: Checkpoint, dimensions: int) -> Iterato
     for place in target.places if dimensions == 3 else target.places[:1]:
         tensor = checkpoint.read(place.name).movedim(place.axis, 0)
         yield from tensor.unbind(1) if tensor.dim() == 3 else [tensor]
-
-
-def low_rank(
-    matrix: Float[Tensor, "d_model n"], target: Target
-) -> tuple[Float[Tensor, "d_model k"], Float[Tensor, "k n"]]:
-    """Return the factors of one matrix's edit, in float32."""
-    edit = target.edit
-    parts = [low_rank_factors(part, edit.basis, edit.strength) for part in torch.split(matrix, COLUMNS, dim=1)]
-    return parts[0][0], torch.cat([wide for _, wide in parts], dim=1)
 
 
 def bias_change(target: Target, checkpoint: Checkpoint) -> Float[Tensor, " d_model"]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from abliterate.errors import InputError
+from abliterate.evaluation.evaluation import FORMAT as EVALUATION_FORMAT
 from abliterate.outputs.files import EVALUATION, OBSERVATIONS
 from abliterate.outputs.manifest import FILE, read_manifest
+from abliterate.outputs.observations import FORMAT as OBSERVATIONS_FORMAT
 from abliterate.report.shapes import Each, Either, Maybe, check, malformed
-
-FORMAT = 1
 
 RATE = {"count": int, "total": int, "rate": Maybe(float), "low": Maybe(float), "high": Maybe(float)}
 MEAN = {"mean": Maybe(float), "count": int, "low": Maybe(float), "high": Maybe(float)}
@@ -104,16 +104,16 @@ def gather(folder: Path) -> Gathered:
     search = manifest["search"]
     if search and not 0 <= search["chosen"] < len(search["points"]):
         raise malformed(str(folder / FILE), "search.chosen", f"is {search['chosen']}, not one of the points")
-    observations = read(folder / OBSERVATIONS, OBSERVED)
+    observations = read(folder / OBSERVATIONS, OBSERVED, OBSERVATIONS_FORMAT)
     if observations is not None:
         check_observations(observations, str(folder / OBSERVATIONS))
-    evaluation = read(folder / EVALUATION, EVALUATED)
+    evaluation = read(folder / EVALUATION, EVALUATED, EVALUATION_FORMAT)
     if evaluation is not None:
         check_evaluation(evaluation, str(folder / EVALUATION))
     return Gathered(manifest, observations, evaluation)
 
 
-def read(path: Path, shape: Mapping[str, Any]) -> Any:
+def read(path: Path, shape: Mapping[str, Any], form: int) -> Any:
     """Return what a record holds, or None when there is none. Raises InputError when it is malformed."""
     try:
         record = tidy(json.loads(path.read_text(encoding="utf-8")))
@@ -121,9 +121,9 @@ def read(path: Path, shape: Mapping[str, Any]) -> Any:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read ({error}); write the file again with abliterate") from error
-    if isinstance(record, dict) and "format" in record and record["format"] != FORMAT:
+    if isinstance(record, dict) and "format" in record and record["format"] != form:
         raise InputError(
-            f"{path}: has format {record['format']!r}, this version reads {FORMAT}; use the version that wrote it"
+            f"{path}: has format {record['format']!r}, this version reads {form}; use the version that wrote it"
         )
     check(record, shape, str(path))
     return record

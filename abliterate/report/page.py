@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from abliterate.errors import InputError
 from abliterate.outputs.files import PAGE
 from abliterate.report.gather import gather
 from abliterate.report.view import numbers, words
+from abliterate.staging import write_whole
 
 ESCAPED = str.maketrans({one: f"\\u{ord(one):04x}" for one in "<>&"})
 
@@ -36,7 +35,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     if target.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{target}: the report is a web page; give it a name that ends in .html")
     records = gather(folder)
-    write(target, render(words(records), numbers(records)))
+    write_whole(target, render(words(records), numbers(records)))
     return target
 
 
@@ -87,19 +86,3 @@ def plotly_script() -> str:
     except ImportError as error:
         raise InputError("the report needs an extra: pip install 'abliterate[report]'") from error
     return str(get_plotlyjs())
-
-
-def write(target: Path, page: str) -> None:
-    """Write the page beside its place and move it there, so that no reader sees half of one.
-
-    Raises InputError when the folder is missing or cannot be written.
-    """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(page.encode("utf-8", errors="replace"))
-        partial.replace(target)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror}); choose another place with --out") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)

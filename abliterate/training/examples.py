@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from abliterate.errors import InputError
-from abliterate.prompts import HUB_SPEC, READERS, as_file
+from abliterate.prompts import HUB_SPEC, READERS, as_file, hub_table
 
 FORMATS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "sft": (("messages",), ("prompt", "completion"), ("text",)),
@@ -41,7 +41,8 @@ def read_examples(spec: str, method: str, *, limit: int | None = None, offline: 
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
     elif HUB_SPEC.fullmatch(spec):
-        rows = read_hub(spec, offline)
+        name, _, split = spec.partition(":")
+        rows = list(hub_table(spec, name, split, offline).to_list())
     else:
         raise InputError(f"{spec}: no such dataset; give a .jsonl, .json, .csv or .parquet file or org/dataset[:split]")
     return checked(spec, rows[:limit], method)
@@ -51,23 +52,6 @@ def check_method(method: str) -> None:
     """Raise InputError for an unknown method."""
     if method not in METHODS:
         raise InputError(f"--method {method}: unknown; choose among {', '.join(METHODS)}")
-
-
-def read_hub(spec: str, offline: bool) -> list[Any]:
-    """Read `org/dataset[:split]` from the Hub, or from its cache when `offline`."""
-    import datasets
-
-    name, _, split = spec.partition(":")
-    try:
-        table = datasets.load_dataset(
-            name, split=split or "train", download_config=datasets.DownloadConfig(local_files_only=offline)
-        )
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{spec}: the dataset cannot be read from the Hub ({first}); check the name, the split, your login"
-        ) from error
-    return list(table.to_list())
 
 
 def checked(spec: str, rows: Sequence[Any], method: str) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from abliterate.errors import InputError
 from abliterate.loading import load_model, quantised_tensors
 from abliterate.outputs.manifest import DIRECTIONS, RECIPE, as_text
 from abliterate.progress import SILENT, Advance, Progress
-from abliterate.prompts import load_prompts, public_spec
+from abliterate.prompts import public_spec
 from abliterate.recipe import Recipe
 from abliterate.source import Source, load_tokenizer, resolve
 from abliterate.staging import Staging, check_destination, check_free
@@ -33,12 +33,11 @@ from abliterate.training.adapters import lora_config, require_training
 from abliterate.training.examples import check_method, read_examples
 from abliterate.training.healed import KeptOut, components, prove, reopened, write
 from abliterate.training.keep_out import KeepDirectionOut, architecture_of
-from abliterate.verify import PROMPTS
+from abliterate.verify import plain_sequences
 
 RECORD = "healed.json"
 """What was trained, on what, and the proof; beside the recipe and the directions of the edit."""
 
-PROOF_TEXTS = "builtin:everyday"
 HELD_OUT = 10
 """One example in so many is not trained on: the loss on them is the figure that is reported."""
 
@@ -135,8 +134,7 @@ def heal(
         del adapted, live
         gc.collect()
         healed = reopened(source, staging, dtype, device, chosen.adapter)
-        texts = load_prompts(PROOF_TEXTS).first(PROMPTS).prompts
-        proof = prove(healed, tokenizer(list(texts))["input_ids"], basis, recipe, before)
+        proof = prove(healed, plain_sequences(tokenizer), basis, recipe, before)
         record: dict[str, Any] = {
             "model": source.public_name,
             "dataset": public_spec(dataset),

@@ -53,8 +53,8 @@ def write(adapted: Any, source: Source, staging: Staging, adapter: bool) -> None
     """
     if adapter:
         for config in adapted.peft_config.values():
-            config.base_model_name_or_path = source.name
-        adapted.save_pretrained(staging.folder)
+            config.base_model_name_or_path = source.public_name
+        adapted.save_pretrained(staging.folder, save_embedding_layers=False)  # it trains none
         (staging.folder / "README.md").unlink(missing_ok=True)  # a form to fill in
         staging.copy_file(source.folder / RECIPE, RECIPE)
     else:

@@ -18,10 +18,11 @@ from abliterate.recipe import Recipe
 from abliterate.session import Options
 from abliterate.source import load_empty, load_tokenizer
 from abliterate.staging import Staging, check_destination, check_free
-from abliterate.verbs.original import plain_sequences, source_of
+from abliterate.verbs.original import source_of
 from abliterate.verify import (
     StreamReport,
     TensorReport,
+    plain_sequences,
     reference,
     requantised_note,
     verify_stream,

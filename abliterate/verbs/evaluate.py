@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -139,8 +140,21 @@ def load_sets(options: Options, wanted: Wanted) -> dict[str, PromptSet]:
 
 def check_out(path: Path | None) -> None:
     """Raise InputError, before anything is measured, for a file that could not be written."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+    if path is None:
+        return
+    if path.is_dir() or not path.absolute().parent.is_dir():
         raise InputError(f"--out {path}: give a file in a folder that is there, such as DIR/evaluation.json")
+    if path.is_file() and not is_evaluation(path):
+        raise InputError(f"--out {path}: is there, and is no earlier evaluation; choose another name")
+
+
+def is_evaluation(path: Path) -> bool:
+    """Return whether a file holds what `--out` writes."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(held, dict) and {"format", "settings", "sets", "figures"} <= held.keys()
 
 
 def choose_judge(options: Options, wanted: Wanted) -> Judge:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from transformers import PreTrainedModel
+
 from abliterate.adapter import attach
-from abliterate.architecture import Site
+from abliterate.architecture import Architecture, Site
 from abliterate.directions import load_differences, load_direction
 from abliterate.errors import InputError
 from abliterate.loading import load_model
@@ -25,16 +27,16 @@ from abliterate.outputs.manifest import (
     read_manifest,
     write_records,
 )
-from abliterate.outputs.peft_adapter import prepare, prove_adapter, write_files
+from abliterate.outputs.peft_adapter import prepare, write_files
 from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
 from abliterate.session import Options
 from abliterate.source import Source, load_empty, load_tokenizer, resolve_config
-from abliterate.staging import Staging
-from abliterate.verbs.original import plain_sequences, source_of
-from abliterate.verify import StreamReport, reference, verify_stream
+from abliterate.staging import Staging, check_free
+from abliterate.verbs.original import source_of
+from abliterate.verify import StreamReport, plain_sequences, reference, verify_stream
 
 Kind = Literal["adapter", "gguf-adapter", "control-vector"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -85,10 +87,12 @@ def export(wish: Wish, options: Options, progress: Progress = SILENT) -> Exporte
 
     Raises InputError where the form cannot hold the edit, the original is another one, or the destination exists.
     """
+    check_free(options.out, options.force)
     if wish.kind == "control-vector":
         return control_vector(wish, options)
     manifest = wish.manifest
-    source = source_of(options, original_name(options, manifest), progress)
+    options = with_original(options, manifest)
+    source = source_of(options, options.model, progress)
     if manifest is not None:
         check_source(wish.folder, manifest.get("source", {}), source, progress)
     recipe = wish.recipe
@@ -111,16 +115,20 @@ def export(wish: Wish, options: Options, progress: Progress = SILENT) -> Exporte
         )
         left = f"left out: {', '.join(written.left_out)}"
         return Exported(options.out, wish.kind, written.nbytes, notes=(left,) if written.left_out else ())
-    return peft_adapter(wish, options, source, plan, progress)
+    return peft_adapter(wish, options, source, empty, architecture, plan, progress)
 
 
-def peft_adapter(wish: Wish, options: Options, source: Source, plan: EditPlan, progress: Progress) -> Exported:
+def peft_adapter(
+    wish: Wish,
+    options: Options,
+    source: Source,
+    empty: PreTrainedModel,
+    architecture: Architecture,
+    plan: EditPlan,
+    progress: Progress,
+) -> Exported:
     """Write a PEFT adapter with its records, once the original with it is proved to be the hook form."""
-    empty = load_empty(source)
-    architecture, _ = require_proof(empty, options.allow_unproved)
     files = prepare(plan, empty, architecture, source.checkpoint, source.public_name, source.revision)
-    if not architecture.problems:
-        prove_adapter(empty, {edit.site for edit in plan.edits.values()}, len(plan.basis), bool(files.biases))
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
     identity = f"adapter {plan.digest} {source.checkpoint.fingerprint()}"
@@ -142,8 +150,9 @@ def peft_adapter(wish: Wish, options: Options, source: Source, plan: EditPlan, p
 def control_vector(wish: Wish, options: Options) -> Exported:
     """Write the differences in means, at the layer of the edit unless others are asked for."""
     manifest = wish.manifest
+    options = with_original(options, manifest)
     _, empty = resolve_config(
-        original_name(options, manifest),
+        options.model,
         revision=options.revision,
         offline=options.offline,
         trust_remote_code=options.trust_remote_code,
@@ -159,14 +168,20 @@ def control_vector(wish: Wish, options: Options) -> Exported:
     return Exported(options.out, wish.kind, options.out.stat().st_size)
 
 
-def original_name(options: Options, manifest: Mapping[str, Any] | None) -> str:
-    """Return the original: the one that was given, else the Hub id of the manifest. Raises InputError without either."""
-    name = options.model or (manifest or {}).get("source", {}).get("model")
+def with_original(options: Options, manifest: Mapping[str, Any] | None) -> Options:
+    """Return the options with the original: the one that was given, else the manifest's on the Hub, at its commit.
+
+    Raises InputError without either.
+    """
+    if options.model:
+        return options
+    made_from = (manifest or {}).get("source", {})
+    name = made_from.get("model")
     if not isinstance(name, str) or not name:
         raise InputError("an edit is exported from its original; say where it is with --model")
-    if not options.model and "/" not in name:
+    if "/" not in name:
         raise InputError(f"the original {name} is not on the Hub; say where it is with --model")
-    return name
+    return replace(options, model=name, revision=options.revision or made_from.get("revision"))
 
 
 def save_others(options: Options, progress: Progress = SILENT) -> tuple[Exported, ...]:
@@ -174,7 +189,7 @@ def save_others(options: Options, progress: Progress = SILENT) -> tuple[Exported
     measured = "checkpoint" if "checkpoint" in options.save else "adapter"
     names: dict[str, Kind] = {"adapter": "adapter", "adapter.gguf": "gguf-adapter"}
     return tuple(
-        export(Wish(options.out, kind), replace(options, out=options.out / name, revision=None), progress)
+        export(Wish(options.out, kind), replace(options, out=options.out / name), progress)
         for name, kind in names.items()
         if kind in options.save and kind != measured
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,8 @@ class Hardened:
     result: HardenResult
 
 
-def harden_model(
-    options: Options, *, steps: int, learning_rate: float, rank: int, progress: Progress = SILENT
-) -> Hardened:
-    """Harden `options.model` by an adapter in `options.out`, a PEFT folder with `hardened.json`.
+def harden_model(options: Options, settings: Mapping[str, Any], progress: Progress = SILENT) -> Hardened:
+    """Harden `options.model` by an adapter in `options.out`, a PEFT folder with `hardened.json`; `settings` as `harden`.
 
     Raises InputError for settings out of range, without the `peft` package, and for a model that does not fit into
     memory; NoRefusalsError for one that hardly refuses.
@@ -52,7 +51,7 @@ def harden_model(
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     if streaming_of(model) is not None:
         raise InputError(f"{options.model}: does not fit into memory; hardening trains, so use a machine with more")
-    settings: dict[str, Any] = {"steps": steps, "learning_rate": learning_rate, "rank": rank, "seed": options.seed}
+    settings = {**settings, "seed": options.seed}
     result = harden(model, chat, harmful, harmless, **settings, progress=progress)
     identity = f"harden {source.checkpoint.fingerprint()} {json.dumps(settings)} {harmful.digest} {harmless.digest}"
     with Staging.open(options.out, identity, options.force) as staging:

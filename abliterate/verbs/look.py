@@ -11,14 +11,15 @@ import torch
 import transformers
 from transformers import PreTrainedTokenizerBase
 
-from abliterate.adapter import WEIGHTS, adapter_folder, attach, base_of
-from abliterate.checkpoint import content_hash
+from abliterate.adapter import adapter_folder, attach, base_of
+from abliterate.checkpoint import WEIGHTS, content_hash
 from abliterate.evaluation.capability import capability
 from abliterate.evaluation.evaluation import Capability
 from abliterate.evaluation.observation import Asked, Observation, Reply, Report, observe
 from abliterate.evaluation.text_loss import read_windows, text_losses
 from abliterate.kept import KeptRecords, digest
 from abliterate.loading import load_model
+from abliterate.outputs.manifest import FILE, check_source, read_manifest
 from abliterate.processes import Processes
 from abliterate.progress import Progress
 from abliterate.prompts import PromptSet
@@ -31,10 +32,10 @@ from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 
 @dataclass(frozen=True)
 class Look:
-    """One model as it was seen, with the tokens that it was asked."""
+    """One model as it was seen, with the tokens that it was asked; `base` is what an adapter stands on, else itself."""
 
     name: str
-    name_given: str
+    base: str
     tokenizer: PreTrainedTokenizerBase
     report: Report
     windows: Sequence[Sequence[int]]
@@ -60,8 +61,10 @@ def look(
 ) -> Look:
     """Load a model and see what it says and predicts; along the replies of `first`, where that is given."""
     folder = adapter_folder(name, options.revision if name == options.model else None, options.offline)
-    base = name if folder is None else first.name_given if first else base_of(folder)
+    base = name if folder is None else first.base if first else base_of(folder)
     source = source_of(options, base, progress)
+    if folder is not None and (folder / FILE).is_file():
+        check_source(folder, read_manifest(folder).get("source", {}), source, progress)
     tokenizer = load_tokenizer(source)
     report, windows = (first.report, first.windows) if first else questions(options, wanted, sets, tokenizer)
     group = Processes.launched()
@@ -83,7 +86,7 @@ def look(
         size = options.batch_size
         tasks = capability(model, tokenizer, wanted.tasks, limit=wanted.task_limit, batch_size=size, progress=progress)
     shown = source.public_name if folder is None else folder.resolve().name
-    return Look(shown, name, tokenizer, report, windows, seen, losses, tasks)
+    return Look(shown, base, tokenizer, report, windows, seen, losses, tasks)
 
 
 def questions(

@@ -34,7 +34,6 @@ class Given:
     model: str | None = None
     harmful: str | None = None
     harmless: str | None = None
-    dtype: str | None = None
     device: str = "auto"
     max_memory: int | None = None
     offline: bool = False
@@ -110,9 +109,7 @@ def repeated(manifest: Mapping[str, Any], given: Given, folder: Path, out: Path)
         raise InputError(
             f"{folder / FILE}: tells of no run that could be repeated; an apply is repeated by its own command"
         )
-    own_words = {
-        name: getattr(given, name) for name in ("harmful", "harmless", "dtype") if getattr(given, name) is not None
-    }
+    own_words = {name: getattr(given, name) for name in ("harmful", "harmless") if getattr(given, name) is not None}
     found = asked(words, folder, set(own_words)) | own_words
     source = manifest.get("source")
     model = given.model or (source.get("model") if isinstance(source, dict) else None)

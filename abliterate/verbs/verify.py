@@ -16,12 +16,13 @@ from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
 from abliterate.session import Options
 from abliterate.source import load_empty, load_tokenizer
-from abliterate.verbs.original import plain_sequences, source_of
+from abliterate.verbs.original import source_of
 from abliterate.verify import (
     Status,
     StreamReport,
     Verdict,
     compare_tensors,
+    plain_sequences,
     reference,
     requantised_note,
     verify_stream,
