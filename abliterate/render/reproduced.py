@@ -15,10 +15,12 @@ SHOWN = 20
 
 
 def reproduced(one: Reproduced) -> RenderableType:
-    """Return one line where nothing differs, else a table of what does."""
+    """Return one line where nothing differs, else a table of what does; and what could not be compared."""
     files = "" if one.files is None else f"; {one.files[0]} of {one.files[1]} weight files are the same bit for bit"
+    notes = [Text(f"note: {note}", style="yellow") for note in one.notes]
     if one.same:
-        return Text(f"reproduced: all {one.compared} values of the manifest are the same{files}", style="green")
+        same = f"reproduced: all {one.compared} values of the manifest are the same{files}"
+        return Group(Text(same, style="green"), *notes)
     table = Table("what", "then", "now")
     for difference in one.differences[:SHOWN]:
         table.add_row(Text(difference.place), Text(shown(difference.before)), Text(shown(difference.after)))
@@ -28,7 +30,7 @@ def reproduced(one: Reproduced) -> RenderableType:
     ]
     if len(one.differences) > SHOWN:
         parts.append(Text(f"... and {len(one.differences) - SHOWN} more; --json lists them all"))
-    return Group(*parts, Text(f"what may explain them: {'; '.join(one.explanations)}"))
+    return Group(*parts, Text(f"what may explain them: {'; '.join(one.explanations)}"), *notes)
 
 
 def shown(value: Any) -> str:
@@ -45,5 +47,6 @@ def reproduced_json(one: Reproduced) -> dict[str, Any]:
         "files": None if one.files is None else {"same": one.files[0], "compared": one.files[1]},
         "differences": [vars(difference) for difference in one.differences],
         "explanations": list(one.explanations),
+        "notes": list(one.notes),
         "manifest": one.result.manifest,
     }

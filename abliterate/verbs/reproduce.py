@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import HfApi, constants
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.sha import git_hash
+
 from abliterate.checkpoint import content_hash
 from abliterate.errors import InputError
-from abliterate.outputs.manifest import FILE, hashes, read_manifest
+from abliterate.outputs.hub import WEIGHTS, quiet
+from abliterate.outputs.manifest import DIRECTIONS, FILE, hashes, read_manifest
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import load_prompts
 from abliterate.repeat import asked
 from abliterate.session import Options
-from abliterate.source import download, resolve
+from abliterate.source import download, hub_errors, resolve
 
 COMPARED = ("direction", "selection", "search", "recipe", "tensors", "proof", "figures")
 """What of a manifest is a result; the rest says how it came about."""
@@ -54,7 +59,8 @@ class Difference:
 class Reproduced:
     """A run that was repeated: what differs from the manifest, of how many values, and what may explain it.
 
-    `files` counts the weight files beside the manifest that came out the same bit for bit; None where there are none.
+    `files` counts the weight files that came out the same bit for bit, and all; None where none could be compared,
+    and `notes` say why.
     """
 
     result: Result
@@ -62,6 +68,7 @@ class Reproduced:
     compared: int
     files: tuple[int, int] | None
     explanations: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def same(self) -> bool:
@@ -69,25 +76,37 @@ class Reproduced:
         return not self.differences
 
 
+@dataclass(frozen=True)
+class Weights:
+    """The weight files that a manifest came with, by name: where they lie on this machine, or what the Hub says of them.
+
+    `place` says where they are, `complete` that there are no others, `note` what could not be asked.
+    """
+
+    files: Mapping[str, Path | RepoFile]
+    place: str
+    complete: bool = False
+    note: str | None = None
+
+
 def reproduce(name: str, given: Given, out: Path, progress: Progress = SILENT) -> Reproduced:
     """Repeat the run of a manifest (its file, its folder, or a Hub repository) into `out`, and compare.
 
     Raises InputError where the manifest asks for what it may not decide, its prompts or model are not at hand or are
-    others than those that it names, and all that `pipeline.run` raises.
+    others than those that it names, HubError where the Hub does not say what it holds, and all that `pipeline.run`
+    raises.
     """
     folder = folder_of(name, given.offline)
     manifest = read_manifest(folder)
     options = repeated(manifest, given, folder, out)
+    weights = weights_of(name, folder, given.offline)  # before the run, which may take hours
     check_ingredients(manifest, options, progress)
     result = run(options, progress)
     before, after = ({key: one.get(key) for key in COMPARED} for one in (manifest, result.manifest))
-    differences = [*compare("", before, after)]
-    files = compare_files(folder, out)
-    if files is not None:
-        differing = files[1]
-        differences += [Difference(shard, "the file beside the manifest", "other bytes") for shard in differing]
-    counts = (len(files[0]), len(files[0]) + len(files[1])) if files else None
-    return Reproduced(result, tuple(differences), count(before), counts, explain(manifest, result.manifest))
+    files, differing = compare_files(weights, out, progress)
+    differences = (*compare("", before, after), *differing)
+    notes = () if weights.note is None else (weights.note,)
+    return Reproduced(result, differences, count(before), files, explain(manifest, result.manifest), notes)
 
 
 def folder_of(name: str, offline: bool) -> Path:
@@ -169,15 +188,66 @@ def count(record: Any) -> int:
     return sum(map(count, record)) if isinstance(record, list) else 1
 
 
-def compare_files(folder: Path, out: Path) -> tuple[list[str], list[str]] | None:
-    """Return the weight files that are the same and those that are not, None where none lie beside the manifest."""
+def weights_of(name: str, folder: Path, offline: bool) -> Weights:
+    """Return the weight files that came with the manifest which `name` names and which lies in `folder`.
+
+    Of a Hub repository they are those of the commit whose manifest was downloaded, by the Hub's listing: no weights
+    are fetched. Offline they are those in its cache. Raises HubError when the Hub refuses or cannot be reached.
+    """
     names = sorted(path.name for path in folder.glob("*.safetensors"))
-    if not any(name != "directions.safetensors" for name in names):
-        return None
-    equal = [
-        name for name in names if (out / name).is_file() and content_hash(folder / name) == content_hash(out / name)
-    ]
-    return equal, [name for name in names if name not in equal]
+    here = {one: folder / one for one in names} if set(names) - {DIRECTIONS} else {}
+    if Path(name).expanduser().exists():
+        note = None if here else "no weights lie beside the manifest; none were compared"
+        return Weights(here, "beside the manifest", note=note)
+    if offline or constants.HF_HUB_OFFLINE:
+        compared = "those in its cache" if here else "none"
+        note = f"the Hub cannot be asked for its weights offline; {compared} were compared"
+        return Weights(here, "in the Hub's cache", note=note)
+    with hub_errors(name), quiet():
+        entries = HfApi(library_name="abliterate").list_repo_tree(name, recursive=True, revision=folder.name)
+        found = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+    return Weights({path: entry for path, entry in found.items() if is_weights(path)}, "on the Hub", complete=True)
+
+
+def is_weights(path: str) -> bool:
+    """Whether a file of a repository holds weights: any safetensors, and what transformers loads without them."""
+    return path.endswith(".safetensors") or (path.endswith(".bin") and WEIGHTS.fullmatch(path) is not None)
+
+
+def compare_files(
+    weights: Weights, out: Path, progress: Progress = SILENT
+) -> tuple[tuple[int, int] | None, tuple[Difference, ...]]:
+    """Return how many weight files are the same and how many there are, None for none; and those that are not.
+
+    Below the top of a repository only what the run writes there counts: the rest is not what transformers loads.
+    """
+    written = {path.relative_to(out).as_posix(): path for path in out.rglob("*.safetensors")}
+    names = {name for name in weights.files if "/" not in name}
+    names |= {name for name in written if weights.complete or name in weights.files}
+    differences = []
+    for name in sorted(names):
+        before = f"the file {weights.place}" if name in weights.files else f"not {weights.place}"
+        if name not in written:
+            differences.append(Difference(name, before, "not written"))
+        elif name not in weights.files:
+            differences.append(Difference(name, before, "written"))
+        elif not same_bytes(weights.files[name], written[name], progress):
+            differences.append(Difference(name, before, "other bytes"))
+    return (len(names) - len(differences), len(names)) if names else None, tuple(differences)
+
+
+def same_bytes(one: Path | RepoFile, written: Path, progress: Progress) -> bool:
+    """Whether a file holds the bytes of another, or those that the Hub names by a hash.
+
+    The Hub lists the sha256 of a file in LFS, and the git blob id of any other, which is a small one.
+    """
+    if isinstance(one, Path):
+        return content_hash(one, progress) == content_hash(written, progress)
+    if written.stat().st_size != one.size:
+        return False
+    if one.lfs is not None:
+        return content_hash(written, progress) == one.lfs.sha256
+    return git_hash(written.read_bytes()) == one.blob_id
 
 
 def explain(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
