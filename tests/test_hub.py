@@ -209,6 +209,9 @@ def test_push_never_mixes_with_another_model(hub: HubServer, client: Client, res
     assert len(repository.commits) == 2
 
 
+RECORDS = "abliterate.json or hardened.json or healed.json"
+
+
 @pytest.mark.parametrize("missing", ["config.json", "README.md", "abliterate.json", "*.safetensors"])
 def test_push_refuses_what_is_not_finished(hub: HubServer, client: Client, result: Path, missing: str) -> None:
     for path in result.glob(missing):
@@ -216,7 +219,8 @@ def test_push_refuses_what_is_not_finished(hub: HubServer, client: Client, resul
     requests = len(hub.requests)
     kind, message = client.error(client.push(result, "me/never"))
     assert (kind, len(hub.requests)) == ("InputError", requests)
-    assert message == f"{result}: is not a finished checkpoint: {missing} missing; give a run's --out"
+    named = RECORDS if missing == "abliterate.json" else missing
+    assert message == f"{result}: is not a finished checkpoint: {named} missing; give a run's --out"
 
 
 @pytest.fixture
@@ -251,7 +255,7 @@ def test_push_refuses_an_adapter_that_is_not_finished(client: Client, adapter: P
     (adapter / missing).unlink()
     kind, message = client.error(client.push(adapter, "me/never"))
     assert kind == "InputError"
-    assert "is not a finished adapter: " + missing in message
+    assert "is not a finished adapter: " + (RECORDS if missing == "abliterate.json" else missing) in message
 
 
 def test_push_refuses_an_adapter_that_is_damaged(client: Client, adapter: Path) -> None:
@@ -260,6 +264,47 @@ def test_push_refuses_an_adapter_that_is_damaged(client: Client, adapter: Path) 
     kind, message = client.error(client.push(adapter, "me/never"))
     assert kind == "CheckpointError"
     assert "adapter_model.safetensors: cannot be read" in message
+
+
+def rename(folder: Path, name: str) -> Path:
+    """Make a result the kind that the record `name` tells of."""
+    (folder / "abliterate.json").rename(folder / name)
+    return folder
+
+
+def test_what_training_wrote_is_pushed_in_the_place_of_the_edit(
+    hub: HubServer, client: Client, tmp_path: Path, adapter: Path
+) -> None:
+    """Each under its own words; the record of what was there before would speak of other weights, so it goes."""
+    client.run(client.push(make_result(tmp_path / "first"), "me/trained"))
+    held = hub.repositories["me/trained"]
+    healed = rename(make_result(tmp_path / "healed", shards=1, seed=1), "healed.json")
+    client.run(client.check("me/trained"))
+    client.run(client.push(healed, "me/trained"))
+    assert {name: data for name, data in held.contents.items() if name != ".gitattributes"} == visible(healed)
+    assert held.commits[-1].message == "Upload a healed model with abliterate"
+    hardened = rename(adapter, "hardened.json")
+    client.run(client.push(hardened, "me/trained"))
+    assert held.commits[-1].message == "Upload a hardening adapter with abliterate"
+    names = set(held.contents)
+    assert {"hardened.json", "adapter_config.json", "adapter_model.safetensors", "README.md"} <= names
+    assert not names & {"abliterate.json", "healed.json", "model.safetensors", "observations.json"}
+    client.run(client.push(healed, "me/trained"))
+    assert not set(held.contents) & {"hardened.json", "adapter_model.safetensors"}
+
+
+@pytest.mark.parametrize(("record", "kind"), [("healed.json", "checkpoint"), ("hardened.json", "adapter")])
+@pytest.mark.parametrize("missing", ["README.md", "the record"])
+def test_push_refuses_what_training_has_not_finished(
+    hub: HubServer, client: Client, tmp_path: Path, adapter: Path, record: str, kind: str, missing: str
+) -> None:
+    folder = rename(adapter if kind == "adapter" else make_result(tmp_path / "healed"), record)
+    (folder / (record if missing == "the record" else missing)).unlink()
+    requests = len(hub.requests)
+    error, message = client.error(client.push(folder, "me/never"))
+    assert (error, len(hub.requests)) == ("InputError", requests)
+    named = RECORDS if missing == "the record" else missing
+    assert message == f"{folder}: is not a finished {kind}: {named} missing; give a run's --out"
 
 
 def test_push_refuses_other_folders(hub: HubServer, client: Client, result: Path, tmp_path: Path) -> None:

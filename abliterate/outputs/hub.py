@@ -38,18 +38,20 @@ from abliterate.outputs.files import LOCAL
 from abliterate.progress import SILENT, Progress
 from abliterate.staging import JOURNAL
 
-MANIFEST = "abliterate.json"
-REQUIRED = ("config.json", "README.md", MANIFEST)
-"""What a finished checkpoint holds beside its weights."""
+MANIFEST, HEALED, HARDENED = "abliterate.json", "healed.json", "hardened.json"
+RECORDS: Mapping[str, str] = {HEALED: "a healed model", HARDENED: "a hardening adapter", MANIFEST: "an edit"}
+"""What tells that abliterate wrote a folder or a repository, and which kind of result it holds."""
 
-ADAPTER_REQUIRED = (ADAPTER, ADAPTER_WEIGHTS, "README.md", MANIFEST)
-"""What a finished adapter holds."""
+REQUIRED = ("config.json", "README.md")
+"""What a finished checkpoint holds beside its weights and its record."""
+
+ADAPTER_REQUIRED = (ADAPTER, ADAPTER_WEIGHTS, "README.md")
+"""What a finished adapter holds beside its record."""
 
 WEIGHTS = re.compile(r"((pytorch_)?model[^/]*|adapter_model)\.(safetensors|bin)(\.index\.json)?")
 """Files at the top of a repository that transformers loads as the model's weights, or that list them."""
 
 UNFINISHED = (".partial", ".replaced")
-MESSAGE = "Upload an edit with abliterate"
 TOKENS = "https://huggingface.co/settings/tokens"
 LOGIN = "run `hf auth login` or set HF_TOKEN"
 
@@ -60,11 +62,11 @@ HTTPError: type[Exception] = HfHubHTTPError.__mro__[1]
 def push(
     folder: Path, repository: str, *, public: bool = False, token: str | None = None, progress: Progress = SILENT
 ) -> str:
-    """Upload a finished checkpoint in one commit, and return the address of its page.
+    """Upload a finished checkpoint or adapter in one commit, and return the address of its page.
 
-    A repository that is not there is made, private unless `public`; one that is there keeps its visibility. Weights
-    that an earlier push left there and this one does not bring are removed in the same commit. Raises InputError
-    for a folder that is not a finished checkpoint, a bad name and a repository that holds another model,
+    A repository that is not there is made, private unless `public`; one that is there keeps its visibility. Weights and
+    records that an earlier push left there and this one does not bring are removed in the same commit. Raises InputError
+    for a folder that is not a finished result, a bad name and a repository that holds another model,
     CheckpointError for damaged shards, HubError for all that the Hub refuses; the folder stays as it is.
     """
     folder = Path(folder)
@@ -75,7 +77,7 @@ def push(
     with hub_failing(repository, key, f"the local result in {folder} is whole; retry with: {retry}"), quiet():
         api = HfApi(token=key, library_name="abliterate")
         page = api.create_repo(repository, private=not public, exist_ok=True)
-        old = old_weights(repository, remote_files(api, repository))
+        old = old_result(repository, remote_files(api, repository))
         with progress.step(f"upload to {repository}", sum(sizes.values()), "B") as advance:
             additions = [CommitOperationAdd(name, folder / name) for name in sizes]
             for addition in additions:
@@ -83,7 +85,9 @@ def push(
                     api.preupload_lfs_files(repository, [addition])
                     advance(sizes[addition.path_in_repo])
             removals = [CommitOperationDelete(name) for name in sorted(old - set(sizes))]
-            commit = api.create_commit(repository, [*removals, *additions], commit_message=MESSAGE)
+            what = next(what for name, what in RECORDS.items() if name in sizes)
+            message = f"Upload {what} with abliterate"
+            commit = api.create_commit(repository, [*removals, *additions], commit_message=message)
             advance(sum(size for name, size in sizes.items() if not name.endswith(".safetensors")))
         check_arrived(repository, sizes, remote_files(api, repository, commit.oid))
     return str(page)
@@ -101,7 +105,7 @@ def check_push(repository: str, token: str | None = None) -> None:
         api = HfApi(token=key, library_name="abliterate")
         check_rights(repository, api.whoami())
         try:
-            old_weights(repository, remote_files(api, repository))
+            old_result(repository, remote_files(api, repository))
         except GatedRepoError:
             raise
         except RepositoryNotFoundError:
@@ -119,6 +123,8 @@ def finished_files(folder: Path) -> dict[str, int]:
         raise InputError(f"{folder}: is what an unfinished run left; repeat that run to finish it, then push")
     adapter = (folder / ADAPTER).is_file()
     missing = [name for name in (ADAPTER_REQUIRED if adapter else REQUIRED) if not (folder / name).is_file()]
+    if not any((folder / name).is_file() for name in RECORDS):
+        missing.append(" or ".join(sorted(RECORDS)))
     if not any(folder.glob("*.safetensors")):
         missing.append("*.safetensors")
     if missing:
@@ -181,15 +187,15 @@ def remote_files(api: HfApi, repository: str, revision: str | None = None) -> di
     return {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
 
 
-def old_weights(repository: str, files: Mapping[str, int]) -> set[str]:
-    """Return the weights that an earlier push left. Raises InputError when they are those of another model."""
-    weights = {name for name in files if WEIGHTS.fullmatch(name)}
-    if weights and MANIFEST not in files:
+def old_result(repository: str, files: Mapping[str, int]) -> set[str]:
+    """Return weights and records that an earlier push left. Raises InputError for weights of another model."""
+    weights, records = {name for name in files if WEIGHTS.fullmatch(name)}, {name for name in RECORDS if name in files}
+    if weights and not records:
         raise InputError(
             f"{repository}: holds weights that abliterate did not write ({min(weights)}); choose another name, "
             "or delete that repository first"
         )
-    return weights
+    return weights | records
 
 
 def check_arrived(repository: str, sizes: Mapping[str, int], files: Mapping[str, int]) -> None:
