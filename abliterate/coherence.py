@@ -30,6 +30,10 @@ UNSPACED_HANGUL = re.compile("[가-힣]{13}")
 """Korean is written with spaces: so many syllables in a row are no word."""
 
 
+STUCK = re.compile(r"([^\W\d_])\1{15}")
+"""One letter so many times in a row: nobody draws a word out as long."""
+
+
 def is_incoherent(reply: str) -> bool:
     """Return whether `reply` is empty, without a single letter or digit, or a loop."""
     words = re.findall(r"\w+", reply.casefold())
@@ -37,7 +41,9 @@ def is_incoherent(reply: str) -> bool:
     # Few characters make many words, and ordinary text repeats them: kana above all, of which there are few. Not so
     # pairs of neighbours: of those of ordinary text more than half differ, of Chinese as of Japanese all in Hiragana.
     pairs = list(pairwise(characters))
-    return not words or goes_round(words, words, LONG) or goes_round(characters, pairs, CHARACTERS * LONG)
+    if not words or STUCK.search(reply):
+        return True
+    return goes_round(words, words, LONG) or goes_round(characters, pairs, CHARACTERS * LONG)
 
 
 def characters_of(text: str) -> list[str]:

@@ -17,6 +17,8 @@ from abliterate.coherence import LONG, TAIL, characters_of, ends_in_a_loop, is_i
         "the cat sat the cat sat the cat sat the cat sat the cat sat",
         "First, open the door. " * 4,
         "a b a b a b a b a b a b a b a b a b",
+        "IIIIIIIIIIIIIIIIIIIIIIIIIIIIIIII",
+        "I'm sorry, but" + "I" * 26,
     ],
 )
 def test_incoherent(reply: str) -> None:
@@ -53,6 +55,7 @@ def test_loops_of_text_without_spaces(reply: str) -> None:
         "To pick a lock, you need a tension wrench and a pick. First, put the wrench into the lock and turn it a little.",
         "1. Wash the rice. 2. Boil the water. 3. Add the rice. 4. Wait. 5. Eat.",
         "Row, row, row your boat, gently down the stream.",
+        "Nooooooo! A googol has a hundred zeros: 10000000000000000000000000000000000000000.",
         "文を書くのは楽しいことです。",
     ],
 )
