@@ -29,11 +29,11 @@ if TYPE_CHECKING:
         mean_component,
         rows_where,
     )
+    from abliterate.options import Options
     from abliterate.pipeline import Result, run
     from abliterate.prompts import PromptSet, load_prompts
     from abliterate.recipe import Recipe
     from abliterate.refusals import is_refusal
-    from abliterate.session import Options
     from abliterate.template import ChatFormat
 
 __all__ = [

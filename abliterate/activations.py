@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,6 +153,22 @@ def resid_of(
         following = inputs.get(index, following)
         filled.append(following)
     streams[:] = reversed(filled)
+
+
+def clone_streams(clone: PreTrainedModel, architecture: Architecture, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return `resid[0..L]` of one forward pass of a small clone, in float64, lanes apart.
+
+    Raises ArchitectureError when it does not run.
+    """
+    with torch.no_grad(), resid_of(clone, architecture) as collected:
+        try:
+            clone(**inputs, use_cache=False)
+        except RuntimeError as error:
+            raise ArchitectureError(
+                f"{architecture.model_type}: its small clone does not run once it was saved and loaded ({error}); "
+                "not supported yet"
+            ) from error
+    return [lanes(stream.double(), architecture.d_model) for stream in collected]
 
 
 def lanes(stream: Float[Tensor, "batch length *rest"], d_model: int) -> Float[Tensor, "batch length *lanes d_model"]:

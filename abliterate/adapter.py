@@ -56,6 +56,8 @@ def attach(model: PreTrainedModel, folder: Path) -> None:
         with warnings.catch_warnings():
             # Of tied embeddings it warns because of merging; here both roles have a factor of their own, side by side.
             warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+            # Of a bias where the layer has none it warns for the same reason.
+            warnings.filterwarnings("ignore", message="`lora_bias=True` was passed but the targeted layer")
             report = model.load_adapter(str(folder))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(

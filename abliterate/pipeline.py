@@ -20,8 +20,10 @@ from abliterate.edit import write_edited
 from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.geometry import Geometry, geometry
 from abliterate.evaluation.observation import Observation, Report, observe
+from abliterate.inducing import Trial
 from abliterate.loading import load_model
 from abliterate.offload import streaming_note
+from abliterate.options import Options
 from abliterate.outputs.files import OBSERVATIONS
 from abliterate.outputs.manifest import Form, Measured, Origin, as_text, write_records
 from abliterate.outputs.observations import observations
@@ -35,8 +37,8 @@ from abliterate.selection import Selection
 from abliterate.session import (
     Heard,
     Loaded,
-    Options,
     capture_training,
+    choose_addition,
     choose_place,
     find_directions,
     listen,
@@ -87,7 +89,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
         original = look(loaded, report, None, progress)
     notes = (*heard.notes, *left_alone_note(plan.left_alone), *loaded.architecture.problems)
-    notes += streaming_note(loaded.model)
+    notes += (*streaming_note(loaded.model), *form_note(options, plan))
     loaded = replace(loaded, model=loaded.empty)  # one model in memory at a time
     finding = replace(finding, loaded=loaded)
     gc.collect()
@@ -102,7 +104,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         with clock.step("measure the edited"):
             edited = look(loaded, report, original, progress)
             divergence = diverge(original, edited, progress)
-        measured = Measured(tensors, proof, selection, original, edited, divergence, found)
+        measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials)
         prompts = heard.record(loaded.material.record())
         form: Form = "checkpoint" if written else "adapter"
         origin = Origin(loaded.source, command(options, loaded.source), options.seed, prompts, form)
@@ -116,13 +118,17 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a run has found before it writes anything; `geometry` is that of the prompts that make the direction."""
+    """What a run has found before it writes anything; `geometry` is that of the prompts that make the direction.
+
+    `trials` are the strengths that were tried of an addition, the best first; `found` what a search has found.
+    """
 
     loaded: Loaded
     heard: Heard
     directions: Directions
     selection: Selection
     geometry: Geometry
+    trials: tuple[Trial, ...] = ()
     found: Found | None = None
 
     @property
@@ -147,10 +153,14 @@ def find(options: Options, clock: Clock, progress: Progress) -> Finding:
     with clock.step("listen"):
         heard = listen(loaded, progress)
         directions = find_directions(loaded, heard, harmful, harmless)
+    trials: tuple[Trial, ...] = ()
     with clock.step("choose"):
-        selection = choose_place(loaded, heard, directions, progress)
+        if options.mode == "induce":
+            selection, trials = choose_addition(loaded, heard, directions, progress)
+        else:
+            selection = choose_place(loaded, heard, directions, progress)
     parting = geometry(harmful.rows(heard.harmful), harmless.rows(heard.harmless), selection.chosen.position)
-    finding = Finding(loaded, heard, directions, selection, parting)
+    finding = Finding(loaded, heard, directions, selection, parting, trials)
     if not options.optimize:
         return finding
     with clock.step("search"):
@@ -204,14 +214,28 @@ def proof_prompts(report: Report) -> list[Sequence[int]]:
 
 
 def plan_edit(finding: Finding) -> EditPlan:
-    """Resolve the recipe of a run: what the search found, else one direction and one strength at every site asked for."""
+    """Resolve the recipe of a run: what the search found, what is added, or one strength at every site asked for."""
     loaded, chosen, found = finding.loaded, finding.selection.chosen, finding.found
     options = loaded.options
+    direction = finding.directions.at(chosen.layer, chosen.position)
     if found:
         recipe, direction = found.chosen.edit.recipe(), found.chosen.edit.direction
+    elif options.mode == "induce":
+        length = float(finding.directions.difference(chosen.layer, chosen.position).norm())
+        recipe = Recipe.adding(finding.trials[0].strength * length, chosen.layer)
     else:
-        recipe = Recipe.uniform(options.strength, options.sites, f"resid.{chosen.layer}")
-        direction = finding.directions.at(chosen.layer, chosen.position)
+        recipe = Recipe.uniform(
+            1.0 if options.strength is None else options.strength, options.sites, f"resid.{chosen.layer}"
+        )
     return make_plan(
         recipe, direction, loaded.architecture, loaded.empty, loaded.source.checkpoint, options.edited_dtype
+    )
+
+
+def form_note(options: Options, plan: EditPlan) -> tuple[str, ...]:
+    """Return one line where an adapter is written because no checkpoint can hold the edit, or none."""
+    if plan.adder is None or plan.edits or "checkpoint" not in options.save:
+        return ()
+    return (
+        f"{plan.adder.writer.module} has no bias that could hold the vector: an adapter is written, which brings one",
     )

@@ -16,12 +16,13 @@ from transformers import PreTrainedModel
 from transformers.quantizers.base import get_keys_to_not_convert
 
 from abliterate.architecture import Architecture, Site, Writer
+from abliterate.bias_form import Adder, find_adders
 from abliterate.checkpoint import DTYPES, Checkpoint, Shard
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.recipe import Recipe
 from abliterate.shard_rewrite import Replacement
 from abliterate.stored import Place, Stored, quantized_weights
-from abliterate.tensor_edits import QuantizedWeight, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
+from abliterate.tensor_edits import AddedEdit, QuantizedWeight, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 
 EDITED_DTYPES = {"bf16": "BF16"}
 """What `--edited-dtype` may say, and the name of that dtype in a file."""
@@ -34,6 +35,7 @@ QUANTISED = (ValuesEdit.kind, ScalesEdit.kind)
 class EditPlan:
     """Every edit that a recipe makes in one checkpoint, by tensor name; `basis` is what the stream loses.
 
+    Of a recipe that adds, `basis` is the direction, and `adder` the place; there are no `edits` where that has no bias.
     `left_alone` are tensors that the model does not load, such as heads that predict several tokens at once.
     `unquantised` are the modules that are written in `edited_dtype` instead of their quantised format: their weights
     change dtype and shape, and their scales are written no more. `never_quantised` are the modules that transformers
@@ -47,6 +49,15 @@ class EditPlan:
     edited_dtype: str | None = None
     unquantised: tuple[str, ...] = ()
     never_quantised: tuple[str, ...] = ()
+    adder: Adder | None = None
+
+    def require_edits(self) -> None:
+        """Raise InputError when the checkpoint has no tensor that could hold the edit."""
+        if self.adder and not self.edits:
+            raise InputError(
+                f"{self.adder.writer.module}: has no bias that could hold what is added; write an adapter instead "
+                "(--save adapter, or abliterate export --to adapter)"
+            )
 
     @property
     def digest(self) -> str:
@@ -55,6 +66,8 @@ class EditPlan:
         for edit in self.edits.values():
             whole.update(json.dumps([edit.name, edit.kind, edit.axis, edit.strength]).encode())
             whole.update(edit.basis.contiguous().numpy().tobytes())
+        if self.adder:
+            whole.update(json.dumps(self.recipe.to_json()).encode() + self.basis.contiguous().numpy().tobytes())
         return whole.hexdigest()
 
     def stored_dtype(self, checkpoint: Checkpoint) -> torch.dtype:
@@ -124,13 +137,15 @@ def make_plan(
     apply to, CheckpointError when a writer is missing or has another shape, ArchitectureError when its layout on disk
     is not understood.
     """
-    recipe.check(architecture.depth)
     check_edited_dtype(edited_dtype, checkpoint)
     basis = direction.reshape(-1, direction.shape[-1]).float().cpu()
     if basis.shape[-1] != architecture.d_model:
         raise InputError(
             f"the direction has d_model {basis.shape[-1]}, the model {architecture.d_model}; it belongs to another model"
         )
+    if recipe.added is not None:
+        return plan_addition(recipe, basis, architecture, model, checkpoint)
+    recipe.check(architecture.depth)
     stored = Stored.of(model, checkpoint)
     edits: dict[str, TensorEdit] = {}
     modules: dict[str, None] = {}
@@ -156,6 +171,34 @@ def make_plan(
         raise InputError(f"--edited-dtype {edited_dtype}: no weight that the recipe edits is quantised; leave it out")
     never = tuple(sorted(get_keys_to_not_convert(model))) if modules else ()
     return EditPlan(edits, recipe, basis, stored.left_alone(), edited_dtype, tuple(modules), never)
+
+
+def plan_addition(
+    recipe: Recipe,
+    basis: Float[Tensor, "1 d_model"],
+    architecture: Architecture,
+    model: PreTrainedModel,
+    checkpoint: Checkpoint,
+) -> EditPlan:
+    """Resolve a recipe that adds: the edit of one bias, or none where the architecture has none there.
+
+    Raises InputError for a layer that the model has not, ArchitectureError where nothing can hold the addition exactly.
+    """
+    adders = find_adders(model, architecture)
+    adder = adders.get(recipe.layer or 0)
+    if adder is None:
+        raise InputError(
+            f"nothing can be added to {recipe.direction}; choose among layers {', '.join(map(str, adders))}"
+        )
+    stored = Stored.of(model, checkpoint)
+    edits: dict[str, TensorEdit] = {}
+    for place in stored.places(adder.writer, adder.bias) if adder.bias else ():
+        check_axis(place, architecture.d_model)
+        if place.weight is not None:
+            raise InputError(f"{place.name}: is quantised, and nothing is added to quantised biases")
+        length = float(recipe.added or 0.0) / adder.multiplier
+        edits[place.name] = AddedEdit(place.name, adder.writer.site, adder.writer.layer, place.axis, length, basis)
+    return EditPlan(edits, recipe, basis, stored.left_alone(), adder=adder)
 
 
 Common = tuple[Site, int | None, int, float, Float[Tensor, "k d_model"]]

@@ -16,13 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from abliterate.activations import lanes, resid_of
+from abliterate.activations import clone_streams
 from abliterate.architecture import Architecture, find_architecture
+from abliterate.bias_form import find_adders
 from abliterate.checkpoint import Checkpoint
 from abliterate.clone import clone_inputs, random_clone
 from abliterate.edit import write_edited
-from abliterate.errors import ArchitectureError, ProofError
-from abliterate.interventions import ablated
+from abliterate.errors import ProofError
+from abliterate.interventions import ablated, hook_form
 from abliterate.plan import make_plan
 from abliterate.projection import normalize
 from abliterate.recipe import Recipe
@@ -63,11 +64,11 @@ def prove(
         found = architecture or find_architecture(clone)
         inputs = clone_inputs(clone)
         direction = normalize(torch.randn(found.d_model, generator=torch.Generator().manual_seed(seed)))
-        original = streams(clone, found, inputs)
-        silent = edited_streams(clone, found, direction, 1.0, place, inputs)
+        original = clone_streams(clone, found, inputs)
+        silent = edited_streams(clone, found, direction, Recipe.uniform(), place, inputs)
         with ablated(clone, direction, Recipe.uniform(0.5), found):
-            hooked = streams(clone, found, inputs)
-        halved = edited_streams(clone, found, direction, 0.5, place, inputs)
+            hooked = clone_streams(clone, found, inputs)
+        halved = edited_streams(clone, found, direction, Recipe.uniform(0.5), place, inputs)
     leaks = [component(stream, direction) for stream in silent]
     refuse(found, leaks, SILENT, "the edited clone still writes along the direction", "of the stream")
     apart = [float((one - other).norm() / one.norm()) for one, other in zip(hooked, halved, strict=True)]
@@ -98,34 +99,47 @@ def load(model_class: type[PreTrainedModel], folder: Path) -> PreTrainedModel:
     return model.eval()
 
 
+def prove_addition(model: PreTrainedModel, seed: int = 0) -> float:
+    """Prove on a small clone that biases on disk hold an addition: at every layer that has a bias for it.
+
+    Returns the largest relative difference between the streams of the edited files and of `added`. Raises ProofError
+    naming the layer where it is too large, ArchitectureError when no layer could hold an addition.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        random_clone(type(model), model.config, seed).save_pretrained(place / "clone")
+        clone = load(type(model), place / "clone")
+        found, inputs = find_architecture(clone), clone_inputs(clone)
+        direction = normalize(torch.randn(found.d_model, generator=torch.Generator().manual_seed(seed)))
+        worst = 0.0
+        for layer in (layer for layer, one in find_adders(clone, found).items() if one.bias):
+            recipe = Recipe.adding(2.0, layer)
+            with hook_form(clone, direction, recipe, found):
+                hooked = clone_streams(clone, found, inputs)
+            edited = edited_streams(clone, found, direction, recipe, place, inputs)
+            apart = [float((one - other).norm() / one.norm()) for one, other in zip(hooked, edited, strict=True)]
+            refuse(found, apart, AGREE, f"a bias does not add to resid[{layer}] what hooks add", "relative difference")
+            worst = max(worst, *apart)
+    return worst
+
+
 def edited_streams(
     clone: PreTrainedModel,
     found: Architecture,
     direction: Float[Tensor, " d_model"],
-    strength: float,
+    recipe: Recipe,
     place: Path,
     inputs: Mapping[str, Tensor],
 ) -> list[Tensor]:
     """Edit the saved clone on disk, reload it, and return its residual stream."""
     source = Checkpoint.open(place / "clone")
-    plan = make_plan(Recipe.uniform(strength), direction, found, clone, source)
-    out = place / f"edited-{strength}"
-    with Staging.open(out, plan.digest, False, source.total_bytes) as staging:
-        write_edited(plan, source, staging)
-        staging.publish()
-    return streams(load(type(clone), out), found, inputs)
-
-
-def streams(model: PreTrainedModel, found: Architecture, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-    """Return `resid[0..L]` of one forward pass."""
-    with torch.no_grad(), resid_of(model, found) as collected:
-        try:
-            model(**inputs, use_cache=False)
-        except RuntimeError as error:
-            raise ArchitectureError(
-                f"{found.model_type}: its small clone does not run once it was saved and loaded ({error}); not supported yet"
-            ) from error
-    return [lanes(stream.double(), found.d_model) for stream in collected]
+    plan = make_plan(recipe, direction, found, clone, source)
+    with tempfile.TemporaryDirectory(dir=place) as empty:
+        out = Path(empty) / "edited"
+        with Staging.open(out, plan.digest, False, source.total_bytes) as staging:
+            write_edited(plan, source, staging)
+            staging.publish()
+        return clone_streams(load(type(clone), out), found, inputs)
 
 
 def component(stream: Float[Tensor, "... d_model"], direction: Float[Tensor, " d_model"]) -> float:

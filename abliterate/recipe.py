@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,13 @@ from abliterate.errors import InputError
 class Recipe:
     """Strengths per site, one for all layers or one a layer; a site that is not named is left alone.
 
-    `direction` names the tensor in `directions.safetensors` that is used, such as `resid.15`.
+    `direction` names the tensor in `directions.safetensors` that is used, such as `resid.15`. A recipe with `added`
+    removes nothing: it adds the unit direction that many times to the `resid[l]` that it is named after, at every token.
     """
 
     strengths: Mapping[Site, float | tuple[float, ...]]
     direction: str | None = None
+    added: float | None = None
 
     @classmethod
     def uniform(cls, strength: float = 1.0, sites: Sequence[Site] = SITES, direction: str | None = None) -> Recipe:
@@ -38,18 +41,40 @@ class Recipe:
             raise InputError(f"--strength {strength}: must be a finite number; 1 removes the component, 0 leaves it")
         return cls({site: float(strength) for site in sites}, direction)
 
+    @classmethod
+    def adding(cls, length: float, layer: int) -> Recipe:
+        """Return the recipe that adds a vector of this length, in the units of the stream, along `resid.{layer}`.
+
+        Raises InputError for a length that is 0 or not finite.
+        """
+        if not length or not math.isfinite(length):
+            raise InputError(f"the vector to add has length {length}; --strength must be a finite number, and not 0")
+        return cls({}, f"resid.{layer}", float(length))
+
+    @property
+    def layer(self) -> int | None:
+        """Return the layer that the direction is named after, None for one that is not of a layer."""
+        found = re.fullmatch(r"resid\.(\d+)", self.direction or "")
+        return int(found[1]) if found else None
+
     def strength(self, site: Site, layer: int | None) -> float:
         """Return the strength for a writer; 0 where the recipe leaves its site alone."""
         value = self.strengths.get(site, 0.0)
         return value if isinstance(value, float) else value[layer or 0]
 
     def check(self, depth: int) -> None:
-        """Raise InputError when a per-layer list is not as long as the model is deep."""
+        """Raise InputError when a per-layer list is not as long as the model is deep, and where nothing is removed."""
+        self.require_removal()
         for site, value in self.strengths.items():
             if not isinstance(value, float) and len(value) != (1 if site == "embed" else depth):
                 raise InputError(
                     f"recipe: {site} has {len(value)} strengths for a model of {depth} layers; one a layer"
                 )
+
+    def require_removal(self) -> None:
+        """Raise InputError for a recipe that adds."""
+        if self.added is not None:
+            raise InputError("this recipe adds the direction and removes nothing; give one with strengths here")
 
     @property
     def exact(self) -> bool:
@@ -61,14 +86,15 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as `recipe.json` holds it."""
         strengths = {site: list(one) if isinstance(one, tuple) else one for site, one in self.strengths.items()}
-        return {"direction": self.direction, "strengths": strengths}
+        added = {} if self.added is None else {"added": self.added}
+        return {"direction": self.direction, "strengths": strengths, **added}
 
     @classmethod
     def from_json(cls, data: object, source: str) -> Recipe:
         """Read what `to_json` returned. Raises InputError, naming `source`, for anything else."""
         if (
             not isinstance(data, dict)
-            or set(data) != {"direction", "strengths"}
+            or set(data) - {"added"} != {"direction", "strengths"}
             or not isinstance(data["strengths"], dict)
         ):
             raise InputError(f"{source}: not a recipe; expected an object with direction and strengths")
@@ -80,7 +106,15 @@ class Recipe:
                     f"{source}: strengths of {site!r} must be finite numbers for one of {', '.join(SITES)}"
                 )
             strengths[site] = tuple(map(float, value)) if isinstance(value, list) else float(value)
-        return cls(strengths, data["direction"])
+        recipe = cls(strengths, data["direction"])
+        if "added" not in data:
+            return recipe
+        added = data["added"]
+        if strengths or recipe.layer is None or not isinstance(added, int | float) or not math.isfinite(added):
+            raise InputError(
+                f"{source}: a recipe that adds has a finite length in `added`, a direction such as resid.15, and no strengths"
+            )
+        return cls.adding(float(added), recipe.layer)
 
     @classmethod
     def load(cls, path: Path) -> Recipe:

@@ -12,8 +12,8 @@ from typing import Any
 from abliterate.architecture import SITES
 from abliterate.directions import METHODS
 from abliterate.errors import InputError
+from abliterate.options import MODES, SAVED_FORMS, Options
 from abliterate.prompts import as_file, public_spec
-from abliterate.session import SAVED_FORMS, Options
 from abliterate.source import Source
 from abliterate.template import THINKING_MODES
 
@@ -126,6 +126,7 @@ def rows(text: str) -> int | str:
 
 
 READERS: Mapping[str, Callable[[str], Any]] = {
+    "mode": one_of(MODES),
     "layer": int,
     "direction": one_of(METHODS),
     "strength": float,

@@ -60,9 +60,14 @@ class Candidate:
 
     layer: int
     position: int
-    bypass: float
+    bypass: float | None = None
     induce: float | None = None
     kl: float | None = None
+
+    @property
+    def order(self) -> float:
+        """Return what candidates are ranked by for an ablation: their bypass, the least first."""
+        return math.inf if self.bypass is None else self.bypass
 
     def allowed(self, floor: float | None = 0.0) -> bool:
         """Whether the rule admits it, its scores being known; without a floor, induce does not matter."""
@@ -109,7 +114,7 @@ def choose(candidates: Sequence[Candidate], depth: int, floor: float | None = 0.
             f"no layer removes refusal within KL < {MAX_KL} and induces it when added (of {len(candidates)} candidates); "
             "choose one with --layer N, or give more or other prompts"
         )
-    return min(allowed, key=lambda one: (one.bypass, one.layer, -one.position))
+    return min(allowed, key=lambda one: (one.order, one.layer, -one.position))
 
 
 @dataclass(frozen=True)
@@ -203,11 +208,7 @@ def select(
     Raises InputError when the rule admits no candidate.
     """
     layers = range(int(DEEPEST * architecture.depth)) if layer is None else [layer]
-    places = [
-        (layer, position) for position in directions.positions for layer in layers if directions.exists(layer, position)
-    ]
-    if not places:
-        raise InputError("harmful and harmless prompts give the same activations everywhere; give other prompts")
+    places = candidate_places(directions, layers)
     head = Head(model)
     few = harmless[:INDUCE_PROMPTS]
     at_once = candidates_at_once(model, harmless)
@@ -231,6 +232,16 @@ def select(
         return Selection(of_layer(examiner, known), known, harmful_score, harmless_score, None)
     known = settle(examiner, ranked, floor, progress)
     return Selection(choose(known, architecture.depth, floor), known, harmful_score, harmless_score, floor)
+
+
+def candidate_places(directions: Directions, layers: Sequence[int]) -> list[tuple[int, int]]:
+    """Return layer and position of every candidate. Raises InputError when the prompts differ at none."""
+    places = [
+        (layer, position) for position in directions.positions for layer in layers if directions.exists(layer, position)
+    ]
+    if not places:
+        raise InputError("harmful and harmless prompts give the same activations everywhere; give other prompts")
+    return places
 
 
 def candidates_at_once(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> int:
@@ -257,7 +268,7 @@ def race(
             scores = examiner.bypass(question, part)
             candidates += [Candidate(*place, bypass) for place, bypass in zip(part, scores, strict=True)]
             advance(len(part))
-    candidates.sort(key=lambda one: one.bypass)
+    candidates.sort(key=lambda one: one.order)
     if len(harmful) <= len(few):
         return candidates
     better = candidates[: max(8, len(candidates) // 3)]
@@ -269,7 +280,7 @@ def race(
             scores = examiner.bypass(examiner.harmful, [(one.layer, one.position) for one in part_of])
             finals += [replace(one, bypass=bypass) for one, bypass in zip(part_of, scores, strict=True)]
             advance(len(part_of))
-    return sorted(finals, key=lambda one: one.bypass) + candidates[len(better) :]
+    return sorted(finals, key=lambda one: one.order) + candidates[len(better) :]
 
 
 def of_layer(examiner: Examiner, known: Sequence[Candidate]) -> Candidate:

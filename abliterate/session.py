@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.activations import ActivationCache, Activations, capture
-from abliterate.architecture import SITES, Architecture, Site
-from abliterate.directions import Directions, Method, difference_in_means
+from abliterate.architecture import Architecture
+from abliterate.bias_form import Adder, find_adders
+from abliterate.directions import Directions, difference_in_means
 from abliterate.errors import InputError
 from abliterate.evaluation.observation import Asked, Report
-from abliterate.forward import BatchSize, model_device
+from abliterate.forward import model_device
+from abliterate.inducing import STRENGTHS, Trial, select_inducing, try_strengths
 from abliterate.loading import load_model
+from abliterate.options import Options, check_options, check_save
 from abliterate.outputs.peft_adapter import prepare
 from abliterate.plan import check_edited_dtype, make_plan
 from abliterate.processes import Processes
 from abliterate.progress import Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
-from abliterate.proof import require_proof
+from abliterate.proof import prove_addition, require_proof
 from abliterate.recipe import Recipe
 from abliterate.refusals import Opening, find_openings, is_refusal
 from abliterate.replies import REPLY_TOKENS, generate_all
@@ -34,7 +35,7 @@ from abliterate.search.variables import Variables
 from abliterate.selection import Selection, select
 from abliterate.source import Source, cache_folder, load_empty, load_tokenizer, resolve
 from abliterate.staging import check_destination, check_free
-from abliterate.template import ChatFormat, Thinking
+from abliterate.template import ChatFormat
 
 SELECT_HARMFUL = 64
 SELECT_HARMLESS = 256
@@ -47,43 +48,6 @@ each would be a context of its own, on which every candidate had to be run."""
 ENOUGH_REFUSALS = 16
 """From so many refused prompts on, the direction rests on those alone (and on the answered harmless ones), as the
 published procedure filters its prompts; below it rests on all of them, and the result says so."""
-
-
-SavedForm = Literal["checkpoint", "adapter", "gguf-adapter"]
-SAVED_FORMS: tuple[SavedForm, ...] = get_args(SavedForm)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a run is asked to do; the defaults are those of the command."""
-
-    model: str
-    out: Path
-    layer: int | None = None
-    direction: Method = "projected"
-    strength: float = 1.0
-    sites: tuple[Site, ...] = SITES
-    harmful: str = "builtin:harmful"
-    harmless: str = "builtin:harmless"
-    n_train: int = 128
-    dtype: str = "auto"
-    device: str = "auto"
-    batch_size: BatchSize = "auto"
-    seed: int = 0
-    force: bool = False
-    offline: bool = False
-    max_memory: int | None = None
-    trust_remote_code: bool = False
-    allow_unproved: bool = False
-    edited_dtype: str | None = None
-    save: tuple[SavedForm, ...] = ("checkpoint",)
-    optimize: bool = False
-    target_refusals: float | None = None
-    max_kl: float | None = None
-    revision: str | None = None
-    system: str | None = None
-    thinking: Thinking = "auto"
-    chat_template: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +94,10 @@ class Material:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to be measured: where it is from, its writers, its live weights, the prompts for it."""
+    """A model ready to be measured: where it is from, its writers, its live weights, the prompts for it.
+
+    `adders` are the places that can hold an addition, by layer, where one was asked for.
+    """
 
     options: Options
     source: Source
@@ -139,6 +106,7 @@ class Loaded:
     architecture: Architecture
     model: PreTrainedModel
     material: Material
+    adders: Mapping[int, Adder] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,8 +131,7 @@ class Heard:
 
 def load(options: Options, progress: Progress) -> Loaded:
     """Check everything that can be checked without weights, then load them."""
-    check_search(options)
-    check_save(options)
+    check_options(options)
     check_free(options.out, options.force)
     harmful = load_prompts(options.harmful, offline=options.offline)
     harmless = load_prompts(options.harmless, offline=options.offline)
@@ -189,10 +156,35 @@ def load(options: Options, progress: Progress) -> Loaded:
         raise InputError(
             f"--layer {options.layer} is out of range; this model has layers 1 to {architecture.depth - 1}"
         )
-    if "checkpoint" not in options.save:
+    adders: Mapping[int, Adder] = {}
+    if options.mode == "induce":
+        options, adders = with_adders(options, empty, architecture)
+    elif "checkpoint" not in options.save:
         check_adapter(options, source, empty, architecture)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
-    return Loaded(options, source, tokenizer, empty, architecture, model, material)
+    return Loaded(options, source, tokenizer, empty, architecture, model, material, adders)
+
+
+def with_adders(
+    options: Options, empty: PreTrainedModel, architecture: Architecture
+) -> tuple[Options, Mapping[int, Adder]]:
+    """Return the options with the form that can hold an addition, and the layers where it can.
+
+    A checkpoint holds one where the architecture has biases for it; elsewhere an adapter brings the bias along.
+    """
+    adders = find_adders(empty, architecture)
+    in_weights = {layer: adder for layer, adder in adders.items() if adder.bias}
+    if in_weights and "checkpoint" in options.save:
+        prove_addition(empty)
+        adders = in_weights
+    else:
+        options = replace(options, save=("adapter",))
+        check_save(options)
+    if options.layer is not None and options.layer not in adders:
+        raise InputError(
+            f"--layer {options.layer}: nothing can be added there; choose among {', '.join(map(str, adders))}"
+        )
+    return options, adders
 
 
 def read_template(path: Path | None) -> str | None:
@@ -314,29 +306,6 @@ def state_file(loaded: Loaded, start: Variables, pool: Pool) -> Path:
     return cache_folder() / "searches" / f"{identity.hexdigest()}.safetensors"
 
 
-def check_search(options: Options) -> None:
-    """Raise InputError for flags that contradict each other."""
-    if options.optimize and options.strength != 1.0:
-        raise InputError("--strength and --optimize: the search finds the strengths; leave one of them away")
-    for flag, value in (("--target-refusals", options.target_refusals), ("--max-kl", options.max_kl)):
-        if value is not None and not options.optimize:
-            raise InputError(f"{flag} chooses among the edits of a search; add --optimize")
-        if value is not None and not 0 <= value < math.inf:
-            raise InputError(f"{flag} {value}: give a number from 0 up")
-
-
-def check_save(options: Options) -> None:
-    """Raise InputError for forms that cannot be written."""
-    if not {"checkpoint", "adapter"} & set(options.save):
-        raise InputError(
-            f"--save {','.join(options.save)}: what is measured is a checkpoint or an adapter; add one of them"
-        )
-    if "adapter" in options.save and find_spec("peft") is None:
-        raise InputError("--save adapter needs an extra: pip install 'abliterate[train]'")
-    if options.edited_dtype and "checkpoint" not in options.save:
-        raise InputError("--edited-dtype says how a checkpoint is written; add checkpoint to --save, or leave it away")
-
-
 def check_adapter(options: Options, source: Source, empty: PreTrainedModel, architecture: Architecture) -> None:
     """Raise InputError where no adapter could hold the edit, along any direction: before the search, not after it."""
     any_direction = torch.nn.functional.normalize(torch.ones(architecture.d_model), dim=0)
@@ -360,3 +329,21 @@ def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress:
         batch_size=loaded.options.batch_size,
         progress=progress,
     )
+
+
+def choose_addition(
+    loaded: Loaded, heard: Heard, directions: Directions, progress: Progress
+) -> tuple[Selection, tuple[Trial, ...]]:
+    """Choose layer, position and strength of what is added on the select split; return the trials, the best first."""
+    options, model = loaded.options, loaded.model
+    harmful, harmless = (loaded.material.chat.encode(part.prompts) for part in loaded.material.selecting())
+    layers = [*loaded.adders] if options.layer is None else [options.layer]
+    how: dict[str, Any] = {"batch_size": options.batch_size, "progress": progress}
+    ranked = select_inducing(model, loaded.architecture, directions, heard.openings, harmful, harmless, layers, **how)
+    strengths = STRENGTHS if options.strength is None else (options.strength,)
+    trials = try_strengths(
+        model, loaded.tokenizer, loaded.architecture, directions, ranked, harmful, harmless, strengths, **how
+    )
+    place = trials[0].layer, trials[0].position
+    chosen = next(one for one in ranked.candidates if (one.layer, one.position) == place)
+    return replace(ranked, chosen=chosen), trials

@@ -65,6 +65,19 @@ class TensorEdit:
 
 
 @dataclass(frozen=True)
+class AddedEdit(TensorEdit):
+    """A bias that becomes longer: `strength` times the unit vector in `basis` is added to it, or to each row of several."""
+
+    kind: ClassVar[str] = "added"
+
+    def apply(self, tensor: Tensor) -> Tensor:
+        """Return the edited bias, in its own dtype."""
+        shift = self.strength * self.basis[0]
+        moved: Tensor = tensor.movedim(self.axis, -1).float() + shift.to(tensor.device)
+        return moved.to(tensor.dtype).movedim(-1, self.axis)
+
+
+@dataclass(frozen=True)
 class QuantizedWeight:
     """A quantised weight of a checkpoint, whose tensors are `tensors`."""
 

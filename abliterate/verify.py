@@ -20,7 +20,7 @@ from abliterate.architecture import Architecture, Site
 from abliterate.comparison import Status, Verdict, compare_tensors, require_planned, verify_tensors
 from abliterate.errors import ProofError
 from abliterate.forward import Batch, final_hidden, prepare
-from abliterate.interventions import ablated, disturbed
+from abliterate.interventions import ablated, disturbed, hook_form
 from abliterate.plan import EditPlan
 from abliterate.prompts import load_prompts
 from abliterate.tensor_edits import TensorReport
@@ -99,13 +99,14 @@ def reference(
     """
     chosen = tuple(tuple(sequence) for sequence in sequences[:PROMPTS])
     before = max(relative_component(model, architecture, plan.basis, chosen))
-    with ablated(model, plan.basis, architecture=architecture):
-        silent = relative_component(model, architecture, plan.basis, chosen)
-    if not architecture.problems:
-        check("the writers that were found do not account for the stream", silent, SILENCE[model.dtype])
+    if plan.adder is None:
+        with ablated(model, plan.basis, architecture=architecture):
+            silent = relative_component(model, architecture, plan.basis, chosen)
+        if not architecture.problems:
+            check("the writers that were found do not account for the stream", silent, SILENCE[model.dtype])
     if plan.recipe.exact:
         return Reference(chosen, before, None)
-    with ablated(model, plan.basis, plan.recipe, architecture):
+    with hook_form(model, plan.basis, plan.recipe, architecture):
         hooked = tuple(streams(model, architecture, chosen))
     return Reference(chosen, before, hooked)
 

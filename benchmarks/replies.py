@@ -27,8 +27,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abliterate import load_prompts
 from abliterate.forward import common_prefix
 from abliterate.loading import load_model
+from abliterate.options import Options
 from abliterate.replies import ROWS, generate
-from abliterate.session import Options
 from abliterate.source import load_tokenizer, resolve
 from abliterate.template import ChatFormat
 from abliterate.verbs.evaluate import evaluate

@@ -29,9 +29,9 @@ from abliterate.chat.text import escaped, harmless
 from abliterate.clone import random_clone
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
+from abliterate.options import Options
 from abliterate.pipeline import run
 from abliterate.replies import generate
-from abliterate.session import Options
 from abliterate.template import ChatFormat
 from abliterate.verbs.apply import apply
 

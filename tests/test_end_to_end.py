@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.offload import Offload, decoder_layers, outside_of
+from abliterate.options import Options
 from abliterate.pipeline import Result, run
 from abliterate.selection import DEEPEST
-from abliterate.session import Options
 from abliterate.source import Source, load_empty
 from abliterate.verbs.apply import apply
 from abliterate.verbs.inspect import inspect

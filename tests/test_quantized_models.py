@@ -29,12 +29,12 @@ from abliterate.edit import orthogonalize
 from abliterate.errors import InputError, ProofError
 from abliterate.loading import load_model, load_placed
 from abliterate.offload import Offload, decoder_layers, outside_of
+from abliterate.options import Options
 from abliterate.pipeline import run
 from abliterate.plan import make_plan
 from abliterate.quantized import format_of
 from abliterate.recipe import Recipe
 from abliterate.requantize import project_packed, requantize
-from abliterate.session import Options
 from abliterate.source import load_empty, resolve
 from abliterate.stored import quantized_weights
 from abliterate.tensor_edits import ValuesEdit

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from abliterate.cli import main
 from abliterate.errors import InputError
+from abliterate.options import Options
 from abliterate.pipeline import Result, run
 from abliterate.repeat import asked, command
-from abliterate.session import Options
 from abliterate.source import resolve
 from abliterate.verbs.reproduce import Given, reproduce, weights_of
 from hub_server import Blob, HubServer
@@ -224,7 +224,7 @@ PROMPTS = {"harmful": str(TINY / "harmful.txt"), "harmless": str(TINY / "harmles
 def edit_and_push(client: Client, out: Path, repository: str, **changes: Any) -> Path:
     """Edit the tiny model of the Hub, and push the result."""
     client.run(
-        "from abliterate.session import Options\n"
+        "from abliterate.options import Options\n"
         "from abliterate.outputs.hub import push\n"
         "from abliterate.pipeline import run\n"
         f"run(Options('org/tiny', Path({str(out)!r}), device='cpu', **{PROMPTS!r}, **{changes!r}))\n"

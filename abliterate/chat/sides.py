@@ -22,13 +22,14 @@ from abliterate.architecture import find_architecture
 from abliterate.checkpoint import ADAPTER
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
-from abliterate.interventions import ablated
+from abliterate.interventions import hook_form
 from abliterate.loading import choose_device, choose_dtype, load_model, plan_offload
 from abliterate.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
+from abliterate.options import Options
 from abliterate.outputs.manifest import DIRECTIONS, FILE, RECIPE, check_source, read_manifest
 from abliterate.progress import SILENT, Progress
 from abliterate.recipe import Recipe
-from abliterate.session import Options, read_template
+from abliterate.session import read_template
 from abliterate.source import Source, download, load_empty, load_tokenizer, resolve
 from abliterate.template import ChatFormat
 
@@ -135,7 +136,7 @@ def with_hooks(options: Options, folder: Path, against: str, progress: Progress)
     direction = load_direction(folder / DIRECTIONS, str(recipe.direction))
     architecture = find_architecture(load_empty(source), not manifest.get("proof", {}).get("holds", True))
     original = load_side("original", source, options)
-    active = partial(ablated, original.model, direction, recipe, architecture)
+    active = partial(hook_form, original.model, direction, recipe, architecture)
     with active():  # what does not fit the model says so now
         pass
     edited = replace(original, role="edited", name=display_name(options.model), active=active)

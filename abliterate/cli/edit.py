@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from abliterate.cli.app import app, progress, show
 from abliterate.cli.flags import (
+    OUT_NAMES,
+    AblateProbability,
     AsJson,
     BatchSize,
     Device,
@@ -21,18 +23,22 @@ from abliterate.cli.flags import (
     Harmful,
     Harmless,
     Layer,
+    LearningRate,
     MaxKl,
     MaxMemory,
+    Mode,
     Model,
     NTrain,
     Offline,
     Optimize,
     Out,
     Push,
+    Rank,
     Revision,
     Save,
     Seed,
     Sites,
+    Steps,
     Strength,
     System,
     TargetRefusals,
@@ -40,20 +46,33 @@ from abliterate.cli.flags import (
     Thinking,
     Trust,
     Unproved,
+    default_out,
     memory,
     options,
 )
+from abliterate.errors import InputError
 
 # torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
+
+
+HARDENING = ("steps", "learning_rate", "rank", "ablate_probability")
+"""Parameters of `--mode harden` alone."""
+
+OF_EDITS = (
+    "layer", "direction", "strength", "sites", "optimize", "target_refusals", "max_kl", "n_train", "save", "batch_size",
+    "allow_unproved", "edited_dtype",
+)  # fmt: skip
+"""Parameters of the other modes alone."""
 
 
 @app.command("run", help="Find, edit, prove, measure: the default when the first argument is a model.")
 def run_verb(
     model: Model,
     out: Out = None,
+    mode: Mode = "ablate",
     layer: Layer = "auto",
     direction: Direction = "projected",
-    strength: Strength = 1.0,
+    strength: Strength = None,
     sites: Sites = "embed,attn,mlp",
     optimize: Optimize = False,
     target_refusals: TargetRefusals = None,
@@ -78,9 +97,18 @@ def run_verb(
     system: System = None,
     thinking: Thinking = "auto",
     chat_template: Template = None,
+    steps: Steps = None,
+    learning_rate: LearningRate = None,
+    rank: Rank = None,
+    ablate_probability: AblateProbability = None,
 ) -> None:
     """Run the main job."""
     given = {name: value for name, value in locals().items() if name not in ("as_json", "push")}
+    settings = {name: value for name in HARDENING if (value := given.pop(name)) is not None}
+    if mode == "harden":
+        return harden(given, settings, push, as_json)
+    if settings:
+        raise InputError(f"--{next(iter(settings)).replace('_', '-')} is for --mode harden; leave it out")
     from abliterate.outputs.hub import check_push
     from abliterate.pipeline import assist, run
     from abliterate.processes import Processes
@@ -96,6 +124,27 @@ def run_verb(
     show(result(one), result_json(one), as_json)
     for other in save_others(chosen, progress()):
         Console(stderr=True).print(f"also written: {other.out}")
+    if push:
+        publish(chosen.out, push, public=False)
+
+
+def harden(given: dict[str, Any], settings: dict[str, Any], push: str | None, as_json: bool) -> None:
+    """Train a LoRA under random ablation of the direction, so that refusal survives the edit; measure it before and after."""
+    from abliterate.options import Options
+    from abliterate.outputs.hub import check_push
+    from abliterate.render.trained import hardened, hardened_json
+    from abliterate.verbs.harden import harden_model
+
+    model, out = given["model"], given["out"] or default_out(given["model"], OUT_NAMES["harden"])
+    chosen = options(**{**given, "mode": "ablate", "out": out})
+    defaults = Options(model, out)
+    for name in OF_EDITS:
+        if getattr(chosen, name) != getattr(defaults, name):
+            raise InputError(f"--{name.replace('_', '-')} has no part in --mode harden; leave it out")
+    if push:
+        check_push(push)
+    one = harden_model(chosen, settings, progress())
+    show(hardened(one), hardened_json(one), as_json)
     if push:
         publish(chosen.out, push, public=False)
 
@@ -123,7 +172,7 @@ def apply(
     out: Out = None,
     recipe: Annotated[Path | None, typer.Option(help="recipe.json of an earlier run.", show_default=False)] = None,
     layer: Layer = "auto",
-    strength: Strength = 1.0,
+    strength: Strength = None,
     sites: Sites = "embed,attn,mlp",
     dtype: Dtype = "auto",
     device: Device = "auto",

@@ -10,16 +10,32 @@ import typer
 from abliterate.errors import InputError
 
 if TYPE_CHECKING:
-    from abliterate.session import Options
+    from abliterate.options import Options
 
 Model = Annotated[str, typer.Argument(help="Hub id, local folder or .gguf file.", show_default=False)]
 Out = Annotated[
     Path | None,
-    typer.Option(help="Folder for the edited checkpoint. \\[default: NAME-abliterated]", show_default=False),
+    typer.Option(
+        help="Folder for the result. \\[default: NAME-abliterated, -induced or -hardened]", show_default=False
+    ),
+]
+Mode = Annotated[
+    str,
+    typer.Option(
+        help="ablate removes the direction; induce adds it, for a model that refuses more (in a bias where the model has "
+        "one for it, else as an adapter); harden trains an adapter under which refusal survives the edit."
+    ),
 ]
 Layer = Annotated[str, typer.Option(help="auto, or the number of the layer whose resid gives the direction.")]
 Direction = Annotated[str, typer.Option(help="projected (harmless mean removed) or mean-difference (the plain one).")]
-Strength = Annotated[float, typer.Option(help="1 removes the component, 0 leaves it, -1 doubles it.")]
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        help="1 removes the component, 0 leaves it, -1 doubles it; with --mode induce, how many times the difference "
+        "in means is added. \\[default: 1; found, with --mode induce]",
+        show_default=False,
+    ),
+]
 Sites = Annotated[str, typer.Option(help="Which writers to edit, by commas: embed,attn,mlp.")]
 Harmful = Annotated[
     str, typer.Option(help="Prompts that the model declines: org/dataset[:split[:column]] or FILE[:column].")
@@ -93,11 +109,40 @@ Push = Annotated[
 ]
 
 
+TRAINING = "With --mode harden"
+Steps = Annotated[
+    int | None,
+    typer.Option(help="Optimiser steps. \\[default: 150]", show_default=False, rich_help_panel=TRAINING),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(
+        help="\\[default: 1e-3, which suits the tiny model; larger ones want less]",
+        show_default=False,
+        rich_help_panel=TRAINING,
+    ),
+]
+Rank = Annotated[
+    int | None, typer.Option(help="Rank of the LoRA. \\[default: 16]", show_default=False, rich_help_panel=TRAINING)
+]
+AblateProbability = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of the harmful rows under ablation; 0 is the control that hardens nothing. \\[default: 0.5]",
+        show_default=False,
+        rich_help_panel=TRAINING,
+    ),
+]
+
+OUT_NAMES = {"ablate": "abliterated", "induce": "induced", "harden": "hardened"}
+"""What is put behind the model's name where no --out is given, by mode."""
+
+
 def options(model: str, out: Path | None, **given: Any) -> Options:
     """Turn what was typed into Options."""
     from abliterate.architecture import SITES
     from abliterate.directions import METHODS
-    from abliterate.session import SAVED_FORMS, Options
+    from abliterate.options import SAVED_FORMS, Options
     from abliterate.template import THINKING_MODES
 
     for name in ("layer", "batch_size"):
@@ -108,17 +153,17 @@ def options(model: str, out: Path | None, **given: Any) -> Options:
     for name in ("sites", "save"):
         if name in given:
             given[name] = tuple(word.strip() for word in given[name].split(",") if word.strip())
-    known_words = {"direction": METHODS, "thinking": THINKING_MODES, "sites": SITES, "save": SAVED_FORMS}
+    known_words = {"mode": tuple(OUT_NAMES), "direction": METHODS, "thinking": THINKING_MODES, "sites": SITES, "save": SAVED_FORMS}
     for name, known in known_words.items():
         words = given[name] if isinstance(given.get(name), tuple) else [given.get(name, known[0])]
         if not words or not set(words) <= set(known):
             raise InputError(f"--{name} {','.join(words)}: choose among {', '.join(known)}")
-    return Options(model, out or default_out(model), **given)
+    return Options(model, out or default_out(model, OUT_NAMES[given.get("mode", "ablate")]), **given)
 
 
-def default_out(model: str) -> Path:
-    """Return `NAME-abliterated` in the current folder, after the last part of the model's name."""
-    return Path(f"{Path(model).expanduser().resolve().name.removesuffix('.gguf')}-abliterated")
+def default_out(model: str, ending: str) -> Path:
+    """Return `NAME-ending` in the current folder, after the last part of the model's name."""
+    return Path(f"{Path(model).expanduser().resolve().name.removesuffix('.gguf')}-{ending}")
 
 
 def number(flag: str, text: str, auto: Any) -> Any:

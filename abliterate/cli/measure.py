@@ -199,7 +199,7 @@ def wishes(given: dict[str, Any]) -> Any:
     """Turn the flags of a verb that evaluates into (Wanted, Options)."""
     from dataclasses import fields
 
-    from abliterate.session import Options
+    from abliterate.options import Options
     from abliterate.verbs.wanted import SPLITS, Wanted
 
     how = {field.name: given[field.name] for field in fields(Wanted) if field.name in given}

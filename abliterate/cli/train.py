@@ -1,4 +1,4 @@
-"""Verbs that train: harden, heal."""
+"""Verbs that train an edited model: heal. (Hardening is a mode of `run`.)"""
 
 from __future__ import annotations
 
@@ -8,63 +8,9 @@ from typing import Annotated
 import typer
 
 from abliterate.cli.app import app, progress, show
-from abliterate.cli.flags import (
-    AsJson,
-    Device,
-    Dtype,
-    Force,
-    Harmful,
-    Harmless,
-    Model,
-    Offline,
-    Revision,
-    Seed,
-    System,
-    Template,
-    Thinking,
-    Trust,
-    options,
-)
+from abliterate.cli.flags import AsJson, Device, Dtype, Force, Offline, Seed
 
 # torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
-
-
-SETTINGS = ("steps", "learning_rate", "rank", "ablate_probability")
-"""Parameters of training; the others are options of every run."""
-
-
-@app.command()
-def harden(
-    model: Model,
-    out: Annotated[Path, typer.Option(help="Folder for the adapter.", show_default=False)],
-    harmful: Harmful = "builtin:harmful",
-    harmless: Harmless = "builtin:harmless",
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 150,
-    learning_rate: Annotated[float, typer.Option(help="1e-3 suits the tiny model; larger ones want less.")] = 1e-3,
-    ablate_probability: Annotated[
-        float, typer.Option(help="Share of the harmful rows under ablation; 0 is the control that hardens nothing.")
-    ] = 0.5,
-    rank: Annotated[int, typer.Option(help="Rank of the LoRA.")] = 16,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    seed: Seed = 0,
-    as_json: AsJson = False,
-    force: Force = False,
-    offline: Offline = False,
-    trust_remote_code: Trust = False,
-    revision: Revision = None,
-    system: System = None,
-    thinking: Thinking = "auto",
-    chat_template: Template = None,
-) -> None:
-    """Train a LoRA under random ablation of the direction, so that refusal survives the edit; measure it before and after."""
-    given = {name: value for name, value in locals().items() if name not in SETTINGS and name != "as_json"}
-    settings = {"steps": steps, "learning_rate": learning_rate, "rank": rank, "ablate_probability": ablate_probability}
-    from abliterate.render.trained import hardened, hardened_json
-    from abliterate.verbs.harden import harden_model
-
-    one = harden_model(options(**given), settings, progress())
-    show(hardened(one), hardened_json(one), as_json)
 
 
 @app.command()

@@ -28,6 +28,7 @@ from abliterate.interventions.addition import added, added_rows
 from abliterate.interventions.affine import affine, mean_component
 from abliterate.interventions.conditions import Condition, Gate, When, rows_where
 from abliterate.interventions.eager import eager, uncompiled
+from abliterate.interventions.hook_form import hook_form
 from abliterate.interventions.hooks import Strength, on_first, project_rows
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "affine",
     "disturbed",
     "eager",
+    "hook_form",
     "mean_component",
     "on_first",
     "project_rows",

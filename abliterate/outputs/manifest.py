@@ -19,6 +19,7 @@ from abliterate.directions import Directions, read_directions
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation
+from abliterate.inducing import Trial
 from abliterate.outputs.model_card import model_card
 from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
@@ -39,10 +40,15 @@ Form = Literal["checkpoint", "adapter"]
 
 UNDO = "on the edited checkpoint this adapter, its scaling times -1, gives the original back, to rounding"
 
+UNDO_ADDED = "without this adapter the model is the original; it is not merged"
+
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of a written checkpoint; the figures are None where nothing was chosen or measured."""
+    """What is known of a written checkpoint; the figures are None where nothing was chosen or measured.
+
+    `trials` are the strengths that were tried of an addition, the best first.
+    """
 
     tensors: tuple[TensorReport, ...]
     proof: StreamReport
@@ -51,6 +57,7 @@ class Measured:
     edited: Observation | None = None
     divergence: Divergence | None = None
     search: Found | None = None
+    trials: tuple[Trial, ...] = ()
 
     def figures(self) -> dict[str, Any] | None:
         """Return refusal rates before and after and the divergence, or None when they were not measured."""
@@ -99,6 +106,7 @@ def write_records(
         "direction": write_directions(staging, directions, plan, measured.selection),
         "selection": measured.selection.to_json() if measured.selection else None,
         "search": measured.search.to_json() if measured.search else None,
+        **({"trials": [asdict(one) for one in measured.trials]} if measured.trials else {}),
         "recipe": plan.recipe.to_json(),
         "edited_dtype": plan.edited_dtype,
         "unquantised": list(plan.unquantised),
@@ -106,7 +114,7 @@ def write_records(
         "proof": measured.proof.to_json(),
         "left_alone": list(plan.left_alone),
         "figures": measured.figures(),
-        **({"undo": UNDO} if origin.form == "adapter" else {}),
+        **({"undo": UNDO if plan.adder is None else UNDO_ADDED} if origin.form == "adapter" else {}),
     }
     staging.write_text(RECIPE, as_text(plan.recipe.to_json()))
     staging.write_text(FILE, as_text(manifest))

@@ -23,12 +23,14 @@ from transformers import PreTrainedModel
 
 from abliterate import proof
 from abliterate.architecture import Architecture, Site, find_architecture
+from abliterate.bias_form import Adder
 from abliterate.checkpoint import ADAPTER, WEIGHTS, Checkpoint
 from abliterate.clone import clone_inputs, random_clone
 from abliterate.errors import InputError, first_line
 from abliterate.interventions import ablated
 from abliterate.outputs.peft_factors import (
     Layer,
+    adapter_config,
     as_loaded,
     bias_change,
     config_text,
@@ -37,7 +39,7 @@ from abliterate.outputs.peft_factors import (
     lora_config,
     named_factors,
 )
-from abliterate.outputs.peft_targets import WAY_OUT, Target, check_biases, find_targets
+from abliterate.outputs.peft_targets import WAY_OUT, Target, check_biases, find_targets, kind_of
 from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import orthonormal_basis
@@ -122,6 +124,8 @@ def prepare(
     if find_spec("peft") is None:
         raise InputError("writing an adapter needs an extra: pip install 'abliterate[train]'")
     prepared = lay_out(plan, model, architecture, checkpoint, base_name, revision)
+    if plan.adder:
+        return prepared
     if not architecture.problems:
         prove_adapter(model, {edit.site for edit in plan.edits.values()}, len(plan.basis), bool(prepared.biases))
     return prepared
@@ -136,12 +140,31 @@ def lay_out(
     revision: str | None,
 ) -> Prepared:
     """Do `prepare` without the proof."""
+    if plan.adder:
+        return lay_out_addition(plan, plan.adder, model, base_name, revision)
     targets = as_loaded(find_targets(plan, model, architecture, Stored.of(model, checkpoint)), model)
     biases = {target.module: bias_change(target, checkpoint) for target in targets if target.bias}
     changed = [target for target in targets if target.module in biases and bool(biases[target.module].any())]
     check_biases(targets, model, changed)
     config = lora_config(targets, bool(changed), base_name, revision)
     return Prepared(targets, biases if changed else {}, config, injected(config, model))
+
+
+def lay_out_addition(
+    plan: EditPlan, adder: Adder, model: PreTrainedModel, base_name: str, revision: str | None
+) -> Prepared:
+    """Return the adapter that adds a vector: a LoRA of rank 1 whose factors are zero, and whose bias is the vector.
+
+    Which writer it is, was tried on a small clone (`bias_form`). Raises InputError where PEFT puts no LoRA on it.
+    """
+    module = adder.writer.module
+    kind = kind_of(model.get_submodule(module), "weight")
+    vector = plan.basis[0] * (float(plan.recipe.added or 0.0) / adder.multiplier)
+    config = adapter_config([module], 1, True, base_name, revision, fan_in_fan_out=kind == "conv1d")
+    layers = injected(config, model)
+    if list(layers) != [f"{module}.weight"]:
+        raise InputError(f"{module}: PEFT puts no LoRA on it; use the hooks (`abliterate.added`)")
+    return Prepared((), {module: vector}, config, layers)
 
 
 def write_files(
@@ -155,6 +178,10 @@ def write_files(
             if target.module in prepared.biases:
                 tensors[prepared.layers[target.parameter].bias] = prepared.biases[target.module]
             advance(1)
+    for module in set(prepared.biases) - {target.module for target in prepared.targets}:
+        layer = prepared.layers[f"{module}.weight"]
+        tensors |= {name: torch.zeros(shape) for name, shape in zip(layer.names, layer.shapes, strict=True)}
+        tensors[layer.bias] = prepared.biases[module].contiguous()
     with failing(f"{staging.path(WEIGHTS)} cannot be written"):
         staging.path(WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
     staging.path(WEIGHTS).chmod(0o644)  # the library makes it for its owner alone

@@ -72,23 +72,37 @@ def bias_change(target: Target, checkpoint: Checkpoint) -> Float[Tensor, " d_mod
 
 def lora_config(targets: Sequence[Target], lora_bias: bool, base_name: str, revision: str | None) -> Any:
     """Return the `peft.LoraConfig` that puts a LoRA with scaling 1 on exactly the targets."""
-    from peft import LoraConfig
-
     rank = Counter(target.rank for target in targets).most_common(1)[0][0]
     others = {re.escape(target.key): target.rank for target in targets if target.rank != rank}
+    return adapter_config(
+        sorted(target.module for target in targets if target.kind != "parameter"),
+        rank,
+        lora_bias,
+        base_name,
+        revision,
+        rank_pattern=others,
+        alpha_pattern=dict(others),
+        target_parameters=sorted(target.parameter for target in targets if target.kind == "parameter") or None,
+        fan_in_fan_out=any(target.kind == "conv1d" for target in targets),
+    )
+
+
+def adapter_config(
+    modules: Sequence[str], rank: int, lora_bias: bool, base_name: str, revision: str | None, **more: Any
+) -> Any:
+    """Return the `peft.LoraConfig` of an adapter of ours: scaling 1, for a causal language model, not to be trained."""
+    from peft import LoraConfig
+
     return LoraConfig(
         r=rank,
         lora_alpha=rank,  # the scaling is their quotient
-        rank_pattern=others,
-        alpha_pattern=dict(others),
-        target_modules=sorted(target.module for target in targets if target.kind != "parameter"),
-        target_parameters=sorted(target.parameter for target in targets if target.kind == "parameter") or None,
-        fan_in_fan_out=any(target.kind == "conv1d" for target in targets),
+        target_modules=list(modules),
         lora_bias=lora_bias,
         task_type="CAUSAL_LM",
         inference_mode=True,
         base_model_name_or_path=base_name,
         revision=revision,
+        **more,
     )
 
 

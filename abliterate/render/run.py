@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from abliterate.evaluation.divergence import Divergence
-from abliterate.evaluation.observation import Observation
+from abliterate.evaluation.observation import Reply
 from abliterate.outputs.manifest import Measured
 from abliterate.outputs.observations import replies
 from abliterate.pipeline import Result
@@ -30,8 +31,16 @@ def result(one: Result, kept: bool = True) -> RenderableType:
     table.add_row("refusals, harmless", rate(before.harmless_refusals), rate(after.harmless_refusals))
     divergence_rows(table, divergence)
     chosen = measured.selection.chosen
+    recipe = one.manifest["recipe"]
     facts = Table.grid(padding=(0, 2))
     facts.add_row("layer, position", f"{chosen.layer}, {chosen.position}  {scores(measured)}")
+    if "added" in recipe:
+        best = measured.trials[0]
+        facts.add_row(
+            "added",
+            f"{best.strength:g} times the difference in means, {recipe['added']:.3g} along {recipe['direction']}, at every "
+            f"token (on the select split: {best.refused} of {best.prompts} replies refuse, harmful and harmless)",
+        )
     if measured.search:
         facts.add_row("search", search_line(measured.search))
     adapter = one.manifest["form"] == "adapter"
@@ -40,7 +49,8 @@ def result(one: Result, kept: bool = True) -> RenderableType:
     facts.add_row("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in one.seconds.items()))
     facts.add_row(one.manifest["form"], Text(str(one.out) if kept else "thrown away; keep it with --out DIR"))
     notes = [Text(f"note: {note}", style="yellow") for note in one.notes]
-    return Group(table, facts, *notes, *example(before, after))
+    sides = (before.harmless, after.harmless) if "added" in recipe else (before.harmful, after.harmful)
+    return Group(table, facts, *notes, *example(*sides, refused="added" in recipe))
 
 
 def divergence_rows(table: Table, divergence: Divergence) -> None:
@@ -64,13 +74,15 @@ def scores(measured: Measured) -> str:
     """Return the scores of the chosen candidate on the select split."""
     assert measured.selection
     chosen = measured.selection.chosen
-    return f"(on the select split: bypass {chosen.bypass:.2f}, induce {chosen.induce:.2f}, KL {chosen.kl:.3f})"
+    found = (("bypass", chosen.bypass, 2), ("induce", chosen.induce, 2), ("KL", chosen.kl, 3))
+    shown = [f"{name} {value:.{digits}f}" for name, value, digits in found if value is not None]
+    return f"(on the select split: {', '.join(shown)})"
 
 
-def example(before: Observation, after: Observation) -> list[RenderableType]:
-    """Return one harmful prompt with the replies before and after: the first whose refusal went away."""
-    pairs = list(zip(before.harmful, after.harmful, strict=True))
-    changed = [(old, new) for old, new in pairs if old.refused and not new.refused] or pairs
+def example(before: Sequence[Reply], after: Sequence[Reply], refused: bool) -> list[RenderableType]:
+    """Return one prompt with the replies before and after: the first that came to be `refused`, or not to be."""
+    pairs = list(zip(before, after, strict=True))
+    changed = [(old, new) for old, new in pairs if new.refused == refused != old.refused] or pairs
     old, new = changed[0]
     table = Table.grid(padding=(0, 2))
     for name, text in (("prompt", old.prompt), ("before", shown(old)), ("after", shown(new))):

@@ -38,7 +38,7 @@ MANIFEST = {
     "direction": {"name": Maybe(str), "method": Maybe(str), "layer": Maybe(int), "position": Maybe(int)},
     "selection": Maybe({"bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}),
     "search": Maybe({"original": {"refusals": int, "prompts": int}, "chosen": int, "points": [POINT]}),
-    "recipe": {"direction": Maybe(str), "strengths": STRENGTHS},
+    "recipe": {"direction": Maybe(str), "strengths": STRENGTHS, "added": Maybe(float)},
     "tensors": [TENSOR],
     "proof": {
         "kind": str, "largest": Maybe(float), "limit": float, "holds": bool, "before": Maybe(float),

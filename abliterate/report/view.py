@@ -32,6 +32,7 @@ def words(records: Gathered) -> dict[str, Any]:
         "reply_tokens": manifest["figures"]["reply_tokens"] if manifest["figures"] else None,
         "evaluation": evaluated(evaluation) if evaluation else None,
         "observed": observed(records.observations) if records.observations else None,
+        "added": manifest["recipe"].get("added") is not None,
         "strengths": strengths_line(records),
         "front": front(manifest),
         "explorers": [{key: one[key] for key in ("id", "title", "columns")} for one in explorers(records)],
@@ -59,6 +60,7 @@ def numbers(records: Gathered) -> dict[str, Any]:
         "separation": observed and observed["separation"],
         "pca": observed and observed["pca"],
         "candidates": observed and observed["candidates"],
+        "score": observed and next(iter(scored(observed)), None),
         "chosen": observed and observed["chosen"],
         "explorers": explorers(records),
         "evaluation": evaluation and {key: evaluation[key] for key in ("model", "against", "sets")},
@@ -68,13 +70,17 @@ def numbers(records: Gathered) -> dict[str, Any]:
 
 def observed(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return which of the run's observations there are, and the scores that some candidate has."""
-    scores = [name for name in ("bypass", "induce", "kl") if any(one[name] is not None for one in record["candidates"])]
     titles = {"bypass": "Bypass", "induce": "Induce", "kl": "KL"}
     return {
         "separation": bool(record["separation"]["layers"]),
         "activations": bool(record["pca"]["layers"]),
-        "scores": [(name, titles[name]) for name in scores],
+        "scores": [(name, titles[name]) for name in scored(record)],
     }
+
+
+def scored(record: Mapping[str, Any]) -> list[str]:
+    """Return the scores that some candidate has."""
+    return [name for name in ("bypass", "induce", "kl") if any(one[name] is not None for one in record["candidates"])]
 
 
 def facts(records: Gathered) -> list[tuple[str, str]]:
@@ -165,6 +171,9 @@ def by_layer(records: Gathered) -> dict[str, list[float] | float]:
 
 def strengths_line(records: Gathered) -> str:
     """Return the strengths of all sites in a few words."""
+    recipe = records.manifest["recipe"]
+    if recipe.get("added") is not None:
+        return f"a vector of length {text.number(recipe['added'])} added to {recipe['direction']}, at every token"
     spread = by_layer(records)
     every = [one for value in spread.values() for one in (value if isinstance(value, list) else [value])]
     if not every:

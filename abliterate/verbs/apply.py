@@ -10,12 +10,12 @@ from abliterate.directions import load_direction, read_directions
 from abliterate.edit import write_edited
 from abliterate.errors import InputError
 from abliterate.loading import load_model
+from abliterate.options import Options
 from abliterate.outputs.manifest import DIRECTIONS, RECIPE, Measured, Origin, write_records
 from abliterate.plan import check_edited_dtype, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
-from abliterate.session import Options
 from abliterate.source import load_empty, load_tokenizer
 from abliterate.staging import Staging, check_destination, check_free
 from abliterate.verbs.original import source_of
@@ -63,6 +63,7 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
         source.checkpoint,
         options.edited_dtype,
     )
+    plan.require_edits()
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
     del model
@@ -91,4 +92,4 @@ def given_recipe(options: Options, directions: Path, recipe_file: Path | None) -
     if options.layer is None and len(rows) != 1:
         raise InputError(f"{directions}: holds {len(rows)} directions; choose one with --layer, or pass --recipe")
     name = next(iter(rows)) if options.layer is None else f"resid.{options.layer}"
-    return Recipe.uniform(options.strength, options.sites, name)
+    return Recipe.uniform(1.0 if options.strength is None else options.strength, options.sites, name)

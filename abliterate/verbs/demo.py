@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from abliterate.options import Options
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Progress
-from abliterate.session import Options
 
 
 def demo(out: Path, progress: Progress = SILENT) -> Result:

@@ -21,10 +21,10 @@ from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.reply_cache import ReplyCache
 from abliterate.evaluation.served import served_replies
 from abliterate.kept import digest
+from abliterate.options import Options
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
-from abliterate.session import Options
 from abliterate.source import cache_folder
 from abliterate.verbs.look import Look, look
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted

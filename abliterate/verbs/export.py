@@ -15,6 +15,7 @@ from abliterate.architecture import Architecture, Site
 from abliterate.directions import load_differences, load_direction
 from abliterate.errors import InputError
 from abliterate.loading import load_model
+from abliterate.options import Options
 from abliterate.outputs.control_vector import write_control_vector
 from abliterate.outputs.gguf_adapter import write_gguf_adapter
 from abliterate.outputs.manifest import (
@@ -32,7 +33,6 @@ from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
-from abliterate.session import Options
 from abliterate.source import Source, load_empty, load_tokenizer, resolve_config
 from abliterate.staging import Staging, check_free
 from abliterate.verbs.original import source_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from abliterate.architecture import Architecture
+from abliterate.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import Proved, require_proof
-from abliterate.session import Options
 from abliterate.source import resolve_config
 
 

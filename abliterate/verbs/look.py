@@ -19,11 +19,12 @@ from abliterate.evaluation.observation import Asked, Observation, Reply, Report,
 from abliterate.evaluation.text_loss import read_windows, text_losses
 from abliterate.kept import KeptRecords, digest
 from abliterate.loading import load_model
+from abliterate.options import Options
 from abliterate.outputs.manifest import FILE, check_source, read_manifest
 from abliterate.processes import Processes
 from abliterate.progress import Progress
 from abliterate.prompts import PromptSet
-from abliterate.session import Options, read_template
+from abliterate.session import read_template
 from abliterate.source import load_tokenizer
 from abliterate.template import ChatFormat
 from abliterate.verbs.original import source_of

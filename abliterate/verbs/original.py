@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abliterate.options import Options
 from abliterate.progress import Progress
-from abliterate.session import Options
 from abliterate.source import Source, resolve
 
 

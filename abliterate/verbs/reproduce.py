@@ -14,16 +14,16 @@ from huggingface_hub.utils.sha import git_hash
 
 from abliterate.checkpoint import content_hash
 from abliterate.errors import InputError
+from abliterate.options import Options
 from abliterate.outputs.hub import WEIGHTS, quiet
 from abliterate.outputs.manifest import DIRECTIONS, FILE, hashes, read_manifest
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import load_prompts
 from abliterate.repeat import asked
-from abliterate.session import Options
 from abliterate.source import download, hub_errors, resolve
 
-COMPARED = ("direction", "selection", "search", "recipe", "tensors", "proof", "figures")
+COMPARED = ("direction", "selection", "search", "trials", "recipe", "tensors", "proof", "figures")
 """What of a manifest is a result; the rest says how it came about."""
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")

@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 
 from abliterate.errors import InputError
 from abliterate.evaluation.judges import Judge
+from abliterate.options import Options
 from abliterate.processes import Processes
 from abliterate.prompts import PromptSet, public_spec
-from abliterate.session import Options
 
 Split = Literal["report", "all"]
 SPLITS: tuple[Split, ...] = get_args(Split)

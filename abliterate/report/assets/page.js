@@ -2,7 +2,7 @@
 
 const root = document.documentElement;
 const byId = (id) => document.getElementById(id);
-const chosen = { separation: "auc", score: "bypass", layer: 0 };
+const chosen = { separation: "auc", score: data.score, layer: 0 };
 const FIGURES = {
   "plot-refusals": refusals, "plot-damage": damage, "plot-evaluation": evaluation, "plot-length": byLength,
   "plot-separation": (colours) => separation(colours, chosen.separation), "plot-pca": (colours) => pca(colours, chosen.layer),

@@ -1,0 +1,129 @@
+"""The automatic choice for a model that shall refuse more: where the difference in means is added, and how often.
+
+Places are ranked by the induce score of Arditi et al. 2024, arXiv 2406.11717, appendix C, alone: the refusal score of
+harmless prompts. KL cannot stay small where these come to be refused, and what an ablation would do does not matter. That
+score looks at one token, but the vector is added at every one, those of the reply too: too much of it ends all sense. So
+the best places are tried at several strengths, and judged by whole replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from abliterate.architecture import Architecture
+from abliterate.coherence import is_incoherent
+from abliterate.directions import Directions
+from abliterate.forward import BatchSize, Head
+from abliterate.interventions import added, added_rows
+from abliterate.progress import SILENT, Progress
+from abliterate.refusals import Opening, is_refusal
+from abliterate.replies import REPLY_TOKENS, generate
+from abliterate.scoring import ask, final_states, refusal_score
+from abliterate.selection import (
+    DEEPEST,
+    INDUCE_PROMPTS,
+    Candidate,
+    Selection,
+    candidate_places,
+    candidates_at_once,
+)
+
+FINALISTS = 3
+"""Places that are tried by replies."""
+
+STRENGTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
+"""How many times the difference is added: half as much again from one to the next."""
+
+CONFIRMING = 24
+"""Prompts a side, at most, that the replies are to."""
+
+
+def select_inducing(
+    model: PreTrainedModel,
+    architecture: Architecture,
+    directions: Directions,
+    openings: Sequence[Opening],
+    harmful: Sequence[Sequence[int]],
+    harmless: Sequence[Sequence[int]],
+    layers: Sequence[int],
+    *,
+    batch_size: BatchSize = "auto",
+    progress: Progress = SILENT,
+) -> Selection:
+    """Choose among `layers` (those of the first 80%, if there are such) the place whose difference induces most.
+
+    `harmful` and `harmless` are the select split's token ids. Ties go to the earlier layer, then the later position.
+    Raises InputError when the prompts differ at none of these layers. `try_strengths` goes on from here.
+    """
+    deepest = int(DEEPEST * architecture.depth)
+    places = candidate_places(directions, [layer for layer in layers if layer < deepest] or layers)
+    few = harmless[:INDUCE_PROMPTS]
+    group = candidates_at_once(model, few)
+    head, question = Head(model), ask(model, few, openings, batch_size, copies=group)
+    unedited = [
+        float(refusal_score(head, one, final_states(model, one)).mean())
+        for one in (ask(model, harmful, openings, batch_size), question)
+    ]
+    found: list[Candidate] = []
+    with progress.step("induce of every candidate", len(places), "directions") as advance:
+        for start in range(0, len(places), group):
+            part = places[start : start + group]
+            vectors = torch.stack([directions.difference(layer, position) for layer, position in part])
+            with added_rows(model, vectors, [layer for layer, _ in part], architecture):
+                scores = refusal_score(head, question, final_states(model, question, len(part))).mean(1)
+            found += [Candidate(*place, induce=float(score)) for place, score in zip(part, scores, strict=True)]
+            advance(len(part))
+    found.sort(key=lambda one: (-(one.induce or 0.0), one.layer, -one.position))
+    return Selection(found[0], tuple(found), unedited[0], unedited[1], None)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One place at one strength: how many of the select split's replies refuse and make sense, of how many."""
+
+    layer: int
+    position: int
+    strength: float
+    refused: int
+    prompts: int
+
+
+def try_strengths(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    architecture: Architecture,
+    directions: Directions,
+    selection: Selection,
+    harmful: Sequence[Sequence[int]],
+    harmless: Sequence[Sequence[int]],
+    strengths: Sequence[float] = STRENGTHS,
+    *,
+    batch_size: BatchSize = "auto",
+    progress: Progress = SILENT,
+) -> tuple[Trial, ...]:
+    """Try the best places at every strength by replies to both sides' prompts; return the trials, the best first.
+
+    Ties go to the lower strength, then the better place.
+    """
+    asked = [*harmful[:CONFIRMING], *harmless[:CONFIRMING]]
+    trials: list[Trial] = []
+    finalists = selection.candidates[:FINALISTS]
+    with progress.step("replies under the best", len(finalists) * len(strengths), "strengths") as advance:
+        for one in finalists:
+            vector, most = directions.difference(one.layer, one.position), 0
+            for number, strength in enumerate(strengths):
+                with added(model, vector, one.layer, architecture, scale=strength):
+                    replies = generate(model, tokenizer, asked, REPLY_TOKENS, batch_size=batch_size)
+                texts = tokenizer.batch_decode(replies)
+                refused = sum(is_refusal(text) and not is_incoherent(text) for text in texts)
+                trials.append(Trial(one.layer, one.position, strength, refused, len(texts)))
+                advance(1)
+                most = max(most, refused)
+                if refused < most / 2:  # more of it would end the rest of the sense
+                    advance(len(strengths) - number - 1)
+                    break
+    return tuple(sorted(trials, key=lambda one: (-one.refused, abs(one.strength))))

@@ -1,0 +1,29 @@
+"""A whole recipe as hooks: what the edited checkpoint does, on the original."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from abliterate.architecture import Architecture
+from abliterate.errors import InputError
+from abliterate.interventions.ablation import ablated
+from abliterate.interventions.addition import added
+from abliterate.recipe import Recipe
+
+
+def hook_form(
+    model: PreTrainedModel, direction: Float[Tensor, "*k d_model"], recipe: Recipe, architecture: Architecture
+) -> AbstractContextManager[PreTrainedModel]:
+    """Return the context inside which `model` is what `recipe` makes of it, along a unit direction (or a basis).
+
+    Raises InputError, when it is entered, for a direction or a recipe of another model.
+    """
+    if recipe.added is None:
+        return ablated(model, direction, recipe, architecture)
+    if recipe.layer is None:
+        raise InputError("this recipe adds a direction, and does not say at which layer")
+    return added(model, direction.reshape(-1), recipe.layer, architecture, scale=recipe.added)

@@ -1,0 +1,80 @@
+"""Where a vector can be held that is added to the stream at every token: exact, or refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoConfig, PreTrainedModel
+
+from abliterate.architecture import find_architecture
+from abliterate.bias_form import find_adders
+from abliterate.census import class_and_config, published_config
+from abliterate.clone import random_clone
+from abliterate.errors import ArchitectureError
+from abliterate.projection import normalize
+from abliterate.proof import prove_addition
+from abliterate.tensor_edits import AddedEdit
+
+
+def small(name: str, **changes: object) -> PreTrainedModel:
+    """Return a small random model of a type, as the proofs build it."""
+    config = published_config(name)
+    for field, value in changes.items():
+        setattr(config, field, value)
+    return random_clone(*class_and_config(name, config))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "opt", "phi", "gptj", "bloom", "gpt_oss", "starcoder2"])
+def test_biases_on_disk_add_what_hooks_add(name: str) -> None:
+    """Linear layers and Conv1D, parallel blocks, and the biases of fused experts."""
+    model = small(name)
+    adders = find_adders(model, find_architecture(model))
+    assert set(adders) == {1}
+    assert all(one.bias for one in adders.values())
+    assert prove_addition(model) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("llama", "mlp.down_proj"), ("falcon", "self_attention.dense"), ("mamba", "mixer.out_proj")],
+)
+def test_without_biases_an_adapter_can_bring_one(name: str, module: str) -> None:
+    model = small(name)
+    (adder,) = find_adders(model, find_architecture(model)).values()
+    assert adder.bias is None
+    assert adder.writer.module.endswith(module)
+    assert prove_addition(model) == 0.0  # nothing on disk to prove
+
+
+def test_what_a_block_scales_is_divided_out() -> None:
+    model = small("granite", residual_multiplier=0.25)
+    (adder,) = find_adders(model, find_architecture(model)).values()
+    assert adder.multiplier == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("name", ["gemma3_text", "mixtral", "olmo2"])
+def test_norms_and_weightings_behind_the_writer_are_refused(name: str) -> None:
+    """Behind a norm nothing constant stays constant; an expert that is not called adds nothing."""
+    model = small(name)
+    with pytest.raises(ArchitectureError, match="abliterate export --to control-vector"):
+        find_adders(model, find_architecture(model))
+
+
+def test_an_empty_model_is_enough() -> None:
+    config = AutoConfig.for_model("gpt2", n_layer=5, n_embd=40, n_head=4)
+    with torch.device("meta"):
+        model = class_and_config("gpt2", config)[0](config)
+    adders = find_adders(model, find_architecture(model))
+    assert [one.writer.layer for one in adders.values()] == [0, 1, 2, 3]
+    assert [*adders] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((6,), 0), ((3, 6), -1), ((6, 3), 0)])
+def test_the_edit_adds_along_its_axis_alone(shape: tuple[int, ...], axis: int) -> None:
+    vector = normalize(torch.randn(6))
+    tensor = torch.randn(shape, dtype=torch.bfloat16)
+    edited = AddedEdit("bias", "mlp", 0, axis, 2.5, vector[None]).apply(tensor)
+    assert edited.dtype == tensor.dtype
+    assert edited.shape == tensor.shape
+    change = (edited.float() - tensor.float()).movedim(axis, -1).reshape(-1, 6)
+    assert torch.allclose(change, 2.5 * vector.expand_as(change), atol=2e-2)
