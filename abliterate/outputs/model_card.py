@@ -17,6 +17,7 @@ from huggingface_hub import ModelCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 TAGS = ["abliterated", "abliterate", "refusal-direction"]
+INDUCED_TAGS = ["refusal-induced", *TAGS[1:]]
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 INHERITED = {
@@ -50,6 +51,12 @@ Such a direction separates prompts that a chat model refuses from those that it 
 ([Arditi et al., arXiv 2406.11717](https://arxiv.org/abs/2406.11717)); the edit takes it out of the weights that write
 to the stream, or puts more of it in, as the strengths below say. Nothing was trained."""
 
+INDUCED = """\
+This is {source}, edited with abliterate {version} so that it refuses more: a vector is added to its residual stream at one
+layer, at every token. The vector is the difference between the mean activations of prompts that the model refuses and of those
+that it answers (activation addition, [Arditi et al., arXiv 2406.11717](https://arxiv.org/abs/2406.11717)).
+Nothing was trained."""
+
 MEASURE_LIMITS = """\
 - A reply counts as a refusal by how it opens. The judge is automatic, and does not look at what a reply goes on to say.
 - The figures hold for the prompts named above and say nothing of other languages, longer conversations, general
@@ -64,29 +71,40 @@ LIMITS = """\
   place."""
 
 
+INDUCED_LIMITS = """\
+- The vector is added whatever the prompt: requests that are harmless are declined too, as the figures show.
+- It is meant for research: on how models refuse and over-refuse. It is no safeguard: what was added can be taken away again.
+"""
+
+
 def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
     """Return the README.md of an edited checkpoint; licence and language are those of the source's own card."""
+    induced = "added" in manifest["recipe"]
+    limits = INDUCED_LIMITS if induced else LIMITS
     sections = {
         "What was done": edit_text(manifest),
         "Figures": figures_text(manifest["figures"]),
         "Proof": proof_text(manifest["proof"]),
         "How to repeat it": repeat_text(manifest),
-        "Limits and responsible use": (MEASURE_LIMITS if manifest["figures"] is not None else "") + LIMITS,
+        "Limits and responsible use": (MEASURE_LIMITS if manifest["figures"] is not None else "") + limits,
     }
-    summary = SUMMARY.format(source=source_text(manifest["source"]), version=shown(manifest["abliterate"]))
+    summary = (INDUCED if induced else SUMMARY).format(
+        source=source_text(manifest["source"]), version=shown(manifest["abliterate"])
+    )
     body = [f"# {shown(manifest['source']['model'])}, edited along its refusal direction", summary]
     body += [f"## {title}\n\n{text}" for title, text in sections.items()]
     adapter = manifest.get("form") == "adapter"
-    return f"---\n{front_matter(manifest['source']['model'], source_card, adapter)}\n---\n\n" + "\n\n".join(body) + "\n"
+    front = front_matter(manifest["source"]["model"], source_card, adapter, INDUCED_TAGS if induced else TAGS)
+    return f"---\n{front}\n---\n\n" + "\n\n".join(body) + "\n"
 
 
-def front_matter(model: str, source_card: str | None, adapter: bool = False) -> str:
+def front_matter(model: str, source_card: str | None, adapter: bool = False, tags: Sequence[str] = TAGS) -> str:
     """Return the metadata that the Hub reads, as YAML."""
     fields = inherited(source_card)
     if HUB_ID.fullmatch(model):
         fields |= {"base_model": model, "base_model_relation": "adapter" if adapter else "finetune"}
     data = ModelCardData(
-        library_name="peft" if adapter else "transformers", pipeline_tag="text-generation", tags=list(TAGS), **fields
+        library_name="peft" if adapter else "transformers", pipeline_tag="text-generation", tags=list(tags), **fields
     )
     return data.to_yaml()
 
@@ -130,9 +148,13 @@ def edit_text(manifest: Mapping[str, Any]) -> str:
             f"{point['prompts']} replies refuse ({search['original']['refusals']} before), KL {number(point['kl'])} nats"
         )
     elif selection is not None:
-        scores = ", ".join(f"{name} {number(selection[name])}" for name in ("bypass", "induce"))
-        lines.append(f"- Its scores on the selection prompts: {scores}, KL {number(selection['kl'])} nats")
-    strengths = manifest["recipe"]["strengths"]
+        units = {"bypass": "bypass {}", "induce": "induce {}", "kl": "KL {} nats"}
+        scores = [text.format(number(selection[name])) for name, text in units.items() if selection[name] is not None]
+        lines.append(f"- Its scores on the selection prompts: {', '.join(scores)}")
+    recipe = manifest["recipe"]
+    if "added" in recipe:
+        return "\n".join([*lines, *added_lines(manifest)])
+    strengths = recipe["strengths"]
     lines += [f"- Strength at {shown(site)}: {strength_text(value)}" for site, value in strengths.items()]
     if manifest.get("form") == "adapter":
         lines.append(
@@ -141,6 +163,23 @@ def edit_text(manifest: Mapping[str, Any]) -> str:
     else:
         lines.append(f"- Edited tensors: {len(manifest['tensors'])}; `abliterate.json` lists them")
     return "\n".join([*lines, "", "Strength 1 removes the component along the direction, 0 leaves it, -1 doubles it."])
+
+
+def added_lines(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was added, and what holds it."""
+    recipe = manifest["recipe"]
+    if trials := manifest.get("trials"):
+        best = trials[0]
+        yield (
+            f"- Strength {number(best['strength'])}: {best['refused']} of {best['prompts']} replies to the selection prompts, "
+            f"harmful and harmless, refuse and make sense ({len(trials)} trials)"
+        )
+    yield f"- Added: a vector of length {number(recipe['added'])} along it, to {shown(recipe['direction'])} at every token"
+    if manifest.get("form") == "adapter":
+        yield "- As a PEFT adapter: a LoRA of rank 1 whose factors are zero, and whose bias is the vector (`lora_bias`)"
+        yield "- The layer has no bias of its own, so PEFT runs the adapter beside the model and cannot merge it"
+    else:
+        yield f"- In the weights: {', '.join(shown(one['name']) for one in manifest['tensors'])}"
 
 
 def strength_text(value: int | float | Sequence[int | float]) -> str:
@@ -227,8 +266,8 @@ def repeat_text(manifest: Mapping[str, Any]) -> str:
         f"- Versions: {', '.join(shown(f'{name} {value}') for name, value in versions.items())}",
         f"- Source: {shown(source['model'])}, {revision}; `abliterate.json` holds the sha256 of its weights",
         *prompt_lines(manifest["prompts"]),
-        "- `directions.safetensors` and `recipe.json` in this folder are what `abliterate apply` needs to make the same "
-        "edit again without measuring.",
+        "- `directions.safetensors` and `recipe.json` in this folder are what `abliterate "
+        f"{'export' if manifest.get('form') == 'adapter' else 'apply'}` needs to make the same edit again without measuring.",
     ]
     return "\n".join(lines)
 
