@@ -243,3 +243,18 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         main([str(TINY), "--mode", "increase"])
     assert done.value.code == 2
     assert "--mode increase: choose among ablate, induce, harden" in capsys.readouterr().err
+
+
+def test_inspect_says_what_would_hold_it(biased: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, line in (
+        (TINY, "by an adapter on model.layers.0.mlp.down_proj (for resid[1], so on to resid[7]), which has no bias"),
+        (biased, "by the bias of model.layers.0.mlp.down_proj (for resid[1], so on to resid[7])"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["inspect", str(folder)])
+        assert line in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(SystemExit):
+        main(["inspect", str(biased), "--json"])
+    assert json.loads(capsys.readouterr().out)["induce"][-1] == {
+        "layer": 7, "module": "model.layers.6.mlp.down_proj", "bias": "bias",
+    }  # fmt: skip

@@ -39,6 +39,7 @@ def inspection(one: Inspection) -> RenderableType:
         facts.add_row(
             "left alone", Text(f"{', '.join(architecture.outside)}, and what they put in the place of tokens")
         )
+    facts.add_row("--mode induce", Text(addition(one)))
     facts.add_row("parameters", f"{one.parameters:,}, of which the edit changes {one.edited_parameters:,}")
     facts.add_row("disk", f"{size(one.stored_bytes)} to write, as much to read")
     facts.add_row("memory", f"{size(one.stored_bytes)} of weights, one model at a time")
@@ -47,6 +48,15 @@ def inspection(one: Inspection) -> RenderableType:
         f"at most {2 * one.layer_parameters / 1e9:.1f} GFLOP for each token of a prompt",
     )
     return Group(facts, table)
+
+
+def addition(one: Inspection) -> str:
+    """Return what would hold an addition to the stream."""
+    if not one.adders:
+        return "refused: nothing holds an addition exactly; a control vector or hooks make it"
+    layer, adder = next(iter(one.adders.items()))
+    where = f"{adder.writer.module} (for resid[{layer}], so on to resid[{max(one.adders)}])"
+    return f"by the bias of {where}" if adder.bias else f"by an adapter on {where}, which has no bias"
 
 
 def gains(writer: Writer) -> str:
@@ -83,6 +93,10 @@ def inspection_json(one: Inspection) -> dict[str, Any]:
         "outside": list(architecture.outside),
         "proof": {name: getattr(one.proved, name) for name in ("before", "leak", "difference")} if one.proved else None,
         "problems": list(architecture.problems),
+        "induce": [
+            {"layer": layer, "module": adder.writer.module, "bias": adder.bias.name if adder.bias else None}
+            for layer, adder in one.adders.items()
+        ],
         "parameters": one.parameters,
         "edited_parameters": one.edited_parameters,
         "stored_bytes": one.stored_bytes,

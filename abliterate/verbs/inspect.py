@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from transformers import PreTrainedModel
+
 from abliterate.architecture import Architecture
+from abliterate.bias_form import Adder, find_adders
+from abliterate.errors import ArchitectureError
 from abliterate.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import Proved, require_proof
@@ -13,7 +18,10 @@ from abliterate.source import resolve_config
 
 @dataclass(frozen=True)
 class Inspection:
-    """What can be said of a model from its config alone; `proved` is None where its writers cannot be proved."""
+    """What can be said of a model from its config alone; `proved` is None where its writers cannot be proved.
+
+    `adders` are the places that can hold an addition, by the layer of the stream that it is made to.
+    """
 
     name: str
     architecture: Architecture
@@ -22,6 +30,7 @@ class Inspection:
     stored_bytes: int
     edited_parameters: int
     layer_parameters: int
+    adders: Mapping[int, Adder]
 
 
 def inspect(options: Options, progress: Progress = SILENT) -> Inspection:
@@ -52,4 +61,13 @@ def inspect(options: Options, progress: Progress = SILENT) -> Inspection:
         total * item,
         sum(one.numel() for one in edited),
         sum(one.numel() for one in inside),
+        adders_of(empty, architecture),
     )
+
+
+def adders_of(empty: PreTrainedModel, architecture: Architecture) -> Mapping[int, Adder]:
+    """Return the places that can hold an addition; none where nothing holds one exactly."""
+    try:
+        return find_adders(empty, architecture)
+    except ArchitectureError:
+        return {}
