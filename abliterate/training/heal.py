@@ -8,6 +8,8 @@ model (https://huggingface.co/blog/mlabonne/abliteration). Plain fine-tuning als
 from __future__ import annotations
 
 import gc
+import hashlib
+import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,20 +25,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.loading import load_model, quantised_tensors
-from abliterate.outputs.manifest import DIRECTIONS, RECIPE, as_text
+from abliterate.outputs.hub import HEALED
+from abliterate.outputs.manifest import DIRECTIONS, RECIPE
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.prompts import public_spec
 from abliterate.recipe import Recipe
 from abliterate.source import Source, load_tokenizer, resolve
 from abliterate.staging import Staging, check_destination, check_free
 from abliterate.training.adapters import lora_config, require_training
+from abliterate.training.card import provenance, write_record
 from abliterate.training.examples import check_method, read_examples
-from abliterate.training.healed import KeptOut, components, prove, reopened, write
+from abliterate.training.healed import KeptOut, components, edited_from, prove, reopened, write
 from abliterate.training.keep_out import KeepDirectionOut, architecture_of
 from abliterate.verify import plain_sequences
 
-RECORD = "healed.json"
-"""What was trained, on what, and the proof; beside the recipe and the directions of the edit."""
+FLAGS = ("method", "adapter", "steps", "limit", "seed")
+"""Options that the command has a flag for."""
 
 HELD_OUT = 10
 """One example in so many is not trained on: the loss on them is the figure that is reported."""
@@ -128,6 +132,19 @@ def heal(
     recipe, basis = edit_of(source)
     live, tokenizer = load_model(source, dtype, device), load_tokenizer(source)
     before = components(live, architecture_of(live), basis, recipe)
+    words = ["abliterate", "heal", source.public_name, "--dataset", public_spec(dataset), *flags_of(chosen)]
+    words += [*(["--dtype", dtype] if dtype != "auto" else []), "--out", Path(out).name]
+    form = "adapter" if chosen.adapter else "checkpoint"
+    record = {
+        **provenance("healed", form, source, words, ("torch", "transformers", "peft", "trl"), progress),
+        "edited_from": edited_from(source),
+        "without_flag": {name: value for name, value in changed(chosen).items() if name not in FLAGS},
+        "dataset": public_spec(dataset),
+        "dataset_digest": digest_of(examples),
+        "direction": recipe.direction,
+        "dtype": str(live.dtype).removeprefix("torch."),
+        "options": asdict(chosen),
+    }
     adapted, training = heal_model(live, tokenizer, examples, basis, recipe, chosen, progress)
     with Staging.open(out, f"heal {source.checkpoint.fingerprint()} {dataset} {chosen}", force) as staging:
         write(adapted, source, staging, chosen.adapter)
@@ -135,15 +152,27 @@ def heal(
         gc.collect()
         healed = reopened(source, staging, dtype, device, chosen.adapter)
         proof = prove(healed, plain_sequences(tokenizer), basis, recipe, before)
-        record: dict[str, Any] = {
-            "model": source.public_name,
-            "dataset": public_spec(dataset),
-            "options": asdict(chosen),
-        }
         record |= {"learning_rate": chosen.rate, "training": asdict(training), "proof": asdict(proof)}
-        staging.write_text(RECORD, as_text(record))
+        write_record(staging, HEALED, record, source)
         staging.publish()
     return Healed(out, training, proof)
+
+
+def changed(options: HealOptions) -> dict[str, Any]:
+    """Return the options that are not at their defaults."""
+    usual = asdict(HealOptions())
+    return {name: value for name, value in asdict(options).items() if value != usual[name]}
+
+
+def flags_of(options: HealOptions) -> list[str]:
+    """Return the words of the command for the options that are not at their defaults, as far as it has flags for them."""
+    given = {name: value for name, value in changed(options).items() if name in FLAGS}
+    return [word for name, value in given.items() for word in (f"--{name}", *([] if value is True else [str(value)]))]
+
+
+def digest_of(examples: Sequence[Mapping[str, Any]]) -> str:
+    """Return the SHA-256 of the examples, in order: of what was learned from, whatever the file around it."""
+    return hashlib.sha256(json.dumps(examples, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def edit_of(source: Source) -> tuple[Recipe, Float[Tensor, "k d_model"]]:
@@ -152,6 +181,7 @@ def edit_of(source: Source) -> tuple[Recipe, Float[Tensor, "k d_model"]]:
         if not (source.folder / name).is_file():
             raise InputError(f"{source.name}: has no {name}; heal a checkpoint that abliterate has edited")
     recipe = Recipe.load(source.folder / RECIPE)
+    recipe.require_removal()
     if recipe.direction is None:
         raise InputError(f'{source.folder / RECIPE}: names no direction; add one such as "resid.15"')
     return recipe, load_direction(source.folder / DIRECTIONS, recipe.direction)[None]

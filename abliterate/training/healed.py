@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,11 +14,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.architecture import Architecture
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoint import ADAPTER, Checkpoint
 from abliterate.errors import ProofError
 from abliterate.loading import load_model
 from abliterate.outputs.files import LOCAL
-from abliterate.outputs.manifest import DIRECTIONS, RECIPE
+from abliterate.outputs.manifest import DIRECTIONS, FILE, RECIPE, read_manifest
 from abliterate.projection import frobenius
 from abliterate.recipe import Recipe
 from abliterate.source import Source
@@ -55,14 +56,23 @@ def write(adapted: Any, source: Source, staging: Staging, adapter: bool) -> None
         for config in adapted.peft_config.values():
             config.base_model_name_or_path = source.public_name
         adapted.save_pretrained(staging.folder, save_embedding_layers=False)  # it trains none
-        (staging.folder / "README.md").unlink(missing_ok=True)  # a form to fill in
         staging.copy_file(source.folder / RECIPE, RECIPE)
     else:
         adapted.merge_and_unload().save_pretrained(staging.folder, max_shard_size=SHARD_BYTES)
         for path in source.checkpoint.files():
-            if path.as_posix() not in (source.checkpoint.index, *LOCAL):
+            # An adapter that lies beside the edited checkpoint is one of its own forms, with its own card and figures.
+            own = path.parent != Path() and (source.folder / path.parent / ADAPTER).is_file()
+            if not own and path.as_posix() != source.checkpoint.index and path.name not in LOCAL:
                 staging.copy_file(source.folder / path, path.as_posix())
     staging.copy_file(source.folder / DIRECTIONS, DIRECTIONS)
+
+
+def edited_from(source: Source) -> dict[str, Any] | None:
+    """Return name and revision of the model that an edited one was made from, None where it does not say."""
+    found = read_manifest(source.folder).get("source") if (source.folder / FILE).is_file() else None
+    if not isinstance(found, dict) or not isinstance(found.get("model"), str):
+        return None
+    return {"model": found["model"], "revision": found.get("revision")}
 
 
 def reopened(source: Source, staging: Staging, dtype: str, device: str, adapter: bool) -> PreTrainedModel:

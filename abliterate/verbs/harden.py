@@ -1,28 +1,40 @@
-"""`abliterate harden`: train an adapter under which refusal survives the edit, and measure that."""
+"""`abliterate MODEL --mode harden`: train an adapter under which refusal survives the edit, and measure that."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.loading import load_model
 from abliterate.offload import streaming_of
+from abliterate.options import Options
+from abliterate.outputs.hub import HARDENED
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts import check_pair, load_prompts
-from abliterate.session import Options, read_template
-from abliterate.source import load_tokenizer
+from abliterate.prompts import PromptSet, check_pair, load_prompts
+from abliterate.repeat import command
+from abliterate.replies import REPLY_TOKENS
+from abliterate.session import read_template
+from abliterate.source import Source, load_tokenizer
 from abliterate.staging import Staging, check_destination, check_free
 from abliterate.template import ChatFormat
 from abliterate.training.adapters import require_training
+from abliterate.training.card import provenance, write_record
 from abliterate.training.harden import HardenResult, harden
+from abliterate.training.robustness import ATTACK_PROMPTS
 from abliterate.verbs.original import source_of
 
-RECORD = "hardened.json"
-"""Settings and figures, beside the adapter."""
+SHARED = (
+    "dtype", "seed", "trust_remote_code", "revision", "harmful", "harmless", "system", "thinking", "chat_template",
+)  # fmt: skip
+"""Options of every run that decide what hardening does; the others say where and how, or belong to edits."""
+
+FLAGS = ("steps", "learning_rate", "rank", "ablate_probability")
+"""Settings of training that the command has a flag for."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ class Hardened:
 
 
 def harden_model(options: Options, settings: Mapping[str, Any], progress: Progress = SILENT) -> Hardened:
-    """Harden `options.model` by an adapter in `options.out`, a PEFT folder with `hardened.json`; `settings` as `harden`.
+    """Harden `options.model` by an adapter in `options.out`, with `hardened.json` and a model card; `settings` as `harden`.
 
     Raises InputError for settings out of range, without the `peft` package, and for a model that does not fit into
     memory; NoRefusalsError for one that hardly refuses.
@@ -53,13 +65,39 @@ def harden_model(options: Options, settings: Mapping[str, Any], progress: Progre
         raise InputError(f"{options.model}: does not fit into memory; hardening trains, so use a machine with more")
     settings = {**settings, "seed": options.seed}
     result = harden(model, chat, harmful, harmless, **settings, progress=progress)
+    usual = {name: one.default for name, one in signature(harden).parameters.items()}
+    unusual = {name: value for name, value in result.settings.items() if value != usual[name]}
+    words = hardening_command(options, source, unusual)
     identity = f"harden {source.checkpoint.fingerprint()} {json.dumps(settings)} {harmful.digest} {harmless.digest}"
     with Staging.open(options.out, identity, options.force) as staging:
         for config in result.model.peft_config.values():
             config.base_model_name_or_path = source.public_name
         result.model.save_pretrained(staging.folder, save_embedding_layers=False)  # it trains none
-        (staging.folder / "README.md").unlink(missing_ok=True)  # a form to fill in
-        record = {"source": source.public_name, "revision": source.revision, **result.to_json()}
-        staging.write_text(RECORD, json.dumps(record, indent=2) + "\n")
+        record = {
+            **provenance("hardened", "adapter", source, words, ("torch", "transformers", "peft"), progress),
+            "without_flag": {name: value for name, value in unusual.items() if name not in (*FLAGS, "seed")},
+            "prompts": {"harmful": prompt_record(harmful, ATTACK_PROMPTS), "harmless": prompt_record(harmless, 0)},
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "reply_tokens": REPLY_TOKENS,
+            **result.to_json(),
+        }
+        write_record(staging, HARDENED, record, source)
         staging.publish()
     return Hardened(options.out, result)
+
+
+def hardening_command(options: Options, source: Source, unusual: Mapping[str, Any]) -> list[str]:
+    """Return the command that repeats a hardening; folders of this machine stay out of it."""
+    plain = Options(options.model, options.out, **{name: getattr(options, name) for name in SHARED})
+    words = command(plain, source)
+    own = [(f"--{name.replace('_', '-')}", str(value)) for name, value in unusual.items() if name in FLAGS]
+    return [*words[:2], "--mode", "harden", *(word for pair in own for word in pair), *words[2:]]
+
+
+def prompt_record(prompts: PromptSet, selecting: int) -> dict[str, Any]:
+    """Return what the record says of one side's prompts: which ones, and how many serve for what.
+
+    At most `selecting` of them choose the attacker's layer.
+    """
+    counts = {name: len(prompts.side(name)) for name in ("train", "select", "report")}
+    return {"spec": prompts.name, "digest": prompts.digest, **counts, "select": min(counts["select"], selecting)}
