@@ -47,7 +47,10 @@ STAYS_BEHIND_FILES = (
 STAYS_BEHIND_FOLDERS = ("original", "onnx", "openvino", "coreml", "metal", "__pycache__")
 """Folders of the whole model in another form, as published next to the safetensors."""
 
-STAYS_BEHIND_AT_TOP = ("README.md", "abliterate.json")
+MANIFEST, HEALED, HARDENED = "abliterate.json", "healed.json", "hardened.json"
+"""The records of what abliterate wrote: of an edit, of a healed model, of a hardening adapter."""
+
+STAYS_BEHIND_AT_TOP = ("README.md", MANIFEST, HEALED, HARDENED)
 """What every run writes anew."""
 
 

@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
+from abliterate.checkpoint import ADAPTER, MANIFEST
 from abliterate.errors import InputError
 
 try:
@@ -35,7 +36,7 @@ except ImportError:  # Windows: the destination is then not locked
 JOURNAL = ".abliterate-journal.json"
 JOURNAL_DRAFT = ".abliterate-journal.json.draft"
 
-REPLACEABLE = {"config.json", "adapter_config.json", "abliterate.json"}
+REPLACEABLE = {"config.json", ADAPTER, MANIFEST}
 """--force deletes only a folder that has one of these, or nothing: a slip of `--out` must not cost someone's home."""
 
 

@@ -313,7 +313,15 @@ def test_equal_bytes_sees_every_difference(
 
 def test_what_travels_and_what_stays(sharded: Path, tmp_path: Path) -> None:
     travels = ["LICENSE", "chat_template.jinja", "modeling_small.py", "docs/README.md", "processor/config.json"]
-    stays = ["README.md", "abliterate.json", ".gitattributes", "pytorch_model.bin", "pytorch_model.bin.index.json"]
+    stays = [
+        "README.md",
+        "abliterate.json",
+        "healed.json",
+        "hardened.json",
+        ".gitattributes",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    ]
     stays += ["consolidated.safetensors", "model.Q4_0.GGUF", "sub/training_args.bin"]
     folders = ["original/consolidated.00.pth", ".git/config", "onnx/model.json", "metal/tokenizer.json"]
     for name in travels + stays + folders:

@@ -443,7 +443,8 @@ def test_a_healed_checkpoint_learns_and_stays_silent(
     assert capsys.readouterr().out == ""
     names = {path.name for path in healed.out.iterdir()}
     assert {"model.safetensors", "recipe.json", "directions.safetensors", "healed.json", "tokenizer.json"} <= names
-    assert not names & {"abliterate.json", "README.md"}  # figures and proof of a model that it no longer is
+    assert "README.md" in names
+    assert "abliterate.json" not in names  # figures and proof of a model that it no longer is
     assert (healed.out / "config.json").read_bytes() == (original / "config.json").read_bytes()
     record = json.loads((healed.out / "healed.json").read_text())
     assert record["options"]["method"] == method
@@ -454,7 +455,7 @@ def test_an_adapter_is_healed_by_itself_and_again(original: Path, tmp_path: Path
     healed = healed_by("sft", original, tmp_path, adapter=True)
     names = {path.name for path in healed.out.iterdir()}
     assert names == {
-        "adapter_config.json", "adapter_model.safetensors", "recipe.json", "directions.safetensors", "healed.json"
+        "adapter_config.json", "adapter_model.safetensors", "recipe.json", "directions.safetensors", "healed.json", "README.md",
     }  # fmt: skip
     adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(original, dtype="float32"), healed.out)
     basis = load_file(original / "directions.safetensors")["resid.4"]

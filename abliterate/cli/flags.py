@@ -153,7 +153,13 @@ def options(model: str, out: Path | None, **given: Any) -> Options:
     for name in ("sites", "save"):
         if name in given:
             given[name] = tuple(word.strip() for word in given[name].split(",") if word.strip())
-    known_words = {"mode": tuple(OUT_NAMES), "direction": METHODS, "thinking": THINKING_MODES, "sites": SITES, "save": SAVED_FORMS}
+    known_words = {
+        "mode": tuple(OUT_NAMES),
+        "direction": METHODS,
+        "thinking": THINKING_MODES,
+        "sites": SITES,
+        "save": SAVED_FORMS,
+    }
     for name, known in known_words.items():
         words = given[name] if isinstance(given.get(name), tuple) else [given.get(name, known[0])]
         if not words or not set(words) <= set(known):

@@ -31,14 +31,13 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
 )
 from safetensors import SafetensorError, safe_open
 
-from abliterate.checkpoint import ADAPTER, Checkpoint
+from abliterate.checkpoint import ADAPTER, HARDENED, HEALED, MANIFEST, Checkpoint
 from abliterate.checkpoint import WEIGHTS as ADAPTER_WEIGHTS
 from abliterate.errors import AbliterateError, CheckpointError, HubError, InputError
 from abliterate.outputs.files import LOCAL
 from abliterate.progress import SILENT, Progress
 from abliterate.staging import JOURNAL
 
-MANIFEST, HEALED, HARDENED = "abliterate.json", "healed.json", "hardened.json"
 RECORDS: Mapping[str, str] = {HEALED: "a healed model", HARDENED: "a hardening adapter", MANIFEST: "an edit"}
 """What tells that abliterate wrote a folder or a repository, and which kind of result it holds."""
 

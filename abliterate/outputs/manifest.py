@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 import transformers
 
-from abliterate.checkpoint import content_hash
+from abliterate.checkpoint import MANIFEST, content_hash
 from abliterate.directions import Directions, read_directions
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence
@@ -31,7 +31,7 @@ from abliterate.source import Source
 from abliterate.staging import Staging
 from abliterate.verify import StreamReport, TensorReport
 
-FILE = "abliterate.json"
+FILE = MANIFEST
 DIRECTIONS = "directions.safetensors"
 RECIPE = "recipe.json"
 CARD = "README.md"

@@ -22,10 +22,10 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 
+from abliterate.checkpoint import HEALED
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.loading import load_model, quantised_tensors
-from abliterate.outputs.hub import HEALED
 from abliterate.outputs.manifest import DIRECTIONS, RECIPE
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.prompts import public_spec

@@ -9,11 +9,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from abliterate.checkpoint import HARDENED
 from abliterate.errors import InputError
 from abliterate.loading import load_model
 from abliterate.offload import streaming_of
 from abliterate.options import Options
-from abliterate.outputs.hub import HARDENED
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
 from abliterate.repeat import command
