@@ -20,6 +20,7 @@ from abliterate.evaluation.observation import Asked, Report
 from abliterate.forward import model_device
 from abliterate.inducing import STRENGTHS, Trial, select_inducing, try_strengths
 from abliterate.loading import load_model
+from abliterate.offload import streaming_of
 from abliterate.options import Options, check_options, check_save
 from abliterate.outputs.peft_adapter import prepare
 from abliterate.plan import check_edited_dtype, make_plan
@@ -162,6 +163,11 @@ def load(options: Options, progress: Progress) -> Loaded:
     elif "checkpoint" not in options.save:
         check_adapter(options, source, empty, architecture)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
+    if "checkpoint" not in options.save and streaming_of(model) is not None:
+        raise InputError(
+            f"{options.model}: does not fit into memory, and with an adapter it cannot stream from the disk; give more "
+            "with --max-memory, or use a machine with more"
+        )
     return Loaded(options, source, tokenizer, empty, architecture, model, material, adders)
 
 

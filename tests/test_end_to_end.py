@@ -105,13 +105,15 @@ def test_the_same_seed_gives_the_same_bytes_and_the_cache_serves_the_second_run(
     assert cached
 
 
+def everything_on_the_disk(source: Source, *_: object) -> Offload:
+    """Plan as where memory holds no layer: the tiny model is smaller than what torch itself needs."""
+    empty = load_empty(source)
+    return Offload(dict.fromkeys(outside_of(empty), "cpu") | dict.fromkeys(decoder_layers(empty), "disk"), 8192)
+
+
 def test_a_run_that_streams_ends_like_one_in_memory(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def everything_on_the_disk(source: Source, *_: object) -> Offload:
-        empty = load_empty(source)
-        return Offload(dict.fromkeys(outside_of(empty), "cpu") | dict.fromkeys(decoder_layers(empty), "disk"), 8192)
-
     monkeypatch.setattr("abliterate.loading.plan_offload", everything_on_the_disk)
     streamed = run(options(tmp_path / "edited", max_memory=1))
     assert streamed.manifest["direction"] == result.manifest["direction"]

@@ -31,7 +31,7 @@ from abliterate.verbs.export import Wish, export
 from abliterate.verbs.reproduce import Given, reproduce
 from abliterate.verbs.verify import verify
 from abliterate.verbs.wanted import HARMLESS, Wanted
-from test_end_to_end import TINY, options
+from test_end_to_end import TINY, everything_on_the_disk, options
 
 QUICK = {"mode": "induce", "layer": 5, "strength": 0.7, "n_train": 32}
 """The place and the strength that the tiny model's own choice takes; one trial instead of many."""
@@ -191,6 +191,16 @@ def test_flags_that_contradict(changes: dict[str, object], message: str, tmp_pat
 def test_a_strength_of_zero_adds_nothing_and_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--strength must be a finite number, and not 0"):
         run(options(tmp_path / "out", **{**QUICK, "strength": 0.0}))
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("changes", [{"mode": "induce"}, {"save": ("adapter",)}])
+def test_an_adapter_needs_the_model_in_memory_and_says_so_at_once(
+    changes: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("abliterate.loading.plan_offload", everything_on_the_disk)
+    with pytest.raises(InputError, match="with an adapter it cannot stream from the disk; give more with --max-memory"):
+        run(options(tmp_path / "out", **changes))
     assert not any(tmp_path.iterdir())
 
 
