@@ -360,8 +360,10 @@ def _sync(path: Path) -> None:
 
 
 def _sync_tree(folder: Path, finished: dict[str, int]) -> None:
+    rights = (folder / JOURNAL).stat().st_mode & 0o666
     for parent, _, files in os.walk(folder):
         for path in (Path(parent, name) for name in files):
+            path.chmod(path.stat().st_mode | rights)  # safetensors makes its files for their owner alone
             if path.relative_to(folder).as_posix() not in finished:
                 _sync(path)
         _sync(Path(parent))

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from abliterate import staging as module
 from abliterate.checkpoint import Checkpoint, write_shard
@@ -548,3 +549,18 @@ def kill_and_repair(root: Path, points: list[int], force: bool) -> int:
 
 if __name__ == "__main__":
     sys.stdout.write(json.dumps(main(Path(sys.argv[1]))))
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_files_get_the_rights_that_any_new_file_has(tmp_path: Path, mask: int) -> None:
+    """safetensors makes its files for their owner alone, whatever the user's umask says."""
+    before = os.umask(mask)
+    try:
+        with Staging.open(tmp_path / "out", "identity") as staging:
+            save_file({"a": torch.zeros(2)}, staging.folder / "model.safetensors")
+            (staging.folder / "model.safetensors").chmod(0o600)
+            staging.write_text("config.json", "{}")
+            staging.publish()
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o666 & ~mask}

@@ -138,7 +138,6 @@ def write_directions(
         path = staging.path(DIRECTIONS)
         learned = {NAME: plan.basis[0].contiguous()} if plan.recipe.direction == NAME else None
         directions.save(path, selection.chosen.position, learned)
-        path.chmod(0o644)  # the library makes it for its owner alone
         staging.finish(DIRECTIONS)
         position, method = selection.chosen.position, directions.method
     name = plan.recipe.direction

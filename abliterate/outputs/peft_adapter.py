@@ -184,7 +184,6 @@ def write_files(
         tensors[layer.bias] = prepared.biases[module].contiguous()
     with failing(f"{staging.path(WEIGHTS)} cannot be written"):
         staging.path(WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
-    staging.path(WEIGHTS).chmod(0o644)  # the library makes it for its owner alone
     staging.finish(WEIGHTS)
     staging.write_text(ADAPTER, config_text(prepared.config))
 
