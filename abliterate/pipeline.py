@@ -21,7 +21,7 @@ from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.geometry import Geometry, geometry
 from abliterate.evaluation.observation import Observation, Report, observe
 from abliterate.inducing import Trial
-from abliterate.loading import load_model
+from abliterate.loading import choose_device, load_model
 from abliterate.offload import streaming_note
 from abliterate.options import Options
 from abliterate.outputs.files import OBSERVATIONS
@@ -106,8 +106,9 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
             divergence = diverge(original, edited, progress)
         measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials)
         prompts = heard.record(loaded.material.record())
+        device = choose_device(options.device)
         form: Form = "checkpoint" if written else "adapter"
-        origin = Origin(loaded.source, command(options, loaded.source), options.seed, prompts, form)
+        origin = Origin(loaded.source, command(options, loaded.source), options.seed, device, prompts, form)
         manifest = write_records(staging, origin, plan, finding.directions, measured)
         seen = observations(finding.geometry, finding.prompts, selection, original, edited)
         staging.write_text(OBSERVATIONS, as_text(seen))

@@ -20,7 +20,7 @@ from abliterate.options import Options
 from abliterate.pipeline import Result, run
 from abliterate.repeat import asked, command
 from abliterate.source import resolve
-from abliterate.verbs.reproduce import Given, reproduce, weights_of
+from abliterate.verbs.reproduce import Given, explain, reproduce, weights_of
 from hub_server import Blob, HubServer
 from test_end_to_end import TINY, options
 from test_hub import TOKEN, Client
@@ -55,7 +55,8 @@ def test_a_run_comes_out_the_same(folder: Path, tmp_path: Path) -> None:
 def test_what_came_out_otherwise_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = json.loads((folder / "abliterate.json").read_text())
     manifest["figures"]["kl"]["first_token"]["mean"] += 0.5
-    change(folder, figures=manifest["figures"], versions={**manifest["versions"], "torch": "1.0"})
+    hardware = {**manifest["hardware"], "device": "NVIDIA H200"}
+    change(folder, figures=manifest["figures"], versions={**manifest["versions"], "torch": "1.0"}, hardware=hardware)
     tensors = load_file(folder / "model.safetensors")
     name = manifest["tensors"][0]["name"]
     tensors[name][0, 0] += 1
@@ -67,6 +68,17 @@ def test_what_came_out_otherwise_is_named(folder: Path, tmp_path: Path, capsys: 
     assert [one["place"] for one in found["differences"]] == ["figures.kl.first_token.mean", "model.safetensors"]
     assert found["files"] == {"same": 1, "compared": 2}
     assert found["explanations"][0].startswith("torch 1.0 -> ")
+    assert found["explanations"][1] == "device NVIDIA H200 -> cpu"
+
+
+def test_what_explains_a_difference_may_be_missing_or_anything() -> None:
+    after = {"abliterate": "2", "versions": {"torch": "3"}, "hardware": {"device": "cpu", "threads": 2}}
+    assert explain(after, after) == (
+        "versions, device, processor and threads are the same; the number of processes may not be",
+    )
+    assert explain({**after, "hardware": {"device": "cpu", "threads": 4}}, after) == ("threads 4 -> 2",)
+    for hardware in (None, "a machine", ["cpu"]):
+        assert explain({**after, "hardware": hardware}, after) == ("device unknown -> cpu", "threads unknown -> 2")
 
 
 def test_a_manifest_without_weights_says_that_none_were_compared(

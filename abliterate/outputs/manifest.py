@@ -73,11 +73,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Origin:
-    """What an edit was made from: the source, the command that repeats it, the seed, the prompts if any; and its form."""
+    """What an edit was made from, and on what: the source, the command that repeats it, the seed, the device, the prompts
+    if any; and its form."""
 
     source: Source
     command: Sequence[str]
     seed: int
+    device: torch.device
     prompts: Mapping[str, Any] | None = None
     form: Form = "checkpoint"
 
@@ -95,6 +97,7 @@ def write_records(
             "torch": str(torch.__version__),
             "transformers": transformers.__version__,
         },
+        "hardware": hardware(origin.device),
         "source": {
             "model": source.public_name,
             "revision": source.revision,
@@ -123,6 +126,13 @@ def write_records(
         CARD, model_card(manifest, card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None)
     )
     return manifest
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Return what of a machine decides how sums are rounded: the device, the processor's kernels, the threads."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return {"device": name, "cpu": cpu, "threads": torch.get_num_threads()}
 
 
 def write_directions(

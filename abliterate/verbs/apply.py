@@ -9,7 +9,7 @@ from pathlib import Path
 from abliterate.directions import load_direction, read_directions
 from abliterate.edit import write_edited
 from abliterate.errors import InputError
-from abliterate.loading import load_model
+from abliterate.loading import choose_device, load_model
 from abliterate.options import Options
 from abliterate.outputs.manifest import DIRECTIONS, RECIPE, Measured, Origin, write_records
 from abliterate.plan import check_edited_dtype, left_alone_note, make_plan
@@ -77,7 +77,7 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
         proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written), tensors)
         words = ["abliterate", "apply", source.public_name, "--directions", DIRECTIONS, "--recipe", RECIPE]
         words += ["--edited-dtype", plan.edited_dtype] if plan.edited_dtype else []
-        origin = Origin(source, [*words, "--out", options.out.name], options.seed)
+        origin = Origin(source, [*words, "--out", options.out.name], options.seed, choose_device(options.device))
         write_records(staging, origin, plan, directions, Measured(tensors, proof))
         staging.publish()
     notes = (*requantised_note(tensors), *left_alone_note(plan.left_alone), *architecture.problems)

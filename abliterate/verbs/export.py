@@ -14,7 +14,7 @@ from abliterate.adapter import attach
 from abliterate.architecture import Architecture, Site
 from abliterate.directions import load_differences, load_direction
 from abliterate.errors import InputError
-from abliterate.loading import load_model
+from abliterate.loading import choose_device, load_model
 from abliterate.options import Options
 from abliterate.outputs.control_vector import write_control_vector
 from abliterate.outputs.gguf_adapter import write_gguf_adapter
@@ -140,7 +140,9 @@ def peft_adapter(
         del model
         gc.collect()
         words = ["abliterate", "export", ".", "--to", "adapter", "--model", source.public_name]
-        origin = Origin(source, [*words, "--out", options.out.name], options.seed, form="adapter")
+        origin = Origin(
+            source, [*words, "--out", options.out.name], options.seed, choose_device(options.device), form="adapter"
+        )
         write_records(staging, origin, plan, wish.folder / DIRECTIONS, Measured((), proof))
         staging.publish()
     size = sum(path.stat().st_size for path in options.out.iterdir())

@@ -251,8 +251,15 @@ def same_bytes(one: Path | RepoFile, written: Path, progress: Progress) -> bool:
 
 
 def explain(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what differed in how the two runs were made."""
-    versions = {"abliterate": before.get("abliterate"), **(before.get("versions") or {})}
-    own = {"abliterate": after["abliterate"], **after["versions"]}
-    changed = [f"{name} {versions.get(name)} -> {own[name]}" for name in own if versions.get(name) != own[name]]
-    return tuple(changed) or ("the versions are the same: hardware, number of threads or processes",)
+    """Return what differed in how and where the two runs were made."""
+    then, now = ({"abliterate": one.get("abliterate"), **made(one)} for one in (before, after))
+    changed = [f"{name} {then.get(name, 'unknown')} -> {now[name]}" for name in now if then.get(name) != now[name]]
+    return tuple(changed) or (
+        "versions, device, processor and threads are the same; the number of processes may not be",
+    )
+
+
+def made(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return versions and hardware of a manifest, which may be anybody's: what is no object counts for nothing."""
+    parts = [manifest.get("versions"), manifest.get("hardware")]
+    return {name: value for part in parts if isinstance(part, dict) for name, value in part.items()}
