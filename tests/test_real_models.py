@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.architecture import find_architecture
-from abliterate.errors import InputError
+from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions import ablated
 from abliterate.options import Options
 from abliterate.pipeline import run
@@ -120,3 +120,26 @@ def test_an_adapter_is_the_hook_form(real_models: Path, tmp_path: Path, name: st
     assert one.proof.holds
     assert one.proof.largest < 1e-5
     assert one.nbytes < 10_000_000
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-0.5b-it", "smollm2-135m-it"])
+def test_an_adapter_that_adds_is_the_hook_form(real_models: Path, tmp_path: Path, name: str) -> None:
+    width = AutoConfig.from_pretrained(real_models / name).hidden_size
+    direction = torch.nn.functional.normalize(torch.randn(width, generator=torch.Generator().manual_seed(0)), dim=0)
+    save_file({"resid.12": direction}, tmp_path / "directions.safetensors")
+    (tmp_path / "recipe.json").write_text(json.dumps(Recipe.adding(8.0, 12).to_json()))
+    one = export(
+        Wish(tmp_path / "recipe.json", "adapter"),
+        Options(str(real_models / name), tmp_path / "adapter", dtype="float32"),
+    )
+    assert one.proof is not None
+    assert one.proof.kind == "agreement"
+    assert one.proof.largest < 1e-5
+
+
+def test_what_gemma_cannot_hold_is_refused_before_its_weights_are_read(real_models: Path, tmp_path: Path) -> None:
+    template = tmp_path / "template.jinja"
+    template.write_text("{% for message in messages %}{{ message.content }}\n{% endfor %}")
+    options = Options(str(real_models / "gemma-3-270m"), tmp_path / "out", mode="induce", chat_template=template)
+    with pytest.raises(ArchitectureError, match="abliterate export --to control-vector"):
+        run(options)
