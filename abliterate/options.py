@@ -84,6 +84,8 @@ def check_induce(options: Options) -> None:
     for flag, given in taken.items():
         if given:
             raise InputError(f"{flag} says how the direction is removed; --mode induce adds it: leave one of them away")
+    if options.strength is not None and not (options.strength and math.isfinite(options.strength)):
+        raise InputError(f"--strength {options.strength:g} adds nothing that makes sense; give another number")
     if options.save not in (("checkpoint",), ("adapter",)):
         raise InputError(
             f"--save {','.join(options.save)}: --mode induce writes one form, checkpoint or adapter; for llama.cpp, "
