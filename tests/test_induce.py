@@ -157,7 +157,9 @@ def test_it_is_measured_repeated_shown_and_talked_to(by_adapter: Result, tmp_pat
     assert reproduce(str(by_adapter.out), given, tmp_path / "again").same
     page = write_report(by_adapter.out).read_text()
     assert "added to resid.5, at every token" in page
+    assert "Trials, the best first." in page
     assert 'id="strengths"' not in page
+    assert 'id="tensors"' not in page
 
 
 def test_a_biased_edit_is_chatted_with_as_hooks(in_bias: Result, biased: Path) -> None:

@@ -211,6 +211,22 @@ def test_a_section_without_data_is_left_out(
     assert page.eval_on_selector_all("nav a", "(all) => all.map((one) => one.hash.slice(1))") == wanted
 
 
+def test_a_model_that_refuses_more_has_trials_and_no_strengths(watched: Watched, tmp_path: Path) -> None:
+    trials = [{"layer": 3, "position": -1, "strength": 0.7, "refused": 34, "prompts": 48}]
+    recipe = {"direction": "resid.3", "strengths": {}, "added": 42.5}
+    main = {**manifest(), "form": "adapter", "recipe": recipe, "trials": trials, "search": None, "tensors": []}
+    observed = observations()
+    scores = [{**one, "bypass": None, "induce": one["layer"] / 2, "kl": None} for one in observed["candidates"]]
+    page = watched(write_report(folder_of(tmp_path, main, {**observed, "candidates": scores}, evaluation())))
+    sections = page.eval_on_selector_all("main > section[id]", "(all) => all.map((one) => one.id)")
+    assert sections == [one for one in SECTIONS if one not in ("strengths", "search")]
+    assert cells(page, "Trials") == [["3", "−1", "0.7", "34/48 = 70.8% [56.8%, 81.8%]"]]
+    assert "a vector of length 42.5 added to resid.3" in page.locator("header").inner_text()
+    assert page.locator("#selection .choices label, #selection button").first.inner_text() == "Induce"
+    assert page.locator("#tensors").count() == 0
+    assert drawn(page, "plot-selection")[0]["z"]
+
+
 def test_hostile_texts_are_shown_and_run_nothing(watched: Watched, tmp_path: Path) -> None:
     main, observed, evaluated = manifest(), observations(), evaluation()
     main["source"] = {"model": HOSTILE, "revision": HOSTILE, "files": {HOSTILE: HOSTILE}}

@@ -39,6 +39,7 @@ MANIFEST = {
     "selection": Maybe({"bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}),
     "search": Maybe({"original": {"refusals": int, "prompts": int}, "chosen": int, "points": [POINT]}),
     "recipe": {"direction": Maybe(str), "strengths": STRENGTHS, "added": Maybe(float)},
+    "trials": Maybe([{"layer": int, "position": int, "strength": float, "refused": int, "prompts": int}]),
     "tensors": [TENSOR],
     "proof": {
         "kind": str, "largest": Maybe(float), "limit": float, "holds": bool, "before": Maybe(float),

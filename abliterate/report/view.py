@@ -32,7 +32,9 @@ def words(records: Gathered) -> dict[str, Any]:
         "reply_tokens": manifest["figures"]["reply_tokens"] if manifest["figures"] else None,
         "evaluation": evaluated(evaluation) if evaluation else None,
         "observed": observed(records.observations) if records.observations else None,
+        "adapter": manifest.get("form") == "adapter",
         "added": manifest["recipe"].get("added") is not None,
+        "trials": trials(manifest),
         "strengths": strengths_line(records),
         "front": front(manifest),
         "explorers": [{key: one[key] for key in ("id", "title", "columns")} for one in explorers(records)],
@@ -109,7 +111,8 @@ def facts(records: Gathered) -> list[tuple[str, str]]:
 def edited(records: Gathered) -> str:
     """Return what the edit is made of."""
     if records.manifest.get("form") == "adapter":
-        return f"by an adapter on {records.depth} layers"
+        added = records.manifest["recipe"].get("added") is not None
+        return "by an adapter on one layer" if added else f"by an adapter on {records.depth} layers"
     return f"{len(records.manifest['tensors'])} tensors in {records.depth} layers"
 
 
@@ -182,6 +185,19 @@ def strengths_line(records: Gathered) -> str:
     if min(every) == max(every):
         return f"{every[0]:g} at every layer of {where}"
     return f"{min(every):.2f} to {max(every):.2f}, by layer, at {where}"
+
+
+def trials(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the strengths at which an addition was tried, as rows."""
+    return [
+        (
+            str(one["layer"]),
+            str(one["position"]).replace("-", "−"),
+            text.number(one["strength"]),
+            text.rate(Rate(one["refused"], one["prompts"]).to_json()),
+        )
+        for one in manifest.get("trials") or []
+    ]
 
 
 def front(manifest: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -264,6 +264,6 @@ if (byId("activations")) slider();
 if (byId("plot-evaluation")) byId("plot-evaluation").style.height = `${7 + 8.5 * Object.keys(data.evaluation.sets).length}rem`;
 theme();
 document.querySelectorAll(".explorer").forEach(explorer);
-tensors(byId("tensors"));
+if (byId("tensors")) tensors(byId("tensors"));
 document.querySelectorAll("[data-action=save]").forEach((button) => button.addEventListener("click", () => save(button)));
 byId("copy").addEventListener("click", copy);
