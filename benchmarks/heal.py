@@ -37,12 +37,17 @@ FIGURES = ("KL, last prompt token", "KL, over the original's replies", "cross-en
 
 
 def own_replies(source: Source, prompts: list[str], path: Path) -> int:
-    """Write MODEL's replies as a dataset of conversations; return how many there are."""
+    """Write MODEL's replies as a dataset of prompts and completions; return how many there are."""
     model, tokenizer = load_model(source, "auto", "auto"), load_tokenizer(source)
     replies = generate(model, tokenizer, ChatFormat(tokenizer).encode(prompts), TOKENS)
     texts = tokenizer.batch_decode(replies, skip_special_tokens=True)
     rows = [
-        {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": text.strip()}]}
+        {
+            "prompt": [{"role": "user", "content": prompt}],
+            "completion": [
+                {"role": "assistant", "content": text.strip()}
+            ],  # of conversations TRL learns the prompts too
+        }
         for prompt, text in zip(prompts, texts, strict=True)
         if not is_refusal(text) and not is_incoherent(text)
     ]
@@ -79,7 +84,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    console = Console()
+    console = Console(width=150)
     original, edited = resolve(given.model), resolve(given.edited)
     dataset = given.out.with_name("examples.jsonl")
     prompts = list(load_prompts(given.examples).prompts[: given.count])
