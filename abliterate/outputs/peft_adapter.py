@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from abliterate import proof
-from abliterate.architecture import Architecture, Site, find_architecture
-from abliterate.bias_form import Adder
+from abliterate.architecture import Architecture, find_architecture
+from abliterate.bias_form import Adder, find_adders
 from abliterate.checkpoint import ADAPTER, WEIGHTS, Checkpoint
 from abliterate.clone import clone_inputs, random_clone
 from abliterate.errors import InputError, first_line
-from abliterate.interventions import ablated
+from abliterate.interventions import hook_form
 from abliterate.outputs.peft_factors import (
     Layer,
     adapter_config,
@@ -124,10 +124,10 @@ def prepare(
     if find_spec("peft") is None:
         raise InputError("writing an adapter needs an extra: pip install 'abliterate[train]'")
     prepared = lay_out(plan, model, architecture, checkpoint, base_name, revision)
-    if plan.adder:
-        return prepared
     if not architecture.problems:
-        prove_adapter(model, {edit.site for edit in plan.edits.values()}, len(plan.basis), bool(prepared.biases))
+        sites = dict.fromkeys((edit.site for edit in plan.edits.values()), 0.7)
+        recipe = plan.recipe if plan.adder else Recipe(sites)
+        prove_adapter(model, recipe, len(plan.basis), bool(prepared.biases))
     return prepared
 
 
@@ -155,7 +155,7 @@ def lay_out_addition(
 ) -> Prepared:
     """Return the adapter that adds a vector: a LoRA of rank 1 whose factors are zero, and whose bias is the vector.
 
-    Which writer it is, was tried on a small clone (`bias_form`). Raises InputError where PEFT puts no LoRA on it.
+    Raises InputError where PEFT puts no LoRA on it.
     """
     module = adder.writer.module
     kind = kind_of(model.get_submodule(module), "weight")
@@ -188,9 +188,10 @@ def write_files(
     staging.write_text(ADAPTER, config_text(prepared.config))
 
 
-def prove_adapter(model: PreTrainedModel, sites: Iterable[Site], rank: int, biased: bool) -> None:
-    """Prove that adapters are exact for models like `model`: on a small random clone, from disk to logits.
+def prove_adapter(model: PreTrainedModel, recipe: Recipe, rank: int, biased: bool) -> None:
+    """Prove that adapters of a kind are exact for models like `model`: on a small random clone, from disk to logits.
 
+    `recipe` is one for all layers; or it adds, which is then tried at every layer of the clone.
     `biased` is whether the edit changes biases of layers; else the clone's are zero. Raises InputError where the clone
     with its adapter does not run, or its logits are not those of the hook form.
     """
@@ -202,30 +203,42 @@ def prove_adapter(model: PreTrainedModel, sites: Iterable[Site], rank: int, bias
         if not biased:
             zero_biases(clone, found)
             clone.save_pretrained(place / "clone")
-        recipe = Recipe.uniform(0.7, tuple(sites))
         basis = orthonormal_basis(torch.randn(rank, found.d_model, generator=torch.Generator().manual_seed(0)))
-        source = Checkpoint.open(place / "clone")
-        plan = make_plan(recipe, basis, found, clone, source)
-        with Staging.open(place / "adapter", plan.digest) as staging:
-            write_files(lay_out(plan, clone, found, source, "clone", None), clone, source, staging)
-            staging.publish()
-        with ablated(clone, basis, recipe, found):
-            expected = logits(clone)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of merging, which is not done here
-                clone.load_adapter(str(place / "adapter"))
-            apart = float((logits(clone) - expected).norm() / expected.norm())
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{found.model_type}: a small model of this kind does not run with an adapter ({first_line(error)}); "
-                f"{WAY_OUT}"
-            ) from error
-    if not apart <= proof.AGREE:
+        tried = [recipe]
+        if recipe.added is not None:
+            tried = [Recipe.adding(2.0, layer) for layer in find_adders(clone, found)]
+        worst = max(difference_on_clone(place, type(model), found, basis, one) for one in tried)
+    if not worst <= proof.AGREE:
         raise InputError(
             f"{found.model_type}: on a small model of this kind an adapter is not exact (relative difference of the "
-            f"logits {apart:.1e}, {proof.AGREE:.0e} allowed); {WAY_OUT}"
+            f"logits {worst:.1e}, {proof.AGREE:.0e} allowed); {WAY_OUT}"
         )
+
+
+def difference_on_clone(
+    place: Path,
+    model_class: type[PreTrainedModel],
+    found: Architecture,
+    basis: Float[Tensor, "k d_model"],
+    recipe: Recipe,
+) -> float:
+    """Return the relative difference of a clone's logits with its adapter from those under hooks."""
+    clone, source = proof.load(model_class, place / "clone"), Checkpoint.open(place / "clone")
+    plan = make_plan(recipe, basis, found, clone, source)
+    with Staging.open(place / "adapter", plan.digest, force=True) as staging:
+        write_files(lay_out(plan, clone, found, source, "clone", None), clone, source, staging)
+        staging.publish()
+    with hook_form(clone, basis, recipe, found):
+        expected = logits(clone)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of merging, which is not done here
+            clone.load_adapter(str(place / "adapter"))
+        return float((logits(clone) - expected).norm() / expected.norm())
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{found.model_type}: a small model of this kind does not run with an adapter ({first_line(error)}); {WAY_OUT}"
+        ) from error
 
 
 def zero_biases(clone: PreTrainedModel, found: Architecture) -> None:
