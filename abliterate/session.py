@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from abliterate.forward import model_device
 from abliterate.inducing import STRENGTHS, Trial, select_inducing, try_strengths
 from abliterate.loading import load_model
 from abliterate.offload import streaming_of
-from abliterate.options import Options, check_options, check_save
+from abliterate.options import Options, check_options
 from abliterate.outputs.peft_adapter import prepare
 from abliterate.plan import check_edited_dtype, make_plan
 from abliterate.processes import Processes
@@ -185,7 +186,11 @@ def with_adders(
         adders = in_weights
     else:
         options = replace(options, save=("adapter",))
-        check_save(options)
+        if find_spec("peft") is None:
+            raise InputError(
+                f"{architecture.model_type}: what --mode induce adds goes into an adapter here, which needs an extra: "
+                "pip install 'abliterate[train]'"
+            )
     if options.layer is not None and options.layer not in adders:
         raise InputError(
             f"--layer {options.layer}: nothing can be added there; choose among {', '.join(map(str, adders))}"

@@ -266,3 +266,10 @@ def test_inspect_says_what_would_hold_it(biased: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out)["induce"][-1] == {
         "layer": 7, "module": "model.layers.6.mlp.down_proj", "bias": "bias",
     }  # fmt: skip
+
+
+def test_without_peft_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("abliterate.session.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"goes into an adapter here, which needs an extra: pip install"):
+        run(options(tmp_path / "out", mode="induce"))
+    assert not any(tmp_path.iterdir())
