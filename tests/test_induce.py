@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -269,7 +270,7 @@ def test_inspect_says_what_would_hold_it(biased: Path, capsys: pytest.CaptureFix
 
 
 def test_without_peft_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("abliterate.session.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(InputError, match=r"goes into an adapter here, which needs an extra: pip install"):
         run(options(tmp_path / "out", mode="induce"))
     assert not any(tmp_path.iterdir())
