@@ -2,8 +2,9 @@
 
     python benchmarks/heal.py MODEL EDITED harmful.json harmless.json --examples harmless_val.json --out HEALED
 
-The examples are MODEL's own greedy replies to the prompts of `--examples`, those that are no refusal: no text is made up, and
-nothing is learned that MODEL did not know. EDITED is healed on them (SFT), once with the direction kept out (`abliterate heal`)
+The examples are MODEL's own replies to the prompts of `--examples`, those that are no refusal: no text is made up, and nothing is
+learned that MODEL did not know. They are sampled at temperature 1: the cross-entropy on such replies is KL(original || healed) and
+a constant. (On greedy replies the model becomes surer than the original is, and the KL grows: 0.10 to 0.62 with one epoch.) EDITED is healed on them (SFT), once with the direction kept out (`abliterate heal`)
 and once without that (the control). Each is then measured against MODEL on the report split of both lists. About 25 minutes on
 two cores for a model of 0.5B.
 """
@@ -15,6 +16,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +26,7 @@ from abliterate.loading import load_model
 from abliterate.options import Options
 from abliterate.prompts import load_prompts
 from abliterate.refusals import is_refusal
-from abliterate.replies import generate
+from abliterate.replies import end_tokens
 from abliterate.source import Source, load_tokenizer, resolve
 from abliterate.template import ChatFormat
 from abliterate.training.heal import HealOptions, edit_of, heal, make_trainer
@@ -32,25 +34,30 @@ from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, Wanted
 from abliterate.verify import plain_sequences, relative_component
 
-TOKENS = 96
+TOKENS, BATCH = 200, 20
 FIGURES = ("KL, last prompt token", "KL, over the original's replies", "cross-entropy, original's replies")
 
 
 def own_replies(source: Source, prompts: list[str], path: Path) -> int:
     """Write MODEL's replies as a dataset of prompts and completions; return how many there are."""
     model, tokenizer = load_model(source, "auto", "auto"), load_tokenizer(source)
-    replies = generate(model, tokenizer, ChatFormat(tokenizer).encode(prompts), TOKENS)
-    texts = tokenizer.batch_decode(replies, skip_special_tokens=True)
-    rows = [
-        {
-            "prompt": [{"role": "user", "content": prompt}],
-            "completion": [
-                {"role": "assistant", "content": text.strip()}
-            ],  # of conversations TRL learns the prompts too
-        }
-        for prompt, text in zip(prompts, texts, strict=True)
-        if not is_refusal(text) and not is_incoherent(text)
-    ]
+    torch.manual_seed(0)
+    tokenizer.padding_side = "left"
+    chat, ends, rows = ChatFormat(tokenizer), end_tokens(model, tokenizer), []
+    plainly = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}
+    for start in range(0, len(prompts), BATCH):
+        part = prompts[start : start + BATCH]
+        batch = tokenizer.pad({"input_ids": chat.encode(part)}, return_tensors="pt")
+        said = model.generate(**batch, do_sample=True, max_new_tokens=TOKENS, **plainly)[
+            :, batch["input_ids"].shape[1] :
+        ]
+        for prompt, reply in zip(part, said.tolist(), strict=True):
+            text = tokenizer.decode(reply, skip_special_tokens=True).strip()
+            if (
+                ends & set(reply) and not is_refusal(text) and not is_incoherent(text)
+            ):  # cut replies would teach to end early
+                asked, answered = ({"role": "user", "content": prompt}, {"role": "assistant", "content": text})
+                rows.append({"prompt": [asked], "completion": [answered]})
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return len(rows)
 
