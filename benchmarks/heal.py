@@ -4,7 +4,7 @@
 
 The examples are MODEL's own replies to the prompts of `--examples`, those that are no refusal: no text is made up, and nothing is
 learned that MODEL did not know. They are sampled at temperature 1: the cross-entropy on such replies is KL(original || healed) and
-a constant. (On greedy replies the model becomes surer than the original is, and the KL grows: 0.10 to 0.62 with one epoch.) EDITED is healed on them (SFT), once with the direction kept out (`abliterate heal`)
+a constant. (Greedy replies would reward being surer than the original is.) EDITED is healed on them (SFT), once with the direction kept out (`abliterate heal`)
 and once without that (the control). Each is then measured against MODEL on the report split of both lists. About 25 minutes on
 two cores for a model of 0.5B.
 """
