@@ -18,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from abliterate.activations import clone_streams
 from abliterate.architecture import Architecture, Parameter, Writer, find_architecture
-from abliterate.clone import clone_inputs, clone_of
+from abliterate.clone import DEPTH, clone_inputs, clone_of
 from abliterate.errors import ArchitectureError
 from abliterate.interventions import on_first
 from abliterate.roles import place
@@ -61,23 +61,26 @@ def find_adders(model: PreTrainedModel, architecture: Architecture) -> dict[int,
                 break
     if not found:
         raise ArchitectureError(
-            f"{architecture.model_type}: no writer of its blocks adds a constant to the stream as it is (a norm or a "
-            "weighting stands behind each); use `abliterate.added`, or a control vector: abliterate export --to control-vector"
+            f"{architecture.model_type}: no writer of its blocks adds a constant to the stream as it is (a norm, a "
+            "weighting or a scale by depth stands behind each); use `abliterate.added`, or a control vector: abliterate export --to control-vector"
         )
     return found
 
 
 def exact_places(model: PreTrainedModel, layers: str) -> dict[Key, float]:
-    """Return the places that are exact in every layer of a clone that has them, with their multipliers."""
-    clone = clone_of(model)
-    architecture = find_architecture(clone)
+    """Return the places that are exact in every layer that has them, with their multipliers.
+
+    They are tried on clones of two depths: what a block scales by the depth of the model (MiniCPM) is not known of it.
+    """
     found: dict[Key, set[float]] = {}
-    for writer in architecture.writers:
-        if writer.layer is not None and writer.plain:
-            for bias in (*biases(writer), None):
-                key = key_of(writer, bias, layers)
-                multiplier = tried(clone, architecture, writer, bias)
-                found.setdefault(key, set()).add(multiplier)
+    for depth in (DEPTH, DEPTH + 1):
+        clone = clone_of(model, least=depth)
+        architecture = find_architecture(clone)
+        for writer in architecture.writers:
+            if writer.layer is not None and writer.plain:
+                for bias in (*biases(writer), None):
+                    key = key_of(writer, bias, layers)
+                    found.setdefault(key, set()).add(tried(clone, architecture, writer, bias))
     return {key: values.pop() for key, values in found.items() if len(values) == 1 and values != {0.0}}
 
 

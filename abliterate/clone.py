@@ -125,22 +125,26 @@ LAST_LAYERS = "num_kv_shared_layers"
 """Fields that say how many of the first, or of the last, layers are of another kind."""
 
 DEPTH = 2
+"""Layers of a clone, at least."""
 
 
-def shrink(config: PreTrainedConfig) -> PreTrainedConfig:
-    """Return a config of the same class and kinds of layer, small enough to build, run and save in a moment."""
-    return cast(PreTrainedConfig, type(config).from_dict(shrunk_fields(config)))
+def shrink(config: PreTrainedConfig, least: int = DEPTH) -> PreTrainedConfig:
+    """Return a config of the same class and kinds of layer, small enough to build, run and save in a moment.
+
+    It has at least `least` layers, or as many as `config` has.
+    """
+    return cast(PreTrainedConfig, type(config).from_dict(shrunk_fields(config, least)))
 
 
-def shrunk_fields(config: PreTrainedConfig) -> dict[str, Any]:
+def shrunk_fields(config: PreTrainedConfig, least: int) -> dict[str, Any]:
     """Return the fields of `config` with every size replaced, sub-configs too."""
     fields = {name: value for name, value in config.to_dict().items() if name not in UNWANTED}
     depth = next((fields[name] for name in DEPTHS if isinstance(fields.get(name), int)), 0)
-    kept = kept_layers(fields, depth)
+    kept = kept_layers(fields, depth, least)
     for name, value in list(fields.items()):
         if name in type(config).sub_configs:
             own = getattr(config, name)
-            fields[name] = own and {**shrunk_fields(own), "model_type": own.model_type}
+            fields[name] = own and {**shrunk_fields(own, least), "model_type": own.model_type}
         elif name == "per_layer_config":
             layers = {int(layer): own for layer, own in value.items()}
             fields[name] = {place: layers[layer] for place, layer in enumerate(kept) if layer in layers}
@@ -183,8 +187,8 @@ def small(name: str, value: Any, depth: int, kept: list[int]) -> Any:
     return value
 
 
-def kept_layers(fields: Mapping[str, Any], depth: int) -> list[int]:
-    """Return the layers that stay: one of each combination of what the per-layer lists say, at least `DEPTH`."""
+def kept_layers(fields: Mapping[str, Any], depth: int, least: int) -> list[int]:
+    """Return the layers that stay: one of each combination of what the per-layer lists say, at least `least`."""
     lists = [value for name, value in fields.items() if isinstance(value, list) and not re.fullmatch(INDEX_LISTS, name)]
     named = [value for name, value in fields.items() if isinstance(value, list) and re.fullmatch(INDEX_LISTS, name)]
     ends = [value for name, value in fields.items() if isinstance(value, int) and re.fullmatch(FIRST_LAYERS, name)]
@@ -198,7 +202,7 @@ def kept_layers(fields: Mapping[str, Any], depth: int) -> list[int]:
         kinds.setdefault(f"{said} {[layer < end for end in ends]}", []).append(layer)
     kept = sorted(members[0] for members in kinds.values())
     rest = [layer for layer in range(depth) if layer not in kept]
-    return sorted(kept + rest[: max(0, DEPTH - len(kept))])
+    return sorted(kept + rest[: max(0, least - len(kept))])
 
 
 def size(name: str, value: Any) -> Any:
@@ -213,19 +217,21 @@ def small_tokens(name: str, value: Any) -> Any:
     return value if value is None else {"pad": 0, "bos": 1, "eos": 2}.get(name.partition("_")[0], 9)
 
 
-def clone_of(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
+def clone_of(model: PreTrainedModel, seed: int = 0, least: int = DEPTH) -> PreTrainedModel:
     """Return a small random model of the class and kinds of layer that `model` has, in float32 on the CPU.
 
     Raises ArchitectureError when its config cannot be shrunk, or the small model cannot be built.
     """
-    return random_clone(type(model), model.config, seed)
+    return random_clone(type(model), model.config, seed, least)
 
 
-def random_clone(model_class: type[PreTrainedModel], config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
+def random_clone(
+    model_class: type[PreTrainedModel], config: PreTrainedConfig, seed: int = 0, least: int = DEPTH
+) -> PreTrainedModel:
     """Return `clone_of` a model that is not built: of `model_class` with `config`, all weights, biases, norms random."""
     kind = config.model_type
     try:
-        small = shrink(config)
+        small = shrink(config, least)
         small._experts_implementation = "eager"  # whose products the trace can follow
         with torch.device("meta"):
             count = sum(one.numel() for one in model_class._from_config(copy.deepcopy(small)).parameters())

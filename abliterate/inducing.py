@@ -36,7 +36,7 @@ FINALISTS = 3
 """Places that are tried by replies."""
 
 STRENGTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
-"""How many times the difference is added: half as much again from one to the next."""
+"""How many times the difference is added: about 1.4 times as often from one to the next."""
 
 CONFIRMING = 24
 """Prompts a side, at most, that the replies are to."""

@@ -57,6 +57,11 @@ class Options:
     thinking: Thinking = "auto"
     chat_template: Path | None = None
 
+    @property
+    def removal(self) -> float:
+        """Return the strength of an ablation at every site."""
+        return 1.0 if self.strength is None else self.strength
+
 
 def check_options(options: Options) -> None:
     """Raise InputError for flags that contradict each other, and for forms that cannot be written."""

@@ -225,9 +225,7 @@ def plan_edit(finding: Finding) -> EditPlan:
         length = float(finding.directions.difference(chosen.layer, chosen.position).norm())
         recipe = Recipe.adding(finding.trials[0].strength * length, chosen.layer)
     else:
-        recipe = Recipe.uniform(
-            1.0 if options.strength is None else options.strength, options.sites, f"resid.{chosen.layer}"
-        )
+        recipe = Recipe.uniform(options.removal, options.sites, f"resid.{chosen.layer}")
     return make_plan(
         recipe, direction, loaded.architecture, loaded.empty, loaded.source.checkpoint, options.edited_dtype
     )

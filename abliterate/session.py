@@ -161,8 +161,9 @@ def load(options: Options, progress: Progress) -> Loaded:
     adders: Mapping[int, Adder] = {}
     if options.mode == "induce":
         options, adders = with_adders(options, empty, architecture)
-    elif "checkpoint" not in options.save:
-        check_adapter(options, source, empty, architecture)
+    if "checkpoint" not in options.save:
+        recipe = Recipe.adding(1.0, min(adders)) if adders else Recipe.uniform(0.5, options.sites)
+        check_adapter(recipe, source, empty, architecture)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     if "checkpoint" not in options.save and streaming_of(model) is not None:
         raise InputError(
@@ -191,11 +192,13 @@ def with_adders(
                 f"{architecture.model_type}: what --mode induce adds goes into an adapter here, which needs an extra: "
                 "pip install 'abliterate[train]'"
             )
-    if options.layer is not None and options.layer not in adders:
+    if options.layer is None:
+        return options, adders
+    if options.layer not in adders:
         raise InputError(
             f"--layer {options.layer}: nothing can be added there; choose among {', '.join(map(str, adders))}"
         )
-    return options, adders
+    return options, {options.layer: adders[options.layer]}
 
 
 def read_template(path: Path | None) -> str | None:
@@ -317,10 +320,9 @@ def state_file(loaded: Loaded, start: Variables, pool: Pool) -> Path:
     return cache_folder() / "searches" / f"{identity.hexdigest()}.safetensors"
 
 
-def check_adapter(options: Options, source: Source, empty: PreTrainedModel, architecture: Architecture) -> None:
+def check_adapter(recipe: Recipe, source: Source, empty: PreTrainedModel, architecture: Architecture) -> None:
     """Raise InputError where no adapter could hold the edit, along any direction: before the search, not after it."""
     any_direction = torch.nn.functional.normalize(torch.ones(architecture.d_model), dim=0)
-    recipe = Recipe.uniform(0.5, options.sites)
     plan = make_plan(recipe, any_direction, architecture, empty, source.checkpoint)
     prepare(plan, empty, architecture, source.checkpoint, source.public_name, source.revision)
 
@@ -348,9 +350,10 @@ def choose_addition(
     """Choose layer, position and strength of what is added on the select split; return the trials, the best first."""
     options, model = loaded.options, loaded.model
     harmful, harmless = (loaded.material.chat.encode(part.prompts) for part in loaded.material.selecting())
-    layers = [*loaded.adders] if options.layer is None else [options.layer]
     how: dict[str, Any] = {"batch_size": options.batch_size, "progress": progress}
-    ranked = select_inducing(model, loaded.architecture, directions, heard.openings, harmful, harmless, layers, **how)
+    ranked = select_inducing(
+        model, loaded.architecture, directions, heard.openings, harmful, harmless, [*loaded.adders], **how
+    )
     strengths = STRENGTHS if options.strength is None else (options.strength,)
     trials = try_strengths(
         model, loaded.tokenizer, loaded.architecture, directions, ranked, harmful, harmless, strengths, **how

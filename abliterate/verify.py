@@ -146,9 +146,26 @@ def verify_stream(
         limit = AGREEMENT[coarsest] + requantised_difference(model, architecture, plan, reference, own, tensors)
         report = StreamReport("agreement", tuple(values), limit)
         problem = "the edited model differs from the hook form"
+        if plan.adder:
+            check_addition(plan, reference.hooked, own, AGREEMENT[coarsest])
     if not architecture.problems:
         check(problem, report.per_layer, report.limit)
     return report
+
+
+def check_addition(plan: EditPlan, hooked: Sequence[Tensor], own: Sequence[Tensor], limit: float) -> None:
+    """Raise ProofError where the stream does not move as far as the vector is long, by the median over the tokens.
+
+    Beside the stream the vector may be small, and a wrong length of it smaller.
+    """
+    layer, length = plan.recipe.layer, plan.recipe.added
+    assert layer is not None
+    assert length is not None
+    missing = float(((own[layer] - hooked[layer]) @ plan.basis[0].to(own[layer])).median()) / length
+    if not abs(missing) <= limit:
+        raise ProofError(
+            f"resid[{layer}] moves by {1 + missing:.3f} of the vector, 1 within {limit:.0e} was planned; please report it"
+        )
 
 
 def requantised_difference(

@@ -60,6 +60,15 @@ def test_norms_and_weightings_behind_the_writer_are_refused(name: str) -> None:
         find_adders(model, find_architecture(model))
 
 
+def test_a_scale_that_depends_on_the_depth_is_refused() -> None:
+    """MiniCPM divides by the root of its depth, which a clone of two layers does not share."""
+    config = published_config("minicpm3")
+    with torch.device("meta"):
+        model = class_and_config("minicpm3", config)[0](config)
+    with pytest.raises(ArchitectureError, match="abliterate export --to control-vector"):
+        find_adders(model, find_architecture(model))
+
+
 def test_an_empty_model_is_enough() -> None:
     config = AutoConfig.for_model("gpt2", n_layer=5, n_embd=40, n_head=4)
     with torch.device("meta"):

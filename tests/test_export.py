@@ -9,10 +9,13 @@ import pytest
 from gguf import GGUFReader
 
 from abliterate.architecture import find_architecture
+from abliterate.census import class_and_config, published_config
 from abliterate.cli import main
+from abliterate.clone import random_clone
 from abliterate.errors import InputError
 from abliterate.outputs.hub import finished_files
 from abliterate.pipeline import Result, run
+from abliterate.recipe import Recipe
 from abliterate.report.page import write_report
 from abliterate.session import check_adapter
 from abliterate.source import load_empty, resolve
@@ -175,6 +178,14 @@ def test_what_no_adapter_holds_is_refused_before_the_search(tmp_path: Path) -> N
     model.save_pretrained(tmp_path / "gpt2")
     source = resolve(str(tmp_path / "gpt2"))
     empty = load_empty(source)
-    given = options(tmp_path / "out", model=str(tmp_path / "gpt2"), save=("adapter",))
     with pytest.raises(InputError, match="bias"):
-        check_adapter(given, source, empty, find_architecture(empty))
+        check_adapter(Recipe.uniform(), source, empty, find_architecture(empty))
+    check_adapter(Recipe.adding(1.0, 1), source, empty, find_architecture(empty))  # a bias alone it holds
+
+
+def test_biases_of_fused_experts_are_no_adapters_and_refused_before_the_trials(tmp_path: Path) -> None:
+    random_clone(*class_and_config("gpt_oss", published_config("gpt_oss"))).save_pretrained(tmp_path / "gpt_oss")
+    source = resolve(str(tmp_path / "gpt_oss"))
+    empty = load_empty(source)
+    with pytest.raises(InputError, match=r"PEFT"):
+        check_adapter(Recipe.adding(1.0, 1), source, empty, find_architecture(empty))

@@ -17,14 +17,15 @@ from abliterate.chat.sides import open_sides
 from abliterate.cli import main
 from abliterate.directions import load_differences
 from abliterate.edit import orthogonalize
-from abliterate.errors import InputError
-from abliterate.interventions import ablated
+from abliterate.errors import InputError, ProofError
+from abliterate.interventions import ablated, added
 from abliterate.options import check_options
 from abliterate.outputs.hub import finished_files
 from abliterate.pipeline import Result, run
+from abliterate.plan import make_plan
 from abliterate.recipe import Recipe
 from abliterate.report.page import write_report
-from abliterate.source import load_empty, resolve
+from abliterate.source import load_empty, load_tokenizer, resolve
 from abliterate.training.heal import heal
 from abliterate.verbs.apply import apply
 from abliterate.verbs.evaluate import evaluate
@@ -32,6 +33,7 @@ from abliterate.verbs.export import Wish, export
 from abliterate.verbs.reproduce import Given, reproduce
 from abliterate.verbs.verify import verify
 from abliterate.verbs.wanted import HARMLESS, Wanted
+from abliterate.verify import plain_sequences, reference, verify_stream
 from test_end_to_end import TINY, everything_on_the_disk, options
 
 QUICK = {"mode": "induce", "layer": 5, "strength": 0.7, "n_train": 32}
@@ -101,6 +103,25 @@ def test_without_a_bias_an_adapter_is_written_and_the_result_says_so(by_adapter:
     assert recipe == {"direction": "resid.5", "strengths": {}, "added": recipe["added"]}
     assert "adapter_config.json" in finished_files(by_adapter.out)
     assert "it is not merged" in by_adapter.manifest["undo"]
+
+
+def test_the_proof_sees_a_vector_that_is_too_short(tmp_path: Path) -> None:
+    """Beside the stream a tenth of the vector is small; beside the vector it is not."""
+    source = resolve(str(TINY))
+    empty = load_empty(source)
+    architecture = find_architecture(empty)
+    direction = torch.nn.functional.normalize(torch.randn(160, generator=torch.Generator().manual_seed(0)), dim=0)
+    plan = make_plan(Recipe.adding(12.0, 5), direction, architecture, empty, source.checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.bfloat16)
+    expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
+    with added(model, direction, 5, scale=12.0):
+        assert verify_stream(model, architecture, plan, expected, torch.bfloat16).holds
+    for wrong in (10.5, 13.5):
+        with (
+            added(model, direction, 5, scale=wrong),
+            pytest.raises(ProofError, match=r"resid\[5\] moves by .* of the vector"),
+        ):
+            verify_stream(model, architecture, plan, expected, torch.bfloat16)
 
 
 def test_the_trials_are_on_record(by_adapter: Result) -> None:
@@ -233,8 +254,6 @@ def test_a_layer_that_cannot_be_added_to(tmp_path: Path) -> None:
     source = resolve(str(TINY))
     empty = load_empty(source)
     direction = torch.nn.functional.normalize(torch.randn(160), dim=0)
-    from abliterate.plan import make_plan
-
     for layer in (0, 8):
         with pytest.raises(InputError, match=rf"nothing can be added to resid\.{layer}; choose among layers 1, 2"):
             make_plan(Recipe.adding(1.0, layer), direction, find_architecture(empty), empty, source.checkpoint)

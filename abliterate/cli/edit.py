@@ -58,12 +58,6 @@ from abliterate.errors import InputError
 HARDENING = ("steps", "learning_rate", "rank", "ablate_probability")
 """Parameters of `--mode harden` alone."""
 
-OF_EDITS = (
-    "layer", "direction", "strength", "sites", "optimize", "target_refusals", "max_kl", "n_train", "save", "batch_size",
-    "allow_unproved", "edited_dtype",
-)  # fmt: skip
-"""Parameters of the other modes alone."""
-
 
 @app.command("run", help="Find, edit, prove, measure: the default when the first argument is a model.")
 def run_verb(
@@ -130,17 +124,12 @@ def run_verb(
 
 def harden(given: dict[str, Any], settings: dict[str, Any], push: str | None, as_json: bool) -> None:
     """Train a LoRA under random ablation of the direction, so that refusal survives the edit; measure it before and after."""
-    from abliterate.options import Options
     from abliterate.outputs.hub import check_push
     from abliterate.render.trained import hardened, hardened_json
     from abliterate.verbs.harden import harden_model
 
-    model, out = given["model"], given["out"] or default_out(given["model"], OUT_NAMES["harden"])
+    out = given["out"] or default_out(given["model"], OUT_NAMES["harden"])
     chosen = options(**{**given, "mode": "ablate", "out": out})
-    defaults = Options(model, out)
-    for name in OF_EDITS:
-        if getattr(chosen, name) != getattr(defaults, name):
-            raise InputError(f"--{name.replace('_', '-')} has no part in --mode harden; leave it out")
     if push:
         check_push(push)
     one = harden_model(chosen, settings, progress())

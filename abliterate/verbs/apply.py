@@ -92,4 +92,4 @@ def given_recipe(options: Options, directions: Path, recipe_file: Path | None) -
     if options.layer is None and len(rows) != 1:
         raise InputError(f"{directions}: holds {len(rows)} directions; choose one with --layer, or pass --recipe")
     name = next(iter(rows)) if options.layer is None else f"resid.{options.layer}"
-    return Recipe.uniform(1.0 if options.strength is None else options.strength, options.sites, name)
+    return Recipe.uniform(options.removal, options.sites, name)

@@ -16,7 +16,7 @@ from abliterate.offload import streaming_of
 from abliterate.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
-from abliterate.repeat import command
+from abliterate.repeat import OF_THIS_MACHINE, command
 from abliterate.replies import REPLY_TOKENS
 from abliterate.session import read_template
 from abliterate.source import Source, load_tokenizer
@@ -48,9 +48,10 @@ class Hardened:
 def harden_model(options: Options, settings: Mapping[str, Any], progress: Progress = SILENT) -> Hardened:
     """Harden `options.model` by an adapter in `options.out`, with `hardened.json` and a model card; `settings` as `harden`.
 
-    Raises InputError for settings out of range, without the `peft` package, and for a model that does not fit into
+    Raises InputError for settings out of range, options that hardening does not read, without the `peft` package, and for a model that does not fit into
     memory; NoRefusalsError for one that hardly refuses.
     """
+    check_shared(options)
     require_training("peft")
     check_free(options.out, options.force)
     harmful, harmless = (load_prompts(spec, offline=options.offline) for spec in (options.harmful, options.harmless))
@@ -84,6 +85,14 @@ def harden_model(options: Options, settings: Mapping[str, Any], progress: Progre
         write_record(staging, HARDENED, record, source)
         staging.publish()
     return Hardened(options.out, result)
+
+
+def check_shared(options: Options) -> None:
+    """Raise InputError for an option that has no part in hardening, unless it is at its default."""
+    usual = Options(options.model, options.out)
+    for name, value in vars(options).items():
+        if name not in (*SHARED, *OF_THIS_MACHINE) and value != getattr(usual, name):
+            raise InputError(f"--{name.replace('_', '-')} has no part in --mode harden; leave it out")
 
 
 def hardening_command(options: Options, source: Source, unusual: Mapping[str, Any]) -> list[str]:

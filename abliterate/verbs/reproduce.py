@@ -21,7 +21,8 @@ from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import load_prompts
 from abliterate.repeat import asked
-from abliterate.source import download, hub_errors, resolve
+from abliterate.source import download, hub_errors
+from abliterate.verbs.original import source_of
 
 COMPARED = ("direction", "selection", "search", "trials", "recipe", "tensors", "proof", "figures")
 """What of a manifest is a result; the rest says how it came about."""
@@ -158,13 +159,7 @@ def check_ingredients(manifest: Mapping[str, Any], options: Options, progress: P
             raise InputError(
                 f"{spec}: holds other {side} prompts than the run had ({record.get('spec')}); give them with --{side}"
             )
-    source = resolve(
-        options.model,
-        revision=options.revision,
-        offline=options.offline,
-        trust_remote_code=options.trust_remote_code,
-        progress=progress,
-    )
+    source = source_of(options, options.model, progress)
     if hashes(source, progress) != manifest.get("source", {}).get("files"):
         raise InputError(f"{options.model}: has other weights than the run had; give the same revision with --model")
 
