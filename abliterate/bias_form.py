@@ -42,6 +42,20 @@ class Adder:
     multiplier: float
 
 
+@dataclass(frozen=True)
+class Addition:
+    """A vector of `length` along a unit direction, added to `resid[layer]` through `adder`."""
+
+    adder: Adder
+    layer: int
+    length: float
+
+    @property
+    def strength(self) -> float:
+        """Return how much of the unit direction goes into the adder, for what the block scales."""
+        return self.length / self.adder.multiplier
+
+
 def find_adders(model: PreTrainedModel, architecture: Architecture) -> dict[int, Adder]:
     """Return what adds to `resid[l]`, for each `l` in `1..L-1` that has something; a bias where there is one.
 

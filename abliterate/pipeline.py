@@ -233,8 +233,8 @@ def plan_edit(finding: Finding) -> EditPlan:
 
 def form_note(options: Options, plan: EditPlan) -> tuple[str, ...]:
     """Return one line where an adapter is written because no checkpoint can hold the edit, or none."""
-    if plan.adder is None or plan.edits or "checkpoint" not in options.save:
+    if plan.addition is None or plan.edits or "checkpoint" not in options.save:
         return ()
     return (
-        f"{plan.adder.writer.module} has no bias that could hold the vector: an adapter is written, which brings one",
+        f"{plan.addition.adder.writer.module} has no bias that could hold the vector: an adapter is written, which brings one",
     )

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.quantizers.base import get_keys_to_not_convert
 
 from abliterate.architecture import Architecture, Site, Writer
-from abliterate.bias_form import Adder, find_adders
+from abliterate.bias_form import Addition, find_adders
 from abliterate.checkpoint import DTYPES, Checkpoint, Shard
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.recipe import Recipe
@@ -35,7 +35,7 @@ QUANTISED = (ValuesEdit.kind, ScalesEdit.kind)
 class EditPlan:
     """Every edit that a recipe makes in one checkpoint, by tensor name; `basis` is what the stream loses.
 
-    Of a recipe that adds, `basis` is the direction, and `adder` the place; there are no `edits` where that has no bias.
+    Of a recipe that adds, `basis` is the direction, and `addition` says where; there are no `edits` where that has no bias.
     `left_alone` are tensors that the model does not load, such as heads that predict several tokens at once.
     `unquantised` are the modules that are written in `edited_dtype` instead of their quantised format: their weights
     change dtype and shape, and their scales are written no more. `never_quantised` are the modules that transformers
@@ -49,13 +49,13 @@ class EditPlan:
     edited_dtype: str | None = None
     unquantised: tuple[str, ...] = ()
     never_quantised: tuple[str, ...] = ()
-    adder: Adder | None = None
+    addition: Addition | None = None
 
     def require_edits(self) -> None:
         """Raise InputError when the checkpoint has no tensor that could hold the edit."""
-        if self.adder and not self.edits:
+        if self.addition and not self.edits:
             raise InputError(
-                f"{self.adder.writer.module}: has no bias that could hold what is added; write an adapter instead "
+                f"{self.addition.adder.writer.module}: has no bias that could hold what is added; write an adapter instead "
                 "(--save adapter, or abliterate export --to adapter)"
             )
 
@@ -66,7 +66,7 @@ class EditPlan:
         for edit in self.edits.values():
             whole.update(json.dumps([edit.name, edit.kind, edit.axis, edit.strength]).encode())
             whole.update(edit.basis.contiguous().numpy().tobytes())
-        if self.adder:
+        if self.addition:
             whole.update(json.dumps(self.recipe.to_json()).encode() + self.basis.contiguous().numpy().tobytes())
         return whole.hexdigest()
 
@@ -143,8 +143,8 @@ def make_plan(
         raise InputError(
             f"the direction has d_model {basis.shape[-1]}, the model {architecture.d_model}; it belongs to another model"
         )
-    if recipe.added is not None:
-        return plan_addition(recipe, basis, architecture, model, checkpoint)
+    if recipe.addition is not None:
+        return plan_addition(recipe, *recipe.addition, basis, architecture, model, checkpoint)
     recipe.check(architecture.depth)
     stored = Stored.of(model, checkpoint)
     edits: dict[str, TensorEdit] = {}
@@ -175,6 +175,8 @@ def make_plan(
 
 def plan_addition(
     recipe: Recipe,
+    layer: int,
+    length: float,
     basis: Float[Tensor, "1 d_model"],
     architecture: Architecture,
     model: PreTrainedModel,
@@ -185,20 +187,21 @@ def plan_addition(
     Raises InputError for a layer that the model has not, ArchitectureError where nothing can hold the addition exactly.
     """
     adders = find_adders(model, architecture)
-    adder = adders.get(recipe.layer or 0)
-    if adder is None:
+    if layer not in adders:
         raise InputError(
             f"nothing can be added to {recipe.direction}; choose among layers {', '.join(map(str, adders))}"
         )
+    adder = adders[layer]
+    addition = Addition(adder, layer, length)
     stored = Stored.of(model, checkpoint)
     edits: dict[str, TensorEdit] = {}
     for place in stored.places(adder.writer, adder.bias) if adder.bias else ():
         check_axis(place, architecture.d_model)
         if place.weight is not None:
             raise InputError(f"{place.name}: is quantised, and nothing is added to quantised biases")
-        length = float(recipe.added or 0.0) / adder.multiplier
-        edits[place.name] = AddedEdit(place.name, adder.writer.site, adder.writer.layer, place.axis, length, basis)
-    return EditPlan(edits, recipe, basis, stored.left_alone(), adder=adder)
+        writer = adder.writer
+        edits[place.name] = AddedEdit(place.name, writer.site, writer.layer, place.axis, addition.strength, basis)
+    return EditPlan(edits, recipe, basis, stored.left_alone(), addition=addition)
 
 
 Common = tuple[Site, int | None, int, float, Float[Tensor, "k d_model"]]

@@ -57,6 +57,18 @@ class Recipe:
         found = re.fullmatch(r"resid\.(\d+)", self.direction or "")
         return int(found[1]) if found else None
 
+    @property
+    def addition(self) -> tuple[int, float] | None:
+        """Return the layer that something is added to and how long that is, None for a recipe that removes.
+
+        Raises InputError where it does not say at which layer.
+        """
+        if self.added is None:
+            return None
+        if self.layer is None:
+            raise InputError("this recipe adds a direction, and does not say at which layer")
+        return self.layer, self.added
+
     def strength(self, site: Site, layer: int | None) -> float:
         """Return the strength for a writer; 0 where the recipe leaves its site alone."""
         value = self.strengths.get(site, 0.0)

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.activations import lanes, resid_of
 from abliterate.architecture import Architecture, Site
+from abliterate.bias_form import Addition
 from abliterate.comparison import Status, Verdict, compare_tensors, require_planned, verify_tensors
 from abliterate.errors import ProofError
 from abliterate.forward import Batch, final_hidden, prepare
@@ -99,7 +100,7 @@ def reference(
     """
     chosen = tuple(tuple(sequence) for sequence in sequences[:PROMPTS])
     before = max(relative_component(model, architecture, plan.basis, chosen))
-    if plan.adder is None:
+    if plan.addition is None:
         with ablated(model, plan.basis, architecture=architecture):
             silent = relative_component(model, architecture, plan.basis, chosen)
         if not architecture.problems:
@@ -146,22 +147,26 @@ def verify_stream(
         limit = AGREEMENT[coarsest] + requantised_difference(model, architecture, plan, reference, own, tensors)
         report = StreamReport("agreement", tuple(values), limit)
         problem = "the edited model differs from the hook form"
-        if plan.adder:
-            check_addition(plan, reference.hooked, own, AGREEMENT[coarsest])
+        if plan.addition:
+            check_addition(plan.addition, plan.basis[0], reference.hooked, own, AGREEMENT[coarsest])
     if not architecture.problems:
         check(problem, report.per_layer, report.limit)
     return report
 
 
-def check_addition(plan: EditPlan, hooked: Sequence[Tensor], own: Sequence[Tensor], limit: float) -> None:
+def check_addition(
+    addition: Addition,
+    direction: Float[Tensor, " d_model"],
+    hooked: Sequence[Tensor],
+    own: Sequence[Tensor],
+    limit: float,
+) -> None:
     """Raise ProofError where the stream does not move as far as the vector is long, by the median over the tokens.
 
     Beside the stream the vector may be small, and a wrong length of it smaller.
     """
-    layer, length = plan.recipe.layer, plan.recipe.added
-    assert layer is not None
-    assert length is not None
-    missing = float(((own[layer] - hooked[layer]) @ plan.basis[0].to(own[layer])).median()) / length
+    layer = addition.layer
+    missing = float(((own[layer] - hooked[layer]) @ direction.to(own[layer])).median()) / addition.length
     if not abs(missing) <= limit:
         raise ProofError(
             f"resid[{layer}] moves by {1 + missing:.3f} of the vector, 1 within {limit:.0e} was planned; please report it"

@@ -9,7 +9,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.architecture import Architecture
-from abliterate.errors import InputError
 from abliterate.interventions.ablation import ablated
 from abliterate.interventions.addition import added
 from abliterate.recipe import Recipe
@@ -22,8 +21,7 @@ def hook_form(
 
     Raises InputError, when it is entered, for a direction or a recipe of another model.
     """
-    if recipe.added is None:
+    if recipe.addition is None:
         return ablated(model, direction, recipe, architecture)
-    if recipe.layer is None:
-        raise InputError("this recipe adds a direction, and does not say at which layer")
-    return added(model, direction.reshape(-1), recipe.layer, architecture, scale=recipe.added)
+    layer, length = recipe.addition
+    return added(model, direction.reshape(-1), layer, architecture, scale=length)

@@ -80,7 +80,7 @@ def write_gguf_adapter(
     exists (unless `force`) or cannot be written; CheckpointError for a damaged checkpoint.
     """
     needed()
-    if plan.adder:
+    if plan.addition:
         raise InputError("an adapter of llama.cpp holds no biases; write a control vector: --to control-vector")
     edits = [edit for edit in effective(plan) if edit.site not in leave_out]
     if not edits:

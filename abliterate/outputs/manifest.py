@@ -117,7 +117,7 @@ def write_records(
         "proof": measured.proof.to_json(),
         "left_alone": list(plan.left_alone),
         "figures": measured.figures(),
-        **({"undo": UNDO if plan.adder is None else UNDO_ADDED} if origin.form == "adapter" else {}),
+        **({"undo": UNDO if plan.addition is None else UNDO_ADDED} if origin.form == "adapter" else {}),
     }
     staging.write_text(RECIPE, as_text(plan.recipe.to_json()))
     staging.write_text(FILE, as_text(manifest))

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from abliterate import proof
 from abliterate.architecture import Architecture, find_architecture
-from abliterate.bias_form import Adder, find_adders
+from abliterate.bias_form import Addition, find_adders
 from abliterate.checkpoint import ADAPTER, WEIGHTS, Checkpoint
 from abliterate.clone import clone_inputs, random_clone
 from abliterate.errors import InputError, first_line
@@ -126,7 +126,7 @@ def prepare(
     prepared = lay_out(plan, model, architecture, checkpoint, base_name, revision)
     if not architecture.problems:
         sites = dict.fromkeys((edit.site for edit in plan.edits.values()), 0.7)
-        recipe = plan.recipe if plan.adder else Recipe(sites)
+        recipe = plan.recipe if plan.addition else Recipe(sites)
         prove_adapter(model, recipe, len(plan.basis), bool(prepared.biases))
     return prepared
 
@@ -140,8 +140,8 @@ def lay_out(
     revision: str | None,
 ) -> Prepared:
     """Do `prepare` without the proof."""
-    if plan.adder:
-        return lay_out_addition(plan, plan.adder, model, base_name, revision)
+    if plan.addition:
+        return lay_out_addition(plan.addition, plan.basis[0], model, base_name, revision)
     targets = as_loaded(find_targets(plan, model, architecture, Stored.of(model, checkpoint)), model)
     biases = {target.module: bias_change(target, checkpoint) for target in targets if target.bias}
     changed = [target for target in targets if target.module in biases and bool(biases[target.module].any())]
@@ -151,20 +151,23 @@ def lay_out(
 
 
 def lay_out_addition(
-    plan: EditPlan, adder: Adder, model: PreTrainedModel, base_name: str, revision: str | None
+    addition: Addition,
+    direction: Float[Tensor, " d_model"],
+    model: PreTrainedModel,
+    base_name: str,
+    revision: str | None,
 ) -> Prepared:
     """Return the adapter that adds a vector: a LoRA of rank 1 whose factors are zero, and whose bias is the vector.
 
     Raises InputError where PEFT puts no LoRA on it.
     """
-    module = adder.writer.module
+    module = addition.adder.writer.module
     kind = kind_of(model.get_submodule(module), "weight")
-    vector = plan.basis[0] * (float(plan.recipe.added or 0.0) / adder.multiplier)
     config = adapter_config([module], 1, True, base_name, revision, fan_in_fan_out=kind == "conv1d")
     layers = injected(config, model)
     if list(layers) != [f"{module}.weight"]:
         raise InputError(f"{module}: PEFT puts no LoRA on it; use the hooks (`abliterate.added`)")
-    return Prepared((), {module: vector}, config, layers)
+    return Prepared((), {module: addition.strength * direction}, config, layers)
 
 
 def write_files(
