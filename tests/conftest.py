@@ -1,4 +1,12 @@
-"""Fixtures: shapes are checked in every test, and small random models of several families."""
+"""Fixtures: shapes are checked in every test, and small random models of several families.
+
+What torch's kernels round, and in which order they sum, is the machine's; no test may hang on it. Two variables of the
+environment make another machine of this one, to try that:
+
+- `ABLITERATE_TEST_THREADS` (1): threads of torch in the tests, and in the processes that they start;
+- `ABLITERATE_TEST_MKLDNN` (on): `off` takes torch's own kernels instead of oneDNN's. Torch reads no variable for that,
+  so processes that a test starts keep oneDNN.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +26,15 @@ hook = install_import_hook("abliterate", "beartype.beartype")
 import torch  # noqa: E402
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel  # noqa: E402
 
-torch.set_num_threads(1)  # the models are too small to share, and other work on the machine would stall them
+threads = os.environ.get("ABLITERATE_TEST_THREADS", "1")
+torch.set_num_threads(int(threads))  # one: the models are too small to share, and other work would stall them
+if "ABLITERATE_TEST_THREADS" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = threads  # what a new process's torch starts with
+
+mkldnn = os.environ.get("ABLITERATE_TEST_MKLDNN", "on")
+if mkldnn not in ("on", "off"):
+    raise pytest.UsageError(f"ABLITERATE_TEST_MKLDNN={mkldnn}: on or off")
+torch.backends.mkldnn.enabled = mkldnn == "on"
 
 SMALL = {
     "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 4, "num_attention_heads": 4,
