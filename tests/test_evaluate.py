@@ -31,23 +31,23 @@ from abliterate.verbs.export import Wish, export
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 from llama_server import NAME as SERVED
 from llama_server import serving, tiny_gguf
-from test_end_to_end import TINY, options
+from test_end_to_end import TINY, in_float32
 
 SHORT = Wanted(reply_tokens=32, n_prompts=24, text=Path(__file__).parents[1] / "LICENSE")
 
 
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return run(options(tmp_path_factory.mktemp("run") / "edited"))
+    return run(in_float32(tmp_path_factory.mktemp("run") / "edited"))
 
 
 @pytest.fixture(scope="module")
 def evaluation(edited: Result) -> Evaluation:
-    return evaluate(options(Path(), model=str(edited.out)), SHORT, str(TINY))
+    return evaluate(in_float32(Path(), model=str(edited.out)), SHORT, str(TINY))
 
 
 def test_a_model_evaluated_against_itself_does_not_differ() -> None:
-    one = evaluate(options(Path()), SHORT, str(TINY))
+    one = evaluate(in_float32(Path()), SHORT, str(TINY))
     assert one.against is not None
     assert one.model.sets == one.against.sets
     for name, figure in ((figure.name, figure) for figure in one.figures):
@@ -66,7 +66,7 @@ def test_a_model_evaluated_against_itself_does_not_differ() -> None:
 
 
 def test_the_edited_model_is_evaluated_as_in_its_run(edited: Result) -> None:
-    one = evaluate(options(Path(), model=str(edited.out)), replace(SHORT, n_prompts=100, text=None), str(TINY))
+    one = evaluate(in_float32(Path(), model=str(edited.out)), replace(SHORT, n_prompts=100, text=None), str(TINY))
     measured = edited.measured
     assert measured.edited is not None
     assert measured.divergence is not None
@@ -102,7 +102,7 @@ def test_losses_are_those_of_the_model_itself(evaluation: Evaluation, edited: Re
     replies = evaluation.against.sets[HARMLESS].replies
     for folder, mean in ((edited.out, figure.model), (TINY, figure.against)):
         assert mean is not None
-        model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         for reply, value in list(zip(replies, mean.values, strict=True))[:5]:
             (prompt,) = chat.encode([reply.prompt])
             labels = torch.tensor([[-100] * len(prompt) + list(reply.tokens)])
@@ -113,7 +113,7 @@ def test_losses_are_those_of_the_model_itself(evaluation: Evaluation, edited: Re
 
 def test_the_loss_of_a_text_is_that_of_the_model_itself() -> None:
     tokenizer = AutoTokenizer.from_pretrained(TINY)
-    model = AutoModelForCausalLM.from_pretrained(TINY).eval()
+    model = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32).eval()
     assert SHORT.text is not None
     windows = read_windows(SHORT.text, tokenizer)
     assert max(map(len, windows)) == WINDOW
@@ -126,7 +126,7 @@ def test_the_loss_of_a_text_is_that_of_the_model_itself() -> None:
 
 def test_refusals_at_a_length_are_those_of_replies_of_that_length(evaluation: Evaluation) -> None:
     tokenizer = AutoTokenizer.from_pretrained(TINY)
-    model = AutoModelForCausalLM.from_pretrained(TINY).eval()
+    model = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32).eval()
     prompts = [reply.prompt for reply in evaluation.model.sets[HARMFUL].replies]
     sequences = ChatFormat(tokenizer).encode(prompts)
     long, short = (generate(model, tokenizer, sequences, length) for length in (24, 8))
@@ -171,7 +171,7 @@ def test_each_convention_is_its_own_definition() -> None:
 )
 def test_what_contradicts_itself_is_one_line(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        evaluate(options(Path()), replace(SHORT, **changes), None)
+        evaluate(in_float32(Path()), replace(SHORT, **changes), None)
 
 
 @pytest.mark.parametrize(
@@ -181,20 +181,20 @@ def test_what_contradicts_itself_is_one_line(changes: dict[str, object], message
 def test_a_server_gives_replies_only(changes: dict[str, object], message: str) -> None:
     wanted = replace(Wanted(endpoint="http://localhost:1"), **changes)
     with pytest.raises(InputError, match=message):
-        evaluate(options(Path(), model=""), wanted, None)
+        evaluate(in_float32(Path(), model=""), wanted, None)
     with pytest.raises(InputError, match="the server applies the chat template"):
-        evaluate(options(Path(), model="", thinking="on"), Wanted(endpoint="http://localhost:1"), None)
+        evaluate(in_float32(Path(), model="", thinking="on"), Wanted(endpoint="http://localhost:1"), None)
 
 
 def test_all_prompts_of_a_list_can_be_asked(tmp_path: Path) -> None:
-    one = evaluate(options(Path()), replace(SHORT, split="all", n_prompts=30, text=None, look_alikes=None), None)
+    one = evaluate(in_float32(Path()), replace(SHORT, split="all", n_prompts=30, text=None, look_alikes=None), None)
     assert {kind: len(judged.replies) for kind, judged in one.model.sets.items()} == {HARMFUL: 30, HARMLESS: 30}
 
 
 def test_an_interrupted_evaluation_goes_on(edited: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second model's replies are interrupted: those of the first, and its finished batches, are not made again."""
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path))
-    how = options(Path(), model=str(edited.out), batch_size=10)
+    how = in_float32(Path(), model=str(edited.out), batch_size=10)
     wanted = replace(SHORT, text=None)
     whole = evaluate(how, wanted, str(TINY))
     assert not list((tmp_path / "evaluations").iterdir())
@@ -242,11 +242,11 @@ def test_a_served_model_says_what_the_files_say(tmp_path: Path, monkeypatch: pyt
     """The real llama.cpp server with the tiny model; then the server is gone, and the replies are still there."""
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "cache"))
     wanted = Wanted(reply_tokens=24, n_prompts=6)
-    local = evaluate(options(Path()), wanted, None)
+    local = evaluate(in_float32(Path()), wanted, None)
     with serving(tiny_gguf(tmp_path)) as server:
         how = replace(wanted, endpoint=server.url, served_model=SERVED)
-        served = evaluate(options(Path(), model=""), how, None)
-        beside = evaluate(options(Path(), model=""), how, SERVED)
+        served = evaluate(in_float32(Path(), model=""), how, None)
+        beside = evaluate(in_float32(Path(), model=""), how, SERVED)
     assert served.notes == ()
     for kind, judged in local.model.sets.items():
         assert [one.text for one in judged.replies] == [one.text for one in served.model.sets[kind].replies]
@@ -254,7 +254,7 @@ def test_a_served_model_says_what_the_files_say(tmp_path: Path, monkeypatch: pyt
     assert served.damage == ()
     assert beside.against is not None
     assert beside.to_json()["sets"][HARMFUL]["paired"] == {"gained": 0, "lost": 0, "p": 1.0, "test": "McNemar, exact"}
-    again = evaluate(options(Path(), model=""), how, None)
+    again = evaluate(in_float32(Path(), model=""), how, None)
     assert f"{SERVED}: 18 replies were kept from before" in again.notes[0]
     assert again.to_json()["replies"] == served.to_json()["replies"]
 
@@ -273,7 +273,7 @@ def adapter(folder: Path, changing: bool) -> Path:
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_an_adapter_is_evaluated_on_its_base(tmp_path: Path) -> None:
     wanted = replace(SHORT, text=None, n_prompts=10)
-    nothing = evaluate(options(Path(), model=str(adapter(tmp_path / "zero", False))), wanted, str(TINY))
+    nothing = evaluate(in_float32(Path(), model=str(adapter(tmp_path / "zero", False))), wanted, str(TINY))
     agreement = nothing.figure("top-1 agreement")
     assert agreement is not None
     assert agreement.model is not None
@@ -285,7 +285,7 @@ def test_an_adapter_is_evaluated_on_its_base(tmp_path: Path) -> None:
     merged.save_pretrained(tmp_path / "merged")
     AutoTokenizer.from_pretrained(TINY).save_pretrained(tmp_path / "merged")
     one, other = (
-        evaluate(options(Path(), model=str(path)), wanted, str(TINY)) for path in (folder, tmp_path / "merged")
+        evaluate(in_float32(Path(), model=str(path)), wanted, str(TINY)) for path in (folder, tmp_path / "merged")
     )
     for name in ("KL, last prompt token", "KL, over the original's replies"):
         first, second = one.figure(name), other.figure(name)
@@ -296,7 +296,7 @@ def test_an_adapter_is_evaluated_on_its_base(tmp_path: Path) -> None:
         assert first.model.value > 1e-3
         # Merged weights are rounded to bfloat16 once more.
         assert first.model.value == pytest.approx(second.model.value, rel=0.05)
-    alone = evaluate(options(Path(), model=str(folder)), wanted, None)
+    alone = evaluate(in_float32(Path(), model=str(folder)), wanted, None)
     assert alone.model.sets[HARMFUL] == one.model.sets[HARMFUL]
     assert alone.model.name == "random"
 
@@ -304,7 +304,7 @@ def test_an_adapter_is_evaluated_on_its_base(tmp_path: Path) -> None:
 def test_tasks_before_and_after(edited: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parent / "data" / "lm_eval_task")
     wanted = replace(SHORT, text=None, n_prompts=8, look_alikes=None, tasks=("tiny_words.yaml",))
-    one = evaluate(options(Path(), model=str(edited.out)), wanted, str(TINY))
+    one = evaluate(in_float32(Path(), model=str(edited.out)), wanted, str(TINY))
     record = one.to_json()["tasks"]["tiny_words"]["acc"]
     assert 0 <= record["model"]["mean"] <= 1
     assert record["against"]["count"] == record["model"]["count"] > 0
@@ -312,7 +312,7 @@ def test_tasks_before_and_after(edited: Result, tmp_path: Path, monkeypatch: pyt
 
 def test_several_edits_in_one_table(edited: Result) -> None:
     wanted = replace(SHORT, n_prompts=10)
-    found = list(evaluate_each(options(Path()), wanted, [str(edited.out), str(TINY)], str(TINY)))
+    found = list(evaluate_each(in_float32(Path()), wanted, [str(edited.out), str(TINY)], str(TINY)))
     rows = list(csv.DictReader(io.StringIO(compared_csv(found))))
     assert [row["model"] for row in rows] == ["tiny-chat", "edited", "tiny-chat"]
     assert rows[0]["KL, last prompt token"] == ""
@@ -346,15 +346,15 @@ def test_the_page_shows_the_run_and_its_evaluation(edited: Result, evaluation: E
 def test_an_adapter_held_against_another(tmp_path: Path) -> None:
     """Both stand on the same base, which the first one names."""
     folders = [adapter(tmp_path / name, changing) for name, changing in (("one", True), ("other", False))]
-    one = evaluate(options(Path(), model=str(folders[1])), replace(SHORT, text=None, n_prompts=8), str(folders[0]))
+    one = evaluate(in_float32(Path(), model=str(folders[1])), replace(SHORT, text=None, n_prompts=8), str(folders[0]))
     assert one.against is not None
     assert (one.against.name, one.model.name) == ("one", "other")
 
 
 def test_an_adapter_of_another_original_is_refused(edited: Result, tmp_path: Path) -> None:
-    export(Wish(edited.out, "adapter"), options(tmp_path / "adapter"))
+    export(Wish(edited.out, "adapter"), in_float32(tmp_path / "adapter"))
     with pytest.raises(InputError, match="was not made from"):
-        evaluate(options(Path(), model=str(tmp_path / "adapter")), SHORT, str(edited.out))
+        evaluate(in_float32(Path(), model=str(tmp_path / "adapter")), SHORT, str(edited.out))
 
 
 def test_lengths_are_paired_only_where_all_are_told() -> None:

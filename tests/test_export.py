@@ -24,34 +24,34 @@ from abliterate.verbs.export import Wish, export
 from abliterate.verbs.reproduce import Given, reproduce
 from abliterate.verbs.wanted import HARMFUL, Wanted
 from conftest import random_model
-from test_end_to_end import TINY, options
+from test_end_to_end import TINY, in_float32
 
 
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return run(options(tmp_path_factory.mktemp("run") / "edited"))
+    return run(in_float32(tmp_path_factory.mktemp("run") / "edited"))
 
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return run(options(tmp_path_factory.mktemp("run") / "half", layer=4, strength=0.5))
+    return run(in_float32(tmp_path_factory.mktemp("run") / "half", layer=4, strength=0.5))
 
 
 def test_an_adapter_is_proved_and_does_what_the_checkpoint_does(edited: Result, half: Result, tmp_path: Path) -> None:
     for name, result, kind in (("whole", edited, "silence"), ("half", half, "agreement")):
-        one = export(Wish(result.out, "adapter"), options(tmp_path / name))
+        one = export(Wish(result.out, "adapter"), in_float32(tmp_path / name))
         assert one.proof is not None
         assert one.proof.kind == kind
         assert one.proof.holds
     wanted = Wanted(reply_tokens=24, n_prompts=20)
-    adapter = evaluate(options(Path(), model=str(tmp_path / "whole")), wanted, str(TINY))
-    checkpoint = evaluate(options(Path(), model=str(edited.out)), wanted, str(TINY))
+    adapter = evaluate(in_float32(Path(), model=str(tmp_path / "whole")), wanted, str(TINY))
+    checkpoint = evaluate(in_float32(Path(), model=str(edited.out)), wanted, str(TINY))
     assert adapter.model.refusals(HARMFUL) == checkpoint.model.refusals(HARMFUL)
     assert adapter.model.refusals(HARMFUL).count == 0
 
 
 def test_an_adapter_has_its_records(edited: Result, tmp_path: Path) -> None:
-    one = export(Wish(edited.out, "adapter"), options(tmp_path / "adapter"))
+    one = export(Wish(edited.out, "adapter"), in_float32(tmp_path / "adapter"))
     assert set(finished_files(one.out)) == {
         "README.md", "abliterate.json", "adapter_config.json", "adapter_model.safetensors", "directions.safetensors",
         "recipe.json",
@@ -66,7 +66,7 @@ def test_an_adapter_has_its_records(edited: Result, tmp_path: Path) -> None:
     assert str(TINY.parent) not in text
     assert str(tmp_path) not in text
     assert {path.stat().st_mode & 0o777 for path in one.out.iterdir()} == {0o644}
-    again = export(Wish(one.out / "recipe.json", "adapter"), options(tmp_path / "again"))  # from its own records
+    again = export(Wish(one.out / "recipe.json", "adapter"), in_float32(tmp_path / "again"))  # from its own records
     assert (again.out / "adapter_model.safetensors").read_bytes() == (
         one.out / "adapter_model.safetensors"
     ).read_bytes()
@@ -114,14 +114,14 @@ def test_bad_input_is_one_line(
 
 def test_another_original_is_refused(edited: Result, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="was not made from"):
-        export(Wish(edited.out, "adapter"), options(tmp_path / "adapter", model=str(edited.out)))
+        export(Wish(edited.out, "adapter"), in_float32(tmp_path / "adapter", model=str(edited.out)))
     with pytest.raises(InputError, match="the recipe cannot be read"):
-        export(Wish(TINY, "adapter"), options(tmp_path / "adapter"))
+        export(Wish(TINY, "adapter"), in_float32(tmp_path / "adapter"))
 
 
 def test_a_run_can_save_an_adapter_alone(edited: Result, tmp_path: Path) -> None:
     """The same direction and recipe, proved and measured with the adapter on the original; no weights are written."""
-    one = run(options(tmp_path / "adapter", save=("adapter",)))
+    one = run(in_float32(tmp_path / "adapter", save=("adapter",)))
     assert one.manifest["form"] == "adapter"
     assert one.manifest["tensors"] == []
     assert one.manifest["recipe"] == edited.manifest["recipe"]
@@ -133,7 +133,7 @@ def test_a_run_can_save_an_adapter_alone(edited: Result, tmp_path: Path) -> None
         "README.md", "abliterate.json", "adapter_config.json", "adapter_model.safetensors", "directions.safetensors",
         "observations.json", "recipe.json",
     }  # fmt: skip
-    exported = export(Wish(edited.out, "adapter"), options(tmp_path / "exported"))
+    exported = export(Wish(edited.out, "adapter"), in_float32(tmp_path / "exported"))
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         assert (one.out / name).read_bytes() == (exported.out / name).read_bytes()
     assert "an adapter on 8 layers" in write_report(one.out).read_text()

@@ -36,8 +36,11 @@ from abliterate.verbs.wanted import HARMLESS, Wanted
 from abliterate.verify import plain_sequences, reference, verify_stream
 from test_end_to_end import TINY, everything_on_the_disk, options
 
-QUICK = {"mode": "induce", "layer": 5, "strength": 0.7, "n_train": 32}
-"""The place and the strength that the tiny model's own choice takes; one trial instead of many."""
+QUICK = {"mode": "induce", "layer": 5, "strength": 0.7, "n_train": 32, "dtype": "float32"}
+"""The place and the strength that the tiny model's own choice takes; one trial instead of many.
+
+In float32, where both forms differ by nothing but the rounding of the bias that is written.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,7 @@ def test_both_forms_make_more_refusals_and_the_same_ones(in_bias: Result, by_ada
         assert edited.harmless_refusals.count > original.harmless_refusals.count + 10
     replies = [[reply.text for reply in one.measured.edited.harmless] for one in (in_bias, by_adapter)]  # type: ignore[union-attr]
     same = sum(one == other for one, other in zip(*replies, strict=True))
-    assert same >= 0.8 * len(replies[0])  # both in bfloat16, rounded at other places
+    assert same >= 0.8 * len(replies[0])  # the bias is stored in bfloat16, the adapter in float32
 
 
 def test_without_a_bias_an_adapter_is_written_and_the_result_says_so(by_adapter: Result) -> None:
@@ -185,7 +188,7 @@ def test_it_is_measured_repeated_shown_and_talked_to(by_adapter: Result, tmp_pat
 
 
 def test_a_biased_edit_is_chatted_with_as_hooks(in_bias: Result, biased: Path) -> None:
-    sides = open_sides(options(Path(), model=str(in_bias.out)), str(biased))
+    sides = open_sides(options(Path(), model=str(in_bias.out), dtype="float32"), str(biased))
     assert "hooks" in sides.note
     original, edited = sides.sides
     tokens = torch.tensor([original.chat.encode(["What is the capital of France?"])[0]])
@@ -193,7 +196,7 @@ def test_a_biased_edit_is_chatted_with_as_hooks(in_bias: Result, biased: Path) -
         before = original.model(tokens).logits
         with edited.active():
             inside = edited.model(tokens).logits
-        written = AutoModelForCausalLM.from_pretrained(in_bias.out)(tokens).logits
+        written = AutoModelForCausalLM.from_pretrained(in_bias.out, dtype=torch.float32)(tokens).logits
     assert float((inside - written).norm()) < 0.05 * float((before - written).norm())
 
 

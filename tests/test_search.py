@@ -479,7 +479,8 @@ def test_two_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.Mo
     alone = run(options(tmp_path / "alone", optimize=True, dtype="float32")).manifest["search"]
     script = tmp_path / "short.py"
     script.write_text(
-        "from abliterate import cli\nfrom abliterate.search import stages\n"
+        "import torch\nfrom abliterate import cli\nfrom abliterate.search import stages\n"
+        f"torch.backends.mkldnn.enabled = {torch.backends.mkldnn.enabled}\n"  # the kernels of the one process
         f"stages.PRESSURES, stages.STEPS = {stages.PRESSURES}, {stages.STEPS}\ncli.main()\n"
     )
     # --multi_gpu is how it starts several processes on one machine; there need not be a GPU.
@@ -495,7 +496,7 @@ def test_two_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.Mo
     ]
     command += ["--device", "cpu", "--dtype", "float32", "--optimize", "--json", "--out", str(tmp_path / "together")]
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "two"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     together = json.loads(done.stdout.splitlines()[-1])["manifest"]["search"]
