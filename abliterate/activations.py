@@ -22,10 +22,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abliterate.architecture import Architecture, find_architecture
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.forward import Batch, BatchSize, at_positions, final_hidden, prefix_cache, prepare
+from abliterate.interventions import eager
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet
 from abliterate.template import ChatFormat
+from abliterate.wrappers import unwrapped
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class ActivationCache:
 
 
 def capture(
-    model: PreTrainedModel,
+    model: nn.Module,
     tokenizer: PreTrainedTokenizerBase | ChatFormat,
     prompts: PromptSet | Sequence[str],
     *,
@@ -83,26 +85,27 @@ def capture(
     """Run `prompts` through `model` and return `resid[l]` for every layer at the post-instruction positions.
 
     `tokenizer` may be a ChatFormat, to set a system prompt or a thinking switch. Activations keep the model's
-    dtype, on the CPU. `processes` share the batches out, and all get the activations of one, bit for bit. Raises InputError for a missing chat template, and for NaN or infinite activations.
+    dtype, on the CPU. What is put around the model is seen through, and adapters inside of it take part. `processes` share the batches out, and all get the activations of one, bit for bit. Raises InputError for a missing chat template, and for NaN or infinite activations.
     """
+    live = unwrapped(model)
     chat = tokenizer if isinstance(tokenizer, ChatFormat) else ChatFormat(tokenizer)
     sequences = chat.encode(prompts.prompts if isinstance(prompts, PromptSet) else prompts)
     chosen = tuple(positions) if positions is not None else chat.positions()
-    path = cache.path(sequences, chosen, model.dtype) if cache else None
+    path = cache.path(sequences, chosen, live.dtype) if cache else None
     group = processes or Processes()
     stored = read_cached(path) if path else None
     # All or none: one process that captures alone would wait for the others.
     if all(group.each(stored is not None)) and stored is not None:
         return Activations(stored, chosen)
     with progress.step("capturing activations", len(sequences), "prompts") as advance:
-        found = architecture or find_architecture(model)
-        prepared = prepare(model, sequences, batch_size, keep=-min(chosen))
-        resid = torch.empty(len(sequences), len(chosen), found.depth + 1, found.d_model, dtype=model.dtype)
-        shared = prefix_cache(model, prepared.prefix)
+        found = architecture or find_architecture(live)
+        prepared = prepare(live, sequences, batch_size, keep=-min(chosen))
+        resid = torch.empty(len(sequences), len(chosen), found.depth + 1, found.d_model, dtype=live.dtype)
+        shared = prefix_cache(live, prepared.prefix)
         own: list[list[Tensor]] = []
         for batch in group.own(prepared.batches):
-            with resid_of(model, found, chosen_of(batch, chosen, found.d_model, model.dtype)) as streams:
-                final_hidden(model, batch, shared)
+            with resid_of(live, found, chosen_of(batch, chosen, found.d_model, live.dtype)) as streams:
+                final_hidden(live, batch, shared)
             own.append(streams)
             advance(len(batch.rows) * group.count)
         for batch, given in zip(prepared.batches, group.gather(own), strict=True):
@@ -141,12 +144,17 @@ def resid_of(
     def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         last[:] = [output if isinstance(output, Tensor) else output[0]]
 
-    with ExitStack() as hooks:
+    with eager(), ExitStack() as hooks:
         for index, name in enumerate(architecture.layers):
             layer = model.get_submodule(name)
             hooks.callback(layer.register_forward_pre_hook(before(index), with_kwargs=True).remove)
             hooks.callback(layer.register_forward_hook(after).remove)
         yield streams
+    if not last:
+        raise ArchitectureError(
+            f"{architecture.layers[-1]}: the model computes without calling it, so that its stream cannot be seen; "
+            "give the model as from_pretrained loads it, without fused or traced parts"
+        )
     following = keep(last[0])
     filled = [following]
     for index in reversed(range(architecture.depth)):

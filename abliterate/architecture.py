@@ -7,9 +7,10 @@ layer number apart. What the clone does not know, and what the trace cannot foll
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,7 @@ from abliterate.errors import ArchitectureError
 from abliterate.projection import fold_gain, orthonormal_span
 from abliterate.roles import place, roles_of
 from abliterate.trace import Gain, Trace, trace
+from abliterate.wrappers import inside, name_of, parameter_names, unwrapped
 
 Site = Literal["embed", "attn", "mlp"]
 SITES: tuple[Site, ...] = get_args(Site)
@@ -112,24 +114,32 @@ def text_config(model: PreTrainedModel) -> Any:
     return model.config.get_text_config(decoder=True)
 
 
-def find_architecture(model: PreTrainedModel, allow_unproved: bool = False) -> Architecture:
+def find_architecture(model: nn.Module, allow_unproved: bool = False) -> Architecture:
     """Return the layers and writers of `model`, which may be live or on the meta device; it is not run.
 
+    What others put around a model or its modules is seen through (`wrappers.unwrapped`). A writer that was replaced, as
+    quantisation does, is one all the same: its output can be changed, even where its weights cannot be read.
     Raises ArchitectureError when no small clone of it can be built and run, when the clone lacks a parameter that
-    the model has, and, unless `allow_unproved`, when the stream passes something that no edit can undo exactly.
+    the model has, when the model lacks a writer that its config promises, and, unless `allow_unproved`, when the stream
+    passes something that no edit can undo exactly. Raises InputError for what is no transformers model.
     """
-    clone = clone_of(model)
+    live = unwrapped(model)
+    clone = clone_of(live)
     found = trace(clone, D_MODEL, clone_inputs(clone))
     if found.problems and not allow_unproved:
-        raise ArchitectureError(f"{model.config.model_type}: {found.problems[0]}")
-    head, embedding = head_of(model), names_of(model, model.get_input_embeddings())
-    names = [name for name, _ in model.named_parameters(remove_duplicate=False) if name != f"{head}.weight"]
-    writers = tuple(shared_once(model, writers_of(clone, found, sorted(names, key=natural))))
+        raise ArchitectureError(f"{live.config.model_type}: {found.problems[0]}")
+    head, embedding = head_of(live), name_of(live, live.get_input_embeddings())
+    twin = empty_twin(live)
+    names = [name for name in expected_names(live, twin, found.layers) if name != f"{head}.weight"]
+    promised = list(writers_of(clone, found, sorted(names, key=natural)))
+    for writer in promised:
+        check_present(live, writer)
+    writers = tuple(shared_once(live, promised))
     first = writers[0].parameters[0]
     return Architecture(
-        model_type=text_config(model).model_type,
-        d_model=model.get_parameter(f"{writers[0].module}.{first.name}").shape[first.axis],
-        layers=tuple(f"{found.layers}.{layer}" for layer in range(len(model.get_submodule(found.layers)))),
+        model_type=text_config(live).model_type,
+        d_model=twin.get_parameter(f"{writers[0].module}.{first.name}").shape[first.axis],
+        layers=tuple(f"{found.layers}.{layer}" for layer in range(len(live.get_submodule(found.layers)))),
         writers=writers,
         head=head,
         tied=clone.get_output_embeddings() is not None
@@ -148,15 +158,58 @@ def outside_of(names: Sequence[str], layers: str) -> tuple[str, ...]:
     return tuple(sorted({one.partition(".")[0] for one in others if one.count(".") > 1}))
 
 
-def names_of(model: PreTrainedModel, module: nn.Module | None) -> str | None:
-    """Return the name of a module in the model."""
-    return next((name for name, one in model.named_modules() if one is module), None)
+def empty_twin(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a model of the same class and config without weights: the names that it has before anything is replaced.
+
+    A model that has no weights yet is its own.
+    """
+    if all(one.is_meta for one in model.parameters()):
+        return model
+    with torch.device("meta"):
+        return cast(PreTrainedModel, type(model)(copy.deepcopy(model.config)))
+
+
+def expected_names(model: PreTrainedModel, twin: PreTrainedModel, layers: str) -> list[str]:
+    """Return the names of the parameters of a model, and of those whose modules were replaced by others without them.
+
+    Not those of layers that were taken out, nor of a bias that its module does without.
+    """
+    own = list(parameter_names(model))
+    there = set(own)
+    depth = len(model.get_submodule(layers))
+    for name in parameter_names(twin):
+        number, _ = place(name, layers)
+        if name not in there and (number is None or number < depth) and not done_without(model, name):
+            own.append(name)
+    return own
+
+
+def done_without(model: nn.Module, name: str) -> bool:
+    """Tell whether the module that would hold a parameter is there and says that it has none."""
+    module, _, last = name.rpartition(".")
+    try:
+        around = inside(module, model.get_submodule(module))
+    except AttributeError:
+        return False
+    return any(last in one._parameters and one._parameters[last] is None for _, one in around)
+
+
+def check_present(model: PreTrainedModel, writer: Writer) -> None:
+    """Raise ArchitectureError when a writer is not where it should be."""
+    for name in {writer.module, writer.hook}:
+        try:
+            model.get_submodule(name)
+        except AttributeError as error:
+            raise ArchitectureError(
+                f"{name}: {type(model).__name__} writes to the residual stream there, and this model has nothing of that name: "
+                "it was replaced; give the model as from_pretrained loads it"
+            ) from error
 
 
 def head_of(model: PreTrainedModel) -> str | None:
     """Return the name of the output embedding."""
     head = model.get_output_embeddings()
-    return names_of(model, head) if head is not None else None
+    return name_of(model, head) if head is not None else None
 
 
 def natural(name: str) -> list[tuple[int, str]]:

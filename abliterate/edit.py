@@ -1,27 +1,19 @@
-"""Applies a plan: streamed to a new checkpoint on disk, or in place to a live model."""
+"""Applies a plan, streamed to a new checkpoint on disk; `orthogonalize` edits a live model in place."""
 
 from __future__ import annotations
 
 import json
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-from transformers import PreTrainedModel
-
-from abliterate.architecture import find_architecture
 from abliterate.checkpoint import Checkpoint, write_shard
-from abliterate.errors import InputError
-from abliterate.interventions import writer_bases
-from abliterate.offload import streaming_of
+from abliterate.in_place import orthogonalize
 from abliterate.parallel import one_torch_thread
 from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
-from abliterate.projection import project_out
 from abliterate.quantized import read_config, with_unquantised
-from abliterate.recipe import Recipe
 from abliterate.shard_rewrite import rewrite_shard
 from abliterate.staging import Staging
+
+__all__ = ["changed_texts", "orthogonalize", "write_edited"]
 
 
 def write_edited(plan: EditPlan, source: Checkpoint, staging: Staging, progress: Progress = SILENT) -> Checkpoint:
@@ -71,35 +63,3 @@ def changed_texts(plan: EditPlan, source: Checkpoint) -> dict[str, str]:
             "weight_map": weight_map,
         }
     return {name: json.dumps(content, indent=2, ensure_ascii=False) + "\n" for name, content in changed.items()}
-
-
-def orthogonalize(
-    model: PreTrainedModel, direction: Float[Tensor, "*k d_model"], recipe: Recipe | None = None
-) -> PreTrainedModel:
-    """Edit the weights of a live model in place, exactly as the command edits a checkpoint; return the model.
-
-    `direction` is a unit vector, or orthonormal rows; `recipe` says how strongly at which site and layer
-    (strength 1 everywhere by default). Arditi et al. 2024, arXiv 2406.11717, section 4.1.
-    Raises InputError for a model that streams from the disk, whose weights are not there to be edited.
-    """
-    if streaming_of(model) is not None:
-        raise InputError("layers of this model stay on the disk; edit its checkpoint with `abliterate apply`")
-    architecture = find_architecture(model)
-    chosen = recipe or Recipe.uniform()
-    chosen.check(architecture.depth)
-    bases = direction.reshape(1, -1, direction.shape[-1]).float()
-    with torch.no_grad():
-        for writer in architecture.writers:
-            strength = chosen.strength(writer.site, writer.layer)
-            if strength:
-                basis = writer_bases(model, writer, bases)[0]
-                module = model.get_submodule(writer.module)
-                for one in writer.parameters:
-                    parameter = module.get_parameter(one.name)
-                    if parameter.dtype.itemsize < 2:
-                        raise InputError(
-                            f"{writer.module}.{one.name} is {parameter.dtype}: a quantised model cannot be edited in place; "
-                            "load it with dequantize=True, or edit its checkpoint with `abliterate apply`"
-                        )
-                    parameter.copy_(project_out(parameter, basis, strength, one.axis))
-    return model

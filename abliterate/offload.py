@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from abliterate.errors import InputError
+from abliterate.wrappers import owner_of
 
 FEWEST_TOKENS = 512
 """Below so many tokens a pass, reading takes so much longer than computing that the run is refused."""
@@ -231,10 +232,10 @@ def streaming_note(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def parameter_of(model: PreTrainedModel, name: str) -> Tensor:
-    """Return a parameter of a live model, read from the disk where it is kept there."""
-    module, _, own = name.rpartition(".")
-    with align_module_device(model.get_submodule(module)):
-        value: Tensor = model.get_submodule(module).get_parameter(own).detach()
+    """Return a parameter of a live model, read from the disk where it is kept there; errors as `owner_of`."""
+    owner = owner_of(model, name)
+    with align_module_device(owner):
+        value: Tensor = owner.get_parameter(name.rpartition(".")[2]).detach()
         return value
 
 

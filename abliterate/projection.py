@@ -31,6 +31,9 @@ CPU = torch.device("cpu")
 ZERO_LENGTH = 1e-12
 """A vector shorter than this has no direction: below any float32 difference of real activations."""
 
+UNIT = 1e-6
+"""How far the length of a unit vector in float32 may be from 1."""
+
 COLUMNS = 1 << 15
 """Columns of a matrix whose factors are computed at once."""
 
@@ -43,6 +46,48 @@ def normalize(vector: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch 
     if bool((length < ZERO_LENGTH).any()):
         raise InputError("a direction has zero length; harmful and harmless prompts give the same activations")
     return vector / length
+
+
+def unit_rows(vectors: Float[Tensor, "..."], d_model: int | None = None) -> Float[Tensor, "k d_model"]:
+    """Return a direction, or the rows of a basis, as orthonormal float32 rows: what every edit and measurement takes.
+
+    Lengths do not count; rows that are not orthogonal become orthonormal ones with the same span. Rows that are so already
+    stay as they are, to the last bit. Raises InputError for anything but one vector or rows of them, for another width
+    than `d_model`, for NaN, infinity and zero, and for rows that depend on each other.
+    """
+    check_vectors(vectors, d_model)
+    rows = vectors.reshape(-1, vectors.shape[-1])
+    unit = each_unit(rows)
+    products = unit.detach() @ unit.detach().T - torch.eye(len(unit), device=unit.device)
+    return unit if float(products.abs().max()) < UNIT else orthonormal_basis(rows.float()).to(rows.device)
+
+
+def each_unit(rows: Float[Tensor, "*rows d_model"], d_model: int | None = None) -> Float[Tensor, "*rows d_model"]:
+    """Return each row, a direction of its own, at length 1 in float32; unit rows stay as they are, to the last bit.
+
+    Raises InputError for another width than `d_model`, for NaN, infinity and zero.
+    """
+    check_vectors(rows, d_model)
+    unit = normalize(rows.double())
+    length = torch.linalg.vector_norm(rows.detach().double(), dim=-1, keepdim=True)
+    return torch.where((length - 1).abs() < UNIT, rows.float(), unit.float())
+
+
+def check_vectors(vectors: Float[Tensor, "..."], d_model: int | None) -> None:
+    """Raise InputError for anything but one vector, or rows of them, that is as wide as the residual stream."""
+    if vectors.dim() not in (1, 2) or not vectors.numel() or not vectors.is_floating_point():
+        raise InputError(
+            f"a direction has shape {tuple(vectors.shape)} and dtype {vectors.dtype}; "
+            "give floats: one vector [d_model], or rows [k, d_model]"
+        )
+    check_width(vectors, d_model)
+
+
+def check_width(vectors: Float[Tensor, "*rows d_model"], d_model: int | None) -> None:
+    """Raise InputError when vectors are not as wide as the model's residual stream."""
+    if d_model is not None and (not vectors.dim() or vectors.shape[-1] != d_model):
+        width = vectors.shape[-1] if vectors.dim() else 0
+        raise InputError(f"the direction has d_model {width}, the model {d_model}; it belongs to another model")
 
 
 def orthonormal_basis(vectors: Float[Tensor, "k d_model"]) -> Float[Tensor, "k d_model"]:
@@ -89,6 +134,12 @@ def component(matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], 
 def frobenius(matrix: Float[Tensor, "..."]) -> float:
     """Return the Frobenius norm, its blocks summed in float64."""
     return math.sqrt(sum(squared(block.float()) for block in torch.split(matrix.reshape(-1), BLOCK)))
+
+
+def rounding_of(matrix: Float[Tensor, "..."]) -> float:
+    """Return the Frobenius norm of the greatest error that rounding to its own dtype can leave in a matrix, at least."""
+    kind = torch.finfo(matrix.dtype)
+    return kind.eps * (frobenius(matrix) + kind.smallest_normal * math.sqrt(matrix.numel()))
 
 
 @dataclass(frozen=True)

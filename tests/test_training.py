@@ -38,7 +38,7 @@ from abliterate.training.examples import read_examples
 from abliterate.training.harden import HardenResult, harden
 from abliterate.training.heal import Healed, HealOptions, heal, heal_model
 from abliterate.training.healed import components, prove
-from abliterate.training.keep_out import KeepDirectionOut, architecture_of, base_model
+from abliterate.training.keep_out import KeepDirectionOut, base_model
 from abliterate.verbs.apply import apply
 from abliterate.verify import SILENCE, relative_component
 from checkpoints import snapshot
@@ -75,7 +75,7 @@ def residue(model: Any, basis: torch.Tensor) -> float:
     mode = base.training
     base.eval()
     with torch.no_grad():
-        found = max(relative_component(base, architecture_of(base), basis.reshape(-1, basis.shape[-1]), SEQUENCES))
+        found = max(relative_component(base, find_architecture(base), basis.reshape(-1, basis.shape[-1]), SEQUENCES))
     base.train(mode)
     return found
 
@@ -303,7 +303,7 @@ def test_shards_are_refused(llama: PreTrainedModel, direction: torch.Tensor, tmp
 
 def test_names_are_those_of_the_model_without_adapters(llama: PreTrainedModel) -> None:
     plain = find_architecture(llama)
-    assert architecture_of(base_model(lora(llama))) == plain
+    assert find_architecture(base_model(lora(llama))) == plain
 
 
 # --- hardening: `examples/harden.py` holds the figures -----------------------------------------------------------------
@@ -471,7 +471,7 @@ def test_a_half_edit_keeps_its_half(tmp_path: Path) -> None:
 def test_the_proof_sees_what_comes_back(llama: PreTrainedModel, direction: torch.Tensor) -> None:
     orthogonalize(llama, direction)
     recipe = Recipe.uniform()
-    before = components(llama, architecture_of(llama), direction[None], recipe)
+    before = components(llama, find_architecture(llama), direction[None], recipe)
     assert prove(llama, SEQUENCES, direction[None], recipe, before).drift == 0
     with torch.no_grad():
         llama.model.layers[2].mlp.down_proj.weight.add_(1e-4 * direction[:, None])

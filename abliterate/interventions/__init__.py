@@ -27,7 +27,7 @@ from abliterate.interventions.ablation import (
 from abliterate.interventions.addition import added, added_rows
 from abliterate.interventions.affine import affine, mean_component
 from abliterate.interventions.conditions import Condition, Gate, When, rows_where
-from abliterate.interventions.eager import eager, uncompiled
+from abliterate.interventions.eager import eager
 from abliterate.interventions.hook_form import hook_form
 from abliterate.interventions.hooks import Strength, on_first, project_rows
 
@@ -50,6 +50,5 @@ __all__ = [
     "projected",
     "register",
     "rows_where",
-    "uncompiled",
     "writer_bases",
 ]

@@ -19,10 +19,12 @@ from transformers import PreTrainedModel
 from abliterate.architecture import Architecture, Writer, find_architecture
 from abliterate.errors import InputError
 from abliterate.interventions.conditions import Condition, Gate, When, gate_of, gated
-from abliterate.interventions.eager import uncompiled
-from abliterate.interventions.hooks import Change, Strength, at_input, at_output, check_width, hooks_of, project_rows
+from abliterate.interventions.effect import watch_writers
+from abliterate.interventions.hooks import Change, Strength, at_input, at_output, check_finite, hooks_of, project_rows
 from abliterate.offload import parameter_of
+from abliterate.projection import unit_rows
 from abliterate.recipe import Recipe
+from abliterate.wrappers import unwrapped
 
 
 @contextmanager
@@ -36,9 +38,10 @@ def ablated(
 ) -> Iterator[PreTrainedModel]:
     """Inside the context, no writer of `model` writes along `direction` (as far as `recipe` says; all of it by default).
 
-    `direction` is a unit vector `[d_model]`, or an orthonormal basis `[k, d_model]`. `when`: see `ablated_rows`.
+    `direction` is a vector `[d_model]`, or rows `[k, d_model]` that span what is removed; lengths do not count. `when`, and
+    what is refused: see `ablated_rows`.
     """
-    with ablated_rows(model, direction.reshape(1, -1, direction.shape[-1]), recipe, architecture, when=when) as live:
+    with ablated_rows(model, unit_rows(direction)[None], recipe, architecture, when=when) as live:
         yield live
 
 
@@ -55,16 +58,21 @@ def ablated_rows(
     """Like `ablated`, but each row of a batch carries its own basis: see `project_rows` for which.
 
     `strengths` multiply those of the recipe, basis by basis: 0 leaves a row alone. Raises InputError for directions of
-    another model, and for a Condition that is decided after a writer of the recipe has written: give a recipe that
-    begins at its layer, or the rows for which it holds (`rows_where`).
+    another model, for NaN, infinity and zero, and for a Condition that is decided after a writer of the recipe has written: give a recipe that
+    begins at its layer, or the rows for which it holds (`rows_where`). Raises ArchitectureError in the first pass
+    inside, when the model goes around a writer without calling it.
     """
-    live = uncompiled(model)
+    live = unwrapped(model)
     found = architecture or find_architecture(live)
     chosen = recipe or Recipe.uniform()
     chosen.check(found.depth)
-    check_width(bases, found)
-    if strengths is not None and len(strengths) != len(bases):
-        raise InputError(f"{len(strengths)} strengths for {len(bases)} directions; give one each")
+    if bases.dim() != 3:
+        raise InputError(f"bases have shape {tuple(bases.shape)}; give [bases, k, d_model]")
+    bases = torch.stack([unit_rows(basis, found.d_model) for basis in bases])
+    if strengths is not None:
+        if len(strengths) != len(bases):
+            raise InputError(f"{len(strengths)} strengths for {len(bases)} directions; give one each")
+        check_finite(strengths, "strengths")
     edits: dict[Writer, tuple[Tensor, Strength]] = {}
     for writer in found.writers:
         strength = chosen.strength(writer.site, writer.layer)
@@ -100,6 +108,7 @@ def projected(
                 # A tied embedding is edited in both roles: as the head, W(I - s rr^T) reads an input without r.
                 head = model.get_submodule(architecture.head)
                 hooks.callback(at_input(head, gated(projection(own, strength), gate)).remove)
+        watch_writers(model, architecture, edits, hooks)
         yield model
 
 

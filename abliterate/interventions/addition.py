@@ -17,8 +17,10 @@ from transformers import PreTrainedModel
 from abliterate.architecture import Architecture, find_architecture
 from abliterate.errors import InputError
 from abliterate.interventions.conditions import Condition, When, gate_of, gated
-from abliterate.interventions.eager import uncompiled
-from abliterate.interventions.hooks import Change, at_resid, check_layer, check_width, hooks_of
+from abliterate.interventions.effect import watch_layers
+from abliterate.interventions.hooks import Change, at_resid, check_finite, check_layer, hooks_of
+from abliterate.projection import check_width, normalize
+from abliterate.wrappers import unwrapped
 
 
 @contextmanager
@@ -34,9 +36,11 @@ def added(
     """Inside the context, `scale * vector` is added to `resid[layer]` at every position where `when` holds.
 
     `vector` keeps its length: give `directions.difference(layer)`, or a unit direction and a scale in the units of the
-    stream. A negative scale turns it round. Raises InputError for a layer out of range, a vector of another model, and
-    a Condition that is decided after `layer`.
+    stream. A negative scale turns it round, 0 adds nothing. Raises InputError for a layer out of range, a vector of another
+    model, one that is zero, NaN and infinity, and a Condition that is decided after `layer`.
     """
+    check_finite(scale, "scale")
+    normalize(vector.double())
     with added_rows(model, scale * vector[None], [layer], architecture, when=when) as live:
         yield live
 
@@ -54,9 +58,12 @@ def added_rows(
 
     Scale the vectors for a scale of each row's own; a vector of zeros leaves its rows alone.
     """
-    live = uncompiled(model)
+    live = unwrapped(model)
     found = architecture or find_architecture(live)
-    check_width(vectors, found)
+    check_width(vectors, found.d_model)
+    if vectors.dim() != 2:
+        raise InputError(f"vectors have shape {tuple(vectors.shape)}; give [vectors, d_model]")
+    check_finite(vectors, "a vector")
     if len(layers) != len(vectors):
         raise InputError(f"{len(layers)} layers for {len(vectors)} vectors; give one each")
     for layer in layers:
@@ -71,6 +78,7 @@ def added_rows(
             here = torch.tensor([own == layer for own in layers], device=vectors.device)[:, None]
             change = gated(addition(torch.where(here, vectors, 0.0)), gate)
             hooks.callback(at_resid(live, found, layer, change).remove)
+            watch_layers(live, found, [layer], hooks)
         yield live
 
 

@@ -19,9 +19,10 @@ from transformers import PreTrainedModel
 from abliterate.architecture import Architecture, find_architecture
 from abliterate.errors import InputError
 from abliterate.interventions.conditions import Condition, When, gate_of, gated
-from abliterate.interventions.eager import uncompiled
-from abliterate.interventions.hooks import Change, at_resid, check_layer, check_width, hooks_of, in_runs
-from abliterate.projection import normalize
+from abliterate.interventions.effect import watch_layers
+from abliterate.interventions.hooks import Change, at_resid, check_finite, check_layer, hooks_of, in_runs
+from abliterate.projection import each_unit, unit_rows
+from abliterate.wrappers import unwrapped
 
 Target = float | Float[Tensor, "*lists layers"]
 """The component to have at `resid[l]`: one number, or one for each `l = 0..L`, for all rows or one list a row."""
@@ -60,11 +61,11 @@ def affine(
 
     `direction` is `[d_model]`, or one a row `[rows, d_model]`; its length does not count. `target` is in the units of the
     stream: see `Target` and `mean_component`. Raises InputError for layers out of range, a direction of another
-    model, targets that are not one for each `resid[l]`, and a Condition that is decided after one of `layers`.
+    model, NaN, infinity and a zero direction, targets that are not one for each `resid[l]`, and a Condition that is decided after one of `layers`.
     """
-    live = uncompiled(model)
+    live = unwrapped(model)
     found = architecture or find_architecture(live)
-    check_width(direction, found)
+    unit = each_unit(direction.reshape(-1, direction.shape[-1]), found.d_model)
     first = when.layer if isinstance(when, Condition) else 0
     places = sorted(set(range(first, found.depth + 1) if layers is None else layers))
     for layer in places:
@@ -75,12 +76,12 @@ def affine(
                 "decide it there or before, or give the rows that `rows_where` chooses"
             )
     wanted = torch.as_tensor(target, dtype=torch.float32)
+    check_finite(wanted, "target")
     if wanted.dim() and wanted.shape[-1] != found.depth + 1:
         raise InputError(
             f"{wanted.shape[-1]} targets; give one number, or one for each of resid[0] to resid[{found.depth}]"
         )
     each = wanted.reshape(-1, wanted.shape[-1] if wanted.dim() else 1).expand(-1, found.depth + 1)
-    unit = normalize(direction.reshape(-1, found.d_model).float())
     if len(each) > 1 and len(unit) not in (1, len(each)):
         raise InputError(
             f"targets for {len(each)} rows and {len(unit)} directions; give one of them, or as many of both"
@@ -89,6 +90,8 @@ def affine(
         for layer in places:
             change = gated(setting(unit, each[:, layer]), gate)
             hooks.callback(at_resid(live, found, layer, change).remove)
+        if places:
+            watch_layers(live, found, [min(layer, found.depth - 1) for layer in places], hooks)
         yield live
 
 
@@ -112,7 +115,7 @@ def mean_component(
     """Return the mean component of captured activations along a direction at each `resid[l]`, `l = 0..L`: a target.
 
     `c[l] = mean(resid[l][position])·r`, summed in float64, returned in float32. The length of `direction` does not
-    count. Raises InputError for a position that was not captured, and a direction of another model.
+    count. Raises InputError for a position that was not captured, a direction of another model, NaN, infinity and zero.
     """
     if position not in activations.positions:
         known = ", ".join(map(str, activations.positions))
@@ -123,4 +126,4 @@ def mean_component(
             f"the direction has d_model {direction.shape[-1]}, the activations {mean.shape[-1]}; "
             "it belongs to another model"
         )
-    return (mean @ normalize(direction.double().to(mean.device))).float()
+    return (mean @ unit_rows(direction)[0].double().to(mean.device)).float()

@@ -19,9 +19,9 @@ from transformers import PreTrainedModel
 
 from abliterate.architecture import Architecture, find_architecture
 from abliterate.errors import InputError
-from abliterate.interventions.eager import uncompiled
-from abliterate.interventions.hooks import Change, at_resid, check_layer, check_width, hooks_of, in_runs
-from abliterate.projection import normalize
+from abliterate.interventions.hooks import Change, at_resid, check_finite, check_layer, hooks_of, in_runs
+from abliterate.projection import check_width, each_unit
+from abliterate.wrappers import unwrapped
 
 UNDECIDED = "the condition was not decided, since its layer did not run; choose another layer for it"
 
@@ -42,9 +42,14 @@ class Condition:
     layer: int
     threshold: float | Float[Tensor, " rows"]
 
+    def __post_init__(self) -> None:
+        """Raise InputError for a direction that is zero, NaN or infinite, and for a threshold that is NaN."""
+        each_unit(self.direction)
+        check_finite(self.threshold, "threshold", infinite=True)
+
     def components(self, stream: Float[Tensor, "rows length *lanes"]) -> Float[Tensor, "rows length"]:
         """Return `x·r` of each token in float32; where the stream has several lanes, of their mean."""
-        unit = normalize(self.direction.reshape(-1, self.direction.shape[-1]).float()).to(stream.device)
+        unit = each_unit(self.direction.reshape(-1, self.direction.shape[-1])).to(stream.device)
         along = in_runs(stream, unit) @ unit[:, :, None]
         return along.reshape(*stream.shape[:2], -1).mean(dim=-1)
 
@@ -61,7 +66,7 @@ class Condition:
     def check(self, architecture: Architecture) -> None:
         """Raise InputError for a layer that the model has not, and for a direction of another width."""
         check_layer(self.layer, architecture.depth)
-        check_width(self.direction, architecture)
+        check_width(self.direction, architecture.d_model)
 
 
 When = Condition | Bool[Tensor, " rows"] | None
@@ -134,7 +139,7 @@ def rows_where(
     This is what `when` of any intervention takes, for the replies to these prompts: decided once, as in CAST, it acts
     on all of a row, from the embedding on, or on nothing of it. Interventions of contexts around take part.
     """
-    live = uncompiled(model)
+    live = unwrapped(model)
     found = architecture or find_architecture(live)
     condition.check(found)
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask

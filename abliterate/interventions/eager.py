@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from threading import RLock
-from typing import cast
 
 import torch
-from torch import nn
-from transformers import PreTrainedModel
 
 
 class _Stance:
@@ -56,8 +53,3 @@ def eager() -> Iterator[None]:
         yield
     finally:
         _STANCE.give_back()
-
-
-def uncompiled(model: nn.Module) -> PreTrainedModel:
-    """Return the model itself where `torch.compile(model)` was given: the names of its modules are the model's own."""
-    return cast(PreTrainedModel, getattr(model, "_orig_mod", model))

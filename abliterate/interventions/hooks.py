@@ -60,12 +60,11 @@ def check_layer(layer: int, last: int) -> None:
         raise InputError(f"layer {layer} is out of range; the model has layers 0 to {last}")
 
 
-def check_width(vectors: Float[Tensor, "*rows d_model"], architecture: Architecture) -> None:
-    """Raise InputError when a direction is not as wide as the model's residual stream."""
-    if vectors.shape[-1] != architecture.d_model:
-        raise InputError(
-            f"the direction has d_model {vectors.shape[-1]}, the model {architecture.d_model}; it belongs to another model"
-        )
+def check_finite(values: float | Tensor, what: str, *, infinite: bool = False) -> None:
+    """Raise InputError for numbers that are NaN, and unless `infinite` is allowed, for infinity."""
+    found = torch.as_tensor(values)
+    if bool(found.isnan().any()) or not (infinite or bool(torch.isfinite(found).all())):
+        raise InputError(f"{what} holds NaN{'' if infinite else ' or infinity'}; give finite numbers")
 
 
 def on_first(output: Any, change: Change) -> Any:

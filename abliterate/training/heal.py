@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 
+from abliterate.architecture import find_architecture
 from abliterate.checkpoint import HEALED
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
@@ -36,7 +37,7 @@ from abliterate.training.adapters import lora_config, require_training
 from abliterate.training.card import provenance, write_record
 from abliterate.training.examples import check_method, read_examples
 from abliterate.training.healed import KeptOut, components, edited_from, prove, reopened, write
-from abliterate.training.keep_out import KeepDirectionOut, architecture_of
+from abliterate.training.keep_out import KeepDirectionOut
 from abliterate.verify import plain_sequences
 
 FLAGS = ("method", "adapter", "steps", "limit", "seed")
@@ -131,7 +132,7 @@ def heal(
         raise InputError(f"{model}: its weights are quantised, and a merged LoRA would not be; write an adapter")
     recipe, basis = edit_of(source)
     live, tokenizer = load_model(source, dtype, device), load_tokenizer(source)
-    before = components(live, architecture_of(live), basis, recipe)
+    before = components(live, find_architecture(live), basis, recipe)
     words = ["abliterate", "heal", source.public_name, "--dataset", public_spec(dataset), *flags_of(chosen)]
     words += [*(["--dtype", dtype] if dtype != "auto" else []), "--out", Path(out).name]
     form = "adapter" if chosen.adapter else "checkpoint"

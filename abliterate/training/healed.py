@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture
+from abliterate.architecture import Architecture, find_architecture
 from abliterate.checkpoint import ADAPTER, Checkpoint
 from abliterate.errors import ProofError
 from abliterate.loading import load_model
@@ -23,8 +23,8 @@ from abliterate.projection import frobenius
 from abliterate.recipe import Recipe
 from abliterate.source import Source
 from abliterate.staging import Staging
-from abliterate.training.keep_out import architecture_of, live_parameter
 from abliterate.verify import SILENCE, check, relative_component
+from abliterate.wrappers import live_parameter
 
 SHARD_BYTES = "5GB"
 
@@ -123,7 +123,7 @@ def prove(
 
     Raises ProofError naming the weight, or the layer.
     """
-    architecture = architecture_of(model)
+    architecture = find_architecture(model)
     limit = ROUNDING * torch.finfo(model.dtype).eps
     drifts = {
         name: float((after.rows - before[name].rows).norm()) / max(before[name].usual, after.usual, 1e-30)
