@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architecture import Architecture, find_architecture
 from abliterate.errors import ArchitectureError, InputError
-from abliterate.forward import Batch, BatchSize, at_positions, final_hidden, prefix_cache, prepare
+from abliterate.forward import Batch, BatchSize, Prompts, at_positions, final_hidden, prefix_cache, prepare
 from abliterate.interventions import eager
+from abliterate.kept import KeptRecords
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet
@@ -80,12 +82,17 @@ def capture(
     cache: ActivationCache | None = None,
     architecture: Architecture | None = None,
     processes: Processes | None = None,
+    kept: KeptRecords | None = None,
     progress: Progress = SILENT,
 ) -> Activations:
     """Run `prompts` through `model` and return `resid[l]` for every layer at the post-instruction positions.
 
     `tokenizer` may be a ChatFormat, to set a system prompt or a thinking switch. Activations keep the model's
-    dtype, on the CPU. What is put around the model is seen through, and adapters inside of it take part. `processes` share the batches out, and all get the activations of one, bit for bit. Raises InputError for a missing chat template, and for NaN or infinite activations.
+    dtype, on the CPU. What is put around the model is seen through, and adapters inside of it take part. `processes`
+    share the batches out, and all get the activations of one, bit for bit.
+
+    `kept` holds batches that an interrupted run on the same weights has left, as files beside its records, until the
+    whole is in `cache`. Raises InputError for a missing chat template, and for NaN or infinite activations.
     """
     live = unwrapped(model)
     chat = tokenizer if isinstance(tokenizer, ChatFormat) else ChatFormat(tokenizer)
@@ -103,18 +110,40 @@ def capture(
         resid = torch.empty(len(sequences), len(chosen), found.depth + 1, found.d_model, dtype=live.dtype)
         shared = prefix_cache(live, prepared.prefix)
         own: list[list[Tensor]] = []
-        for batch in group.own(prepared.batches):
+
+        def streams_of(batch: Batch) -> list[Tensor]:
             with resid_of(live, found, chosen_of(batch, chosen, found.d_model, live.dtype)) as streams:
                 final_hidden(live, batch, shared)
-            own.append(streams)
+            return streams
+
+        for batch in group.own(prepared.batches):
+            own.append(streams_once(kept, part_key(prepared, batch, chosen), partial(streams_of, batch)))
             advance(len(batch.rows) * group.count)
         for batch, given in zip(prepared.batches, group.gather(own), strict=True):
             for layer, stream in enumerate(given):
                 resid[list(batch.rows), :, layer] = stream
     check_finite(resid)
     if path and group.first:
-        write_cached(path, resid)
+        keep_whole(path, resid, kept, [part_key(prepared, batch, chosen) for batch in prepared.batches])
     return Activations(resid, chosen)
+
+
+def part_key(prepared: Prompts, batch: Batch, positions: Sequence[int]) -> list[Any]:
+    """Return what decides the activations of one batch, besides the weights and what else `kept` stands for."""
+    return ["activations", prepared.prefix, batch.tokens.tolist(), batch.lengths.tolist(), positions]
+
+
+def streams_once(kept: KeptRecords | None, key: object, make: Callable[[], list[Tensor]]) -> list[Tensor]:
+    """Do `kept.once` for a batch's streams, which go into a file of their own: together they are large."""
+    if kept is None:
+        return make()
+    known = read_cached(kept.file(key))
+    if known is not None:
+        return [stream.clone() for stream in known]
+    streams = make()
+    with kept.writing():
+        write_cached(kept.file(key), torch.stack(streams))
+    return streams
 
 
 def chosen_of(batch: Batch, positions: Sequence[int], d_model: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
@@ -209,25 +238,46 @@ def check_finite(resid: Float[Tensor, "prompts positions layers d_model"]) -> No
             )
 
 
+def keep_whole(path: Path, resid: Tensor, kept: KeptRecords | None, parts: Sequence[object]) -> None:
+    """Write the activations into the cache, and remove the parts of them that were kept."""
+    if kept is None:
+        return write_cached(path, resid)
+    with kept.writing():
+        write_cached(path, resid)
+        for part in parts:
+            kept.file(part).unlink(missing_ok=True)
+
+
 def read_cached(path: Path) -> Tensor | None:
-    """Return the cached activations, or None when there are none; a damaged file counts as none and is removed."""
-    if not path.is_file():
-        return None
+    """Return the cached activations, or None when there are none; a damaged file counts as none and is removed.
+
+    So does one that cannot be reached: whoever then writes it is told why.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            resid: Tensor = file.get_tensor("resid")
-            return resid
-    except SafetensorError:
-        path.unlink()
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                resid: Tensor = file.get_tensor("resid")
+                return resid
+        except SafetensorError:
+            path.unlink()
+            return None
+    except OSError:
         return None
 
 
 def write_cached(path: Path, resid: Tensor) -> None:
-    """Write the activations so that a killed run leaves no half file under the final name."""
+    """Write the activations so that a killed run leaves no half file under the final name.
+
+    Raises OSError where they cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    unfinished = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        save_file({"resid": resid}, partial)
-        partial.replace(path)
+        save_file({"resid": resid}, unfinished)
+        unfinished.replace(path)
+    except SafetensorError as error:  # as safetensors calls a full disk
+        raise OSError(str(error)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)

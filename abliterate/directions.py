@@ -5,12 +5,14 @@ Difference in means: Arditi et al. 2024, arXiv 2406.11717, section 2.3. Projecte
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -46,6 +48,13 @@ class Directions:
     def depth(self) -> int:
         """Return L: there is a direction for each of `resid[0..L]`."""
         return self.differences.shape[1] - 1
+
+    @property
+    def digest(self) -> str:
+        """Return a SHA-256 over the differences, bit for bit, and their places."""
+        whole = hashlib.sha256(repr([self.differences.shape, self.differences.dtype, self.positions]).encode())
+        whole.update(self.differences.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return whole.hexdigest()
 
     def difference(self, layer: int, position: int = -1) -> Float[Tensor, " d_model"]:
         """Return the difference at `resid[layer]`, in float32. Raises InputError for a place that is not there."""

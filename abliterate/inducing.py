@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,10 +20,11 @@ from abliterate.coherence import is_incoherent
 from abliterate.directions import Directions
 from abliterate.forward import BatchSize, Head
 from abliterate.interventions import added, added_rows
+from abliterate.kept import KeptRecords, once
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import Opening, is_refusal
 from abliterate.replies import REPLY_TOKENS, generate
-from abliterate.scoring import ask, final_states, refusal_score
+from abliterate.scoring import Question, ask, final_states, refusal_score
 from abliterate.selection import (
     DEEPEST,
     INDUCE_PROMPTS,
@@ -30,6 +32,7 @@ from abliterate.selection import (
     Selection,
     candidate_places,
     candidates_at_once,
+    under_prompts,
 )
 
 FINALISTS = 3
@@ -52,11 +55,12 @@ def select_inducing(
     layers: Sequence[int],
     *,
     batch_size: BatchSize = "auto",
+    kept: KeptRecords | None = None,
     progress: Progress = SILENT,
 ) -> Selection:
     """Choose among `layers` (those of the first 80%, if there are such) the place whose difference induces most.
 
-    `harmful` and `harmless` are the select split's token ids. Ties go to the earlier layer, then the later position.
+    `harmful` and `harmless` are the select split's token ids; `kept` holds the scores that an interrupted run has left. Ties go to the earlier layer, then the later position.
     Raises InputError when the prompts differ at none of these layers. `try_strengths` goes on from here.
     """
     deepest = int(DEEPEST * architecture.depth)
@@ -64,21 +68,28 @@ def select_inducing(
     few = harmless[:INDUCE_PROMPTS]
     group = candidates_at_once(model, few)
     head, question = Head(model), ask(model, few, openings, batch_size, copies=group)
-    unedited = [
-        float(refusal_score(head, one, final_states(model, one)).mean())
-        for one in (ask(model, harmful, openings, batch_size), question)
-    ]
+    kept = under_prompts(kept, model, directions, openings, harmful, harmless, batch_size)
+
+    def unedited(one: Question) -> float:
+        return float(refusal_score(head, one, final_states(model, one)).mean())
+
+    def induce(part: Sequence[tuple[int, int]]) -> list[float]:
+        vectors = torch.stack([directions.difference(layer, position) for layer, position in part])
+        with added_rows(model, vectors, [layer for layer, _ in part], architecture):
+            scores = refusal_score(head, question, final_states(model, question, len(part))).mean(1)
+        return [float(score) for score in scores]
+
+    harmful_score = once(kept, "harmful", lambda: unedited(ask(model, harmful, openings, batch_size)))
+    harmless_score = once(kept, "harmless", lambda: unedited(question))
     found: list[Candidate] = []
     with progress.step("induce of every candidate", len(places), "directions") as advance:
         for start in range(0, len(places), group):
             part = places[start : start + group]
-            vectors = torch.stack([directions.difference(layer, position) for layer, position in part])
-            with added_rows(model, vectors, [layer for layer, _ in part], architecture):
-                scores = refusal_score(head, question, final_states(model, question, len(part))).mean(1)
-            found += [Candidate(*place, induce=float(score)) for place, score in zip(part, scores, strict=True)]
+            scores = once(kept, ["induce", part], partial(induce, part))
+            found += [Candidate(*place, induce=score) for place, score in zip(part, scores, strict=True)]
             advance(len(part))
     found.sort(key=lambda one: (-(one.induce or 0.0), one.layer, -one.position))
-    return Selection(found[0], tuple(found), unedited[0], unedited[1], None)
+    return Selection(found[0], tuple(found), harmful_score, harmless_score, None)
 
 
 @dataclass(frozen=True)
@@ -103,11 +114,12 @@ def try_strengths(
     strengths: Sequence[float] = STRENGTHS,
     *,
     batch_size: BatchSize = "auto",
+    kept: KeptRecords | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Trial, ...]:
     """Try the best places at every strength by replies to both sides' prompts; return the trials, the best first.
 
-    Ties go to the lower strength, then the better place.
+    Ties go to the lower strength, then the better place. `kept` holds the replies that an interrupted run has left.
     """
     asked = [*harmful[:CONFIRMING], *harmless[:CONFIRMING]]
     trials: list[Trial] = []
@@ -116,8 +128,13 @@ def try_strengths(
         for one in finalists:
             vector, most = directions.difference(one.layer, one.position), 0
             for number, strength in enumerate(strengths):
+                own = (
+                    kept.under("trial", directions.digest, one.layer, one.position, strength)
+                    if kept is not None
+                    else None
+                )
                 with added(model, vector, one.layer, architecture, scale=strength):
-                    replies = generate(model, tokenizer, asked, REPLY_TOKENS, batch_size=batch_size)
+                    replies = generate(model, tokenizer, asked, REPLY_TOKENS, batch_size=batch_size, kept=own)
                 texts = tokenizer.batch_decode(replies)
                 refused = sum(is_refusal(text) and not is_incoherent(text) for text in texts)
                 trials.append(Trial(one.layer, one.position, strength, refused, len(texts)))

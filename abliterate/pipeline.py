@@ -21,6 +21,7 @@ from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.geometry import Geometry, geometry
 from abliterate.evaluation.observation import Observation, Report, observe
 from abliterate.inducing import Trial
+from abliterate.kept import KeptRecords
 from abliterate.loading import choose_device, load_model
 from abliterate.offload import streaming_note
 from abliterate.options import Options
@@ -78,7 +79,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
     """Find the direction, choose layer and position, edit, prove, measure; write manifest and card.
 
     Raises AbliterateError with one line that says what to do. A run that ends early leaves at most
-    `OUT.partial`, which a rerun continues.
+    `OUT.partial`, which a rerun continues, and in the user's cache what it had found, which a rerun takes up.
     """
     clock = Clock()
     finding = find(options, clock, progress)
@@ -87,7 +88,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
     with clock.step("measure the original"):
         report = loaded.material.report()
         expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
-        original = look(loaded, report, None, progress)
+        original = look(loaded, report, None, loaded.unfinished.under("original"), progress)
     notes = (*heard.notes, *left_alone_note(plan.left_alone), *loaded.architecture.problems)
     notes += (*streaming_note(loaded.model), *form_note(options, plan))
     loaded = replace(loaded, model=loaded.empty)  # one model in memory at a time
@@ -102,7 +103,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
             stored = plan.stored_dtype(written) if written else loaded.model.dtype
             proof = verify_stream(loaded.model, loaded.architecture, plan, expected, stored, tensors)
         with clock.step("measure the edited"):
-            edited = look(loaded, report, original, progress)
+            edited = look(loaded, report, original, loaded.unfinished.under("edited", plan.digest), progress)
             divergence = diverge(original, edited, progress)
         measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials)
         prompts = heard.record(loaded.material.record())
@@ -113,7 +114,8 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         seen = observations(finding.geometry, finding.prompts, selection, original, edited)
         staging.write_text(OBSERVATIONS, as_text(seen))
         staging.publish()
-    notes += requantised_note(tensors)
+    notes += (*requantised_note(tensors), *loaded.unfinished.notes)
+    loaded.unfinished.remove()
     return Result(options.out, measured, clock.seconds, notes, manifest)
 
 
@@ -202,11 +204,13 @@ def load_form(loaded: Loaded, staging: Staging, written: Checkpoint | None) -> P
     return model
 
 
-def look(loaded: Loaded, report: Report, original: Observation | None, progress: Progress) -> Observation:
+def look(
+    loaded: Loaded, report: Report, original: Observation | None, kept: KeptRecords, progress: Progress
+) -> Observation:
     """Observe the loaded model on the report prompts, along the original's replies where there are some."""
     along = original.harmless if original else None
-    size = loaded.options.batch_size
-    return observe(loaded.model, loaded.tokenizer, report, along=along, batch_size=size, progress=progress)
+    how: dict[str, Any] = {"batch_size": loaded.options.batch_size, "kept": kept, "progress": progress}
+    return observe(loaded.model, loaded.tokenizer, report, along=along, **how)
 
 
 def proof_prompts(report: Report) -> list[Sequence[int]]:

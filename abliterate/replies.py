@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -20,7 +21,7 @@ from transformers import (
 )
 
 from abliterate.forward import BatchSize, check_batch_size, common_prefix, model_device, prefix_cache, repeated
-from abliterate.kept import KeptRecords, digest
+from abliterate.kept import KeptRecords, once
 from abliterate.offload import rows_at_once
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
@@ -58,7 +59,8 @@ def generate(
     `processes` share the batches out, each getting all replies; they are the same as those of one. A row that goes
     round in circles ends early: nothing can come of it.
 
-    `kept` holds batches that an interrupted run has left, and takes those that this one makes.
+    `kept` holds batches that an interrupted run has left, and takes those that this one makes. It must belong to the
+    weights as they are now, with every intervention on them.
 
     Sampling and penalties of the model's generation config are left out: the same weights give the same reply.
     Raises InputError for a batch size below 1.
@@ -82,11 +84,9 @@ def generate(
     with contiguous_head(model), progress.step(title, len(sequences), "replies") as advance:
         for places in group.own(batches):
             batch = [sequences[place] for place in places]
-            key = digest([max_new_tokens, batch])  # by batches, since another batch rounds in another way
-            known = kept.known(key) if kept is not None else None
-            own.append(known["replies"] if known else reply_to(model, batch, len(prefix), shared, config))
-            if kept is not None and not known:
-                kept.add(key, {"replies": own[-1]})
+            # By batches, and with what they share: in another batch, or after another prefix, sums round otherwise.
+            key = [max_new_tokens, sorted(ends), padding, len(prefix), batch]
+            own.append(once(kept, key, partial(reply_to, model, batch, len(prefix), shared, config)))
             advance(len(batch) * group.count)
     replies: list[list[int]] = [[] for _ in sequences]
     for places, given in zip(batches, group.gather(own), strict=True):

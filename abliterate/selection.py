@@ -12,9 +12,10 @@ to come half-way from the harmless to the harmful score. The selection records w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -24,8 +25,9 @@ from transformers import PreTrainedModel
 from abliterate.architecture import Architecture
 from abliterate.directions import Directions
 from abliterate.errors import InputError
-from abliterate.forward import HEAD_ROWS, BatchSize, Head
+from abliterate.forward import HEAD_ROWS, BatchSize, Head, token_budget
 from abliterate.interventions import ablated_rows, added_rows
+from abliterate.kept import KeptRecords, once
 from abliterate.offload import rows_at_once
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import Opening
@@ -121,7 +123,8 @@ def choose(candidates: Sequence[Candidate], depth: int, floor: float | None = 0.
 class Examiner:
     """Scores candidates on the select split: everything that the three scores share.
 
-    `at_once` is how many candidates KL and induce take together.
+    `at_once` is how many candidates KL and induce take together, `original` makes the unedited model's predictions on
+    the harmless prompts; `kept` are the scores that an interrupted run has left.
     """
 
     model: PreTrainedModel
@@ -132,18 +135,27 @@ class Examiner:
     harmless: Question
     first_few: Question
     first_tokens: Question
-    original: Float[Tensor, "prompts vocab"]
+    predict: Callable[[], Float[Tensor, "prompts vocab"]]
     at_once: int
+    kept: KeptRecords | None = None
 
-    def unedited(self, question: Question) -> float:
+    @cached_property
+    def original(self) -> Float[Tensor, "prompts vocab"]:
+        """Return what the unedited model predicts on the harmless prompts, when the first KL asks for it."""
+        return self.predict()
+
+    def unedited(self, side: str, question: Question) -> float:
         """Return the mean refusal score of the model as it is."""
-        return self.means(question, final_states(self.model, question))[0]
+        return once(self.kept, ["unedited", side], lambda: self.means(question, final_states(self.model, question))[0])
 
     def bypass(self, question: Question, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean refusal score of harmful prompts with each direction ablated."""
-        with self.ablation(places):
-            states = final_states(self.model, question, len(places))
-            return self.means(question, states)
+
+        def score() -> list[float]:
+            with self.ablation(places):
+                return self.means(question, final_states(self.model, question, len(places)))
+
+        return once(self.kept, ["bypass", question.count, places], score)
 
     def means(self, question: Question, states: Float[Tensor, "candidates rows positions d_model"]) -> list[float]:
         """Return the mean refusal score over the prompts, candidate by candidate."""
@@ -164,6 +176,11 @@ class Examiner:
 
     def divergence_on(self, question: Question, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean first-token KL on the prompts of one question with each direction ablated."""
+        return once(self.kept, ["kl", question.count, places], lambda: self.divergence_now(question, places))
+
+    def divergence_now(self, question: Question, places: Sequence[tuple[int, int]]) -> list[float]:
+        """Do `divergence_on`, whatever was kept."""
+        original = self.original  # before the ablation, which would have a part in it
         total = torch.zeros(len(places), dtype=torch.float64)
         step = max(1, HEAD_ROWS // len(places))
         with self.ablation(places):
@@ -171,17 +188,20 @@ class Examiner:
             for start in range(0, question.count, step):
                 # Candidate after candidate, so that an intervention at the head finds its rows.
                 rows = states[:, start : start + step]
-                own = self.original[start : start + rows.shape[1]].repeat(len(places), 1)
+                own = original[start : start + rows.shape[1]].repeat(len(places), 1)
                 kl = kl_divergence(own, self.head.log_probs(rows.flatten(0, 1)).cpu())
                 total += kl.view(len(places), -1).double().sum(1)
         return [float(one) for one in total / question.count]
 
     def induce(self, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean refusal score of harmless prompts with each difference added at its own layer."""
-        vectors = torch.stack([self.directions.difference(layer, position) for layer, position in places])
-        with added_rows(self.model, vectors, [layer for layer, _ in places], self.architecture):
-            states = final_states(self.model, self.harmless, len(places))
-            return self.means(self.harmless, states)
+
+        def score() -> list[float]:
+            vectors = torch.stack([self.directions.difference(layer, position) for layer, position in places])
+            with added_rows(self.model, vectors, [layer for layer, _ in places], self.architecture):
+                return self.means(self.harmless, final_states(self.model, self.harmless, len(places)))
+
+        return once(self.kept, ["induce", places], score)
 
     def ablation(self, places: Sequence[tuple[int, int]]) -> AbstractContextManager[None]:
         """Return the context in which run `i` of rows has direction `places[i]` ablated."""
@@ -200,10 +220,12 @@ def select(
     layer: int | None = None,
     ask_induce: bool = True,
     batch_size: BatchSize = "auto",
+    kept: KeptRecords | None = None,
     progress: Progress = SILENT,
 ) -> Selection:
     """Choose layer and position on the select split's token ids; with `layer` given, the position only.
 
+    `kept` holds the scores that an interrupted run on the same weights has left, and takes those that are made.
     `ask_induce=False` drops the condition on induce, for a model that hardly refuses and has little to induce.
     Raises InputError when the rule admits no candidate.
     """
@@ -221,17 +243,35 @@ def select(
         ask(model, few, openings, batch_size, copies=candidates_at_once(model, few)),
         ask(model, few, batch_size=batch_size, copies=at_once),
         ask(model, harmless, batch_size=batch_size, copies=at_once),
-        first_token_log_probs(model, head, harmless, batch_size),
+        lambda: first_token_log_probs(model, head, harmless, batch_size),
         at_once,
+        under_prompts(kept, model, directions, openings, harmful, harmless, batch_size),
     )
     ranked = race(examiner, places, harmful, openings, batch_size, progress)
-    harmful_score, harmless_score = (examiner.unedited(one) for one in (examiner.harmful, examiner.harmless))
+    harmful_score, harmless_score = (
+        examiner.unedited(*one) for one in (("harmful", examiner.harmful), ("harmless", examiner.harmless))
+    )
     floor = induce_floor(harmful_score, harmless_score) if ask_induce else None
     if layer is not None:
         known = settle(examiner, ranked, None, progress)
         return Selection(of_layer(examiner, known), known, harmful_score, harmless_score, None)
     known = settle(examiner, ranked, floor, progress)
     return Selection(choose(known, architecture.depth, floor), known, harmful_score, harmless_score, floor)
+
+
+def under_prompts(
+    kept: KeptRecords | None,
+    model: PreTrainedModel,
+    directions: Directions,
+    openings: Sequence[Opening],
+    harmful: Sequence[Sequence[int]],
+    harmless: Sequence[Sequence[int]],
+    batch_size: BatchSize,
+) -> KeptRecords | None:
+    """Return what is kept of scores under all that decides them besides the weights: also what cuts the batches."""
+    if kept is None:
+        return None
+    return kept.under("scores", directions.digest, openings, harmful, harmless, batch_size, token_budget(model))
 
 
 def candidate_places(directions: Directions, layers: Sequence[int]) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from abliterate.errors import InputError
 from abliterate.evaluation.observation import Asked, Report
 from abliterate.forward import model_device
 from abliterate.inducing import STRENGTHS, Trial, select_inducing, try_strengths
+from abliterate.kept import Unfinished, code_digest, digest
 from abliterate.loading import load_model
 from abliterate.offload import streaming_of
 from abliterate.options import Options, check_options
+from abliterate.outputs.manifest import hardware
 from abliterate.outputs.peft_adapter import prepare
 from abliterate.plan import check_edited_dtype, make_plan
 from abliterate.processes import Processes
@@ -98,7 +101,8 @@ class Material:
 class Loaded:
     """A model ready to be measured: where it is from, its writers, its live weights, the prompts for it.
 
-    `adders` are the places that can hold an addition, by layer, where one was asked for.
+    `adders` are the places that can hold an addition, by layer, where one was asked for; `unfinished` is what an
+    interrupted run of the same command has left.
     """
 
     options: Options
@@ -108,6 +112,7 @@ class Loaded:
     architecture: Architecture
     model: PreTrainedModel
     material: Material
+    unfinished: Unfinished
     adders: Mapping[int, Adder] = field(default_factory=dict)
 
 
@@ -170,7 +175,20 @@ def load(options: Options, progress: Progress) -> Loaded:
             f"{options.model}: does not fit into memory, and with an adapter it cannot stream from the disk; give more "
             "with --max-memory, or use a machine with more"
         )
-    return Loaded(options, source, tokenizer, empty, architecture, model, material, adders)
+    unfinished = open_unfinished(options, source, model)
+    return Loaded(options, source, tokenizer, empty, architecture, model, material, unfinished, adders)
+
+
+def open_unfinished(options: Options, source: Source, model: PreTrainedModel) -> Unfinished:
+    """Open what an interrupted run of the same command has left: same options, weights, machine and code.
+
+    What it keeps is named by all else that decides a value: tokens, directions, batches.
+    """
+    packages = ("torch", "transformers", "accelerate", "peft")
+    computed_by = [version(name) if find_spec(name) else None for name in packages]
+    machine = hardware(model_device(model)), str(model.dtype)
+    identity = [repr(options), source.checkpoint.fingerprint(), machine, computed_by, code_digest()]
+    return Unfinished(cache_folder() / "runs" / digest(identity))
 
 
 def with_adders(
@@ -223,6 +241,7 @@ def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, A
         cache=ActivationCache(cache_folder() / "activations", loaded.source.checkpoint.fingerprint()),
         architecture=loaded.architecture,
         processes=Processes.launched(),
+        kept=loaded.unfinished,
         progress=progress,
     )
     return both.rows(range(len(harmful))), both.rows(range(len(harmful), len(both.resid)))
@@ -241,6 +260,7 @@ def listen(loaded: Loaded, progress: Progress) -> Heard:
         REPLY_TOKENS,
         batch_size=loaded.options.batch_size,
         processes=Processes.launched(),
+        kept=loaded.unfinished.under("listen"),
         progress=progress,
         title="how refusals and answers open",
     )
@@ -305,7 +325,7 @@ def optimise(
         target_refusals=options.target_refusals,
         max_kl=options.max_kl,
         batch_size=options.batch_size,
-        state_file=state_file(loaded, start, pool),
+        state_file=None if loaded.unfinished.notes else state_file(loaded, start, pool),
         progress=progress,
     )
 
@@ -327,6 +347,11 @@ def check_adapter(recipe: Recipe, source: Source, empty: PreTrainedModel, archit
     prepare(plan, empty, architecture, source.checkpoint, source.public_name, source.revision)
 
 
+def kept_of_choice(loaded: Loaded) -> Unfinished:
+    """Return what was kept of a choice. Every process makes all of it, and the first keeps it for all."""
+    return loaded.unfinished if Processes.launched().first else loaded.unfinished.reading()
+
+
 def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress: Progress) -> Selection:
     """Choose layer and position on the select split."""
     harmful, harmless = (loaded.material.chat.encode(part.prompts) for part in loaded.material.selecting())
@@ -340,6 +365,7 @@ def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress:
         layer=loaded.options.layer,
         ask_induce=not heard.hardly,
         batch_size=loaded.options.batch_size,
+        kept=kept_of_choice(loaded),
         progress=progress,
     )
 
@@ -350,7 +376,7 @@ def choose_addition(
     """Choose layer, position and strength of what is added on the select split; return the trials, the best first."""
     options, model = loaded.options, loaded.model
     harmful, harmless = (loaded.material.chat.encode(part.prompts) for part in loaded.material.selecting())
-    how: dict[str, Any] = {"batch_size": options.batch_size, "progress": progress}
+    how: dict[str, Any] = {"batch_size": options.batch_size, "kept": kept_of_choice(loaded), "progress": progress}
     ranked = select_inducing(
         model, loaded.architecture, directions, heard.openings, harmful, harmless, [*loaded.adders], **how
     )

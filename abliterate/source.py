@@ -80,7 +80,7 @@ class Source:
 
 
 def cache_folder() -> Path:
-    """Return the folder for activations and dequantised GGUF files: `$ABLITERATE_CACHE`, else the user's cache."""
+    """Return the folder for activations, dequantised GGUF files and what is unfinished: `$ABLITERATE_CACHE`, else the user's cache."""
     own = os.environ.get("ABLITERATE_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
     return Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "abliterate"
