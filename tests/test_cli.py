@@ -308,3 +308,34 @@ def test_help_shows_the_defaults_that_are_words(capsys: pytest.CaptureFixture[st
     """Brackets are markup to the help's renderer: unescaped, what stands in them vanishes."""
     _, out, _ = call(capsys, "evaluate", "--help")
     assert "[default: the rules]" in " ".join(out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("module", ["typer", "abliterate.cli.edit", "torch"])
+@pytest.mark.parametrize("lost", [False, True], ids=["", "lost"])
+def test_ctrl_c_while_something_is_imported(module: str, lost: bool, tmp_path: Path) -> None:
+    """One line and 130, also where the interrupt is lost in what is imported; no command of its own may lose one."""
+    if lost and module != "torch":
+        pytest.skip("the command is not there yet, and what it is made of loses none")
+    code = (
+        "import importlib.abc, os, runpy, signal, sys\n"
+        "class Finder(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            sys.meta_path.remove(self)\n"
+        "            try:\n"
+        "                os.kill(os.getpid(), signal.SIGINT)\n"
+        "                [None for _ in range(1000)]\n"
+        "            except KeyboardInterrupt:\n"
+        f"                if not {lost}: raise\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        f"sys.argv = ['abliterate', 'run', {str(TINY)!r}, *{PROMPTS!r}, '--out', {str(tmp_path / 'edited')!r}]\n"
+        "runpy.run_module('abliterate', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 130, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("abliterate: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith("abliterate: interrupted; nothing ")
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+    assert not (tmp_path / "edited").exists()

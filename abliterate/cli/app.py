@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import typer
@@ -32,6 +35,10 @@ app = typer.Typer(
 
 
 INTERRUPTED = 130
+SAID = "abliterate: interrupted; nothing is half-written, the same command continues"
+
+WISHED = threading.Event()
+"""Whether Ctrl-C was pressed."""
 
 
 class RichProgress:
@@ -42,7 +49,8 @@ class RichProgress:
 
     @contextmanager
     def step(self, title: str, total: int, unit: str) -> Iterator[Advance]:
-        """Show a bar for the time of the context."""
+        """Show a bar for the time of the context. Raises KeyboardInterrupt where a Ctrl-C came to nothing."""
+        heed()
         scale = 1_000_000 if unit == "B" else 1
         columns = (
             TextColumn("{task.description}"),
@@ -57,6 +65,7 @@ class RichProgress:
             def advance(units: int) -> None:
                 nonlocal done
                 done += units
+                heed()
                 bars.update(task, completed=round(done / scale))
 
             yield advance
@@ -85,7 +94,35 @@ def main(arguments: list[str] | None = None) -> None:
     if words and not words[0].startswith("-") and words[0] not in verbs:
         words.insert(0, "run")
     quiet()
-    raise SystemExit(guarded(lambda: app(words, standalone_mode=True)))
+    with interruptible():
+        raise SystemExit(guarded(lambda: app(words, standalone_mode=True)))
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside the context a Ctrl-C is remembered: libraries lose one that comes while they are imported."""
+    # Only the main thread may listen to signals, and whoever ignores or handles this one has the say.
+    alone = threading.current_thread() is threading.main_thread()
+    if not alone or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        WISHED.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, remember)
+    WISHED.clear()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def heed() -> None:
+    """Raise KeyboardInterrupt where one was raised before, and a library has lost it."""
+    if WISHED.is_set():
+        raise KeyboardInterrupt
 
 
 def guarded(call: Callable[[], None]) -> int:
@@ -98,8 +135,11 @@ def guarded(call: Callable[[], None]) -> int:
     except SystemExit as stop:
         # typer ends so for usage errors, --help, and Ctrl-C, of which it says nothing.
         if stop.code == INTERRUPTED:
-            print("abliterate: interrupted; nothing is half-written, the same command continues", file=sys.stderr)
+            print(SAID, file=sys.stderr)
         raise
+    except KeyboardInterrupt:
+        print(SAID, file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 
