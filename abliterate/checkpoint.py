@@ -50,7 +50,10 @@ STAYS_BEHIND_FOLDERS = ("original", "onnx", "openvino", "coreml", "metal", "__py
 MANIFEST, HEALED, HARDENED = "abliterate.json", "healed.json", "hardened.json"
 """The records of what abliterate wrote: of an edit, of a healed model, of a hardening adapter."""
 
-STAYS_BEHIND_AT_TOP = ("README.md", MANIFEST, HEALED, HARDENED)
+TEMPLATE = "abliterate_template.jinja"
+"""The chat template that a run was given, kept beside its record: under a name that no model has for its own."""
+
+STAYS_BEHIND_AT_TOP = ("README.md", MANIFEST, HEALED, HARDENED, TEMPLATE)
 """What every run writes anew."""
 
 

@@ -109,7 +109,8 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         prompts = heard.record(loaded.material.record())
         device = choose_device(options.device)
         form: Form = "checkpoint" if written else "adapter"
-        origin = Origin(loaded.source, command(options, loaded.source), options.seed, device, prompts, form)
+        words, template = command(options, loaded.source), loaded.material.chat.template
+        origin = Origin(loaded.source, words, options.seed, device, prompts, form, template)
         manifest = write_records(staging, origin, plan, finding.directions, measured)
         seen = observations(finding.geometry, finding.prompts, selection, original, edited)
         staging.write_text(OBSERVATIONS, as_text(seen))

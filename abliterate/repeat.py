@@ -10,12 +10,16 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from abliterate.architecture import SITES
+from abliterate.checkpoint import MANIFEST, TEMPLATE
 from abliterate.directions import METHODS
 from abliterate.errors import InputError
 from abliterate.options import MODES, SAVED_FORMS, Options
 from abliterate.prompts import as_file, public_spec
 from abliterate.source import Source
 from abliterate.template import THINKING_MODES
+
+FETCHED = (MANIFEST, "*.json", "*.jsonl", "*.txt", "*.csv", "*.jinja")
+"""What is fetched of a repository: the manifest, and prompts or templates that may lie beside it; no weights."""
 
 OF_THIS_MACHINE = ("model", "out", "force", "offline", "device", "max_memory")
 """Options that say where and how, not what."""
@@ -34,8 +38,8 @@ def command(options: Options, source: Source) -> list[str]:
     for name, value in vars(options).items():
         if name in OF_THIS_MACHINE or value == getattr(defaults, name):
             continue
-        if isinstance(value, Path):
-            value = value.name
+        if name == "chat_template":
+            value = TEMPLATE  # under which the run keeps it beside the manifest
         elif isinstance(value, tuple):
             value = ",".join(value)
         elif name in ("harmful", "harmless"):
@@ -52,22 +56,32 @@ def asked(words: Sequence[object], folder: Path, given: Collection[str] = ()) ->
 
     Raises InputError for anything that `command` does not write, and for what a manifest may not decide.
     """
+    return {
+        name: True if text is None else read(name, text, folder)
+        for name, text in told(words, given).items()
+        if name not in given
+    }
+
+
+def told(words: Sequence[object], given: Collection[str] = ()) -> dict[str, str | None]:
+    """Return the text of each option in a manifest's command, by name, None for a switch; nothing is read or looked for.
+
+    `given` may name options that only other verbs have. Raises InputError for anything that `command` does not write.
+    """
     if len(words) < 2 or words[0] != "abliterate" or not all(isinstance(word, str) for word in words):
         raise InputError("the manifest's command is not one of abliterate's; it cannot be repeated")
-    rest, found = [str(word) for word in words[2:]], dict[str, Any]()
+    rest, found = [str(word) for word in words[2:]], dict[str, str | None]()
     while rest:
         flag = rest.pop(0)
         name = flag.removeprefix("--").replace("-", "_")
         if name == "out" and rest:
             rest.pop(0)
         elif name == "optimize":
-            found[name] = True
+            found[name] = None
         elif name in NOT_TAKEN:
             continue  # whoever repeats the run decides; without it the run says what it needs
-        elif flag.startswith("--") and name in READERS and rest:
-            text = rest.pop(0)
-            if name not in given:
-                found[name] = read(name, text, folder)
+        elif flag.startswith("--") and (name in READERS or name in given) and rest:
+            found[name] = rest.pop(0)
         else:
             raise InputError(
                 f"the manifest's command holds {flag!r}, which this version does not know; use the one that wrote it"
@@ -82,20 +96,22 @@ def read(name: str, text: str, folder: Path) -> Any:
     except ValueError:
         raise InputError(f"the manifest's command: --{name.replace('_', '-')} cannot be {text!r}") from None
     if name == "chat_template":
-        return beside(text, folder)
+        return beside(text, folder, name)
     if name in ("harmful", "harmless"):
         path, column = as_file(text)
-        return text if path is None else f"{beside(str(path), folder)}" + (f":{column}" if column else "")
+        return text if path is None else f"{beside(str(path), folder, name)}" + (f":{column}" if column else "")
     return value
 
 
-def beside(name: str, folder: Path) -> Path:
+def beside(name: str, folder: Path, option: str) -> Path:
     """Return the file of that name in `folder`. Raises InputError for a path, and where it is not there."""
     if PurePosixPath(name).name != name or PureWindowsPath(name).name != name:
         raise InputError(f"the manifest names a file outside its folder ({name!r}); it is not read")
     path = folder / name
     if not path.is_file():
-        raise InputError(f"{name}: is not beside the manifest; put it there, or give it with the flag of its kind")
+        raise InputError(
+            f"{name}: is not beside the manifest; put it there, or give it with --{option.replace('_', '-')}"
+        )
     return path
 
 

@@ -75,8 +75,13 @@ class Source:
     @property
     def public_name(self) -> str:
         """Return the Hub id, or the name of the local folder or file without where it lies."""
-        path = Path(self.name).expanduser()
-        return path.resolve().name if path.exists() else self.name
+        return shown_name(self.name)
+
+
+def shown_name(model: str) -> str:
+    """Return a Hub id as it is, of a path its last part."""
+    path = Path(model).expanduser()
+    return path.resolve().name if path.exists() else model
 
 
 def cache_folder() -> Path:

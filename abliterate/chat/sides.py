@@ -18,6 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from abliterate.adapter import ADAPTER_FILES, adapter_on, attach, base_of
+from abliterate.alike import Unloaded, check_alike
 from abliterate.architecture import find_architecture
 from abliterate.checkpoint import ADAPTER
 from abliterate.directions import load_direction
@@ -30,12 +31,15 @@ from abliterate.outputs.manifest import DIRECTIONS, FILE, RECIPE, check_source, 
 from abliterate.progress import SILENT, Progress
 from abliterate.recipe import Recipe
 from abliterate.session import read_template
-from abliterate.source import Source, download, load_empty, load_tokenizer, resolve
+from abliterate.source import Source, download, load_empty, load_tokenizer, resolve, shown_name
 from abliterate.template import ChatFormat
 
 Role = Literal["edited", "original"]
 
 ROLES: tuple[Role, Role] = ("original", "edited")
+
+HELLO = "Hello"
+"""A prompt to try a template with."""
 
 RECORDS = (FILE, RECIPE, DIRECTIONS)
 """What is fetched of an edited repository first: where that is an edit of the original, its weights are not needed."""
@@ -115,10 +119,15 @@ def resolve_side(options: Options, model: str, progress: Progress, revision: str
     )
 
 
+def chat_of(source: Source, options: Options) -> ChatFormat:
+    """Return how prompts are put to a side: by its own tokenizer and template."""
+    return ChatFormat(load_tokenizer(source), options.system, options.thinking, read_template(options.chat_template))
+
+
 def load_side(role: Role, source: Source, options: Options) -> Side:
     """Load a model with its own tokenizer and template."""
-    chat = ChatFormat(load_tokenizer(source), options.system, options.thinking, read_template(options.chat_template))
-    chat.render("Hello")  # a template that fails does so before the weights are loaded
+    chat = chat_of(source, options)
+    chat.render(HELLO)  # a template that fails does so before the weights are loaded
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     return Side(role, source.public_name, model, chat)
 
@@ -139,7 +148,7 @@ def with_hooks(options: Options, folder: Path, against: str, progress: Progress)
     active = partial(hook_form, original.model, direction, recipe, architecture)
     with active():  # what does not fit the model says so now
         pass
-    edited = replace(original, role="edited", name=display_name(options.model), active=active)
+    edited = replace(original, role="edited", name=shown_name(options.model), active=active)
     return Sides((original, edited), "one model in memory, the edit as hooks")
 
 
@@ -154,7 +163,7 @@ def with_adapter(options: Options, folder: Path, base: str, compare: bool, progr
         raise InputError(f"{base}: does not fit into memory, and with an adapter it cannot stream from the disk")
     original = load_side("original", source, options)
     attach(original.model, folder)
-    name = display_name(options.model)
+    name = shown_name(options.model)
     edited = replace(original, role="edited", name=name, active=partial(adapter_on, original.model))
     if not compare:
         return Sides((edited,), f"one model in memory: {source.public_name} with the adapter")
@@ -164,9 +173,11 @@ def with_adapter(options: Options, folder: Path, base: str, compare: bool, progr
 def with_both(options: Options, against: str, progress: Progress) -> Sides:
     """Load both, where memory holds both: nothing says how one is made from the other."""
     sources = [resolve_side(options, name, progress) for name in (against, options.model)]
+    first, second = (Unloaded(source.public_name, source) for source in sources)
+    check_alike(first, second, [chat_of(sources[0], options).render(HELLO)])
     check_room(sources, options)
     original, edited = (load_side(role, source, options) for role, source in zip(ROLES, sources, strict=True))
-    return Sides((original, edited), f"two models in memory: {display_name(options.model)} has no {RECIPE}")
+    return Sides((original, edited), f"two models in memory: {shown_name(options.model)} has no {RECIPE}")
 
 
 def check_room(sources: list[Source], options: Options) -> None:
@@ -180,9 +191,3 @@ def check_room(sources: list[Source], options: Options) -> None:
             f"two models need {needed / 1e9:.1f} GB on {device}, {max(0, free) / 1e9:.1f} GB are free; chat without "
             "--against, or with a folder that abliterate wrote: that takes the memory of one"
         )
-
-
-def display_name(model: str) -> str:
-    """Return a Hub id as it is, of a path its last part."""
-    path = Path(model).expanduser()
-    return path.resolve().name if path.exists() else model

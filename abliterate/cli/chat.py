@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,9 +25,9 @@ from abliterate.cli.flags import (
     MaxMemory,
     Offline,
     Revision,
-    System,
-    Template,
-    Thinking,
+    RunSystem,
+    RunTemplate,
+    RunThinking,
     Trust,
     options,
 )
@@ -73,7 +74,10 @@ def chat(
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the draws at a temperature above 0, alike on both sides.")] = 0,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a turn on stdout: prompt, replies, refused, ended.")
+        bool,
+        typer.Option(
+            "--json", help="One JSON object a turn on stdout: prompt, replies, refused, ended, system, thinking."
+        ),
     ] = False,
     dtype: Dtype = "auto",
     device: Device = "auto",
@@ -81,9 +85,9 @@ def chat(
     offline: Offline = False,
     trust_remote_code: Trust = False,
     revision: Revision = None,
-    system: System = None,
-    thinking: Thinking = "auto",
-    chat_template: Template = None,
+    system: RunSystem = None,
+    thinking: RunThinking = None,
+    chat_template: RunTemplate = None,
 ) -> None:
     """Talk to a model; with --against ORIGINAL, to the edited and the original one at once.
 
@@ -93,10 +97,15 @@ def chat(
     given = {name: value for name, value in locals().items() if name not in OURS}
     from abliterate.chat.conversation import Conversation, Settings
     from abliterate.chat.sides import open_sides
+    from abliterate.run_conditions import PUT, settle, told_of
 
-    sides = open_sides(options(out=Path(), **given), against, progress())
+    said = {name for name in PUT if given[name] is not None}
+    chosen = options(out=Path(), **{name: given[name] for name in given.keys() - (set(PUT) - said)})
+    settled = settle(chosen, said, [model], against, PUT)
+    sides = open_sides(settled.options, against, progress())
+    sides = replace(sides, note=f"{sides.note}\n{told_of(settled)}")
     settings = Settings(max_new_tokens, temperature, seed)
-    Talk(sides, [Conversation(side, settings) for side in sides.sides], as_json).run(system)
+    Talk(sides, [Conversation(side, settings) for side in sides.sides], as_json).run()
 
 
 class Talk:
@@ -110,7 +119,7 @@ class Talk:
         self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self.aside = Console(stderr=True, highlight=False)
 
-    def run(self, system: str | None) -> None:
+    def run(self) -> None:
         """Answer line after line until there are no more. Raises what a turn raises, unless someone is there to read it."""
         self.note(self.sides.note)
         if self.typed:
@@ -182,12 +191,15 @@ class Talk:
 
     def record(self, prompt: str, replies: tuple[Reply, ...]) -> dict[str, Any]:
         """Return one turn as JSON."""
+        chat = self.conversations[0].chat
         by_role = {side.role: reply for side, reply in zip(self.sides.sides, replies, strict=True)}
         return {
             "prompt": prompt,
             "replies": {role: reply.text for role, reply in by_role.items()},
             "refused": {role: reply.refused for role, reply in by_role.items()},
             "ended": {role: reply.ended for role, reply in by_role.items()},
+            "system": chat.system,
+            "thinking": chat.thinking,
         }
 
 

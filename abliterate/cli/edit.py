@@ -228,6 +228,9 @@ def reproduce(
         str | None, typer.Option(help="The harmful prompts, if they do not lie beside it.", show_default=False)
     ] = None,
     harmless: Annotated[str | None, typer.Option(help="The harmless ones.", show_default=False)] = None,
+    chat_template: Annotated[
+        Path | None, typer.Option(help="The chat template, if the run had one that does not.", show_default=False)
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the result in this folder.", show_default=False)] = None,
     device: Device = "auto",
     max_memory: MaxMemory = None,

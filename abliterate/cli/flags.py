@@ -79,6 +79,49 @@ Thinking = Annotated[str, typer.Option(help="Thinking switch of the chat templat
 Template = Annotated[
     Path | None, typer.Option(help="A Jinja file, for models without a chat template.", show_default=False)
 ]
+AS_RUN = "\\[default: as in the run of the edited model, else {usual}]"
+
+RunHarmful = Annotated[
+    str | None,
+    typer.Option(
+        "--harmful",
+        help=f"Prompts that the model declines, as for a run. {AS_RUN.format(usual='builtin:harmful')}",
+        show_default=False,
+    ),
+]
+RunHarmless = Annotated[
+    str | None,
+    typer.Option(
+        "--harmless",
+        help=f"Prompts that it answers, as --harmful. {AS_RUN.format(usual='builtin:harmless')}",
+        show_default=False,
+    ),
+]
+RunSystem = Annotated[
+    str | None,
+    typer.Option(
+        "--system",
+        help=f"System message to put before every prompt; '' for none. {AS_RUN.format(usual='none')}",
+        show_default=False,
+    ),
+]
+RunThinking = Annotated[
+    str | None,
+    typer.Option(
+        "--thinking",
+        help=f"Thinking switch of the chat template: on, off or auto. {AS_RUN.format(usual='auto')}",
+        show_default=False,
+    ),
+]
+RunTemplate = Annotated[
+    Path | None,
+    typer.Option(
+        "--chat-template",
+        help=f"A Jinja file; '' for the model's own. {AS_RUN.format(usual='the model’s own')}",
+        show_default=False,
+    ),
+]
+
 Optimize = Annotated[
     bool,
     typer.Option(
@@ -148,6 +191,10 @@ def options(model: str, out: Path | None, **given: Any) -> Options:
     for name in ("layer", "batch_size"):
         if name in given:
             given[name] = number(f"--{name.replace('_', '-')}", given[name], None if name == "layer" else "auto")
+    if given.get("system") == "":
+        given["system"] = None  # no message is not an empty one
+    if given.get("chat_template") == Path():  # what an empty text becomes
+        given["chat_template"] = None
     if given.get("max_memory") is not None:
         given["max_memory"] = memory(given["max_memory"])
     for name in ("sites", "save"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +15,14 @@ from abliterate.cli.flags import (
     BatchSize,
     Device,
     Dtype,
-    Harmful,
-    Harmless,
     MaxMemory,
     Offline,
     Revision,
-    System,
-    Template,
-    Thinking,
+    RunHarmful,
+    RunHarmless,
+    RunSystem,
+    RunTemplate,
+    RunThinking,
     Trust,
     options,
 )
@@ -83,8 +84,8 @@ def evaluate(
     against: Annotated[
         str | None, typer.Option(help="The original; with --endpoint its name on the server.", show_default=False)
     ] = None,
-    harmful: Harmful = "builtin:harmful",
-    harmless: Harmless = "builtin:harmless",
+    harmful: RunHarmful = None,
+    harmless: RunHarmless = None,
     look_alikes: LookAlikes = "builtin:look-alikes",
     split: Split = "report",
     n_prompts: Prompts = 100,
@@ -107,22 +108,26 @@ def evaluate(
     offline: Offline = False,
     trust_remote_code: Trust = False,
     revision: Revision = None,
-    system: System = None,
-    thinking: Thinking = "auto",
-    chat_template: Template = None,
+    system: RunSystem = None,
+    thinking: RunThinking = None,
+    chat_template: RunTemplate = None,
 ) -> None:
     """Measure refusals, over-refusal and incoherence, and with --against what the edit did to predictions, with tests."""
     given = locals()
     from abliterate.processes import Processes
     from abliterate.progress import SILENT
     from abliterate.render.evaluated import evaluated
+    from abliterate.run_conditions import settle
     from abliterate.staging import write_whole
     from abliterate.verbs.evaluate import check_out, evaluate
 
-    wanted, chosen = wishes(given)
+    wanted, chosen, said = wishes(given)
+    wanted.check(chosen)
     check_out(out)
+    served = endpoint is not None
+    settled = settle(chosen, said, [] if served else [model], None if served else against)
     first = Processes.launched().first
-    one = evaluate(chosen, wanted, against, progress() if first else SILENT)
+    one = evaluate(settled.options, wanted, against, progress() if first else SILENT, settled)
     if not first:
         return
     if out:
@@ -134,8 +139,8 @@ def evaluate(
 def compare(
     original: Annotated[str, typer.Argument(help="What all are held against.", show_default=False)],
     edits: Annotated[list[str], typer.Argument(metavar="EDIT...", help="Edited models.", show_default=False)],
-    harmful: Harmful = "builtin:harmful",
-    harmless: Harmless = "builtin:harmless",
+    harmful: RunHarmful = None,
+    harmless: RunHarmless = None,
     look_alikes: LookAlikes = "builtin:look-alikes",
     split: Split = "report",
     n_prompts: Prompts = 100,
@@ -153,27 +158,32 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table on stdout.")] = False,
     offline: Offline = False,
     trust_remote_code: Trust = False,
-    system: System = None,
-    thinking: Thinking = "auto",
-    chat_template: Template = None,
+    system: RunSystem = None,
+    thinking: RunThinking = None,
+    chat_template: RunTemplate = None,
 ) -> None:
     """Hold several edits of one model against it and show them in one table."""
     given = {**locals(), "model": original}
     from abliterate.processes import Processes
     from abliterate.progress import SILENT
     from abliterate.render.compared import compared, compared_csv, compared_json, compared_markdown
+    from abliterate.render.evaluated import conditions
+    from abliterate.run_conditions import settle
     from abliterate.verbs.evaluate import evaluate_each
 
     if as_json + as_csv + markdown > 1:
         raise InputError("--json, --csv and --markdown: choose one of them")
-    wanted, chosen = wishes(given)
+    wanted, chosen, said = wishes(given)
     wanted.check(chosen)
+    settled = settle(chosen, said, edits, original)
     first = Processes.launched().first
-    found = list(evaluate_each(chosen, wanted, edits, original, progress() if first else SILENT))
+    found = list(evaluate_each(settled.options, wanted, edits, original, progress() if first else SILENT, settled))
     if not first:
         return
     if as_csv or markdown:
         print((compared_csv if as_csv else compared_markdown)(found), end="")
+        for line in (conditions(found[0].settings), *(f"note: {note}" for note in found[0].notes)):
+            print(line, file=sys.stderr)
     else:
         show(compared(found), compared_json(found), as_json)
 
@@ -196,10 +206,11 @@ def report(
 
 
 def wishes(given: dict[str, Any]) -> Any:
-    """Turn the flags of a verb that evaluates into (Wanted, Options)."""
+    """Turn the flags of a verb that evaluates into (Wanted, Options, the conditions that were given)."""
     from dataclasses import fields
 
     from abliterate.options import Options
+    from abliterate.run_conditions import CONDITIONS
     from abliterate.verbs.wanted import SPLITS, Wanted
 
     how = {field.name: given[field.name] for field in fields(Wanted) if field.name in given}
@@ -208,5 +219,7 @@ def wishes(given: dict[str, Any]) -> Any:
     how["tasks"] = tuple(task.strip() for task in (how.get("tasks") or "").split(",") if task.strip())
     how["look_alikes"] = None if how["look_alikes"] == "none" else how["look_alikes"]
     known = {field.name for field in fields(Options)} - {"model", "out"}
+    said = {name for name in CONDITIONS if given[name] is not None}
+    known -= set(CONDITIONS) - said
     chosen = options(given["model"], Path(), **{name: given[name] for name in known if name in given})
-    return Wanted(**how), chosen
+    return Wanted(**how), chosen, said

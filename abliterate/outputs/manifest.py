@@ -3,6 +3,7 @@ this machine: the same run gives the same bytes."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import torch
 import transformers
 
-from abliterate.checkpoint import MANIFEST, content_hash
+from abliterate.checkpoint import MANIFEST, TEMPLATE, content_hash
 from abliterate.directions import Directions, read_directions
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence
@@ -74,7 +75,8 @@ class Measured:
 @dataclass(frozen=True)
 class Origin:
     """What an edit was made from, and on what: the source, the command that repeats it, the seed, the device, the prompts
-    if any; and its form."""
+    and the chat template that it was given, if any; and its form. `run` is the record of the run that found the edit,
+    where this is another form of it."""
 
     source: Source
     command: Sequence[str]
@@ -82,6 +84,8 @@ class Origin:
     device: torch.device
     prompts: Mapping[str, Any] | None = None
     form: Form = "checkpoint"
+    template: str | None = None
+    run: Mapping[str, Any] | None = None
 
 
 def write_records(
@@ -106,6 +110,8 @@ def write_records(
         "seed": origin.seed,
         "command": list(origin.command),
         "prompts": origin.prompts,
+        **keep_template(staging, origin.template),
+        **({"run": dict(origin.run)} if origin.run else {}),
         "direction": write_directions(staging, directions, plan, measured.selection),
         "selection": measured.selection.to_json() if measured.selection else None,
         "search": measured.search.to_json() if measured.search else None,
@@ -126,6 +132,19 @@ def write_records(
         CARD, model_card(manifest, card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None)
     )
     return manifest
+
+
+def keep_template(staging: Staging, template: str | None) -> dict[str, Any]:
+    """Keep the chat template that a run was given, if any, beside its record; return what the record says of it."""
+    if template is None:
+        return {}
+    staging.write_text(TEMPLATE, template)
+    return {"chat_template": {"file": TEMPLATE, "digest": digest_of(template)}}
+
+
+def digest_of(template: str) -> str:
+    """Return the SHA-256 of a chat template."""
+    return hashlib.sha256(template.encode()).hexdigest()
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
@@ -181,14 +200,14 @@ def as_text(record: Mapping[str, Any]) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read `abliterate.json` of an edited checkpoint. Raises InputError when there is none or it is not JSON."""
-    path = folder / FILE
+def read_manifest(folder: Path, name: str = FILE) -> dict[str, Any]:
+    """Read `abliterate.json` of an edited checkpoint, or another record. Raises InputError when there is none or it is not JSON."""
+    path = folder / name
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{folder}: has no {FILE}; it was not written by abliterate") from error
-    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: has no {name}; it was not written by abliterate") from error
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
     if not isinstance(manifest, dict):
         raise InputError(f"{path}: expected a JSON object")

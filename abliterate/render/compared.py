@@ -7,12 +7,14 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from abliterate.evaluation.evaluation import Evaluation, Examined
 from abliterate.evaluation.statistics import Mean, Rate
+from abliterate.render.evaluated import conditions
 
 FIGURES = ("KL, last prompt token", "KL, over the original's replies", "top-1 agreement", "cross-entropy, text")
 """Figures that have a column."""
@@ -64,7 +66,8 @@ def compared(found: Sequence[Evaluation]) -> RenderableType:
     table = Table("", *(escape(name) for name in names(found)))
     for heading, estimates in columns(found):
         table.add_row(heading, *(escape(cell(one)) for one in estimates))
-    return table
+    lines = [Text(line, style="dim") for line in (conditions(found[0].settings),) if line]
+    return Group(table, *lines, *(Text(f"note: {note}", style="yellow") for note in found[0].notes))
 
 
 def compared_markdown(found: Sequence[Evaluation]) -> str:

@@ -15,6 +15,7 @@ from abliterate.evaluation.figures import Figure, refusals_changed
 from abliterate.evaluation.labels import Label
 from abliterate.evaluation.statistics import Mean
 from abliterate.render.figures import rate
+from abliterate.run_conditions import by_origin
 
 SHOWN: tuple[Label, ...] = ("refused", "hedged", "incoherent")
 """Labels with a row of their own; what is left has complied."""
@@ -44,7 +45,19 @@ def evaluated(one: Evaluation) -> RenderableType:
     parts += [tasks(one, against is not None)] if model.tasks else []
     settings = one.settings
     said = f"judge: {settings['judge']}; replies of at most {settings['reply_tokens']} tokens; 95% intervals"
-    return Group(*parts, Text(said, style="dim"), *(Text(f"note: {note}", style="yellow") for note in one.notes))
+    lines = [Text(line, style="dim") for line in (said, conditions(settings)) if line]
+    return Group(*parts, *lines, *(Text(f"note: {note}", style="yellow") for note in one.notes))
+
+
+def conditions(settings: Mapping[str, Any]) -> str:
+    """Return in one line how the models were asked, and where each condition comes from."""
+    template = settings["chat_template"]
+    values = {
+        **{name: settings[name] for name in ("system", "thinking")},
+        "chat_template": template["file"] if template else None,
+        **{kind: one["spec"] for kind, one in settings["prompts"].items()},
+    }
+    return by_origin(values, settings["conditions"])
 
 
 def changes(one: Any) -> str:

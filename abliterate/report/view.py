@@ -9,6 +9,7 @@ from typing import Any
 from abliterate.evaluation.statistics import Rate
 from abliterate.report import text
 from abliterate.report.gather import Gathered
+from abliterate.report.unlike import unlike
 from abliterate.search.front import SLACK
 
 SIDES = ("harmful", "harmless")
@@ -31,6 +32,7 @@ def words(records: Gathered) -> dict[str, Any]:
         "measures": measures(manifest),
         "reply_tokens": manifest["figures"]["reply_tokens"] if manifest["figures"] else None,
         "evaluation": evaluated(evaluation) if evaluation else None,
+        "unlike": unlike(manifest, evaluation["settings"]) if evaluation else [],
         "observed": observed(records.observations) if records.observations else None,
         "adapter": manifest.get("form") == "adapter",
         "added": manifest["recipe"].get("added") is not None,
@@ -259,6 +261,11 @@ def settings(given: Mapping[str, Any]) -> list[tuple[str, str]]:
                 if isinstance(one, dict) and {"spec", "count"} <= one.keys()
             ]
             continue
+        if name == "conditions" and isinstance(value, dict):
+            rows += [(f"{kind.replace('_', ' ')} from", str(origin)) for kind, origin in value.items()]
+            continue
+        if name == "chat_template" and isinstance(value, dict):
+            value = value.get("file")
         shown = ", ".join(map(str, value)) if isinstance(value, list) else "yes" if value is True else str(value)
         rows.append((name.replace("_", " "), shown))
     return rows

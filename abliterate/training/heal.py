@@ -31,6 +31,7 @@ from abliterate.outputs.manifest import DIRECTIONS, RECIPE
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.prompts import public_spec
 from abliterate.recipe import Recipe
+from abliterate.run_conditions import carry
 from abliterate.source import Source, load_tokenizer, resolve
 from abliterate.staging import Staging, check_destination, check_free
 from abliterate.training.adapters import lora_config, require_training
@@ -153,6 +154,8 @@ def heal(
         gc.collect()
         healed = reopened(source, staging, dtype, device, chosen.adapter)
         proof = prove(healed, plain_sequences(tokenizer), basis, recipe, before)
+        run = carry(source.folder, staging)
+        record |= {"run": run} if run else {}
         record |= {"learning_rate": chosen.rate, "training": asdict(training), "proof": asdict(proof)}
         write_record(staging, HEALED, record, source)
         staging.publish()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from abliterate.alike import Unloaded, check_alike
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.endpoint import Endpoint
@@ -25,13 +26,25 @@ from abliterate.options import Options
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
-from abliterate.source import cache_folder
-from abliterate.verbs.look import Look, look
+from abliterate.run_conditions import Settled
+from abliterate.session import read_template
+from abliterate.source import cache_folder, shown_name
+from abliterate.template import ChatFormat
+from abliterate.verbs.look import Look, look, standing_on
+from abliterate.verbs.original import source_of
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 
 
-def evaluate(options: Options, wanted: Wanted, against: str | None, progress: Progress = SILENT) -> Evaluation:
+def evaluate(
+    options: Options,
+    wanted: Wanted,
+    against: str | None,
+    progress: Progress = SILENT,
+    settled: Settled | None = None,
+) -> Evaluation:
     """Measure `options.model`, and hold it against `against` where one is given.
+
+    `settled` says where the conditions in `options` come from, where they were not all chosen by the caller.
 
     With `wanted.endpoint` both are names on that server. Under a launcher every process calls this, and all get the
     same figures. Raises AbliterateError with one line that says what to do.
@@ -39,17 +52,30 @@ def evaluate(options: Options, wanted: Wanted, against: str | None, progress: Pr
     wanted.check(options)
     if wanted.endpoint:
         sets, judge = load_sets(options, wanted), choose_judge(options, wanted)
-        return evaluate_served(options, wanted, against, sets, judge, wanted.record(options, judge, sets), progress)
-    (one,) = evaluate_each(options, wanted, [options.model], against, progress)
+        settings = wanted.record(options, judge, sets, settled)
+        return evaluate_served(options, wanted, against, sets, judge, settings, progress)
+    (one,) = evaluate_each(options, wanted, [options.model], against, progress, settled)
     return one
 
 
 def evaluate_each(
-    options: Options, wanted: Wanted, models: Sequence[str], against: str | None, progress: Progress = SILENT
+    options: Options,
+    wanted: Wanted,
+    models: Sequence[str],
+    against: str | None,
+    progress: Progress = SILENT,
+    settled: Settled | None = None,
 ) -> Iterator[Evaluation]:
-    """Measure several models, each held against the same other one, which is measured once; one in memory at a time."""
-    sets, judge = load_sets(options, wanted), choose_judge(options, wanted)
-    settings = wanted.record(options, judge, sets)
+    """Measure several models, each held against the same other one, which is measured once; one in memory at a time.
+
+    Raises InputError, before any weights are loaded, where one of them reads or predicts other tokens than that.
+    """
+    sets = load_sets(options, wanted)
+    if against is not None:
+        check_all(options, models, against, sets, progress)
+    judge = choose_judge(options, wanted)
+    settings = wanted.record(options, judge, sets, settled)
+    notes = settled.notes if settled else ()
     # What an interrupted evaluation has left: the same command goes on after its last batch of replies.
     unfinished = cache_folder() / "evaluations" / digest(repr((options, wanted, list(models), against)))
     first = look(options, wanted, against, sets, None, unfinished, progress) if against is not None else None
@@ -60,12 +86,25 @@ def evaluate_each(
         own = look(options, wanted, name, sets, first, unfinished, progress)
         examined = examine(own, judge, progress)
         if first is None:
-            yield Evaluation(settings, examined, lengths=sweep(wanted, own))
+            yield Evaluation(settings, examined, lengths=sweep(wanted, own), notes=notes)
             continue
         figures = damage(along_replies(first.seen, own.seen, progress), first.seen.harmless)
-        yield Evaluation(settings, examined, original, tuple(figures), sweep(wanted, own, first))
+        yield Evaluation(settings, examined, original, tuple(figures), sweep(wanted, own, first), notes)
     if Processes.launched().first:
         shutil.rmtree(unfinished, ignore_errors=True)  # whoever asks again measures anew
+
+
+def check_all(
+    options: Options, models: Sequence[str], against: str, sets: Mapping[str, PromptSet], progress: Progress
+) -> None:
+    """Raise InputError where a model reads other tokens than `against`, of the prompts as the template of that puts them."""
+    original = Unloaded(shown_name(against), source_of(options, standing_on(options, against), progress))
+    chat = ChatFormat(original.tokenizer, options.system, options.thinking, read_template(options.chat_template))
+    texts = [chat.render(prompt) for one in sets.values() for prompt in one.prompts]
+    for name in models:
+        # What an adapter stands on is `against`, whatever it says; look() holds it against that.
+        if standing_on(options, name) == name:
+            check_alike(original, Unloaded(shown_name(name), source_of(options, name, progress)), texts)
 
 
 def examine(one: Look, judge: Judge, progress: Progress) -> Examined:

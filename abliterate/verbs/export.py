@@ -33,6 +33,7 @@ from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
+from abliterate.run_conditions import carry
 from abliterate.source import Source, load_empty, load_tokenizer, resolve_config
 from abliterate.staging import Staging, check_free
 from abliterate.verbs.original import source_of
@@ -140,9 +141,9 @@ def peft_adapter(
         del model
         gc.collect()
         words = ["abliterate", "export", ".", "--to", "adapter", "--model", source.public_name]
-        origin = Origin(
-            source, [*words, "--out", options.out.name], options.seed, choose_device(options.device), form="adapter"
-        )
+        words += ["--out", options.out.name]
+        run, device = carry(wish.folder, staging), choose_device(options.device)
+        origin = Origin(source, words, options.seed, device, form="adapter", run=run)
         write_records(staging, origin, plan, wish.folder / DIRECTIONS, Measured((), proof))
         staging.publish()
     size = sum(path.stat().st_size for path in options.out.iterdir())

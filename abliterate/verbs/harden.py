@@ -14,6 +14,7 @@ from abliterate.errors import InputError
 from abliterate.loading import load_model
 from abliterate.offload import streaming_of
 from abliterate.options import Options
+from abliterate.outputs.manifest import keep_template
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
 from abliterate.repeat import OF_THIS_MACHINE, command
@@ -78,6 +79,7 @@ def harden_model(options: Options, settings: Mapping[str, Any], progress: Progre
             **provenance("hardened", "adapter", source, words, ("torch", "transformers", "peft"), progress),
             "without_flag": {name: value for name, value in unusual.items() if name not in (*FLAGS, "seed")},
             "prompts": {"harmful": prompt_record(harmful, ATTACK_PROMPTS), "harmless": prompt_record(harmless, 0)},
+            **keep_template(staging, chat.template),
             "dtype": str(model.dtype).removeprefix("torch."),
             "reply_tokens": REPLY_TOKENS,
             **result.to_json(),

@@ -90,6 +90,12 @@ def look(
     return Look(shown, base, tokenizer, report, windows, seen, losses, tasks)
 
 
+def standing_on(options: Options, name: str) -> str:
+    """Return the model that a name stands for: what an adapter says it belongs to, else itself."""
+    folder = adapter_folder(name, options.revision if name == options.model else None, options.offline)
+    return name if folder is None else base_of(folder)
+
+
 def questions(
     options: Options, wanted: Wanted, sets: Mapping[str, PromptSet], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[Report, list[list[int]]]:

@@ -20,7 +20,7 @@ from abliterate.outputs.manifest import DIRECTIONS, FILE, hashes, read_manifest
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import load_prompts
-from abliterate.repeat import asked
+from abliterate.repeat import FETCHED, asked
 from abliterate.source import download, hub_errors
 from abliterate.verbs.original import source_of
 
@@ -28,9 +28,6 @@ COMPARED = ("direction", "selection", "search", "trials", "recipe", "tensors", "
 """What of a manifest is a result; the rest says how it came about."""
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-
-FETCHED = (FILE, "*.json", "*.jsonl", "*.txt", "*.csv", "*.jinja")
-"""What is fetched of a repository: the manifest, and prompts or templates that may lie beside it; no weights."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,7 @@ class Given:
     model: str | None = None
     harmful: str | None = None
     harmless: str | None = None
+    chat_template: Path | None = None
     device: str = "auto"
     max_memory: int | None = None
     offline: bool = False
@@ -129,7 +127,8 @@ def repeated(manifest: Mapping[str, Any], given: Given, folder: Path, out: Path)
         raise InputError(
             f"{folder / FILE}: tells of no run that could be repeated; an apply is repeated by its own command"
         )
-    own_words = {name: getattr(given, name) for name in ("harmful", "harmless") if getattr(given, name) is not None}
+    files = ("harmful", "harmless", "chat_template")
+    own_words = {name: getattr(given, name) for name in files if getattr(given, name) is not None}
     found = asked(words, folder, set(own_words)) | own_words
     source = manifest.get("source")
     model = given.model or (source.get("model") if isinstance(source, dict) else None)

@@ -10,8 +10,11 @@ from typing import Any, Literal, get_args
 from abliterate.errors import InputError
 from abliterate.evaluation.judges import Judge
 from abliterate.options import Options
+from abliterate.outputs.manifest import digest_of
 from abliterate.processes import Processes
-from abliterate.prompts import PromptSet, public_spec
+from abliterate.prompts import PromptSet, load_prompts, public_spec
+from abliterate.run_conditions import Settled
+from abliterate.session import read_template
 
 Split = Literal["report", "all"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -66,18 +69,32 @@ class Wanted:
                 "the server applies the chat template: start it with the one you want, and leave it away here"
             )
 
-    def record(self, options: Options, judge: Judge, sets: Mapping[str, PromptSet]) -> dict[str, Any]:
+    def record(
+        self, options: Options, judge: Judge, sets: Mapping[str, PromptSet], settled: Settled | None = None
+    ) -> dict[str, Any]:
         """Return what `evaluation.json` says of how it was measured; folders of this machine stay out of it."""
+        template = read_template(options.chat_template)
+        lists = {HARMFUL: options.harmful, HARMLESS: options.harmless, LOOK_ALIKES: self.look_alikes}
         return {
             "reply_tokens": self.reply_tokens,
             "judge": judge.name,
             "split": self.split,
             "prompts": {
-                name: {"spec": one.name, "digest": one.digest, "count": len(one)} for name, one in sets.items()
+                name: {
+                    "spec": one.name,
+                    "digest": one.digest,
+                    "count": len(one),
+                    "list": load_prompts(str(lists[name]), offline=options.offline).digest,
+                }
+                for name, one in sets.items()
             },
             "dtype": options.dtype,
             "system": options.system,
             "thinking": options.thinking,
+            "chat_template": None
+            if template is None or options.chat_template is None
+            else {"file": options.chat_template.name, "digest": digest_of(template)},
+            "conditions": dict(settled.origins) if settled else {},
             "text": public_spec(str(self.text)) if self.text else None,
             "tasks": list(self.tasks),
             "served": self.endpoint is not None,
