@@ -24,7 +24,7 @@ from abliterate.verbs.wanted import HARMFUL, HARMLESS, Wanted
 from test_end_to_end import TINY, options
 
 SYSTEM = "Be brief."
-OWN = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}{{ '<|assistant|>' }}"
+OWN = "{# another file of the same words #}" + (TINY / "chat_template.jinja").read_text()
 BARE = Options("", Path(), device="cpu")
 
 
@@ -36,7 +36,7 @@ def copied(folder: Path, to: Path) -> Path:
 def edited(tmp_path_factory: pytest.TempPathFactory) -> Result:
     folder = tmp_path_factory.mktemp("run")
     (folder / "config.json").write_text(OWN)  # a name that the model's own files have too
-    return run(options(folder / "edited", system=SYSTEM, chat_template=folder / "config.json"))
+    return run(options(folder / "edited", layer=4, system=SYSTEM, chat_template=folder / "config.json"))
 
 
 def settled(folder: Path, *said: str, **changes: Any) -> Any:
