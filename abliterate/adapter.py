@@ -6,17 +6,20 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
 from abliterate.checkpoint import ADAPTER, WEIGHTS
 from abliterate.errors import InputError, first_line
+from abliterate.extras import missing, require
 from abliterate.offload import streaming_of
-from abliterate.source import download
+from abliterate.source import GGUF, download
 
 ADAPTER_FILES = (ADAPTER, WEIGHTS)
+
+READING = "reading an adapter"
+"""What needs the `train` extra here."""
 
 
 def adapter_folder(name: str, revision: str | None = None, offline: bool = False) -> Path | None:
@@ -29,6 +32,14 @@ def adapter_folder(name: str, revision: str | None = None, offline: bool = False
         return None
     folder = path if path.is_dir() else download(name, revision, offline, ADAPTER_FILES)
     return folder if (folder / ADAPTER).is_file() else None
+
+
+def require_readable(name: str, revision: str | None = None, offline: bool = False) -> None:
+    """Raise InputError when what `name` names needs an extra that is missing: known before another model is loaded."""
+    if Path(name).suffix == ".gguf":
+        require("gguf", GGUF)
+    elif missing("train", "peft") and adapter_folder(name, revision, offline) is not None:
+        require("train", READING, "peft")
 
 
 def base_of(folder: Path) -> str:
@@ -44,8 +55,7 @@ def base_of(folder: Path) -> str:
 
 def attach(model: PreTrainedModel, folder: Path) -> None:
     """Put an adapter on `model`, switched off. Raises InputError when it does not fit, or without the `peft` package."""
-    if find_spec("peft") is None:
-        raise InputError("reading an adapter needs an extra: pip install 'abliterate[train]'")
+    require("train", READING, "peft")
     if streaming_of(model) is not None:
         raise InputError(
             f"{folder}: the model does not fit into memory, and with an adapter it cannot stream from the disk"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
 from abliterate.architecture import SITES, Site
 from abliterate.directions import Method
 from abliterate.errors import InputError
+from abliterate.extras import require
 from abliterate.forward import BatchSize
 from abliterate.template import Thinking
 
@@ -104,7 +104,9 @@ def check_save(options: Options) -> None:
         raise InputError(
             f"--save {','.join(options.save)}: what is measured is a checkpoint or an adapter; add one of them"
         )
-    if "adapter" in options.save and find_spec("peft") is None:
-        raise InputError("--save adapter needs an extra: pip install 'abliterate[train]'")
+    if "adapter" in options.save:
+        require("train", "--save adapter", "peft")
+    if "gguf-adapter" in options.save:
+        require("gguf", "--save gguf-adapter", "gguf")
     if options.edited_dtype and "checkpoint" not in options.save:
         raise InputError("--edited-dtype says how a checkpoint is written; add checkpoint to --save, or leave it away")

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from abliterate.bias_form import Adder, find_adders
 from abliterate.directions import Directions, difference_in_means
 from abliterate.errors import InputError
 from abliterate.evaluation.observation import Asked, Report
+from abliterate.extras import require
 from abliterate.forward import model_device
 from abliterate.inducing import STRENGTHS, Trial, select_inducing, try_strengths
 from abliterate.kept import Unfinished, code_digest, digest
@@ -205,11 +205,7 @@ def with_adders(
         adders = in_weights
     else:
         options = replace(options, save=("adapter",))
-        if find_spec("peft") is None:
-            raise InputError(
-                f"{architecture.model_type}: what --mode induce adds goes into an adapter here, which needs an extra: "
-                "pip install 'abliterate[train]'"
-            )
+        require("train", f"--mode induce, which writes an adapter for {architecture.model_type},", "peft")
     if options.layer is None:
         return options, adders
     if options.layer not in adders:

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +33,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 
 from abliterate.checkpoint import Checkpoint, content_hash
 from abliterate.errors import HubError, InputError, first_line
+from abliterate.extras import require
 from abliterate.progress import SILENT, Progress
 from abliterate.quantized import format_of
 
@@ -82,6 +82,10 @@ def shown_name(model: str) -> str:
     """Return a Hub id as it is, of a path its last part."""
     path = Path(model).expanduser()
     return path.resolve().name if path.exists() else model
+
+
+GGUF = "reading a .gguf file"
+"""What needs the `gguf` extra here."""
 
 
 def cache_folder() -> Path:
@@ -179,8 +183,7 @@ def from_gguf(path: Path, progress: Progress) -> Path:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    if find_spec("gguf") is None:
-        raise InputError("reading .gguf files needs an extra: pip install 'abliterate[gguf]'")
+    require("gguf", GGUF)
     from transformers import GgufConfig
 
     folder = cache_folder() / "gguf" / content_hash(path, progress)[:32]
@@ -226,6 +229,7 @@ def resolve_config(
     if path.suffix == ".gguf":
         if not path.is_file():
             raise InputError(f"{path}: no such file")
+        require("gguf", GGUF)
         folder, extra = path.parent, {"gguf_file": path.name}
     elif path.is_dir():
         folder = path

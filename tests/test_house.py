@@ -12,7 +12,7 @@ import abliterate
 ROOT = Path(abliterate.__file__).parent
 
 ORDER = [
-    "errors", "progress", "kept", "parallel", "processes", "projection", "wrappers", "quantized", "dequantize", "requantize", "prompts", "refusals", "coherence", "template", "shards", "shard_copy", "shard_rewrite", "checkpoint", "staging",
+    "errors", "extras", "progress", "kept", "parallel", "processes", "projection", "wrappers", "quantized", "dequantize", "requantize", "prompts", "refusals", "coherence", "template", "shards", "shard_copy", "shard_rewrite", "checkpoint", "staging",
     "offload", "ragged", "source", "alike", "adapter", "loading", "clone", "recording", "trace", "roles", "architecture", "recipe", "interventions", "forward", "replies", "activations", "bias_form", "scoring",
     "directions", "selection", "inducing", "search", "layout", "tensor_edits", "stored", "plan", "in_place", "edit", "comparison", "verify", "proof", "census", "evaluation", "outputs", "options", "repeat", "report", "session", "run_conditions", "training", "chat", "pipeline", "verbs", "render", "cli", "__main__",
 ]  # fmt: skip

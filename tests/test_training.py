@@ -371,7 +371,7 @@ def test_a_model_that_does_not_refuse_has_nothing_to_defend() -> None:
 
 def test_training_needs_the_extra(llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(InputError, match=r"training needs the peft package: pip install 'abliterate\[train\]'"):
+    with pytest.raises(InputError, match="training needs peft, which is not installed: pip install "):
         new_lora(llama, 4, 0)
 
 

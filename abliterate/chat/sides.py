@@ -10,19 +10,19 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import torch
 from transformers import PreTrainedModel
 
-from abliterate.adapter import ADAPTER_FILES, adapter_on, attach, base_of
+from abliterate.adapter import ADAPTER_FILES, READING, adapter_on, attach, base_of, require_readable
 from abliterate.alike import Unloaded, check_alike
 from abliterate.architecture import find_architecture
 from abliterate.checkpoint import ADAPTER
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
+from abliterate.extras import require
 from abliterate.interventions import hook_form
 from abliterate.loading import choose_device, choose_dtype, load_model, plan_offload
 from abliterate.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
@@ -80,6 +80,8 @@ def open_sides(options: Options, against: str | None, progress: Progress = SILEN
     Raises InputError where the edit was not made from `against`, an adapter does not fit its base, or two models are
     needed and memory holds one.
     """
+    for name in [options.model, *([against] if against is not None else [])]:
+        require_readable(name, options.revision if name == options.model else None, options.offline)
     folder = records_of(options, against is not None)
     if folder is not None and (folder / ADAPTER).is_file():
         return with_adapter(options, folder, against or base_of(folder), against is not None, progress)
@@ -154,8 +156,7 @@ def with_hooks(options: Options, folder: Path, against: str, progress: Progress)
 
 def with_adapter(options: Options, folder: Path, base: str, compare: bool, progress: Progress) -> Sides:
     """Load the base once, with the adapter on it that is switched on for one side."""
-    if find_spec("peft") is None:
-        raise InputError("reading an adapter needs an extra: pip install 'abliterate[train]'")
+    require("train", READING, "peft")
     source = resolve_side(options, base, progress)
     if (folder / FILE).is_file():
         check_source(folder, read_manifest(folder).get("source", {}), source, progress)

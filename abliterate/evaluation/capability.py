@@ -28,6 +28,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError, first_line
 from abliterate.evaluation.statistics import Z95, number
+from abliterate.extras import require
 from abliterate.forward import BatchSize, check_batch_size, model_device
 from abliterate.progress import SILENT, Advance, Progress
 
@@ -85,12 +86,10 @@ def capability(
         raise InputError(
             f"{len(tasks)} tasks, limit {limit}: name at least one task, and at least one document of each"
         )
-    try:
-        with quiet():
-            import lm_eval
-            from lm_eval.models.huggingface import HFLM
-    except ModuleNotFoundError as error:
-        raise InputError("capability tasks need the extra: pip install 'abliterate[eval]'") from error
+    require("eval", "a capability task")
+    with quiet():
+        import lm_eval
+        from lm_eval.models.huggingface import HFLM
     with quiet(), seeded(), own_reply_length(model):
         loaded = load_tasks(tasks)
         harness = reporting(HFLM, progress)(

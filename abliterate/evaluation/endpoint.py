@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from abliterate.errors import InputError
 from abliterate.evaluation.reply_cache import Answer, Conversation, ReplyCache, reply_key
+from abliterate.extras import require
 from abliterate.progress import SILENT, Progress
 
 CONNECT_SECONDS = 10.0
@@ -223,10 +224,9 @@ def open_client(endpoint: Endpoint) -> Any:
 
     Raises InputError without the package.
     """
-    try:
-        import openai
-    except ModuleNotFoundError as error:
-        raise InputError("a model behind a URL needs the extra: pip install 'abliterate[endpoint]'") from error
+    require("endpoint", "a model behind a URL")
+    import openai
+
     return openai.AsyncOpenAI(
         base_url=endpoint.base,
         api_key=os.environ.get(endpoint.api_key_variable) or NO_KEY,

@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from abliterate.errors import InputError
+from abliterate.extras import require
 
 ARCHITECTURES = {
     "arcee": "arcee", "cohere": "command-r", "cohere2": "cohere2", "exaone4": "exaone4", "gemma": "gemma",
@@ -76,8 +76,7 @@ def names_of_architecture(model_type: str, depth: int) -> Callable[[str], Named 
 
 def needed() -> None:
     """Raise InputError without the `gguf` package."""
-    if find_spec("gguf") is None:
-        raise InputError("writing .gguf files needs an extra: pip install 'abliterate[gguf]'")
+    require("gguf", "writing a .gguf file", "gguf")
 
 
 @contextmanager

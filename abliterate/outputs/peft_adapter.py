@@ -11,7 +11,6 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from abliterate.bias_form import Addition, find_adders
 from abliterate.checkpoint import ADAPTER, WEIGHTS, Checkpoint
 from abliterate.clone import clone_inputs, random_clone
 from abliterate.errors import InputError, first_line
+from abliterate.extras import require
 from abliterate.interventions import hook_form
 from abliterate.outputs.peft_factors import (
     Layer,
@@ -121,8 +121,7 @@ def prepare(
 
     Raises InputError for an edit that no LoRA holds exactly, and without the `peft` package.
     """
-    if find_spec("peft") is None:
-        raise InputError("writing an adapter needs an extra: pip install 'abliterate[train]'")
+    require("train", "writing an adapter", "peft")
     prepared = lay_out(plan, model, architecture, checkpoint, base_name, revision)
     if not architecture.problems:
         sites = dict.fromkeys((edit.site for edit in plan.edits.values()), 0.7)

@@ -17,6 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from abliterate.errors import InputError
+from abliterate.extras import require
 from abliterate.outputs.files import PAGE
 from abliterate.report.gather import gather
 from abliterate.report.view import numbers, words
@@ -34,6 +35,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     target = folder / PAGE if out is None else out
     if target.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{target}: the report is a web page; give it a name that ends in .html")
+    require("report", "a report")
     records = gather(folder)
     write_whole(target, render(words(records), numbers(records)))
     return target
@@ -81,8 +83,7 @@ def asset(name: str) -> str:
 
 def plotly_script() -> str:
     """Return the library that draws. Raises InputError when the extra that holds it is not installed."""
-    try:
-        from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise InputError("the report needs an extra: pip install 'abliterate[report]'") from error
+    require("report", "a report")
+    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
     return str(get_plotlyjs())

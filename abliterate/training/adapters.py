@@ -1,21 +1,14 @@
-"""A new LoRA for a model, and what the `train` extra must have brought."""
+"""A new LoRA for a model."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from abliterate.errors import InputError
-
-
-def require_training(*packages: str) -> None:
-    """Raise InputError when a package of the `train` extra is missing."""
-    for package in packages:
-        if find_spec(package) is None:
-            raise InputError(f"training needs the {package} package: pip install 'abliterate[train]'")
+from abliterate.extras import require
 
 
 def lora_config(rank: int) -> Any:
@@ -23,7 +16,7 @@ def lora_config(rank: int) -> Any:
 
     Raises InputError for a rank below 1, and without the `peft` package.
     """
-    require_training("peft")
+    require("train", "training", "peft")
     if rank < 1:
         raise InputError(f"rank {rank}: must be at least 1")
     from peft import LoraConfig, TaskType

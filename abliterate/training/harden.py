@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_linear_sc
 
 from abliterate.architecture import find_architecture
 from abliterate.errors import InputError, NoRefusalsError
+from abliterate.extras import require
 from abliterate.forward import model_device
 from abliterate.interventions import ablated_rows
 from abliterate.progress import SILENT, Progress
@@ -29,7 +30,7 @@ from abliterate.prompts import MINIMUM, PromptSet, check_pair
 from abliterate.refusals import is_refusal
 from abliterate.replies import REPLY_TOKENS, end_tokens, generate
 from abliterate.template import ChatFormat
-from abliterate.training.adapters import new_lora, require_training
+from abliterate.training.adapters import new_lora
 from abliterate.training.robustness import Robustness, Side, Subject, robustness
 
 DIRECTION_PROMPTS = 64
@@ -94,7 +95,7 @@ def harden(
     Raises InputError for settings out of range or without the `peft` package, NoRefusalsError for a model that refuses
     fewer than 8 training prompts: it has nothing to defend.
     """
-    require_training("peft")
+    require("train", "hardening", "peft")
     check_settings({"steps": steps, "batch_size": batch_size, "refresh": refresh, "rank": rank}, ablate_probability)
     check_pair(harmful, harmless)
     chat = tokenizer if isinstance(tokenizer, ChatFormat) else ChatFormat(tokenizer)

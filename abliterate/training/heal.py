@@ -26,6 +26,7 @@ from abliterate.architecture import find_architecture
 from abliterate.checkpoint import HEALED
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
+from abliterate.extras import require
 from abliterate.loading import load_model, quantised_tensors
 from abliterate.outputs.manifest import DIRECTIONS, RECIPE
 from abliterate.progress import SILENT, Advance, Progress
@@ -34,7 +35,7 @@ from abliterate.recipe import Recipe
 from abliterate.run_conditions import carry
 from abliterate.source import Source, load_tokenizer, resolve
 from abliterate.staging import Staging, check_destination, check_free
-from abliterate.training.adapters import lora_config, require_training
+from abliterate.training.adapters import lora_config
 from abliterate.training.card import provenance, write_record
 from abliterate.training.examples import check_method, read_examples
 from abliterate.training.healed import KeptOut, components, edited_from, prove, reopened, write
@@ -124,7 +125,7 @@ def heal(
     Raises InputError for what cannot be read or trained, ProofError when the direction came back.
     """
     chosen = options or HealOptions()
-    require_training("peft", "trl")
+    require("train", "healing")
     check_free(out, force)
     examples = read_examples(dataset, chosen.method, limit=chosen.limit, offline=offline)
     source = resolve(model, offline=offline, progress=progress)
@@ -204,7 +205,7 @@ def heal_model(
 
     Nothing is written. Raises InputError as `KeepDirectionOut.begin`, and where fewer than 2 examples are given.
     """
-    require_training("peft", "trl")
+    require("train", "healing")
     chosen = options or HealOptions()
     if len(examples) < 2:
         raise InputError(f"healing needs at least 2 examples, one of them to measure on; there are {len(examples)}")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from abliterate.adapter import require_readable
 from abliterate.alike import Unloaded, check_alike
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import along_replies
@@ -70,6 +71,8 @@ def evaluate_each(
 
     Raises InputError, before any weights are loaded, where one of them reads or predicts other tokens than that.
     """
+    for name in [*models, *([against] if against is not None else [])]:
+        require_readable(name, options.revision if name == options.model else None, options.offline)
     sets = load_sets(options, wanted)
     if against is not None:
         check_all(options, models, against, sets, progress)

@@ -14,6 +14,7 @@ from abliterate.adapter import attach
 from abliterate.architecture import Architecture, Site
 from abliterate.directions import load_differences, load_direction
 from abliterate.errors import InputError
+from abliterate.extras import require
 from abliterate.loading import choose_device, load_model
 from abliterate.options import Options
 from abliterate.outputs.control_vector import write_control_vector
@@ -89,6 +90,10 @@ def export(wish: Wish, options: Options, progress: Progress = SILENT) -> Exporte
     Raises InputError where the form cannot hold the edit, the original is another one, or the destination exists.
     """
     check_free(options.out, options.force)
+    if wish.kind == "adapter":
+        require("train", "--to adapter", "peft")
+    else:
+        require("gguf", f"--to {wish.kind}", "gguf")
     if wish.kind == "control-vector":
         return control_vector(wish, options)
     manifest = wish.manifest

@@ -11,6 +11,7 @@ from typing import Any
 
 from abliterate.checkpoint import HARDENED
 from abliterate.errors import InputError
+from abliterate.extras import require
 from abliterate.loading import load_model
 from abliterate.offload import streaming_of
 from abliterate.options import Options
@@ -23,7 +24,6 @@ from abliterate.session import read_template
 from abliterate.source import Source, load_tokenizer
 from abliterate.staging import Staging, check_destination, check_free
 from abliterate.template import ChatFormat
-from abliterate.training.adapters import require_training
 from abliterate.training.card import provenance, write_record
 from abliterate.training.harden import HardenResult, harden
 from abliterate.training.robustness import ATTACK_PROMPTS
@@ -53,7 +53,7 @@ def harden_model(options: Options, settings: Mapping[str, Any], progress: Progre
     memory; NoRefusalsError for one that hardly refuses.
     """
     check_shared(options)
-    require_training("peft")
+    require("train", "--mode harden", "peft")
     check_free(options.out, options.force)
     harmful, harmless = (load_prompts(spec, offline=options.offline) for spec in (options.harmful, options.harmless))
     check_pair(harmful, harmless)

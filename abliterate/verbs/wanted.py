@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from abliterate.errors import InputError
 from abliterate.evaluation.judges import Judge
+from abliterate.extras import require
 from abliterate.options import Options
 from abliterate.outputs.manifest import digest_of
 from abliterate.processes import Processes
@@ -60,6 +61,11 @@ class Wanted:
                 raise InputError(f"{flag} {number}: give a number from 1 up")
         if Processes.launched().count > 1 and (self.endpoint or self.tasks):
             raise InputError("--endpoint and --tasks share their work out themselves; run them without a launcher")
+        for flag, url in (("--endpoint", self.endpoint), ("--judge-endpoint", self.judge_endpoint)):
+            if url:
+                require("endpoint", flag)
+        if self.tasks and not self.endpoint:
+            require("eval", "--tasks")
         if not self.endpoint:
             return
         if self.text or self.tasks:
