@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -14,7 +15,16 @@ from abliterate.quantized import quantized_pairs
 from abliterate.ragged import dequantized_weights, ragged, without_quantisation
 from abliterate.source import Source, auto_class, build_empty, cache_folder, load_empty, load_errors
 
-DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+DTYPES: Mapping[str, torch.dtype] = {
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "half": torch.float16,
+    "float32": torch.float32,
+    "fp32": torch.float32,
+}
+"""The words for a dtype, beside `auto`, that every flag takes."""
 
 
 def load_model(
@@ -140,6 +150,13 @@ def choose_dtype(source: Source, dtype: str) -> torch.dtype:
         if found not in DTYPES.values():
             raise InputError(f"{source.name}: stores {found}; pass --dtype bfloat16 or float32 to run it")
         return found
-    if dtype not in DTYPES:
-        raise InputError(f"--dtype {dtype}: unknown; choose auto, {', '.join(DTYPES)}")
-    return DTYPES[dtype]
+    return DTYPES[dtype_name("--dtype", dtype)]
+
+
+def dtype_name(flag: str, word: str) -> str:
+    """Return torch's name of the dtype that a word stands for, or `auto`. Raises InputError for an unknown word."""
+    if word == "auto":
+        return word
+    if word not in DTYPES:
+        raise InputError(f"{flag} {word}: unknown; choose auto, {', '.join(DTYPES)}")
+    return str(DTYPES[word]).removeprefix("torch.")

@@ -19,13 +19,14 @@ from abliterate.architecture import Architecture, Site, Writer
 from abliterate.bias_form import Addition, find_adders
 from abliterate.checkpoint import DTYPES, Checkpoint, Shard
 from abliterate.errors import ArchitectureError, InputError
+from abliterate.loading import dtype_name
 from abliterate.recipe import Recipe
 from abliterate.shard_rewrite import Replacement
 from abliterate.stored import Place, Stored, quantized_weights
 from abliterate.tensor_edits import AddedEdit, QuantizedWeight, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 
-EDITED_DTYPES = {"bf16": "BF16"}
-"""What `--edited-dtype` may say, and the name of that dtype in a file."""
+FILE_DTYPES = {name: stored for stored, (_, name) in DTYPES.items()}
+"""The names of dtypes in a file, by torch's."""
 
 QUANTISED = (ValuesEdit.kind, ScalesEdit.kind)
 """Edits whose rounding is not that of a dtype: it is measured."""
@@ -66,6 +67,8 @@ class EditPlan:
         for edit in self.edits.values():
             whole.update(json.dumps([edit.name, edit.kind, edit.axis, edit.strength]).encode())
             whole.update(edit.basis.contiguous().numpy().tobytes())
+        if self.edited_dtype:
+            whole.update(self.edited_dtype.encode())
         if self.addition:
             whole.update(json.dumps(self.recipe.to_json()).encode() + self.basis.contiguous().numpy().tobytes())
         return whole.hexdigest()
@@ -84,7 +87,7 @@ class EditPlan:
             for name in (edit.weight.tensors.values, edit.weight.tensors.scales):
                 del held[name]
         new = {
-            edit.name: (EDITED_DTYPES[str(self.edited_dtype)], edit.weight.shape()) for edit in self.unquantized_edits()
+            edit.name: (FILE_DTYPES[str(self.edited_dtype)], edit.weight.shape()) for edit in self.unquantized_edits()
         }
         return held | new
 
@@ -103,7 +106,7 @@ class EditPlan:
         gone: dict[str, Replacement | None] = {}
         for edit in self.unquantized_edits():
             new = Replacement(
-                edit.name, EDITED_DTYPES[str(self.edited_dtype)], edit.weight.shape(), partial(edit.expected, original)
+                edit.name, FILE_DTYPES[str(self.edited_dtype)], edit.weight.shape(), partial(edit.expected, original)
             )
             gone |= {edit.weight.tensors.scales: None, edit.weight.tensors.values: new}
         here = {entry.name: entry for entry in shard.tensors}
@@ -132,12 +135,13 @@ def make_plan(
 ) -> EditPlan:
     """Resolve `recipe` on `checkpoint`. `model` may be on the meta device; it gives names and shapes, unquantised.
 
-    Quantised weights keep their format, unless `edited_dtype` ("bf16") names what to write them in.
+    Quantised weights keep their format, unless `edited_dtype` (a word of `loading.DTYPES`) says what to write them in.
     Raises InputError when the direction belongs to another width or nothing is quantised that `edited_dtype` could
     apply to, CheckpointError when a writer is missing or has another shape, ArchitectureError when its layout on disk
     is not understood.
     """
-    check_edited_dtype(edited_dtype, checkpoint)
+    edited_dtype = check_edited_dtype(edited_dtype, checkpoint)
+    edited = None if edited_dtype is None else getattr(torch, edited_dtype)
     basis = direction.reshape(-1, direction.shape[-1]).float().cpu()
     if basis.shape[-1] != architecture.d_model:
         raise InputError(
@@ -159,11 +163,11 @@ def make_plan(
             common = (writer.site, writer.layer, place.axis, strength, own)
             if place.weight is None:
                 edits[place.name] = TensorEdit(place.name, *common)
-            elif edited_dtype is None:
+            elif edited is None:
                 edits |= quantized_edits(place.weight, common)
             else:
-                edits[place.name] = UnquantizedEdit(place.name, *common, place.weight)
-                edits |= {edit.name: edit for edit in unquantized_beside(stored, writer, own)}
+                edits[place.name] = UnquantizedEdit(place.name, *common, place.weight, edited)
+                edits |= {edit.name: edit for edit in unquantized_beside(stored, writer, own, edited)}
                 modules |= dict.fromkeys(module_names(writer, place))
     if not edits:
         raise InputError("the recipe edits nothing: every strength is 0; give --strength or --sites")
@@ -214,10 +218,12 @@ def quantized_edits(weight: QuantizedWeight, common: Common) -> dict[str, Tensor
     return {values: ValuesEdit(values, *common, weight), scales: ScalesEdit(scales, *common, weight)}
 
 
-def unquantized_beside(stored: Stored, writer: Writer, basis: Float[Tensor, "k d_model"]) -> Iterator[UnquantizedEdit]:
+def unquantized_beside(
+    stored: Stored, writer: Writer, basis: Float[Tensor, "k d_model"], dtype: torch.dtype
+) -> Iterator[UnquantizedEdit]:
     """Yield what else has to leave its quantised format with a writer: a module is quantised as a whole."""
     for weight in stored.beside(writer):
-        yield UnquantizedEdit(weight.tensors.parameter, writer.site, writer.layer, -1, 0.0, basis, weight)
+        yield UnquantizedEdit(weight.tensors.parameter, writer.site, writer.layer, -1, 0.0, basis, weight, dtype)
 
 
 def module_names(writer: Writer, place: Place) -> list[str]:
@@ -236,12 +242,17 @@ def check_axis(place: Place, d_model: int) -> None:
         )
 
 
-def check_edited_dtype(edited_dtype: str | None, checkpoint: Checkpoint) -> None:
-    """Raise InputError for an unknown `edited_dtype`, or one that has nothing to apply to."""
-    if edited_dtype is not None and edited_dtype not in EDITED_DTYPES:
-        raise InputError(f"--edited-dtype {edited_dtype}: unknown; choose {', '.join(EDITED_DTYPES)}")
-    if edited_dtype is not None and not quantized_weights(checkpoint):
+def check_edited_dtype(edited_dtype: str | None, checkpoint: Checkpoint) -> str | None:
+    """Return torch's name of `edited_dtype`, None where quantised weights keep their format, as with `auto`.
+
+    Raises InputError for an unknown word, or one that has nothing to apply to.
+    """
+    name = dtype_name("--edited-dtype", edited_dtype or "auto")
+    if name == "auto":
+        return None
+    if not quantized_weights(checkpoint):
         raise InputError(f"--edited-dtype {edited_dtype}: the weights are not quantised; leave it out")
+    return name
 
 
 def left_alone_note(names: Sequence[str]) -> tuple[str, ...]:

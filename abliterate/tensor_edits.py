@@ -13,6 +13,7 @@ from torch import Tensor
 from abliterate.architecture import Site
 from abliterate.checkpoint import Checkpoint
 from abliterate.dequantize import Packed, dequantize, grid_of
+from abliterate.errors import InputError
 from abliterate.projection import Projection, component, frobenius, project_out
 from abliterate.quantized import Companions, Format
 from abliterate.requantize import Leak, measure_leak, project_packed, project_scales
@@ -148,19 +149,26 @@ class ScalesEdit(TensorEdit):
 
 @dataclass(frozen=True)
 class UnquantizedEdit(TensorEdit):
-    """The edit of a quantised weight that is written in bfloat16, under the name of its parameter.
+    """The edit of a quantised weight that is written unquantised, in `dtype`, under the name of its parameter.
 
     At strength 0 the weight is only dequantised: transformers and the servers of models quantise whole modules.
     """
 
     weight: QuantizedWeight
+    dtype: torch.dtype
 
     kind: ClassVar[str] = "unquantised"
 
     def expected(self, original: Checkpoint) -> Tensor:
-        """Return the weight, dequantised and projected in float32, in bfloat16."""
+        """Return the weight, dequantised and projected in float32, in its new dtype.
+
+        Raises InputError for numbers that are beyond it.
+        """
         weight = self.weight.beside(original).dequantized()
-        return (self.apply(weight) if self.strength else weight).to(torch.bfloat16)
+        edited = self.apply(weight) if self.strength else weight
+        if edited.abs().max() > torch.finfo(self.dtype).max:
+            raise InputError(f"{self.name}: holds numbers beyond {self.dtype}; pass --edited-dtype bfloat16")
+        return edited.to(self.dtype)
 
     def report(self, original: Checkpoint, edited: Checkpoint) -> TensorReport | None:
         """Return norms of the weight before, dequantised, and after; None where it was only dequantised."""

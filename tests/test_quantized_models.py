@@ -318,7 +318,10 @@ def test_a_dtype_that_applies_to_nothing_is_refused(tmp_path: Path, capsys: pyte
     source = random_checkpoint("llama", tmp_path / "source")
     path = tmp_path / "directions.safetensors"
     save_direction(path)
-    for dtype, words in (("bf16", "the weights are not quantised; leave it out"), ("int3", "unknown; choose bf16")):
+    for dtype, words in (
+        ("bf16", "the weights are not quantised; leave it out"),
+        ("int3", "unknown; choose auto, bfloat16"),
+    ):
         with pytest.raises(SystemExit) as caught:
             main(
                 ["apply", str(source), "--directions", str(path), "--out", str(tmp_path / "o"), "--edited-dtype", dtype]

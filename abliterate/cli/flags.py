@@ -43,7 +43,10 @@ Harmful = Annotated[
 Harmless = Annotated[str, typer.Option(help="Prompts that it answers, as --harmful.")]
 NTrain = Annotated[int, typer.Option(min=8, help="Prompts a side, at most, that make the direction.")]
 Dtype = Annotated[
-    str, typer.Option(help="Run in auto (as stored), bfloat16, float16 or float32; the files keep theirs.")
+    str,
+    typer.Option(
+        help="Run in auto (as stored), bfloat16 (bf16), float16 (fp16, half) or float32 (fp32); the files keep theirs."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
 MaxMemory = Annotated[
@@ -69,7 +72,8 @@ EditedDtype = Annotated[
     str | None,
     typer.Option(
         "--edited-dtype",
-        help="bf16: write the edited weights of a quantised model unquantised. Otherwise they keep its format.",
+        help="Write the edited weights of a quantised model unquantised, in a dtype as --dtype has them; auto, as without: "
+        "they keep its format.",
         show_default=False,
     ),
 ]
@@ -185,6 +189,7 @@ def options(model: str, out: Path | None, **given: Any) -> Options:
     """Turn what was typed into Options."""
     from abliterate.architecture import SITES
     from abliterate.directions import METHODS
+    from abliterate.loading import dtype_name
     from abliterate.options import SAVED_FORMS, Options
     from abliterate.template import THINKING_MODES
 
@@ -197,6 +202,11 @@ def options(model: str, out: Path | None, **given: Any) -> Options:
         given["chat_template"] = None
     if given.get("max_memory") is not None:
         given["max_memory"] = memory(given["max_memory"])
+    for name in ("dtype", "edited_dtype"):
+        if given.get(name) is not None:
+            given[name] = dtype_name(f"--{name.replace('_', '-')}", given[name])
+    if given.get("edited_dtype") == "auto":
+        del given["edited_dtype"]
     for name in ("sites", "save"):
         if name in given:
             given[name] = tuple(word.strip() for word in given[name].split(",") if word.strip())

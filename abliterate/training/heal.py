@@ -27,7 +27,7 @@ from abliterate.checkpoint import HEALED
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.loading import load_model, quantised_tensors
+from abliterate.loading import dtype_name, load_model, quantised_tensors
 from abliterate.outputs.manifest import DIRECTIONS, RECIPE
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.prompts import public_spec
@@ -126,6 +126,7 @@ def heal(
     """
     chosen = options or HealOptions()
     require("train", "healing")
+    dtype = dtype_name("--dtype", dtype)
     check_free(out, force)
     examples = read_examples(dataset, chosen.method, limit=chosen.limit, offline=offline)
     source = resolve(model, offline=offline, progress=progress)
