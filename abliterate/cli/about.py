@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from abliterate.cli.app import app, progress, show
+from abliterate.cli.completion import Verb
 from abliterate.cli.flags import (
     AsJson,
     Model,
@@ -20,7 +21,7 @@ from abliterate.cli.flags import (
 # torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
 
 
-@app.command()
+@app.command(cls=Verb)
 def inspect(
     model: Model,
     as_json: AsJson = False,
@@ -37,7 +38,7 @@ def inspect(
     show(inspection(one), inspection_json(one), as_json)
 
 
-@app.command()
+@app.command(cls=Verb)
 def architectures(
     types: Annotated[
         list[str] | None,

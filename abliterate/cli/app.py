@@ -18,11 +18,13 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from abliterate.cli.completion import Verbs, complete_bash, completing_bash
 from abliterate.errors import AbliterateError
 from abliterate.progress import Advance
 
 app = typer.Typer(
     name="abliterate",
+    cls=Verbs,
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -90,9 +92,8 @@ def show(rendered: RenderableType, data: dict[str, Any], as_json: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; errors are one line on stderr and an exit code (2 input, 1 proof, 130 Ctrl-C)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    verbs = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    if words and not words[0].startswith("-") and words[0] not in verbs:
-        words.insert(0, "run")
+    if completing_bash():
+        return complete_bash(lambda: app(words, standalone_mode=True))
     quiet()
     with interruptible():
         raise SystemExit(guarded(lambda: app(words, standalone_mode=True)))

@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.text import Text
 
 from abliterate.cli.app import app, progress
+from abliterate.cli.completion import Verb
 from abliterate.cli.flags import (
     Device,
     Dtype,
@@ -54,7 +55,7 @@ Ctrl-C during a reply stops that reply; what was said stays in the conversation.
 A line that begins with a space is never a command. The history of lines is forgotten at the end."""
 
 
-@app.command()
+@app.command(cls=Verb)
 def chat(
     model: Annotated[
         str,

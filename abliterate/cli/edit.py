@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from abliterate.cli.app import app, progress, show
+from abliterate.cli.completion import Verb
 from abliterate.cli.flags import (
     OUT_NAMES,
     AblateProbability,
@@ -59,7 +60,7 @@ HARDENING = ("steps", "learning_rate", "rank", "ablate_probability")
 """Parameters of `--mode harden` alone."""
 
 
-@app.command("run", help="Find, edit, prove, measure: the default when the first argument is a model.")
+@app.command("run", cls=Verb, help="Find, edit, prove, measure: the default when the first argument is a model.")
 def run_verb(
     model: Model,
     out: Out = None,
@@ -138,7 +139,7 @@ def harden(given: dict[str, Any], settings: dict[str, Any], push: str | None, as
         publish(chosen.out, push, public=False)
 
 
-@app.command()
+@app.command(cls=Verb)
 def demo(
     out: Annotated[
         Path | None, typer.Option(help="Keep the edited tiny model in this folder.", show_default=False)
@@ -154,7 +155,7 @@ def demo(
         show(result(one, kept=out is not None), result_json(one), as_json)
 
 
-@app.command()
+@app.command(cls=Verb)
 def apply(
     model: Model,
     directions: Annotated[Path, typer.Option(help="directions.safetensors of an earlier run.", show_default=False)],
@@ -183,7 +184,7 @@ def apply(
     show(applied(one), applied_json(one), as_json)
 
 
-@app.command()
+@app.command(cls=Verb)
 def verify(
     original: Annotated[str, typer.Argument(help="The source: Hub id, folder or .gguf file.", show_default=False)],
     edited: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
@@ -215,7 +216,7 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Verb)
 def reproduce(
     manifest: Annotated[
         str, typer.Argument(help="abliterate.json, its folder, or a Hub repository that holds one.", show_default=False)
@@ -253,7 +254,7 @@ def reproduce(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=Verb)
 def push(
     folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
     repository: Annotated[

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from abliterate.cli.app import app, progress, show
+from abliterate.cli.completion import Verb, listed
+from abliterate.cli.completion import words as completing
 from abliterate.cli.flags import AsJson, Device, Dtype, Force, MaxMemory, Offline, Revision, Trust, Unproved, options
 from abliterate.errors import InputError
 
@@ -18,7 +20,7 @@ OURS = ("edit", "to", "out", "model", "leave_out", "gguf", "layer", "as_json")
 """Parameters of the verb itself; the others are options of every run."""
 
 
-@app.command()
+@app.command(cls=Verb)
 def export(
     edit: Annotated[
         Path,
@@ -28,14 +30,23 @@ def export(
             show_default=False,
         ),
     ],
-    to: Annotated[str, typer.Option(help="adapter (PEFT), gguf-adapter or control-vector (llama.cpp).")],
+    to: Annotated[
+        str,
+        typer.Option(
+            autocompletion=completing("to"), help="adapter (PEFT), gguf-adapter or control-vector (llama.cpp)."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for a PEFT adapter, file for the others.", show_default=False)],
     model: Annotated[
         str | None,
         typer.Option(help="The original. \\[default: the Hub id that the manifest names]", show_default=False),
     ] = None,
     leave_out: Annotated[
-        str, typer.Option(help="Sites to leave out of a GGUF adapter, by commas: embed, where it is tied.")
+        str,
+        typer.Option(
+            autocompletion=listed("sites"),
+            help="Sites to leave out of a GGUF adapter, by commas: embed, where it is tied.",
+        ),
     ] = "",
     gguf: Annotated[
         Path | None, typer.Option(help="The GGUF file that the adapter is for: it is checked.", show_default=False)

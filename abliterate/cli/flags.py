@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from abliterate.cli.completion import listed, words
 from abliterate.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,12 +23,23 @@ Out = Annotated[
 Mode = Annotated[
     str,
     typer.Option(
+        autocompletion=words("mode"),
         help="ablate removes the direction; induce adds it, for a model that refuses more (in a bias where the model has "
-        "one for it, else as an adapter); harden trains an adapter under which refusal survives the edit."
+        "one for it, else as an adapter); harden trains an adapter under which refusal survives the edit.",
     ),
 ]
-Layer = Annotated[str, typer.Option(help="auto, or the number of the layer whose resid gives the direction.")]
-Direction = Annotated[str, typer.Option(help="projected (harmless mean removed) or mean-difference (the plain one).")]
+Layer = Annotated[
+    str,
+    typer.Option(
+        autocompletion=words("layer"), help="auto, or the number of the layer whose resid gives the direction."
+    ),
+]
+Direction = Annotated[
+    str,
+    typer.Option(
+        autocompletion=words("direction"), help="projected (harmless mean removed) or mean-difference (the plain one)."
+    ),
+]
 Strength = Annotated[
     float | None,
     typer.Option(
@@ -36,19 +48,26 @@ Strength = Annotated[
         show_default=False,
     ),
 ]
-Sites = Annotated[str, typer.Option(help="Which writers to edit, by commas: embed,attn,mlp.")]
-Harmful = Annotated[
-    str, typer.Option(help="Prompts that the model declines: org/dataset[:split[:column]] or FILE[:column].")
+Sites = Annotated[
+    str, typer.Option(autocompletion=listed("sites"), help="Which writers to edit, by commas: embed,attn,mlp.")
 ]
-Harmless = Annotated[str, typer.Option(help="Prompts that it answers, as --harmful.")]
+Harmful = Annotated[
+    str,
+    typer.Option(
+        autocompletion=words("prompts"),
+        help="Prompts that the model declines: org/dataset[:split[:column]] or FILE[:column].",
+    ),
+]
+Harmless = Annotated[str, typer.Option(autocompletion=words("prompts"), help="Prompts that it answers, as --harmful.")]
 NTrain = Annotated[int, typer.Option(min=8, help="Prompts a side, at most, that make the direction.")]
 Dtype = Annotated[
     str,
     typer.Option(
-        help="Run in auto (as stored), bfloat16 (bf16), float16 (fp16, half) or float32 (fp32); the files keep theirs."
+        autocompletion=words("dtype"),
+        help="Run in auto (as stored), bfloat16 (bf16), float16 (fp16, half) or float32 (fp32); the files keep theirs.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
+Device = Annotated[str, typer.Option(autocompletion=words("device"), help="auto, cpu, cuda, cuda:1, mps ...")]
 MaxMemory = Annotated[
     str | None,
     typer.Option(
@@ -56,7 +75,7 @@ MaxMemory = Annotated[
         show_default=False,
     ),
 ]
-BatchSize = Annotated[str, typer.Option(help="auto, or prompts per batch.")]
+BatchSize = Annotated[str, typer.Option(autocompletion=words("batch_size"), help="auto, or prompts per batch.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace --out if it exists.")]
@@ -72,6 +91,7 @@ EditedDtype = Annotated[
     str | None,
     typer.Option(
         "--edited-dtype",
+        autocompletion=words("dtype"),
         help="Write the edited weights of a quantised model unquantised, in a dtype as --dtype has them; auto, as without: "
         "they keep its format.",
         show_default=False,
@@ -79,7 +99,9 @@ EditedDtype = Annotated[
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.", show_default=False)]
 System = Annotated[str | None, typer.Option(help="System message to put before every prompt.", show_default=False)]
-Thinking = Annotated[str, typer.Option(help="Thinking switch of the chat template: on, off or auto.")]
+Thinking = Annotated[
+    str, typer.Option(autocompletion=words("thinking"), help="Thinking switch of the chat template: on, off or auto.")
+]
 Template = Annotated[
     Path | None, typer.Option(help="A Jinja file, for models without a chat template.", show_default=False)
 ]
@@ -147,8 +169,9 @@ MaxKl = Annotated[
 Save = Annotated[
     str,
     typer.Option(
+        autocompletion=listed("save"),
         help="What to write, by commas: checkpoint, adapter (PEFT), gguf-adapter (llama.cpp). Beside a checkpoint, "
-        "adapters go to OUT/adapter and OUT/adapter.gguf."
+        "adapters go to OUT/adapter and OUT/adapter.gguf.",
     ),
 ]
 Push = Annotated[

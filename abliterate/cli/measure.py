@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from abliterate.cli.app import app, progress, show
+from abliterate.cli.completion import Verb, words
 from abliterate.cli.flags import (
     AsJson,
     BatchSize,
@@ -33,10 +34,18 @@ from abliterate.errors import InputError
 ReplyTokens = Annotated[int, typer.Option(help="Length of the replies; shorter ones are counted again from the same.")]
 Prompts = Annotated[int, typer.Option("--n-prompts", help="Prompts of each kind, at most.")]
 Split = Annotated[
-    str, typer.Option(help="report: prompts that no run has used to find or choose an edit; all: every one of a list.")
+    str,
+    typer.Option(
+        autocompletion=words("split"),
+        help="report: prompts that no run has used to find or choose an edit; all: every one of a list.",
+    ),
 ]
 LookAlikes = Annotated[
-    str, typer.Option(help="Harmless prompts that sound harmful, as --harmful, for over-refusal; none for none.")
+    str,
+    typer.Option(
+        autocompletion=words("prompts"),
+        help="Harmless prompts that sound harmful, as --harmful, for over-refusal; none for none.",
+    ),
 ]
 TextFile = Annotated[
     Path | None, typer.Option("--text", help="A text file on which to take the cross-entropy.", show_default=False)
@@ -75,7 +84,7 @@ Save = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Verb)
 def evaluate(
     model: Annotated[
         str,
@@ -135,7 +144,7 @@ def evaluate(
     show(evaluated(one), one.to_json(), as_json)
 
 
-@app.command()
+@app.command(cls=Verb)
 def compare(
     original: Annotated[str, typer.Argument(help="What all are held against.", show_default=False)],
     edits: Annotated[list[str], typer.Argument(metavar="EDIT...", help="Edited models.", show_default=False)],
@@ -188,7 +197,7 @@ def compare(
         show(compared(found), compared_json(found), as_json)
 
 
-@app.command()
+@app.command(cls=Verb)
 def report(
     folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
     out: Annotated[

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from abliterate.cli.app import app, progress, show
+from abliterate.cli.completion import Verb, words
 from abliterate.cli.flags import AsJson, Device, Dtype, Force, Offline, Seed
 
 # torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
 
 
-@app.command()
+@app.command(cls=Verb)
 def heal(
     folder: Annotated[
         str, typer.Argument(metavar="DIR", help="An edited model that abliterate wrote.", show_default=False)
@@ -23,7 +24,11 @@ def heal(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the healed model.", show_default=False)],
     method: Annotated[
-        str, typer.Option(help="sft (messages, or prompt and completion) or dpo (chosen and rejected).")
+        str,
+        typer.Option(
+            autocompletion=words("method"),
+            help="sft (messages, or prompt and completion) or dpo (chosen and rejected).",
+        ),
     ] = "sft",
     adapter: Annotated[
         bool, typer.Option("--adapter", help="Write the LoRA alone, not the merged checkpoint.")

@@ -1,0 +1,111 @@
+"""What the shell offers behind <TAB>: verbs, flags, the words that a flag takes. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+DEFAULT_VERB = "run"
+
+WORDS: dict[str, tuple[str, ...]] = {
+    "mode": ("ablate", "induce", "harden"),
+    "layer": ("auto",),
+    "direction": ("projected", "mean-difference"),
+    "sites": ("embed", "attn", "mlp"),
+    "save": ("checkpoint", "adapter", "gguf-adapter"),
+    "thinking": ("on", "off", "auto"),
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "dtype": ("auto", "bfloat16", "bf16", "float16", "fp16", "half", "float32", "fp32"),
+    "batch_size": ("auto",),
+    "split": ("report", "all"),
+    "method": ("sft", "dpo"),
+    "to": ("adapter", "gguf-adapter", "control-vector"),
+    "prompts": ("builtin:harmful", "builtin:harmless", "builtin:look-alikes", "builtin:everyday"),
+}
+"""The words that flags take. Where each is read stands in a room that imports torch; a test holds these to those."""
+
+Completer = Callable[[str], list[str]]
+
+BREAKS = ":="
+"""What bash takes for the end of a word, though it is inside of one."""
+
+
+def words(name: str) -> Completer:
+    """Return what completes a flag that takes one word."""
+    return lambda incomplete: [word for word in WORDS[name] if word.startswith(incomplete)]
+
+
+def listed(name: str) -> Completer:
+    """Return what completes a flag that takes words by commas, each of them once."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        given = before.split(",")
+        return [f"{before}{comma}{word}" for word in WORDS[name] if word.startswith(last) and word not in given]
+
+    return complete
+
+
+class Verb(TyperCommand):
+    """A verb that offers its flags where nothing else can follow, before a dash is typed."""
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Return what may follow."""
+        return super().shell_complete(ctx, incomplete or "-")
+
+
+class Verbs(TyperGroup):
+    """The verbs; a first word that is none of them is the model of a run, when it is run and when it is completed."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the verb that the words ask for, and the words that are left for it."""
+        if args and args[0] not in self.commands:
+            args = [DEFAULT_VERB, *args]
+        return super().resolve_command(ctx, args)
+
+
+def completing_bash() -> bool:
+    """Return whether bash asks what may follow."""
+    return os.environ.get("_ABLITERATE_COMPLETE") == "complete_bash" and "COMP_WORDS" in os.environ
+
+
+def complete_bash(call: Callable[[], None]) -> None:
+    """Answer bash, which parts words at ":" and "=" and replaces what follows the last of these alone."""
+    asked = os.environ["COMP_WORDS"].split()
+    place = int(os.environ.get("COMP_CWORD") or 0)
+    if place >= len(asked):
+        asked.append("")
+    joined, place = rejoined(asked, place)
+    os.environ["COMP_WORDS"], os.environ["COMP_CWORD"] = "\n".join(joined), str(place)
+    word = joined[place]
+    behind = word.partition("=")[2] if word.startswith("-") else word  # typer completes the value of --flag=value
+    kept = max(behind.rfind(mark) for mark in BREAKS) + 1
+    answer = StringIO()
+    try:
+        with redirect_stdout(answer):
+            call()
+    finally:
+        print("\n".join(line[kept:] for line in answer.getvalue().splitlines()))
+
+
+def rejoined(asked: Sequence[str], place: int) -> tuple[list[str], int]:
+    """Return the words as they were typed, and which of them the cursor is in."""
+    whole: list[str] = []
+    found = place
+    glued = False
+    for number, word in enumerate(asked):
+        mark = bool(word) and not word.strip(BREAKS)
+        # A flag's value may begin with ":" or "="; nothing is glued to the command itself.
+        if len(whole) > 1 and (glued or mark) and not (glued and word.startswith("-")):
+            whole[-1] += word
+        else:
+            whole.append(word)
+        glued = mark
+        if number == place:
+            found = len(whole) - 1
+    return whole[: found + 1], found

@@ -1,0 +1,122 @@
+"""What <TAB> offers, asked as each shell asks, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import abliterate
+from abliterate.architecture import SITES
+from abliterate.cli.completion import WORDS
+from abliterate.cli.flags import OUT_NAMES
+from abliterate.directions import METHODS
+from abliterate.loading import DTYPES
+from abliterate.options import SAVED_FORMS
+from abliterate.prompts import BUILTIN
+from abliterate.template import THINKING_MODES
+from abliterate.training.examples import METHODS as TRAINERS
+from abliterate.verbs.export import KINDS
+from abliterate.verbs.wanted import SPLITS
+
+ROOT = Path(abliterate.__file__).parent.parent
+COMMAND = "import sys; sys.argv[0] = 'abliterate'; from abliterate.cli import main; main()"
+
+
+def asked(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    whole = {**os.environ, "PYTHONPATH": path, **environment}
+    return subprocess.run([sys.executable, "-c", COMMAND], env=whole, capture_output=True, text=True, check=False)
+
+
+def bash(*words: str) -> list[str]:
+    """What bash is given for words that it has parted itself, the last of them under the cursor."""
+    done = asked(
+        {"_ABLITERATE_COMPLETE": "complete_bash", "COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def zsh(line: str) -> str:
+    return asked({"_ABLITERATE_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": line}).stdout
+
+
+def fish(line: str, action: str = "get-args") -> subprocess.CompletedProcess[str]:
+    return asked(
+        {"_ABLITERATE_COMPLETE": "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": action, "_TYPER_COMPLETE_ARGS": line}
+    )
+
+
+def test_the_words_are_those_that_are_read() -> None:
+    for name, known in {
+        "mode": tuple(OUT_NAMES), "direction": METHODS, "sites": SITES, "save": SAVED_FORMS,
+        "thinking": THINKING_MODES, "dtype": ("auto", *DTYPES), "split": SPLITS, "method": TRAINERS, "to": KINDS,
+        "prompts": tuple(f"builtin:{one}" for one in BUILTIN),
+    }.items():  # fmt: skip
+        assert sorted(WORDS[name]) == sorted(known), name
+
+
+def test_a_model_is_followed_by_the_flags_of_run() -> None:
+    for shown in (bash("abliterate", "org/name", ""), bash("abliterate", "org/name", "--")):
+        assert {"--layer", "--mode", "--out", "--edited-dtype"} <= set(shown)
+        assert set(bash("abliterate", "run", "org/name", "--")) <= set(shown)
+    assert '"--layer"' in zsh("abliterate org/name ")
+    assert "--layer\t" in fish("abliterate org/name ").stdout
+    assert fish("abliterate org/name ", "is-args").returncode == 0
+
+
+def test_verbs_are_offered_first() -> None:
+    assert {"run", "evaluate", "heal", "export"} <= set(bash("abliterate", ""))
+    assert bash("abliterate", "eval") == ["evaluate"]
+
+
+def test_where_a_path_may_stand_the_shell_completes_files() -> None:
+    assert bash("abliterate", "./mod") == []
+    assert bash("abliterate", "run", "") == []
+    assert bash("abliterate", "org/name", "--out", "") == []
+    assert zsh("abliterate org/name --out ").strip() == "_files"
+    assert fish("abliterate org/name --out ", "is-args").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["X", "--mode", ""], WORDS["mode"]),
+        (["X", "--mode", "in"], ("induce",)),
+        (["X", "--mode", "=", "in"], ("induce",)),
+        (["X", "--mode", "="], WORDS["mode"]),
+        (["X", "--direction", "p"], ("projected",)),
+        (["X", "--sites", "attn,"], ("attn,embed", "attn,mlp")),
+        (["X", "--save", "checkpoint,g"], ("checkpoint,gguf-adapter",)),
+        (["X", "--thinking", "o"], ("on", "off")),
+        (["X", "--device", "c"], ("cpu", "cuda")),
+        (["X", "--dtype", "b"], ("bfloat16", "bf16")),
+        (["X", "--edited-dtype", "f"], ("float16", "fp16", "float32", "fp32")),
+        (["X", "--harmful", "b"], WORDS["prompts"]),
+        (["X", "--harmful", "builtin", ":"], ("harmful", "harmless", "look-alikes", "everyday")),
+        (["X", "--harmless", "builtin", ":", "l"], ("look-alikes",)),
+        (["X", "--harmless", "builtin", ":", "harmless", "--mode", "h"], ("harden",)),
+        (["evaluate", "X", "--split", ""], WORDS["split"]),
+        (["evaluate", "X", "--look-alikes", "b"], WORDS["prompts"]),
+        (["heal", "X", "--method", ""], WORDS["method"]),
+        (["export", "X", "--to", ""], WORDS["to"]),
+        (["export", "X", "--leave-out", "e"], ("embed",)),
+    ],
+    ids=lambda given: " ".join(given) or "nothing",
+)
+def test_values_are_completed(words: list[str], expected: tuple[str, ...]) -> None:
+    assert sorted(bash("abliterate", *words)) == sorted(expected)
+
+
+def test_completion_is_instant() -> None:
+    """Nothing that takes seconds is imported."""
+    script = f"import atexit; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr)); {COMMAND}"
+    environment = {"_ABLITERATE_COMPLETE": "complete_bash", "COMP_WORDS": "abliterate X --dtype ", "COMP_CWORD": "3"}
+    whole = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    done = subprocess.run([sys.executable, "-c", script], env=whole, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "False"
+    assert "bf16" in done.stdout
