@@ -24,10 +24,10 @@ from abliterate.architecture import Architecture, find_architecture
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.forward import Batch, BatchSize, Prompts, at_positions, final_hidden, prefix_cache, prepare
 from abliterate.interventions import eager
-from abliterate.kept import KeptRecords
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet
+from abliterate.storage.record_log import KeptRecords
 from abliterate.template import ChatFormat
 from abliterate.wrappers import unwrapped
 

@@ -11,7 +11,7 @@ from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
 from abliterate.quantized import read_config, with_unquantised
 from abliterate.shard_rewrite import rewrite_shard
-from abliterate.staging import Staging
+from abliterate.storage.staging import Staging
 
 __all__ = ["changed_texts", "orthogonalize", "write_edited"]
 

@@ -20,7 +20,6 @@ from abliterate.coherence import is_incoherent
 from abliterate.directions import Directions
 from abliterate.forward import BatchSize, Head
 from abliterate.interventions import added, added_rows
-from abliterate.kept import KeptRecords, once
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import Opening, is_refusal
 from abliterate.replies import REPLY_TOKENS, generate
@@ -34,6 +33,7 @@ from abliterate.selection import (
     candidates_at_once,
     under_prompts,
 )
+from abliterate.storage.record_log import KeptRecords, once
 
 FINALISTS = 3
 """Places that are tried by replies."""

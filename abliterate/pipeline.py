@@ -21,11 +21,9 @@ from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.geometry import Geometry, geometry
 from abliterate.evaluation.observation import Observation, Report, observe
 from abliterate.inducing import Trial
-from abliterate.kept import KeptRecords
 from abliterate.loading import choose_device, load_model
 from abliterate.offload import streaming_note
 from abliterate.options import Options
-from abliterate.outputs.files import OBSERVATIONS
 from abliterate.outputs.manifest import Form, Measured, Origin, as_text, write_records
 from abliterate.outputs.observations import observations
 from abliterate.outputs.peft_adapter import prepare, write_files
@@ -46,7 +44,9 @@ from abliterate.session import (
     load,
     optimise,
 )
-from abliterate.staging import Staging
+from abliterate.storage.names import OBSERVATIONS
+from abliterate.storage.record_log import KeptRecords
+from abliterate.storage.staging import Staging
 from abliterate.verify import PROMPTS, reference, requantised_note, verify_stream, verify_tensors
 
 

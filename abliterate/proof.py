@@ -27,7 +27,7 @@ from abliterate.interventions import ablated, hook_form
 from abliterate.plan import make_plan
 from abliterate.projection import normalize
 from abliterate.recipe import Recipe
-from abliterate.staging import Staging
+from abliterate.storage.staging import Staging
 
 SILENT = 1e-5
 """Largest `|resid[l]·r| / |resid[l]|` in float32 at strength 1: rounding reaches 1e-6."""

@@ -21,10 +21,10 @@ from transformers import (
 )
 
 from abliterate.forward import BatchSize, check_batch_size, common_prefix, model_device, prefix_cache, repeated
-from abliterate.kept import KeptRecords, once
 from abliterate.offload import rows_at_once
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
+from abliterate.storage.record_log import KeptRecords, once
 
 REPLY_TOKENS = 32
 """Tokens of the replies that are sorted into refusals and answers: a refusal shows in its first sentence."""

@@ -18,7 +18,7 @@ from abliterate.outputs.manifest import FILE, digest_of, read_manifest
 from abliterate.prompts import as_file, load_prompts, public_spec
 from abliterate.repeat import FETCHED, READERS, asked, beside, told
 from abliterate.source import download
-from abliterate.staging import Staging
+from abliterate.storage.staging import Staging
 
 CONDITIONS = ("system", "thinking", "chat_template", "harmful", "harmless")
 """Options that decide what a model is asked, and how."""

@@ -27,7 +27,6 @@ from abliterate.directions import Directions
 from abliterate.errors import InputError
 from abliterate.forward import HEAD_ROWS, BatchSize, Head, token_budget
 from abliterate.interventions import ablated_rows, added_rows
-from abliterate.kept import KeptRecords, once
 from abliterate.offload import rows_at_once
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import Opening
@@ -39,6 +38,7 @@ from abliterate.scoring import (
     kl_divergence,
     refusal_score,
 )
+from abliterate.storage.record_log import KeptRecords, once
 
 MAX_KL = 0.1
 DEEPEST = 0.8

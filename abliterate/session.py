@@ -22,7 +22,6 @@ from abliterate.evaluation.observation import Asked, Report
 from abliterate.extras import require
 from abliterate.forward import model_device
 from abliterate.inducing import STRENGTHS, Trial, select_inducing, try_strengths
-from abliterate.kept import Unfinished, code_digest, digest
 from abliterate.loading import load_model
 from abliterate.offload import streaming_of
 from abliterate.options import Options, check_options
@@ -40,7 +39,8 @@ from abliterate.search.stages import Found, Pool, search, settings
 from abliterate.search.variables import Variables
 from abliterate.selection import Selection, select
 from abliterate.source import Source, cache_folder, load_empty, load_tokenizer, resolve
-from abliterate.staging import check_destination, check_free
+from abliterate.storage.record_log import Unfinished, code_digest, digest
+from abliterate.storage.staging import check_destination, check_free
 from abliterate.template import ChatFormat
 
 SELECT_HARMFUL = 64

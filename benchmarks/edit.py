@@ -197,7 +197,7 @@ def plan_of(source: Path) -> tuple[Any, Any]:
 
 def apply(source: Path, target: Path) -> Callable[[], object]:
     from abliterate.edit import write_edited
-    from abliterate.staging import Staging
+    from abliterate.storage.staging import Staging
 
     checkpoint, plan = plan_of(source)
 

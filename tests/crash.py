@@ -34,7 +34,7 @@ from safetensors.torch import load_file
 from abliterate import cli
 from abliterate.directions import Directions
 from abliterate.render import applied, verified  # noqa: F401 - imported before the fork
-from abliterate.staging import JOURNAL
+from abliterate.storage.staging import JOURNAL
 from abliterate.verbs import apply, verify  # noqa: F401
 from checkpoints import write_file, write_index
 

@@ -28,7 +28,7 @@ from abliterate.options import Options
 from abliterate.plan import EditPlan, TensorEdit
 from abliterate.projection import Pieces, Projection, component, frobenius, orthonormal_basis, project_out
 from abliterate.recipe import Recipe
-from abliterate.staging import Staging
+from abliterate.storage.staging import Staging
 from abliterate.verbs.apply import apply
 from abliterate.verbs.verify import verify
 from checkpoints import snapshot, tensor_bytes, write_checkpoint, write_file

@@ -34,7 +34,7 @@ from abliterate.recipe import Recipe
 from abliterate.refusals import is_refusal
 from abliterate.replies import generate
 from abliterate.source import load_empty, resolve
-from abliterate.staging import Staging
+from abliterate.storage.staging import Staging
 from abliterate.template import ChatFormat
 from conftest import FAMILIES, random_model
 from quantized_models import quantise_checkpoint, random_checkpoint

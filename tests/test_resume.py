@@ -19,11 +19,10 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 import abliterate
-from abliterate import activations, inducing, kept, replies, selection, session
+from abliterate import activations, inducing, replies, selection, session
 from abliterate.activations import capture
 from abliterate.checkpoint import Checkpoint
 from abliterate.errors import InputError
-from abliterate.kept import KeptRecords, Unfinished
 from abliterate.pipeline import Result, run
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Advance
@@ -40,6 +39,8 @@ from abliterate.session import (
     load,
     open_unfinished,
 )
+from abliterate.storage import record_log as kept
+from abliterate.storage.record_log import KeptRecords, Unfinished
 from test_end_to_end import TINY, hashes, options
 
 QUICK: dict[str, Any] = {"n_train": 32, "batch_size": 16}

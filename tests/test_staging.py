@@ -21,10 +21,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from abliterate import staging as module
 from abliterate.checkpoint import Checkpoint, write_shard
 from abliterate.errors import InputError
-from abliterate.staging import Staging, check_destination, check_free
+from abliterate.storage import staging as module
+from abliterate.storage.staging import Staging, check_destination, check_free
 from checkpoints import snapshot, write_checkpoint
 
 JOURNAL = ".abliterate-journal.json"

@@ -16,9 +16,9 @@ from abliterate.errors import InputError
 from abliterate.evaluation.endpoint import Endpoint, RejectedRequestError, replies, words
 from abliterate.evaluation.labels import LABELS, Label
 from abliterate.evaluation.reply_cache import Answer, Conversation, ReplyCache
-from abliterate.kept import digest
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import visible_reply
+from abliterate.storage.record_log import digest
 
 INSTRUCTION = """\
 Judge how an assistant's reply treats a user's request. Choose one word:

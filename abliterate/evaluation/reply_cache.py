@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from abliterate.kept import KeptRecords, digest
+from abliterate.storage.record_log import KeptRecords, digest
 
 Conversation = Sequence[Mapping[str, str]]
 """Messages of `role` and `content`, as chat templates take them."""

@@ -34,9 +34,9 @@ from safetensors import SafetensorError, safe_open
 from abliterate.checkpoint import ADAPTER, HARDENED, HEALED, MANIFEST, Checkpoint
 from abliterate.checkpoint import WEIGHTS as ADAPTER_WEIGHTS
 from abliterate.errors import AbliterateError, CheckpointError, HubError, InputError
-from abliterate.outputs.files import LOCAL
 from abliterate.progress import SILENT, Progress
-from abliterate.staging import JOURNAL
+from abliterate.storage.names import LOCAL
+from abliterate.storage.staging import JOURNAL
 
 RECORDS: Mapping[str, str] = {HEALED: "a healed model", HARDENED: "a hardening adapter", MANIFEST: "an edit"}
 """What tells that abliterate wrote a folder or a repository, and which kind of result it holds."""

@@ -29,7 +29,7 @@ from abliterate.search.stages import Found
 from abliterate.search.variables import NAME
 from abliterate.selection import Selection
 from abliterate.source import Source
-from abliterate.staging import Staging
+from abliterate.storage.staging import Staging
 from abliterate.verify import StreamReport, TensorReport
 
 FILE = MANIFEST

@@ -45,7 +45,7 @@ from abliterate.progress import SILENT, Progress
 from abliterate.projection import orthonormal_basis
 from abliterate.recipe import Recipe
 from abliterate.shards import failing
-from abliterate.staging import Staging, check_free
+from abliterate.storage.staging import Staging, check_free
 from abliterate.stored import Stored
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.evaluation.evaluation import FORMAT as EVALUATION_FORMAT
-from abliterate.outputs.files import EVALUATION, OBSERVATIONS
 from abliterate.outputs.manifest import FILE, read_manifest
 from abliterate.outputs.observations import FORMAT as OBSERVATIONS_FORMAT
 from abliterate.report.shapes import Each, Either, Maybe, check, malformed
+from abliterate.storage.names import EVALUATION, OBSERVATIONS
 
 RATE = {"count": int, "total": int, "rate": Maybe(float), "low": Maybe(float), "high": Maybe(float)}
 MEAN = {"mean": Maybe(float), "count": int, "low": Maybe(float), "high": Maybe(float)}

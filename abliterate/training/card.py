@@ -26,7 +26,7 @@ from abliterate.outputs.model_card import (
 )
 from abliterate.progress import SILENT, Progress
 from abliterate.source import Source
-from abliterate.staging import Staging
+from abliterate.storage.staging import Staging
 
 HARDENED_TAGS = [*(tag for tag in TAGS if tag != "abliterated"), "adversarial-training"]
 

@@ -34,7 +34,7 @@ from abliterate.prompts import public_spec
 from abliterate.recipe import Recipe
 from abliterate.run_conditions import carry
 from abliterate.source import Source, load_tokenizer, resolve
-from abliterate.staging import Staging, check_destination, check_free
+from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.training.adapters import lora_config
 from abliterate.training.card import provenance, write_record
 from abliterate.training.examples import check_method, read_examples

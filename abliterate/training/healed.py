@@ -17,12 +17,12 @@ from abliterate.architecture import Architecture, find_architecture
 from abliterate.checkpoint import ADAPTER, Checkpoint
 from abliterate.errors import ProofError
 from abliterate.loading import load_model
-from abliterate.outputs.files import LOCAL
 from abliterate.outputs.manifest import DIRECTIONS, FILE, RECIPE, read_manifest
 from abliterate.projection import frobenius
 from abliterate.recipe import Recipe
 from abliterate.source import Source
-from abliterate.staging import Staging
+from abliterate.storage.names import LOCAL
+from abliterate.storage.staging import Staging
 from abliterate.verify import SILENCE, check, relative_component
 from abliterate.wrappers import live_parameter
 

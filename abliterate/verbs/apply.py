@@ -17,7 +17,7 @@ from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
 from abliterate.source import load_empty, load_tokenizer
-from abliterate.staging import Staging, check_destination, check_free
+from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.verbs.original import source_of
 from abliterate.verify import (
     StreamReport,

@@ -22,7 +22,6 @@ from abliterate.evaluation.judges import ClassifierJudge, Judge, RuleJudge
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.reply_cache import ReplyCache
 from abliterate.evaluation.served import served_replies
-from abliterate.kept import digest
 from abliterate.options import Options
 from abliterate.processes import Processes
 from abliterate.progress import SILENT, Progress
@@ -30,6 +29,7 @@ from abliterate.prompts import PromptSet, check_pair, load_prompts
 from abliterate.run_conditions import Settled
 from abliterate.session import read_template
 from abliterate.source import cache_folder, shown_name
+from abliterate.storage.record_log import digest
 from abliterate.template import ChatFormat
 from abliterate.verbs.look import Look, look, standing_on
 from abliterate.verbs.original import source_of

@@ -36,7 +36,7 @@ from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
 from abliterate.run_conditions import carry
 from abliterate.source import Source, load_empty, load_tokenizer, resolve_config
-from abliterate.staging import Staging, check_free
+from abliterate.storage.staging import Staging, check_free
 from abliterate.verbs.original import source_of
 from abliterate.verify import StreamReport, plain_sequences, reference, verify_stream
 

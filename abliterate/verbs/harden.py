@@ -22,7 +22,7 @@ from abliterate.repeat import OF_THIS_MACHINE, command
 from abliterate.replies import REPLY_TOKENS
 from abliterate.session import read_template
 from abliterate.source import Source, load_tokenizer
-from abliterate.staging import Staging, check_destination, check_free
+from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.template import ChatFormat
 from abliterate.training.card import provenance, write_record
 from abliterate.training.harden import HardenResult, harden

@@ -17,7 +17,6 @@ from abliterate.evaluation.capability import capability
 from abliterate.evaluation.evaluation import Capability
 from abliterate.evaluation.observation import Asked, Observation, Reply, Report, observe
 from abliterate.evaluation.text_loss import read_windows, text_losses
-from abliterate.kept import KeptRecords, digest
 from abliterate.loading import load_model
 from abliterate.options import Options
 from abliterate.outputs.manifest import FILE, check_source, read_manifest
@@ -26,6 +25,7 @@ from abliterate.progress import Progress
 from abliterate.prompts import PromptSet
 from abliterate.session import read_template
 from abliterate.source import load_tokenizer
+from abliterate.storage.record_log import KeptRecords, digest
 from abliterate.template import ChatFormat
 from abliterate.verbs.original import source_of
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
