@@ -10,11 +10,11 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from abliterate.checkpoint import ADAPTER, WEIGHTS
 from abliterate.errors import InputError, first_line
 from abliterate.extras import missing, require
 from abliterate.offload import streaming_of
 from abliterate.source import GGUF, download
+from abliterate.storage.names import ADAPTER, WEIGHTS
 
 ADAPTER_FILES = (ADAPTER, WEIGHTS)
 

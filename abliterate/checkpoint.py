@@ -27,6 +27,7 @@ from abliterate.shards import (
     read_shard,
     read_tensor,
 )
+from abliterate.storage.names import HARDENED, HEALED, MANIFEST, TEMPLATE
 
 __all__ = ["DTYPES", "Checkpoint", "Shard", "TensorEntry", "content_hash", "equal_bytes", "write_shard"]
 
@@ -46,12 +47,6 @@ STAYS_BEHIND_FILES = (
 
 STAYS_BEHIND_FOLDERS = ("original", "onnx", "openvino", "coreml", "metal", "__pycache__")
 """Folders of the whole model in another form, as published next to the safetensors."""
-
-MANIFEST, HEALED, HARDENED = "abliterate.json", "healed.json", "hardened.json"
-"""The records of what abliterate wrote: of an edit, of a healed model, of a hardening adapter."""
-
-TEMPLATE = "abliterate_template.jinja"
-"""The chat template that a run was given, kept beside its record: under a name that no model has for its own."""
 
 STAYS_BEHIND_AT_TOP = ("README.md", MANIFEST, HEALED, HARDENED, TEMPLATE)
 """What every run writes anew."""
@@ -156,11 +151,6 @@ class Checkpoint:
                         file.seek(shard.header_bytes + offset)
                         add(file.read(SAMPLE))
         return digest.hexdigest()
-
-
-ADAPTER = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
-"""The files of a PEFT adapter."""
 
 
 def content_hash(path: Path, progress: Progress = SILENT) -> str:

@@ -13,7 +13,8 @@ from abliterate.errors import CheckpointError, InputError, first_line
 from abliterate.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
 from abliterate.quantized import quantized_pairs
 from abliterate.ragged import dequantized_weights, ragged, without_quantisation
-from abliterate.source import Source, auto_class, build_empty, cache_folder, load_empty, load_errors
+from abliterate.source import Source, auto_class, build_empty, load_empty, load_errors
+from abliterate.storage.cache import cache_folder
 
 DTYPES: Mapping[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,

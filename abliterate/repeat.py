@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from abliterate.architecture import SITES
-from abliterate.checkpoint import MANIFEST, TEMPLATE
 from abliterate.directions import METHODS
 from abliterate.errors import InputError
 from abliterate.options import MODES, SAVED_FORMS, Options
 from abliterate.prompts import as_file, public_spec
 from abliterate.source import Source
+from abliterate.storage.names import MANIFEST, TEMPLATE
 from abliterate.template import THINKING_MODES
 
 FETCHED = (MANIFEST, "*.json", "*.jsonl", "*.txt", "*.csv", "*.jinja")

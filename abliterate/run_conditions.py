@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from abliterate.checkpoint import HARDENED, HEALED, TEMPLATE
 from abliterate.errors import InputError
 from abliterate.options import Options
 from abliterate.outputs.manifest import FILE, digest_of, read_manifest
 from abliterate.prompts import as_file, load_prompts, public_spec
 from abliterate.repeat import FETCHED, READERS, asked, beside, told
 from abliterate.source import download
+from abliterate.storage.names import HARDENED, HEALED, TEMPLATE
 from abliterate.storage.staging import Staging
 
 CONDITIONS = ("system", "thinking", "chat_template", "harmful", "harmless")

@@ -38,7 +38,8 @@ from abliterate.replies import REPLY_TOKENS, generate_all
 from abliterate.search.stages import Found, Pool, search, settings
 from abliterate.search.variables import Variables
 from abliterate.selection import Selection, select
-from abliterate.source import Source, cache_folder, load_empty, load_tokenizer, resolve
+from abliterate.source import Source, load_empty, load_tokenizer, resolve
+from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import Unfinished, code_digest, digest
 from abliterate.storage.staging import check_destination, check_free
 from abliterate.template import ChatFormat

@@ -36,6 +36,7 @@ from abliterate.errors import HubError, InputError, first_line
 from abliterate.extras import require
 from abliterate.progress import SILENT, Progress
 from abliterate.quantized import format_of
+from abliterate.storage.cache import cache_folder
 
 TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 """What the Hub's HTTP library raises when a connection breaks; the library has changed between versions."""
@@ -86,13 +87,6 @@ def shown_name(model: str) -> str:
 
 GGUF = "reading a .gguf file"
 """What needs the `gguf` extra here."""
-
-
-def cache_folder() -> Path:
-    """Return the folder for activations, dequantised GGUF files and what is unfinished: `$ABLITERATE_CACHE`, else the user's cache."""
-    own = os.environ.get("ABLITERATE_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "abliterate"
 
 
 def resolve(

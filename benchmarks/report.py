@@ -21,7 +21,7 @@ from abliterate import Options, load_prompts, run
 from abliterate.render.evaluated import evaluated
 from abliterate.render.run import result
 from abliterate.report.page import write_report
-from abliterate.storage.staging import write_whole
+from abliterate.storage.atomic import write_whole
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.wanted import Wanted
 

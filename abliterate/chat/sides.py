@@ -19,7 +19,6 @@ from transformers import PreTrainedModel
 from abliterate.adapter import ADAPTER_FILES, READING, adapter_on, attach, base_of, require_readable
 from abliterate.alike import Unloaded, check_alike
 from abliterate.architecture import find_architecture
-from abliterate.checkpoint import ADAPTER
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
@@ -27,11 +26,12 @@ from abliterate.interventions import hook_form
 from abliterate.loading import choose_device, choose_dtype, load_model, plan_offload
 from abliterate.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
 from abliterate.options import Options
-from abliterate.outputs.manifest import DIRECTIONS, FILE, RECIPE, check_source, read_manifest
+from abliterate.outputs.manifest import FILE, check_source, read_manifest
 from abliterate.progress import SILENT, Progress
 from abliterate.recipe import Recipe
 from abliterate.session import read_template
 from abliterate.source import Source, download, load_empty, load_tokenizer, resolve, shown_name
+from abliterate.storage.names import ADAPTER, DIRECTIONS, RECIPE
 from abliterate.template import ChatFormat
 
 Role = Literal["edited", "original"]

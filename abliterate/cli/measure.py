@@ -127,7 +127,7 @@ def evaluate(
     from abliterate.progress import SILENT
     from abliterate.render.evaluated import evaluated
     from abliterate.run_conditions import settle
-    from abliterate.storage.staging import write_whole
+    from abliterate.storage.atomic import write_whole
     from abliterate.verbs.evaluate import check_out, evaluate
 
     wanted, chosen, said = wishes(given)

@@ -31,11 +31,11 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
 )
 from safetensors import SafetensorError, safe_open
 
-from abliterate.checkpoint import ADAPTER, HARDENED, HEALED, MANIFEST, Checkpoint
-from abliterate.checkpoint import WEIGHTS as ADAPTER_WEIGHTS
+from abliterate.checkpoint import Checkpoint
 from abliterate.errors import AbliterateError, CheckpointError, HubError, InputError
 from abliterate.progress import SILENT, Progress
-from abliterate.storage.names import LOCAL
+from abliterate.storage.names import ADAPTER, HARDENED, HEALED, LOCAL, MANIFEST
+from abliterate.storage.names import WEIGHTS as ADAPTER_WEIGHTS
 from abliterate.storage.staging import JOURNAL
 
 RECORDS: Mapping[str, str] = {HEALED: "a healed model", HARDENED: "a hardening adapter", MANIFEST: "an edit"}

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 import transformers
 
-from abliterate.checkpoint import MANIFEST, TEMPLATE, content_hash
+from abliterate.checkpoint import content_hash
 from abliterate.directions import Directions, read_directions
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence
@@ -29,13 +29,11 @@ from abliterate.search.stages import Found
 from abliterate.search.variables import NAME
 from abliterate.selection import Selection
 from abliterate.source import Source
+from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, TEMPLATE
 from abliterate.storage.staging import Staging
 from abliterate.verify import StreamReport, TensorReport
 
 FILE = MANIFEST
-DIRECTIONS = "directions.safetensors"
-RECIPE = "recipe.json"
-CARD = "README.md"
 
 Form = Literal["checkpoint", "adapter"]
 

@@ -20,8 +20,8 @@ from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.report.gather import gather
 from abliterate.report.view import numbers, words
+from abliterate.storage.atomic import write_whole
 from abliterate.storage.names import PAGE
-from abliterate.storage.staging import write_whole
 
 ESCAPED = str.maketrans({one: f"\\u{ord(one):04x}" for one in "<>&"})
 

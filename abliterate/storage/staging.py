@@ -20,13 +20,13 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
-from abliterate.checkpoint import ADAPTER, MANIFEST
 from abliterate.errors import InputError
+from abliterate.storage.names import ADAPTER, MANIFEST
 
 try:
     import fcntl
@@ -378,19 +378,3 @@ def _failing(problem: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(f"disk full: {problem}; nothing was changed; free some or choose another --out") from error
         raise InputError(f"{problem} ({error.strerror or error}); check the path and its permissions") from error
-
-
-def write_whole(target: Path, text: str) -> None:
-    """Write a single file beside its place and move it there, so that no reader sees half of one.
-
-    Raises InputError when the folder is missing or cannot be written.
-    """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(text.encode("utf-8", errors="replace"))
-        partial.replace(target)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror}); choose another place with --out") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from abliterate.outputs.manifest import CARD, as_text, hashes
+from abliterate.outputs.manifest import as_text, hashes
 from abliterate.outputs.model_card import (
     HUB_ID,
     LIMITS,
@@ -26,6 +26,7 @@ from abliterate.outputs.model_card import (
 )
 from abliterate.progress import SILENT, Progress
 from abliterate.source import Source
+from abliterate.storage.names import CARD
 from abliterate.storage.staging import Staging
 
 HARDENED_TAGS = [*(tag for tag in TAGS if tag != "abliterated"), "adversarial-training"]

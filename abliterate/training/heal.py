@@ -23,17 +23,16 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 
 from abliterate.architecture import find_architecture
-from abliterate.checkpoint import HEALED
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.loading import dtype_name, load_model, quantised_tensors
-from abliterate.outputs.manifest import DIRECTIONS, RECIPE
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.prompts import public_spec
 from abliterate.recipe import Recipe
 from abliterate.run_conditions import carry
 from abliterate.source import Source, load_tokenizer, resolve
+from abliterate.storage.names import DIRECTIONS, HEALED, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.training.adapters import lora_config
 from abliterate.training.card import provenance, write_record

@@ -14,14 +14,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.architecture import Architecture, find_architecture
-from abliterate.checkpoint import ADAPTER, Checkpoint
+from abliterate.checkpoint import Checkpoint
 from abliterate.errors import ProofError
 from abliterate.loading import load_model
-from abliterate.outputs.manifest import DIRECTIONS, FILE, RECIPE, read_manifest
+from abliterate.outputs.manifest import FILE, read_manifest
 from abliterate.projection import frobenius
 from abliterate.recipe import Recipe
 from abliterate.source import Source
-from abliterate.storage.names import LOCAL
+from abliterate.storage.names import ADAPTER, DIRECTIONS, LOCAL, RECIPE
 from abliterate.storage.staging import Staging
 from abliterate.verify import SILENCE, check, relative_component
 from abliterate.wrappers import live_parameter

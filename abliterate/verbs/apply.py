@@ -11,12 +11,13 @@ from abliterate.edit import write_edited
 from abliterate.errors import InputError
 from abliterate.loading import choose_device, load_model
 from abliterate.options import Options
-from abliterate.outputs.manifest import DIRECTIONS, RECIPE, Measured, Origin, write_records
+from abliterate.outputs.manifest import Measured, Origin, write_records
 from abliterate.plan import check_edited_dtype, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
 from abliterate.source import load_empty, load_tokenizer
+from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.verbs.original import source_of
 from abliterate.verify import (

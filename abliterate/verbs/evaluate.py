@@ -28,7 +28,8 @@ from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
 from abliterate.run_conditions import Settled
 from abliterate.session import read_template
-from abliterate.source import cache_folder, shown_name
+from abliterate.source import shown_name
+from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import digest
 from abliterate.template import ChatFormat
 from abliterate.verbs.look import Look, look, standing_on

@@ -19,16 +19,7 @@ from abliterate.loading import choose_device, load_model
 from abliterate.options import Options
 from abliterate.outputs.control_vector import write_control_vector
 from abliterate.outputs.gguf_adapter import write_gguf_adapter
-from abliterate.outputs.manifest import (
-    DIRECTIONS,
-    FILE,
-    RECIPE,
-    Measured,
-    Origin,
-    check_source,
-    read_manifest,
-    write_records,
-)
+from abliterate.outputs.manifest import FILE, Measured, Origin, check_source, read_manifest, write_records
 from abliterate.outputs.peft_adapter import prepare, write_files
 from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
@@ -36,6 +27,7 @@ from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
 from abliterate.run_conditions import carry
 from abliterate.source import Source, load_empty, load_tokenizer, resolve_config
+from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.storage.staging import Staging, check_free
 from abliterate.verbs.original import source_of
 from abliterate.verify import StreamReport, plain_sequences, reference, verify_stream

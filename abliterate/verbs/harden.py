@@ -9,7 +9,6 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from abliterate.checkpoint import HARDENED
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.loading import load_model
@@ -22,6 +21,7 @@ from abliterate.repeat import OF_THIS_MACHINE, command
 from abliterate.replies import REPLY_TOKENS
 from abliterate.session import read_template
 from abliterate.source import Source, load_tokenizer
+from abliterate.storage.names import HARDENED
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.template import ChatFormat
 from abliterate.training.card import provenance, write_record

@@ -12,7 +12,7 @@ import transformers
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.adapter import adapter_folder, attach, base_of
-from abliterate.checkpoint import WEIGHTS, content_hash
+from abliterate.checkpoint import content_hash
 from abliterate.evaluation.capability import capability
 from abliterate.evaluation.evaluation import Capability
 from abliterate.evaluation.observation import Asked, Observation, Reply, Report, observe
@@ -25,6 +25,7 @@ from abliterate.progress import Progress
 from abliterate.prompts import PromptSet
 from abliterate.session import read_template
 from abliterate.source import load_tokenizer
+from abliterate.storage.names import WEIGHTS
 from abliterate.storage.record_log import KeptRecords, digest
 from abliterate.template import ChatFormat
 from abliterate.verbs.original import source_of

@@ -16,12 +16,13 @@ from abliterate.checkpoint import content_hash
 from abliterate.errors import InputError
 from abliterate.options import Options
 from abliterate.outputs.hub import WEIGHTS, quiet
-from abliterate.outputs.manifest import DIRECTIONS, FILE, hashes, read_manifest
+from abliterate.outputs.manifest import FILE, hashes, read_manifest
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import load_prompts
 from abliterate.repeat import FETCHED, asked
 from abliterate.source import download, hub_errors
+from abliterate.storage.names import DIRECTIONS
 from abliterate.verbs.original import source_of
 
 COMPARED = ("direction", "selection", "search", "trials", "recipe", "tensors", "proof", "figures")

@@ -10,12 +10,13 @@ from abliterate.checkpoint import Checkpoint
 from abliterate.directions import load_direction
 from abliterate.loading import load_model
 from abliterate.options import Options
-from abliterate.outputs.manifest import DIRECTIONS, RECIPE, read_manifest
+from abliterate.outputs.manifest import read_manifest
 from abliterate.plan import left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
 from abliterate.source import load_empty, load_tokenizer
+from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.verbs.original import source_of
 from abliterate.verify import (
     Status,
