@@ -24,7 +24,7 @@ from abliterate.architecture import Architecture, find_architecture
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.forward import Batch, BatchSize, Prompts, at_positions, final_hidden, prefix_cache, prepare
 from abliterate.interventions import eager
-from abliterate.processes import Processes
+from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet
 from abliterate.storage.record_log import KeptRecords

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from abliterate.checkpoint import Checkpoint, TensorEntry
 from abliterate.errors import ProofError
-from abliterate.parallel import in_threads, one_at_a_time
+from abliterate.parallel.threads import in_threads, one_at_a_time
 from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.projection import Projection

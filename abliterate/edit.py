@@ -6,7 +6,7 @@ import json
 
 from abliterate.checkpoint import Checkpoint, write_shard
 from abliterate.in_place import orthogonalize
-from abliterate.parallel import one_torch_thread
+from abliterate.parallel.threads import one_torch_thread
 from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
 from abliterate.quantized import read_config, with_unquantised

@@ -22,7 +22,7 @@ from transformers import (
 
 from abliterate.forward import BatchSize, check_batch_size, common_prefix, model_device, prefix_cache, repeated
 from abliterate.offload import rows_at_once
-from abliterate.processes import Processes
+from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.storage.record_log import KeptRecords, once
 

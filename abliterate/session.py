@@ -27,8 +27,8 @@ from abliterate.offload import streaming_of
 from abliterate.options import Options, check_options
 from abliterate.outputs.manifest import hardware
 from abliterate.outputs.peft_adapter import prepare
+from abliterate.parallel.processes import Processes
 from abliterate.plan import check_edited_dtype, make_plan
-from abliterate.processes import Processes
 from abliterate.progress import Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
 from abliterate.proof import prove_addition, require_proof

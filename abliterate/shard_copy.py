@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from abliterate.errors import CheckpointError
-from abliterate.parallel import in_threads, one_at_a_time
+from abliterate.parallel.threads import in_threads, one_at_a_time
 from abliterate.progress import Advance
 from abliterate.projection import Projection
 from abliterate.shards import DTYPES, Shard, TensorEntry, damaged, failing, read_numbers, read_tensor

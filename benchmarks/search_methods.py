@@ -37,7 +37,7 @@ from abliterate.architecture import Architecture
 from abliterate.forward import Head
 from abliterate.interventions import projected
 from abliterate.loading import load_model
-from abliterate.processes import Processes
+from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT
 from abliterate.projection import normalize
 from abliterate.search import stages

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from abliterate.parallel import in_threads, one_at_a_time
+from abliterate.parallel.threads import in_threads, one_at_a_time
 
 
 @pytest.fixture(params=[1, 3], ids=["one thread", "three threads"], autouse=True)

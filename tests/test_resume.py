@@ -23,8 +23,8 @@ from abliterate import activations, inducing, replies, selection, session
 from abliterate.activations import capture
 from abliterate.checkpoint import Checkpoint
 from abliterate.errors import InputError
+from abliterate.parallel.processes import Processes
 from abliterate.pipeline import Result, run
-from abliterate.processes import Processes
 from abliterate.progress import SILENT, Advance
 from abliterate.replies import generate
 from abliterate.selection import select

@@ -23,8 +23,8 @@ from abliterate.directions import Directions
 from abliterate.errors import InputError
 from abliterate.forward import Head
 from abliterate.interventions import ablated
+from abliterate.parallel.processes import Processes
 from abliterate.pipeline import Result, run
-from abliterate.processes import Processes
 from abliterate.progress import SILENT
 from abliterate.search import examples, losses, stages, variables
 from abliterate.search.examples import Answer, Place, Transcript, hard_examples, parting

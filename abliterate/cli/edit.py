@@ -105,8 +105,8 @@ def run_verb(
     if settings:
         raise InputError(f"--{next(iter(settings)).replace('_', '-')} is for --mode harden; leave it out")
     from abliterate.outputs.hub import check_push
+    from abliterate.parallel.processes import Processes
     from abliterate.pipeline import assist, run
-    from abliterate.processes import Processes
     from abliterate.render.run import result, result_json
     from abliterate.verbs.export import save_others
 

@@ -123,7 +123,7 @@ def evaluate(
 ) -> None:
     """Measure refusals, over-refusal and incoherence, and with --against what the edit did to predictions, with tests."""
     given = locals()
-    from abliterate.processes import Processes
+    from abliterate.parallel.processes import Processes
     from abliterate.progress import SILENT
     from abliterate.render.evaluated import evaluated
     from abliterate.run_conditions import settle
@@ -173,7 +173,7 @@ def compare(
 ) -> None:
     """Hold several edits of one model against it and show them in one table."""
     given = {**locals(), "model": original}
-    from abliterate.processes import Processes
+    from abliterate.parallel.processes import Processes
     from abliterate.progress import SILENT
     from abliterate.render.compared import compared, compared_csv, compared_json, compared_markdown
     from abliterate.render.evaluated import conditions

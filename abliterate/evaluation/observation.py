@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.evaluation.statistics import Rate
 from abliterate.forward import BatchSize, Head, final_hidden, model_device, prefix_cache, prepare
-from abliterate.processes import Processes
+from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import is_refusal
 from abliterate.replies import REPLY_TOKENS, generate_all

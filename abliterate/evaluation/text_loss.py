@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
 from abliterate.forward import HEAD_ROWS, BatchSize, Head, final_hidden, prepare
-from abliterate.processes import Processes
+from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 
 WINDOW = 512

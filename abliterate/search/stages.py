@@ -29,7 +29,7 @@ from abliterate.coherence import is_incoherent
 from abliterate.errors import InputError
 from abliterate.forward import BatchSize, Head
 from abliterate.offload import streaming_of
-from abliterate.processes import Processes
+from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import is_refusal
 from abliterate.replies import REPLY_TOKENS, generate

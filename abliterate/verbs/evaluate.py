@@ -23,7 +23,7 @@ from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.reply_cache import ReplyCache
 from abliterate.evaluation.served import served_replies
 from abliterate.options import Options
-from abliterate.processes import Processes
+from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet, check_pair, load_prompts
 from abliterate.run_conditions import Settled

@@ -20,7 +20,7 @@ from abliterate.evaluation.text_loss import read_windows, text_losses
 from abliterate.loading import load_model
 from abliterate.options import Options
 from abliterate.outputs.manifest import FILE, check_source, read_manifest
-from abliterate.processes import Processes
+from abliterate.parallel.processes import Processes
 from abliterate.progress import Progress
 from abliterate.prompts import PromptSet
 from abliterate.session import read_template

@@ -1,0 +1,1 @@
+"""Threads on one machine, processes of a launcher, devices."""
