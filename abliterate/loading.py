@@ -9,8 +9,9 @@ import torch
 from transformers import AutoConfig, PreTrainedModel
 
 from abliterate.checkpoint import Checkpoint
-from abliterate.errors import CheckpointError, InputError, first_line
+from abliterate.errors import CheckpointError, InputError
 from abliterate.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
+from abliterate.parallel.devices import choose_device
 from abliterate.quantized import quantized_pairs
 from abliterate.ragged import dequantized_weights, ragged, without_quantisation
 from abliterate.source import Source, auto_class, build_empty, load_empty, load_errors
@@ -117,19 +118,6 @@ def dequantized(source: Source, config: Any, files: Checkpoint, dtype: torch.dty
         if listed:
             part.quantization_config = {**listed, "dequantize": True}
     return auto_class(config), {"pretrained_model_name_or_path": files.folder, "config": config}
-
-
-def choose_device(device: str) -> torch.device:
-    """Return the device; `auto` is the first accelerator, else the CPU. Raises InputError when it is not there."""
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {device}: not on this machine ({first_line(error)}); use auto or cpu") from error
-    return torch.device(device)
 
 
 def quantised_tensors(checkpoint: Checkpoint) -> dict[str, int]:

@@ -21,12 +21,13 @@ from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.geometry import Geometry, geometry
 from abliterate.evaluation.observation import Observation, Report, observe
 from abliterate.inducing import Trial
-from abliterate.loading import choose_device, load_model
+from abliterate.loading import load_model
 from abliterate.offload import streaming_note
 from abliterate.options import Options
 from abliterate.outputs.manifest import Form, Measured, Origin, as_text, write_records
 from abliterate.outputs.observations import observations
 from abliterate.outputs.peft_adapter import prepare, write_files
+from abliterate.parallel.devices import choose_device
 from abliterate.plan import EditPlan, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.recipe import Recipe

@@ -23,10 +23,11 @@ from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.interventions import hook_form
-from abliterate.loading import choose_device, choose_dtype, load_model, plan_offload
+from abliterate.loading import choose_dtype, load_model, plan_offload
 from abliterate.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
 from abliterate.options import Options
 from abliterate.outputs.manifest import FILE, check_source, read_manifest
+from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.recipe import Recipe
 from abliterate.session import read_template

@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from abliterate.errors import InputError
 from abliterate.evaluation.labels import Label, label_of, unrefused_label
-from abliterate.loading import choose_device
+from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import visible_reply
 from abliterate.source import download, load_errors

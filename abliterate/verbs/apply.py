@@ -9,9 +9,10 @@ from pathlib import Path
 from abliterate.directions import load_direction, read_directions
 from abliterate.edit import write_edited
 from abliterate.errors import InputError
-from abliterate.loading import choose_device, load_model
+from abliterate.loading import load_model
 from abliterate.options import Options
 from abliterate.outputs.manifest import Measured, Origin, write_records
+from abliterate.parallel.devices import choose_device
 from abliterate.plan import check_edited_dtype, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof

@@ -15,12 +15,13 @@ from abliterate.architecture import Architecture, Site
 from abliterate.directions import load_differences, load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.loading import choose_device, load_model
+from abliterate.loading import load_model
 from abliterate.options import Options
 from abliterate.outputs.control_vector import write_control_vector
 from abliterate.outputs.gguf_adapter import write_gguf_adapter
 from abliterate.outputs.manifest import FILE, Measured, Origin, check_source, read_manifest, write_records
 from abliterate.outputs.peft_adapter import prepare, write_files
+from abliterate.parallel.devices import choose_device
 from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof

@@ -1,0 +1,20 @@
+"""Which device a model runs on."""
+
+from __future__ import annotations
+
+import torch
+
+from abliterate.errors import InputError, first_line
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device; `auto` is the first accelerator, else the CPU. Raises InputError when it is not there."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {device}: not on this machine ({first_line(error)}); use auto or cpu") from error
+    return torch.device(device)
