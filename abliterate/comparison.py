@@ -24,7 +24,7 @@ from abliterate.parallel.threads import in_threads, one_at_a_time
 from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.projection import Projection
-from abliterate.requantize import LEAK_LIMIT
+from abliterate.quantization.requantize import LEAK_LIMIT
 from abliterate.shards import failing, read_bytes, read_numbers
 from abliterate.tensor_edits import TensorEdit, TensorReport
 

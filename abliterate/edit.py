@@ -9,7 +9,7 @@ from abliterate.in_place import orthogonalize
 from abliterate.parallel.threads import one_torch_thread
 from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
-from abliterate.quantized import read_config, with_unquantised
+from abliterate.quantization.formats.base import read_config, with_unquantised
 from abliterate.shard_rewrite import rewrite_shard
 from abliterate.storage.staging import Staging
 

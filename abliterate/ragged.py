@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from abliterate.checkpoint import Checkpoint
-from abliterate.dequantize import Packed, dequantize
-from abliterate.quantized import quantized_pairs
+from abliterate.quantization.dequantize import Packed, dequantize
+from abliterate.quantization.formats.base import quantized_pairs
 
 
 def ragged(checkpoint: Checkpoint) -> bool:

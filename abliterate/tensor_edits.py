@@ -12,11 +12,11 @@ from torch import Tensor
 
 from abliterate.architecture import Site
 from abliterate.checkpoint import Checkpoint
-from abliterate.dequantize import Packed, dequantize, grid_of
 from abliterate.errors import InputError
 from abliterate.projection import Projection, component, frobenius, project_out
-from abliterate.quantized import Companions, Format
-from abliterate.requantize import Leak, measure_leak, project_packed, project_scales
+from abliterate.quantization.dequantize import Packed, dequantize, grid_of
+from abliterate.quantization.formats.base import Companions, Format
+from abliterate.quantization.requantize import Leak, measure_leak, project_packed, project_scales
 
 
 @dataclass(frozen=True)

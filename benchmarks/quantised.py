@@ -10,10 +10,10 @@ import time
 
 import torch
 
-from abliterate.dequantize import Packed, dequantize
 from abliterate.projection import normalize, project_out
-from abliterate.quantized import Format
-from abliterate.requantize import measure_leak, project_packed, requantize
+from abliterate.quantization.dequantize import Packed, dequantize
+from abliterate.quantization.formats.base import Format
+from abliterate.quantization.requantize import measure_leak, project_packed, requantize
 
 FORMATS = {
     "FP8, blocks of 128 x 128": (Format("fp8", ("block",), (128, 128)), (32, 32)),

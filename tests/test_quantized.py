@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from abliterate.errors import CheckpointError
-from abliterate.quantized import Companions, Format, companions, read_format, with_unquantised
+from abliterate.quantization.formats.base import Companions, Format, companions, read_format, with_unquantised
 from quantizers import compressed_config
 
 

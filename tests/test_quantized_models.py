@@ -32,9 +32,9 @@ from abliterate.offload import Offload, decoder_layers, outside_of
 from abliterate.options import Options
 from abliterate.pipeline import run
 from abliterate.plan import make_plan
-from abliterate.quantized import format_of
+from abliterate.quantization.formats.base import format_of
+from abliterate.quantization.requantize import project_packed, requantize
 from abliterate.recipe import Recipe
-from abliterate.requantize import project_packed, requantize
 from abliterate.source import load_empty, resolve
 from abliterate.stored import quantized_weights
 from abliterate.tensor_edits import ValuesEdit
@@ -275,8 +275,8 @@ def test_what_requantising_explains_is_allowed_and_no_more(tmp_path: Path) -> No
     assert format
     assert isinstance(edit, ValuesEdit)
     packed = edit.weight.read()
-    from abliterate.dequantize import dequantize
     from abliterate.projection import project_out
+    from abliterate.quantization.dequantize import dequantize
 
     coarse = requantize(project_out(dequantize(packed, format), direction, axis=0), packed, format)
     edited.get_parameter(edit.name).data.copy_(dequantize(coarse, format))
@@ -292,7 +292,7 @@ def test_too_much_that_comes_back_is_an_error_that_names_the_way_out(
 ) -> None:
     source = quantise_checkpoint(random_checkpoint("gpt_oss", tmp_path / "source"), "mxfp4")
     save_direction(tmp_path / "directions.safetensors")
-    monkeypatch.setattr("abliterate.requantize.LEAK_LIMIT", 1e-4)
+    monkeypatch.setattr("abliterate.quantization.requantize.LEAK_LIMIT", 1e-4)
     with pytest.raises(
         ProofError, match=r"experts\.down_proj_blocks: .* came back .*; pass --edited-dtype bf16, or ship"
     ):

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from abliterate.dequantize import Packed, dequantize
 from abliterate.errors import CheckpointError, InputError
 from abliterate.projection import component, normalize, orthonormal_basis, project_out
-from abliterate.quantized import Format
-from abliterate.requantize import LEAK_LIMIT, measure_leak, project_packed, project_scales, requantize
+from abliterate.quantization.dequantize import Packed, dequantize
+from abliterate.quantization.formats.base import Format
+from abliterate.quantization.requantize import LEAK_LIMIT, measure_leak, project_packed, project_scales, requantize
 from quantizers import CONFIGS, dequantised, format_named, quantise_by_hand, quantised
 
 names = pytest.mark.parametrize("name", CONFIGS)

@@ -17,10 +17,19 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from abliterate.dequantize import Grid, Packed, Part, finite, grid_of, read_part, scale_numbers, stored_axis
 from abliterate.errors import CheckpointError, InputError
 from abliterate.projection import checked_rows, project_out
-from abliterate.quantized import Format
+from abliterate.quantization.dequantize import (
+    Grid,
+    Packed,
+    Part,
+    finite,
+    grid_of,
+    read_part,
+    scale_numbers,
+    stored_axis,
+)
+from abliterate.quantization.formats.base import Format
 
 LEAK_LIMIT = 0.1
 """The share of a component that may be left when a weight is quantised again."""

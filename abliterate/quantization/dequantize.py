@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from abliterate.errors import CheckpointError, InputError
-from abliterate.quantized import Format
+from abliterate.quantization.formats.base import Format
 
 SLAB = 1 << 19
 """Numbers that are worked on at a time: 2 MiB in float32, a dozen of which stay in a cache."""

@@ -1,0 +1,1 @@
+"""Weights in a packed format: what the format is, unpacking, packing again."""

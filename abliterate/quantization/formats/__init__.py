@@ -1,0 +1,1 @@
+"""One file a packed format, and the registry that knows them all."""
