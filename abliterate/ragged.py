@@ -13,7 +13,7 @@ from torch import Tensor
 
 from abliterate.checkpoint import Checkpoint
 from abliterate.quantization.dequantize import Packed, dequantize
-from abliterate.quantization.formats.base import quantized_pairs
+from abliterate.quantization.formats.registry import quantized_pairs
 
 
 def ragged(checkpoint: Checkpoint) -> bool:

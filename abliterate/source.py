@@ -35,7 +35,7 @@ from abliterate.checkpoint import Checkpoint, content_hash
 from abliterate.errors import HubError, InputError, first_line
 from abliterate.extras import require
 from abliterate.progress import SILENT, Progress
-from abliterate.quantization.formats.base import format_of
+from abliterate.quantization.formats.registry import format_of
 from abliterate.storage.cache import cache_folder
 
 TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]

@@ -13,7 +13,7 @@ from abliterate.architecture import Parameter, Writer
 from abliterate.checkpoint import Checkpoint
 from abliterate.errors import ArchitectureError, CheckpointError
 from abliterate.layout import stored_names
-from abliterate.quantization.formats.base import quantized_pairs
+from abliterate.quantization.formats.registry import quantized_pairs
 from abliterate.tensor_edits import QuantizedWeight
 
 

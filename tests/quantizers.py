@@ -12,7 +12,8 @@ from transformers.integrations.finegrained_fp8 import Fp8Dequantize, Fp8Quantize
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from abliterate.quantization.dequantize import E2M1, Packed
-from abliterate.quantization.formats.base import Format, read_format
+from abliterate.quantization.formats.base import Format
+from abliterate.quantization.formats.registry import read_format
 
 GROUP = {"targets": ["Linear"], "input_activations": None, "output_activations": None}
 

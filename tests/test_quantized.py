@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from abliterate.errors import CheckpointError
-from abliterate.quantization.formats.base import Companions, Format, companions, read_format, with_unquantised
+from abliterate.quantization.formats.base import Companions, Format, with_unquantised
+from abliterate.quantization.formats.registry import companions, read_format
 from quantizers import compressed_config
 
 

@@ -32,7 +32,7 @@ from abliterate.offload import Offload, decoder_layers, outside_of
 from abliterate.options import Options
 from abliterate.pipeline import run
 from abliterate.plan import make_plan
-from abliterate.quantization.formats.base import format_of
+from abliterate.quantization.formats.registry import format_of
 from abliterate.quantization.requantize import project_packed, requantize
 from abliterate.recipe import Recipe
 from abliterate.source import load_empty, resolve

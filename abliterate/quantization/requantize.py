@@ -30,6 +30,7 @@ from abliterate.quantization.dequantize import (
     stored_axis,
 )
 from abliterate.quantization.formats.base import Format
+from abliterate.quantization.formats.mxfp4 import _code
 
 LEAK_LIMIT = 0.1
 """The share of a component that may be left when a weight is quantised again."""
@@ -212,13 +213,6 @@ def _steps(
         here = grid.blocks(part)
         greatest[here] = torch.maximum(greatest[here], grid.greatest(finite(like, read(expert, part))))
     return _fitted(greatest, like.scales.view(grid.counts)[expert], format)
-
-
-def _code(numbers: Float[Tensor, "r c"]) -> Shaped[Tensor, "r c"]:
-    """Return the four bits of numbers of the e2m1 grid."""
-    size = numbers.abs()
-    code = torch.where(size <= 2, size * 2, (size + 2).clamp(max=7)).to(torch.uint8)
-    return code | torch.signbit(numbers).to(torch.uint8) << 3
 
 
 def _fitted(greatest: Float[Tensor, "r c"], old: Shaped[Tensor, "r c"], format: Format) -> Shaped[Tensor, "r c"]:

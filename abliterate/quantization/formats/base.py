@@ -11,7 +11,7 @@ Every other method is refused with the way out.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,63 +67,6 @@ class Companions:
     scales: str
 
 
-def read_format(config: Mapping[str, Any]) -> Format | None:
-    """Return how the weights behind a config.json are quantised, None when they are not.
-
-    Raises CheckpointError for a method that is not read: an edit there would need its calibration or its kernels.
-    """
-    listed = _holder(config).get("quantization_config")
-    if not listed:
-        return None
-    if not isinstance(listed, Mapping):
-        raise CheckpointError(
-            f"config.json: quantization_config: expected an object, found {str(listed)[:80]}; repair it"
-        )
-    method = str(listed.get("quant_method", "")).lower()
-    if method.startswith("bitsandbytes") or listed.get("load_in_4bit") or listed.get("load_in_8bit"):
-        raise CheckpointError(
-            "config.json: the weights are quantised with bitsandbytes, which is not read; edit the unquantised "
-            "checkpoint and quantise it again when it is loaded"
-        )
-    if method == "mxfp4":
-        return Format(method, ("block",), (1, 32), power_of_two=True)
-    if method == "compressed-tensors":
-        return _compressed(listed)
-    if method != "fp8":
-        raise _refused(method or "a method without a name")
-    for key, known in (("fmt", "e4m3"), ("expert_dtype", "fp8")):
-        if listed.get(key, known) != known:
-            raise _refused(f"fp8 with {key} {listed[key]!r}")
-    # transformers' FineGrainedFP8Config: no entry means blocks of 128, null means one scale for the tensor.
-    block = _block(listed.get("weight_block_size", (128, 128)))
-    return Format(method, ("block" if block else "tensor",), block, listed.get("scale_fmt") == "ue8m0")
-
-
-def _compressed(listed: Mapping[str, Any]) -> Format:
-    what = f"compressed-tensors, format {listed.get('format')!r}"
-    groups = listed.get("config_groups")
-    if listed.get("format") not in ("float-quantized", "naive-quantized") or not isinstance(groups, Mapping):
-        raise _refused(what)
-    strategies: dict[str, None] = {}
-    blocks: set[tuple[int, int] | None] = set()
-    for group in groups.values():
-        weights = group.get("weights") if isinstance(group, Mapping) else None
-        if not isinstance(weights, Mapping):
-            raise _refused(f"{what}, with a group of other weights than float8")
-        strategy = weights.get("strategy") or {None: "tensor", -1: "channel"}.get(weights.get("group_size"), "group")
-        float8 = (weights.get("type"), weights.get("num_bits"), weights.get("symmetric", True)) == ("float", 8, True)
-        own = group.get("format") in (None, "float-quantized", "naive-quantized")
-        if not float8 or not own or strategy not in ("tensor", "channel", "block"):
-            raise _refused(f"{what}, {weights.get('num_bits')} bits, type {weights.get('type')!r}, by {strategy}")
-        strategies[strategy] = None
-        if strategy == "block":
-            structure = weights.get("block_structure")
-            blocks.add(_block(structure.split("x") if isinstance(structure, str) else structure))
-    if len(blocks) > 1 or not strategies:
-        raise _refused(f"{what}, with {len(blocks)} sizes of block")
-    return Format("compressed-tensors", tuple(strategies), next(iter(blocks), None))
-
-
 def _block(listed: Any) -> tuple[int, int] | None:
     if listed is None:
         return None
@@ -143,38 +86,6 @@ def _refused(what: str) -> CheckpointError:
         f"config.json: the weights are quantised with {what}, which is not read; use the unquantised checkpoint that "
         "it was made from, or one in fp8, compressed-tensors float-quantized or mxfp4"
     )
-
-
-def companions(name: str, on_disk: Container[str], format: Format) -> Companions | None:
-    """Return the quantised weight whose numbers are in the tensor `name`, None when that is no such tensor.
-
-    Raises CheckpointError for MXFP4 blocks without their scales; a float8 tensor without is not told by its name.
-    """
-    parameter = name.removesuffix("_blocks") if format.packed else name
-    if format.packed and parameter == name:
-        return None
-    module = name.removesuffix(".weight")
-    for pattern in SCALES[format.method]:
-        scales = pattern.format(parameter, module=module)
-        if scales in on_disk and scales != name:
-            return Companions(parameter, name, scales)
-    if format.packed:
-        raise CheckpointError(
-            f"tensor {name!r}: expected its scales in '{parameter}_scales', which is missing; download it again"
-        )
-    return None
-
-
-def quantized_pairs(folder: Path, on_disk: Collection[str]) -> tuple[Format | None, list[Companions]]:
-    """Return how the checkpoint in `folder` is quantised, and which of its tensors are one weight."""
-    format = format_of(folder)
-    found = [companions(name, on_disk, format) for name in on_disk] if format else []
-    return format, [one for one in found if one is not None]
-
-
-def format_of(folder: Path) -> Format | None:
-    """Return `read_format` of the config.json in `folder`. Raises CheckpointError when it cannot be read."""
-    return read_format(read_config(folder))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
