@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abliterate.checkpoint import Checkpoint, TensorEntry
+from abliterate.checkpoints.checkpoint import Checkpoint, TensorEntry
+from abliterate.checkpoints.shards import failing, read_bytes, read_numbers
 from abliterate.errors import ProofError
 from abliterate.parallel.threads import in_threads, one_at_a_time
 from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.projection import Projection
 from abliterate.quantization.requantize import LEAK_LIMIT
-from abliterate.shards import failing, read_bytes, read_numbers
 from abliterate.tensor_edits import TensorEdit, TensorReport
 
 BLOCK = 1 << 20

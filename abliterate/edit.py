@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from abliterate.checkpoint import Checkpoint, write_shard
+from abliterate.checkpoints.checkpoint import Checkpoint, write_shard
+from abliterate.checkpoints.shard_rewrite import rewrite_shard
 from abliterate.in_place import orthogonalize
 from abliterate.parallel.threads import one_torch_thread
 from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
 from abliterate.quantization.formats.base import read_config, with_unquantised
-from abliterate.shard_rewrite import rewrite_shard
 from abliterate.storage.staging import Staging
 
 __all__ = ["changed_texts", "orthogonalize", "write_edited"]

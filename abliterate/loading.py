@@ -8,12 +8,12 @@ from typing import Any, cast
 import torch
 from transformers import AutoConfig, PreTrainedModel
 
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.checkpoints.partial_blocks import dequantized_weights, ragged, without_quantisation
 from abliterate.errors import CheckpointError, InputError
 from abliterate.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
 from abliterate.parallel.devices import choose_device
 from abliterate.quantization.formats.registry import quantized_pairs
-from abliterate.ragged import dequantized_weights, ragged, without_quantisation
 from abliterate.source import Source, auto_class, build_empty, load_empty, load_errors
 from abliterate.storage.cache import cache_folder
 

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from abliterate.adapter import attach
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.directions import Directions
 from abliterate.edit import write_edited
 from abliterate.evaluation.divergence import diverge

@@ -17,11 +17,11 @@ from transformers.quantizers.base import get_keys_to_not_convert
 
 from abliterate.architecture import Architecture, Site, Writer
 from abliterate.bias_form import Addition, find_adders
-from abliterate.checkpoint import DTYPES, Checkpoint, Shard
+from abliterate.checkpoints.checkpoint import DTYPES, Checkpoint, Shard
+from abliterate.checkpoints.shard_rewrite import Replacement
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.loading import dtype_name
 from abliterate.recipe import Recipe
-from abliterate.shard_rewrite import Replacement
 from abliterate.stored import Place, Stored, quantized_weights
 from abliterate.tensor_edits import AddedEdit, QuantizedWeight, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 

@@ -19,7 +19,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from abliterate.activations import clone_streams
 from abliterate.architecture import Architecture, find_architecture
 from abliterate.bias_form import find_adders
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.clone import clone_inputs, random_clone
 from abliterate.edit import write_edited
 from abliterate.errors import ProofError

@@ -31,7 +31,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-from abliterate.checkpoint import Checkpoint, content_hash
+from abliterate.checkpoints.checkpoint import Checkpoint, content_hash
 from abliterate.errors import HubError, InputError, first_line
 from abliterate.extras import require
 from abliterate.progress import SILENT, Progress

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from abliterate.architecture import Parameter, Writer
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.checkpoints.key_mapping import stored_names
 from abliterate.errors import ArchitectureError, CheckpointError
-from abliterate.layout import stored_names
 from abliterate.quantization.formats.registry import quantized_pairs
 from abliterate.tensor_edits import QuantizedWeight
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.architecture import Site
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError
 from abliterate.projection import Projection, component, frobenius, project_out
 from abliterate.quantization.dequantize import Packed, dequantize, grid_of

@@ -177,7 +177,7 @@ def digest(source: Path, target: Path) -> Callable[[], object]:
 def plan_of(source: Path) -> tuple[Any, Any]:
     import torch
 
-    from abliterate.checkpoint import Checkpoint
+    from abliterate.checkpoints.checkpoint import Checkpoint
     from abliterate.plan import EditPlan, TensorEdit
     from abliterate.recipe import Recipe
 
@@ -210,7 +210,7 @@ def apply(source: Path, target: Path) -> Callable[[], object]:
 
 
 def verify(source: Path, target: Path) -> Callable[[], object]:
-    from abliterate.checkpoint import Checkpoint
+    from abliterate.checkpoints.checkpoint import Checkpoint
     from abliterate.verify import verify_tensors
 
     checkpoint, plan = plan_of(source)
@@ -366,7 +366,7 @@ def report(kind: str, source: Path, found: Results, note: str = "") -> None:
 
 
 def edited_bytes(source: Path) -> int:
-    from abliterate.checkpoint import Checkpoint
+    from abliterate.checkpoints.checkpoint import Checkpoint
 
     return sum(entry.nbytes for name, entry in Checkpoint.open(source).tensors.items() if axis_of(name) is not None)
 

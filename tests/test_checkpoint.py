@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from abliterate import checkpoint as module
-from abliterate.checkpoint import DTYPES, Checkpoint, content_hash, equal_bytes, write_shard
+from abliterate.checkpoints import checkpoint as module
+from abliterate.checkpoints.checkpoint import DTYPES, Checkpoint, content_hash, equal_bytes, write_shard
 from abliterate.errors import CheckpointError
 from checkpoints import header_of, snapshot, tensor_bytes, write_checkpoint, write_file, write_index, write_raw
 
@@ -408,7 +408,7 @@ def copying(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_copy_is_the_same_and_reports_its_bytes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("abliterate.shard_copy.BLOCK", 16)
+    monkeypatch.setattr("abliterate.checkpoints.shard_copy.BLOCK", 16)
     checkpoint = Checkpoint.open(folder)
     counts: list[int] = []
     for edit in ({}, {"a": same}, {"b": same}, {"a": same, "b": same}):

@@ -125,7 +125,7 @@ def test_activations_that_are_not_numbers_are_refused() -> None:
 
 
 def test_a_plan_refuses_what_does_not_fit() -> None:
-    from abliterate.checkpoint import Checkpoint
+    from abliterate.checkpoints.checkpoint import Checkpoint
 
     other = random_model("llama")
     checkpoint = Checkpoint.open(Path(TINY))

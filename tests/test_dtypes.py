@@ -10,7 +10,7 @@ import torch
 
 import abliterate
 from abliterate import cli
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError
 from abliterate.loading import DTYPES, choose_dtype, dtype_name
 from abliterate.options import Options

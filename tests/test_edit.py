@@ -18,8 +18,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abliterate import projection, shard_copy
-from abliterate.checkpoint import Checkpoint
+from abliterate import projection
+from abliterate.checkpoints import shard_copy
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.comparison import compare_tensors, verify_tensors
 from abliterate.directions import Directions
 from abliterate.edit import write_edited

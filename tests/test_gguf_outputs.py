@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from abliterate.activations import capture
 from abliterate.architecture import Architecture, find_architecture
 from abliterate.census import class_and_config, published_config
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.clone import random_clone
 from abliterate.directions import Directions, difference_in_means
 from abliterate.edit import orthogonalize

@@ -12,7 +12,7 @@ import torch
 
 from abliterate.activations import chosen_of, resid_of
 from abliterate.architecture import find_architecture
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError
 from abliterate.forward import Head, final_hidden, prepare

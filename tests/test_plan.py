@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from abliterate.architecture import find_architecture
 from abliterate.census import class_and_config, published_config
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.clone import random_clone
 from abliterate.errors import CheckpointError
 from abliterate.plan import EditPlan, left_alone_note, make_plan

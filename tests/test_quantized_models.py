@@ -23,7 +23,7 @@ from transformers.quantizers.auto import AutoHfQuantizer, AutoQuantizationConfig
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from abliterate.architecture import find_architecture
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.cli import main
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError, ProofError

@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 import abliterate
 from abliterate import activations, inducing, replies, selection, session
 from abliterate.activations import capture
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline import Result, run

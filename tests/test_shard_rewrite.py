@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.checkpoints.shard_rewrite import Replacement, rewrite_shard
 from abliterate.errors import CheckpointError
-from abliterate.shard_rewrite import Replacement, rewrite_shard
 from checkpoints import write_checkpoint
 
 DTYPES = [torch.uint8, torch.float8_e4m3fn, torch.bfloat16, torch.float32]

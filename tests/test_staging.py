@@ -21,7 +21,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from abliterate.checkpoint import Checkpoint, write_shard
+from abliterate.checkpoints.checkpoint import Checkpoint, write_shard
 from abliterate.errors import InputError
 from abliterate.storage import staging as module
 from abliterate.storage.staging import Staging, check_destination, check_free

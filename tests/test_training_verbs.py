@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from abliterate.checkpoint import content_hash
+from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.cli import main
 from abliterate.pipeline import run
 from abliterate.prompts import load_prompts

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.architecture import Architecture, Site
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError
 from abliterate.outputs.gguf_names import (
     OUTPUT,

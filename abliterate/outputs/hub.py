@@ -31,7 +31,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
 )
 from safetensors import SafetensorError, safe_open
 
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import AbliterateError, CheckpointError, HubError, InputError
 from abliterate.progress import SILENT, Progress
 from abliterate.storage.names import ADAPTER, HARDENED, HEALED, LOCAL, MANIFEST

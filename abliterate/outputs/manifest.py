@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 import transformers
 
-from abliterate.checkpoint import content_hash
+from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.directions import Directions, read_directions
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence

@@ -23,7 +23,8 @@ from transformers import PreTrainedModel
 from abliterate import proof
 from abliterate.architecture import Architecture, find_architecture
 from abliterate.bias_form import Addition, find_adders
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.checkpoints.shards import failing
 from abliterate.clone import clone_inputs, random_clone
 from abliterate.errors import InputError, first_line
 from abliterate.extras import require
@@ -44,7 +45,6 @@ from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import orthonormal_basis
 from abliterate.recipe import Recipe
-from abliterate.shards import failing
 from abliterate.storage.names import ADAPTER, WEIGHTS
 from abliterate.storage.staging import Staging, check_free
 from abliterate.stored import Stored

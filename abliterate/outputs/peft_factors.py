@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError, first_line
 from abliterate.outputs.peft_targets import WAY_OUT, Target
 from abliterate.projection import low_rank_factors

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.architecture import Architecture, find_architecture
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import ProofError
 from abliterate.loading import load_model
 from abliterate.outputs.manifest import FILE, read_manifest

@@ -12,7 +12,7 @@ import transformers
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.adapter import adapter_folder, attach, base_of
-from abliterate.checkpoint import content_hash
+from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.evaluation.capability import capability
 from abliterate.evaluation.evaluation import Capability
 from abliterate.evaluation.observation import Asked, Observation, Reply, Report, observe

@@ -12,7 +12,7 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
 
-from abliterate.checkpoint import content_hash
+from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.errors import InputError
 from abliterate.options import Options
 from abliterate.outputs.hub import WEIGHTS, quiet

@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from abliterate.checkpoints.shards import DTYPES, Shard, TensorEntry, damaged, failing, read_numbers, read_tensor
 from abliterate.errors import CheckpointError
 from abliterate.parallel.threads import in_threads, one_at_a_time
 from abliterate.progress import Advance
 from abliterate.projection import Projection
-from abliterate.shards import DTYPES, Shard, TensorEntry, damaged, failing, read_numbers, read_tensor
 
 Edit = Callable[[Tensor], Tensor]
 """What is done to a tensor. A `Projection` is computed block by block, anything else is given the whole tensor."""

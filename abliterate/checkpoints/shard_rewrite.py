@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from abliterate.checkpoints.shards import DTYPES, Shard, TensorEntry, cut_short, failing
 from abliterate.errors import CheckpointError
 from abliterate.progress import Advance
-from abliterate.shards import DTYPES, Shard, TensorEntry, cut_short, failing
 
 BLOCK = 8 << 20
 

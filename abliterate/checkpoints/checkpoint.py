@@ -12,10 +12,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from torch import Tensor
 
-from abliterate.errors import CheckpointError
-from abliterate.progress import SILENT, Advance, Progress
-from abliterate.shard_copy import BLOCK, Edit, copy_shard
-from abliterate.shards import (
+from abliterate.checkpoints.shard_copy import BLOCK, Edit, copy_shard
+from abliterate.checkpoints.shards import (
     DTYPES,
     MAX_HEADER_BYTES,
     Shard,
@@ -27,6 +25,8 @@ from abliterate.shards import (
     read_shard,
     read_tensor,
 )
+from abliterate.errors import CheckpointError
+from abliterate.progress import SILENT, Advance, Progress
 from abliterate.storage.names import HARDENED, HEALED, MANIFEST, TEMPLATE
 
 __all__ = ["DTYPES", "Checkpoint", "Shard", "TensorEntry", "content_hash", "equal_bytes", "write_shard"]

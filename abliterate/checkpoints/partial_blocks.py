@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from abliterate.checkpoint import Checkpoint
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.quantization.dequantize import Packed, dequantize
 from abliterate.quantization.formats.registry import quantized_pairs
 

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: shards, their index, copying with edits, the names of tensors."""
