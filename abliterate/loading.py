@@ -10,10 +10,10 @@ from transformers import AutoConfig, PreTrainedModel
 
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.partial_blocks import dequantized_weights, ragged, without_quantisation
+from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.errors import CheckpointError, InputError
 from abliterate.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
 from abliterate.parallel.devices import choose_device
-from abliterate.quantization.formats.registry import quantized_pairs
 from abliterate.source import Source, auto_class, build_empty, load_empty, load_errors
 from abliterate.storage.cache import cache_folder
 
@@ -118,13 +118,6 @@ def dequantized(source: Source, config: Any, files: Checkpoint, dtype: torch.dty
         if listed:
             part.quantization_config = {**listed, "dequantize": True}
     return auto_class(config), {"pretrained_model_name_or_path": files.folder, "config": config}
-
-
-def quantised_tensors(checkpoint: Checkpoint) -> dict[str, int]:
-    """Return the tensors of quantised weights, and how many numbers of a weight an element of each stands for."""
-    format, found = quantized_pairs(checkpoint.folder, checkpoint.tensors.keys())
-    each = 2 if format and format.packed else 1
-    return {one.values: each for one in found} | {one.scales: 0 for one in found}
 
 
 def choose_dtype(source: Source, dtype: str) -> torch.dtype:

@@ -18,12 +18,13 @@ from transformers.quantizers.base import get_keys_to_not_convert
 from abliterate.architecture import Architecture, Site, Writer
 from abliterate.bias_form import Addition, find_adders
 from abliterate.checkpoints.checkpoint import DTYPES, Checkpoint, Shard
+from abliterate.checkpoints.quantized_weight import QuantizedWeight, quantized_weights
 from abliterate.checkpoints.shard_rewrite import Replacement
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.loading import dtype_name
 from abliterate.recipe import Recipe
-from abliterate.stored import Place, Stored, quantized_weights
-from abliterate.tensor_edits import AddedEdit, QuantizedWeight, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
+from abliterate.stored import Place, Stored
+from abliterate.tensor_edits import AddedEdit, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 
 FILE_DTYPES = {name: stored for stored, (_, name) in DTYPES.items()}
 """The names of dtypes in a file, by torch's."""

@@ -12,9 +12,8 @@ from transformers.core_model_loading import revert_weight_conversion
 from abliterate.architecture import Parameter, Writer
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.key_mapping import stored_names
+from abliterate.checkpoints.quantized_weight import QuantizedWeight, quantized_weights
 from abliterate.errors import ArchitectureError, CheckpointError
-from abliterate.quantization.formats.registry import quantized_pairs
-from abliterate.tensor_edits import QuantizedWeight
 
 
 @dataclass(frozen=True)
@@ -123,12 +122,6 @@ class Stored:
             if name in loaded:
                 loaded |= {weight.tensors.values, weight.tensors.scales}
         return tuple(name for name in self.checkpoint.tensors if name not in loaded)
-
-
-def quantized_weights(checkpoint: Checkpoint) -> dict[str, QuantizedWeight]:
-    """Return the quantised weights of a checkpoint by the names that they would have unquantised."""
-    format, found = quantized_pairs(checkpoint.folder, checkpoint.tensors.keys())
-    return {one.parameter: QuantizedWeight(checkpoint, format, one) for one in found if format}
 
 
 def converted_shape(model: PreTrainedModel, name: str) -> tuple[int, ...]:

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from abliterate.architecture import Site
 from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.checkpoints.quantized_weight import QuantizedWeight
 from abliterate.errors import InputError
 from abliterate.projection import Projection, component, frobenius, project_out
-from abliterate.quantization.dequantize import Packed, dequantize, grid_of
-from abliterate.quantization.formats.base import Companions, Format
 from abliterate.quantization.requantize import Leak, measure_leak, project_packed, project_scales
 
 
@@ -76,38 +75,6 @@ class AddedEdit(TensorEdit):
         shift = self.strength * self.basis[0]
         moved: Tensor = tensor.movedim(self.axis, -1).float() + shift.to(tensor.device)
         return moved.to(tensor.dtype).movedim(-1, self.axis)
-
-
-@dataclass(frozen=True)
-class QuantizedWeight:
-    """A quantised weight of a checkpoint, whose tensors are `tensors`."""
-
-    checkpoint: Checkpoint
-    format: Format
-    tensors: Companions
-
-    def read(self, values: Tensor | None = None, scales: Tensor | None = None) -> Packed:
-        """Read both tensors, or the one that is not given."""
-        return Packed(
-            self.tensors.parameter,
-            self.checkpoint.read(self.tensors.values) if values is None else values,
-            self.checkpoint.read(self.tensors.scales) if scales is None else scales,
-        )
-
-    def beside(self, checkpoint: Checkpoint) -> QuantizedWeight:
-        """Return the same weight of another checkpoint."""
-        return QuantizedWeight(checkpoint, self.format, self.tensors)
-
-    def shape(self) -> tuple[int, ...]:
-        """Return the shape of the weight once dequantised. Raises CheckpointError when its tensors do not fit the format."""
-        entries = [self.checkpoint.entry(name) for name in (self.tensors.values, self.tensors.scales)]
-        packed = self.read(*(torch.empty(one.shape, dtype=one.torch_dtype, device="meta") for one in entries))
-        grid = grid_of(packed, self.format)
-        return (grid.experts, grid.width, grid.out) if self.format.packed else entries[0].shape
-
-    def dequantized(self) -> Float[Tensor, "..."]:
-        """Read the weight in float32."""
-        return dequantize(self.read(), self.format)
 
 
 @dataclass(frozen=True)

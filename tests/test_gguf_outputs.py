@@ -20,6 +20,7 @@ from abliterate.activations import capture
 from abliterate.architecture import Architecture, find_architecture
 from abliterate.census import class_and_config, published_config
 from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.checkpoints.quantized_weight import quantized_weights
 from abliterate.clone import random_clone
 from abliterate.directions import Directions, difference_in_means
 from abliterate.edit import orthogonalize
@@ -34,7 +35,6 @@ from abliterate.projection import project_out
 from abliterate.recipe import Recipe
 from abliterate.refusals import is_refusal
 from abliterate.source import load_empty, resolve
-from abliterate.stored import quantized_weights
 from conftest import FAMILIES, SMALL, random_model
 from llama_lora import LlamaFailed, ask, chat_served, model_gguf
 from llama_server import TINY_CHAT, tiny_gguf

@@ -24,6 +24,7 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from abliterate.architecture import find_architecture
 from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.checkpoints.quantized_weight import quantized_weights
 from abliterate.cli import main
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError, ProofError
@@ -36,7 +37,6 @@ from abliterate.quantization.formats.registry import format_of
 from abliterate.quantization.requantize import project_packed, requantize
 from abliterate.recipe import Recipe
 from abliterate.source import load_empty, resolve
-from abliterate.stored import quantized_weights
 from abliterate.tensor_edits import ValuesEdit
 from abliterate.verbs.apply import apply
 from abliterate.verbs.verify import Verified, verify

@@ -23,10 +23,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 
 from abliterate.architecture import find_architecture
+from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.loading import dtype_name, load_model, quantised_tensors
+from abliterate.loading import dtype_name, load_model
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.prompts import public_spec
 from abliterate.recipe import Recipe
