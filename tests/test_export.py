@@ -13,7 +13,7 @@ from abliterate.census import class_and_config, published_config
 from abliterate.cli import main
 from abliterate.clone import random_clone
 from abliterate.errors import InputError
-from abliterate.outputs.hub import finished_files
+from abliterate.hub.push import finished_files
 from abliterate.pipeline import Result, run
 from abliterate.recipe import Recipe
 from abliterate.report.page import write_report

@@ -256,7 +256,7 @@ def test_a_missing_extra_is_found_before_anything_long(
 def test_pushing_needs_no_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in {module for modules in EXTRAS.values() for module in modules}:
         monkeypatch.setitem(sys.modules, module, None)
-    from abliterate.outputs.hub import push
+    from abliterate.hub.push import push
 
     with pytest.raises(InputError, match="is not a finished checkpoint"):
         push(tmp_path, "org/name")

@@ -18,9 +18,9 @@ from abliterate.cli import main
 from abliterate.directions import load_differences
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError, ProofError
+from abliterate.hub.push import finished_files
 from abliterate.interventions import ablated, added
 from abliterate.options import check_options
-from abliterate.outputs.hub import finished_files
 from abliterate.pipeline import Result, run
 from abliterate.plan import make_plan
 from abliterate.recipe import Recipe

@@ -104,7 +104,7 @@ def run_verb(
         return harden(given, settings, push, as_json)
     if settings:
         raise InputError(f"--{next(iter(settings)).replace('_', '-')} is for --mode harden; leave it out")
-    from abliterate.outputs.hub import check_push
+    from abliterate.hub.push import check_push
     from abliterate.parallel.processes import Processes
     from abliterate.pipeline import assist, run
     from abliterate.render.run import result, result_json
@@ -125,7 +125,7 @@ def run_verb(
 
 def harden(given: dict[str, Any], settings: dict[str, Any], push: str | None, as_json: bool) -> None:
     """Train a LoRA under random ablation of the direction, so that refusal survives the edit; measure it before and after."""
-    from abliterate.outputs.hub import check_push
+    from abliterate.hub.push import check_push
     from abliterate.render.trained import hardened, hardened_json
     from abliterate.verbs.harden import harden_model
 
@@ -268,6 +268,6 @@ def push(
 
 def publish(folder: Path, repository: str, public: bool) -> None:
     """Push and say where the result is."""
-    from abliterate.outputs.hub import push as upload
+    from abliterate.hub.push import push as upload
 
     Console(stderr=True).print(f"pushed to {upload(folder, repository, public=public, progress=progress())}")

@@ -14,8 +14,8 @@ from huggingface_hub.utils.sha import git_hash
 
 from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.errors import InputError
+from abliterate.hub.push import WEIGHTS, quiet
 from abliterate.options import Options
-from abliterate.outputs.hub import WEIGHTS, quiet
 from abliterate.outputs.manifest import FILE, hashes, read_manifest
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Progress
