@@ -5,22 +5,13 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import huggingface_hub
 import torch
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -32,31 +23,12 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from abliterate.checkpoints.checkpoint import Checkpoint, content_hash
-from abliterate.errors import HubError, InputError, first_line
+from abliterate.errors import InputError, first_line
 from abliterate.extras import require
+from abliterate.hub.download import download
 from abliterate.progress import SILENT, Progress
 from abliterate.quantization.formats.registry import format_of
 from abliterate.storage.cache import cache_folder
-
-TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
-"""What the Hub's HTTP library raises when a connection breaks; the library has changed between versions."""
-
-HUB_FILES = (
-    "*.safetensors",
-    "*.json",
-    "*.jinja",
-    "*.txt",
-    "*.model",
-    "*.py",
-    "*.tiktoken",
-    "LICENSE*",
-    "NOTICE*",
-    "README.md",
-)
-"""What is fetched of a repository: weights, configuration, tokenizer, custom code, licence; no pickles, no GGUF."""
-
-HUB_COPIES = ("original/*", "metal/*", "onnx/*", "openvino/*", "consolidated*.safetensors")
-"""Second copies of the weights in other forms, which would be downloaded for nothing."""
 
 
 @dataclass(frozen=True)
@@ -115,59 +87,6 @@ def resolve(
         commit = folder.name
     format_of(folder)  # which refuses what cannot be kept
     return Source(model, Checkpoint.open(folder), commit, trust_remote_code)
-
-
-def download(model: str, revision: str | None, offline: bool, files: Sequence[str] = HUB_FILES) -> Path:
-    """Return the folder of a Hub repository's snapshot in the Hub's cache, downloading what is missing."""
-    with hub_errors(model):
-        if "/" in model and not model.startswith((".", "/", "~")) and model.count("/") == 1:
-            return Path(
-                huggingface_hub.snapshot_download(
-                    model,
-                    revision=revision,
-                    local_files_only=offline,
-                    allow_patterns=list(files),
-                    ignore_patterns=list(HUB_COPIES),
-                )
-            )
-    raise InputError(f"{model}: no such folder or file, and not a Hub id of the form org/name")
-
-
-@contextmanager
-def hub_errors(name: str) -> Iterator[None]:
-    """Turn what huggingface_hub raises into one line that says what to do."""
-    try:
-        yield
-    except GatedRepoError as error:
-        raise HubError(f"{name}: access is gated; accept its terms on its page, then run `hf auth login`") from error
-    except RepositoryNotFoundError as error:
-        raise InputError(
-            f"{name}: no such model on the Hub or on this disk; check the name (private ones need `hf auth login`)"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise InputError(f"{name}: has no such --revision; give a branch, a tag or a commit") from error
-    except LocalEntryNotFoundError as error:
-        # A server that answers with an error also ends here, once nothing is cached.
-        if isinstance(error.__cause__, HfHubHTTPError):
-            raise answered(name, error.__cause__) from error
-        raise HubError(
-            f"{name}: is not in the local cache and the Hub cannot be reached; connect, or drop --offline"
-        ) from error
-    except HFValidationError as error:
-        raise InputError(f"{name}: not a name that the Hub allows; give a folder, a .gguf file or org/name") from error
-    except HfHubHTTPError as error:
-        raise answered(name, error) from error
-    except TRANSPORT_ERROR as error:
-        raise HubError(
-            f"{name}: the connection to the Hub broke ({first_line(error)}); try again, what came is kept"
-        ) from error
-
-
-def answered(name: str, error: HfHubHTTPError) -> HubError:
-    """Return the error for a Hub that answered, but with an error."""
-    status = error.response.status_code if error.response is not None else "no answer"
-    way_out = "run `hf auth login` or set HF_TOKEN" if status in (401, 403) else "try again later"
-    return HubError(f"{name}: the Hub answered {status}; {way_out}")
 
 
 def from_gguf(path: Path, progress: Progress) -> Path:

@@ -22,6 +22,7 @@ from abliterate.architecture import find_architecture
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
+from abliterate.hub.download import download
 from abliterate.interventions import hook_form
 from abliterate.loading import choose_dtype, load_model, plan_offload
 from abliterate.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
@@ -31,7 +32,7 @@ from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.recipe import Recipe
 from abliterate.session import read_template
-from abliterate.source import Source, download, load_empty, load_tokenizer, resolve, shown_name
+from abliterate.source import Source, load_empty, load_tokenizer, resolve, shown_name
 from abliterate.storage.names import ADAPTER, DIRECTIONS, RECIPE
 from abliterate.template import ChatFormat
 

@@ -17,9 +17,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
-    OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
@@ -32,7 +30,8 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
 from safetensors import SafetensorError, safe_open
 
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.errors import AbliterateError, CheckpointError, HubError, InputError
+from abliterate.errors import CheckpointError, HubError, InputError
+from abliterate.hub.errors import LOGIN, TOKENS, hub_failing
 from abliterate.progress import SILENT, Progress
 from abliterate.storage.names import ADAPTER, HARDENED, HEALED, LOCAL, MANIFEST
 from abliterate.storage.names import WEIGHTS as ADAPTER_WEIGHTS
@@ -51,11 +50,6 @@ WEIGHTS = re.compile(r"((pytorch_)?model[^/]*|adapter_model)\.(safetensors|bin)(
 """Files at the top of a repository that transformers loads as the model's weights, or that list them."""
 
 UNFINISHED = (".partial", ".replaced")
-TOKENS = "https://huggingface.co/settings/tokens"
-LOGIN = "run `hf auth login` or set HF_TOKEN"
-
-# The root of what huggingface_hub's own HTTP library raises: httpx in its first series, httpx2 since.
-HTTPError: type[Exception] = HfHubHTTPError.__mro__[1]
 
 
 def push(
@@ -218,47 +212,3 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if silenced:
             enable_progress_bars()
-
-
-@contextmanager
-def hub_failing(repository: str, token: str, remedy: str) -> Iterator[None]:
-    """Turn what fails on the way to the Hub into one line, without the token, that ends with the way out."""
-    try:
-        yield
-    except (HTTPError, OSError, ValueError, RuntimeError) as error:  # uploads wrap their failure in a RuntimeError
-        raise explained(error, repository, token, remedy) from error
-
-
-def explained(error: BaseException, repository: str, token: str, remedy: str) -> AbliterateError:
-    """Return the error to raise for one of huggingface_hub."""
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, HfHubHTTPError):
-        return refused(error, repository, token, remedy)
-    if isinstance(error, OfflineModeIsEnabled):
-        return HubError(f"{repository}: HF_HUB_OFFLINE keeps this machine off the Hub; unset it; {remedy}")
-    if isinstance(error, OSError) and error.filename:
-        return InputError(f"{error.filename}: cannot be read ({error.strerror}); {remedy}")
-    away = isinstance(error, (HTTPError, ConnectionError, TimeoutError))
-    what = "the Hub cannot be reached" if away else "the upload failed"
-    return HubError(f"{repository}: {what} ({one_line(error, token)}); {remedy}")
-
-
-def refused(error: HfHubHTTPError, repository: str, token: str, remedy: str) -> HubError:
-    """Return the error to raise for an answer of the Hub that is none of success."""
-    status = error.response.status_code if error.response is not None else "nothing"
-    words = f": {one_line(error.server_message, token)}" if error.server_message else ""
-    if status == 401:
-        return HubError(f"{repository}: the token was refused (401{words}); is it expired? {LOGIN}; {remedy}")
-    if status == 403:
-        way = f"use one that may write there ({TOKENS}) or another name"
-        return HubError(f"{repository}: the token was refused (403{words}); {way}; {remedy}")
-    if status == 404:
-        return HubError(f"{repository}: is not on the Hub, or hidden from this token (404); check the name; {remedy}")
-    return HubError(f"{repository}: the Hub answered {status}{words}; {remedy}")
-
-
-def one_line(text: object, token: str) -> str:
-    """Return the first line of a foreign text, printable, short, and without the token."""
-    line = (str(text).strip().splitlines() or [type(text).__name__])[0].replace(token, "***")
-    return "".join(character if character.isprintable() else " " for character in line)[:200]

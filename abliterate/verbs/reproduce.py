@@ -14,6 +14,8 @@ from huggingface_hub.utils.sha import git_hash
 
 from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.errors import InputError
+from abliterate.hub.download import download
+from abliterate.hub.errors import hub_errors
 from abliterate.hub.push import WEIGHTS, quiet
 from abliterate.options import Options
 from abliterate.outputs.manifest import FILE, hashes, read_manifest
@@ -21,7 +23,6 @@ from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import load_prompts
 from abliterate.repeat import FETCHED, asked
-from abliterate.source import download, hub_errors
 from abliterate.storage.names import DIRECTIONS
 from abliterate.verbs.original import source_of
 

@@ -1,0 +1,44 @@
+"""Download of a checkpoint from the Hub: what a plain load needs, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import huggingface_hub
+
+from abliterate.errors import InputError
+from abliterate.hub.errors import hub_errors
+
+HUB_FILES = (
+    "*.safetensors",
+    "*.json",
+    "*.jinja",
+    "*.txt",
+    "*.model",
+    "*.py",
+    "*.tiktoken",
+    "LICENSE*",
+    "NOTICE*",
+    "README.md",
+)
+"""What is fetched of a repository: weights, configuration, tokenizer, custom code, licence; no pickles, no GGUF."""
+
+HUB_COPIES = ("original/*", "metal/*", "onnx/*", "openvino/*", "consolidated*.safetensors")
+"""Second copies of the weights in other forms, which would be downloaded for nothing."""
+
+
+def download(model: str, revision: str | None, offline: bool, files: Sequence[str] = HUB_FILES) -> Path:
+    """Return the folder of a Hub repository's snapshot in the Hub's cache, downloading what is missing."""
+    with hub_errors(model):
+        if "/" in model and not model.startswith((".", "/", "~")) and model.count("/") == 1:
+            return Path(
+                huggingface_hub.snapshot_download(
+                    model,
+                    revision=revision,
+                    local_files_only=offline,
+                    allow_patterns=list(files),
+                    ignore_patterns=list(HUB_COPIES),
+                )
+            )
+    raise InputError(f"{model}: no such folder or file, and not a Hub id of the form org/name")
