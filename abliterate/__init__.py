@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from abliterate.activations import Activations, capture
-    from abliterate.architecture import Architecture, find_architecture
+    from abliterate.architectures.architecture import Architecture, find_architecture
     from abliterate.directions import Directions, difference_in_means
     from abliterate.edit import orthogonalize
     from abliterate.errors import AbliterateError

@@ -20,16 +20,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.architecture import Architecture, find_architecture
+from abliterate.architectures import eager
+from abliterate.architectures.architecture import Architecture, find_architecture
+from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.forward import Batch, BatchSize, Prompts, at_positions, final_hidden, prefix_cache, prepare
-from abliterate.interventions import eager
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts import PromptSet
 from abliterate.storage.record_log import KeptRecords
 from abliterate.template import ChatFormat
-from abliterate.wrappers import unwrapped
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from abliterate.activations import clone_streams
-from abliterate.architecture import Architecture, Parameter, Writer, find_architecture
-from abliterate.clone import DEPTH, clone_inputs, clone_of
+from abliterate.architectures.architecture import Architecture, Parameter, Writer, find_architecture
+from abliterate.architectures.clone import DEPTH, clone_inputs, clone_of
+from abliterate.architectures.roles import place
 from abliterate.errors import ArchitectureError
 from abliterate.interventions import on_first
-from abliterate.roles import place
 
 EXACT = 1e-4
 """Largest error, relative to what is added, that rounding in float32 explains."""

@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
 from abliterate.errors import AbliterateError, InputError
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import prove

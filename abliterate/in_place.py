@@ -15,13 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture, Writer, find_architecture
-from abliterate.errors import InputError, ProofError
-from abliterate.interventions import writer_bases
-from abliterate.offload import streaming_of
-from abliterate.projection import component, frobenius, project_out, rounding_of, unit_rows
-from abliterate.recipe import Recipe
-from abliterate.wrappers import (
+from abliterate.architectures.architecture import Architecture, Writer, find_architecture
+from abliterate.architectures.wrappers import (
     MERGE_FIRST,
     Matrix,
     UneditableAdapter,
@@ -31,6 +26,11 @@ from abliterate.wrappers import (
     tied_head,
     unwrapped,
 )
+from abliterate.errors import InputError, ProofError
+from abliterate.interventions import writer_bases
+from abliterate.offload import streaming_of
+from abliterate.projection import component, frobenius, project_out, rounding_of, unit_rows
+from abliterate.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
 from abliterate.coherence import is_incoherent
 from abliterate.directions import Directions
 from abliterate.forward import BatchSize, Head

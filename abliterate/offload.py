@@ -21,8 +21,8 @@ from accelerate.utils import align_module_device
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from abliterate.architectures.wrappers import owner_of
 from abliterate.errors import InputError
-from abliterate.wrappers import owner_of
 
 FEWEST_TOKENS = 512
 """Below so many tokens a pass, reading takes so much longer than computing that the run is refused."""

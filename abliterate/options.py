@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from abliterate.architecture import SITES, Site
+from abliterate.architectures.architecture import SITES, Site
 from abliterate.directions import Method
 from abliterate.errors import InputError
 from abliterate.extras import require

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.quantizers.base import get_keys_to_not_convert
 
-from abliterate.architecture import Architecture, Site, Writer
+from abliterate.architectures.architecture import Architecture, Site, Writer
 from abliterate.bias_form import Addition, find_adders
 from abliterate.checkpoints.checkpoint import DTYPES, Checkpoint, Shard
 from abliterate.checkpoints.quantized_weight import QuantizedWeight, quantized_weights

@@ -17,10 +17,10 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from abliterate.activations import clone_streams
-from abliterate.architecture import Architecture, find_architecture
+from abliterate.architectures.architecture import Architecture, find_architecture
+from abliterate.architectures.clone import clone_inputs, random_clone
 from abliterate.bias_form import find_adders
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.clone import clone_inputs, random_clone
 from abliterate.edit import write_edited
 from abliterate.errors import ProofError
 from abliterate.interventions import ablated, hook_form

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from abliterate.architecture import SITES
+from abliterate.architectures.architecture import SITES
 from abliterate.directions import METHODS
 from abliterate.errors import InputError
 from abliterate.options import MODES, SAVED_FORMS, Options

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
 from abliterate.directions import Directions
 from abliterate.errors import InputError
 from abliterate.forward import HEAD_ROWS, BatchSize, Head, token_budget

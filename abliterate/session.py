@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.activations import ActivationCache, Activations, capture
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
 from abliterate.bias_form import Adder, find_adders
 from abliterate.directions import Directions, difference_in_means
 from abliterate.errors import InputError

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
-from abliterate.architecture import Parameter, Writer
+from abliterate.architectures.architecture import Parameter, Writer
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.key_mapping import stored_names
 from abliterate.checkpoints.quantized_weight import QuantizedWeight, quantized_weights

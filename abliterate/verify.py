@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.activations import lanes, resid_of
-from abliterate.architecture import Architecture, Site
+from abliterate.architectures.architecture import Architecture, Site
 from abliterate.bias_form import Addition
 from abliterate.comparison import Status, Verdict, compare_tensors, require_planned, verify_tensors
 from abliterate.errors import ProofError

@@ -37,7 +37,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from abliterate import capture, load_prompts
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
 from abliterate.forward import prepare
 from abliterate.loading import load_model
 from abliterate.offload import bytes_read

@@ -30,7 +30,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from abliterate import capture, load_prompts
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
 from abliterate.forward import prepare
 from abliterate.loading import load_model
 from abliterate.source import load_tokenizer, resolve

@@ -34,7 +34,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import capture, difference_in_means, find_architecture, is_refusal, load_prompts, orthogonalize
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
 from abliterate.forward import Head
 from abliterate.loading import load_model
 from abliterate.progress import SILENT

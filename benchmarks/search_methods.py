@@ -33,7 +33,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate import load_prompts
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
 from abliterate.forward import Head
 from abliterate.interventions import projected
 from abliterate.loading import load_model

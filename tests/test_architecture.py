@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from abliterate.architecture import Architecture, find_architecture
-from abliterate.clone import random_clone
+from abliterate.architectures.architecture import Architecture, find_architecture
+from abliterate.architectures.clone import random_clone
 from abliterate.errors import ArchitectureError
 from conftest import random_model
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import AutoConfig, PreTrainedModel
 
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
+from abliterate.architectures.clone import random_clone
 from abliterate.bias_form import find_adders
 from abliterate.census import class_and_config, published_config
-from abliterate.clone import random_clone
 from abliterate.errors import ArchitectureError
 from abliterate.projection import normalize
 from abliterate.proof import prove_addition

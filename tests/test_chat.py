@@ -21,12 +21,12 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from abliterate.architectures.clone import random_clone
 from abliterate.chat.conversation import Conversation, Reply, Settings, encode, take_turn, user
 from abliterate.chat.panes import panes
 from abliterate.chat.sides import Side, Sides, open_sides
 from abliterate.chat.stream import Reader, greedy, sampler, tokens, what_stays
 from abliterate.chat.text import escaped, harmless
-from abliterate.clone import random_clone
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.options import Options

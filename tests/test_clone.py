@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoConfig, LlamaForCausalLM
 
+from abliterate.architectures.clone import D_MODEL, clone_inputs, random_clone, shrink
 from abliterate.census import class_and_config, published_config
-from abliterate.clone import D_MODEL, clone_inputs, random_clone, shrink
 from abliterate.errors import ArchitectureError
 
 HYBRIDS = ["deepseek_v3", "jamba", "lfm2_moe", "nemotron_h", "gemma4_text", "qwen3_5_text", "zamba2"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import abliterate
-from abliterate.architecture import SITES
+from abliterate.architectures.architecture import SITES
 from abliterate.cli.completion import WORDS
 from abliterate.cli.flags import OUT_NAMES
 from abliterate.directions import METHODS

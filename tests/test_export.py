@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from gguf import GGUFReader
 
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
+from abliterate.architectures.clone import random_clone
 from abliterate.census import class_and_config, published_config
 from abliterate.cli import main
-from abliterate.clone import random_clone
 from abliterate.errors import InputError
 from abliterate.hub.push import finished_files
 from abliterate.pipeline import Result, run

@@ -17,11 +17,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.activations import capture
-from abliterate.architecture import Architecture, find_architecture
+from abliterate.architectures.architecture import Architecture, find_architecture
+from abliterate.architectures.clone import random_clone
 from abliterate.census import class_and_config, published_config
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import quantized_weights
-from abliterate.clone import random_clone
 from abliterate.directions import Directions, difference_in_means
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError

@@ -16,7 +16,7 @@ from accelerate import dispatch_model
 from transformers import PreTrainedModel
 
 from abliterate.activations import Activations
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError
 from abliterate.interventions import (

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from abliterate.activations import chosen_of, resid_of
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError

@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from abliterate.activations import capture
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
+from abliterate.architectures.clone import random_clone
 from abliterate.census import class_and_config, published_config
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.clone import random_clone
 from abliterate.directions import difference_in_means
 from abliterate.edit import write_edited
 from abliterate.errors import CheckpointError, InputError

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
+from abliterate.architectures.clone import random_clone
 from abliterate.census import class_and_config, published_config
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.clone import random_clone
 from abliterate.errors import CheckpointError
 from abliterate.plan import EditPlan, left_alone_note, make_plan
 from abliterate.projection import normalize

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from abliterate.architecture import Architecture, Parameter, Writer, find_architecture
+from abliterate.architectures.architecture import Architecture, Parameter, Writer, find_architecture
+from abliterate.architectures.clone import random_clone
 from abliterate.census import class_and_config, published_config
-from abliterate.clone import random_clone
 from abliterate.errors import ArchitectureError, ProofError
 from abliterate.proof import AGREE, SILENT, prove, require_proof
 

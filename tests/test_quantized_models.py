@@ -22,7 +22,7 @@ from transformers import (
 from transformers.quantizers.auto import AutoHfQuantizer, AutoQuantizationConfig
 from transformers.quantizers.quantizers_utils import should_convert_module
 
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import quantized_weights
 from abliterate.cli import main

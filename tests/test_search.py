@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedModel
 
 from abliterate import coherence, refusals
-from abliterate.architecture import Architecture, find_architecture
+from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.directions import Directions
 from abliterate.errors import InputError
 from abliterate.forward import Head

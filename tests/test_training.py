@@ -24,7 +24,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError, NoRefusalsError, ProofError
 from abliterate.interventions import ablated

@@ -21,7 +21,8 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
 from abliterate.activations import Activations, capture
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
+from abliterate.architectures.wrappers import unwrapped
 from abliterate.edit import orthogonalize
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions import (
@@ -37,7 +38,6 @@ from abliterate.interventions import (
 from abliterate.recipe import Recipe
 from abliterate.training.keep_out import KeepDirectionOut
 from abliterate.verify import relative_component, streams
-from abliterate.wrappers import unwrapped
 from conftest import random_model
 from quantized_models import TINY
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from abliterate.adapter import ADAPTER_FILES, READING, adapter_on, attach, base_of, require_readable
 from abliterate.alike import Unloaded, check_alike
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require

@@ -67,7 +67,7 @@ def export(
 ) -> None:
     """Write an edit as a PEFT adapter, an adapter for llama.cpp, or a control vector."""
     given = {name: value for name, value in locals().items() if name not in OURS}
-    from abliterate.architecture import SITES
+    from abliterate.architectures.architecture import SITES
     from abliterate.render.exported import exported, exported_json
     from abliterate.verbs.export import KINDS, Wish, export
 

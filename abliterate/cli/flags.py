@@ -210,7 +210,7 @@ OUT_NAMES = {"ablate": "abliterated", "induce": "induced", "harden": "hardened"}
 
 def options(model: str, out: Path | None, **given: Any) -> Options:
     """Turn what was typed into Options."""
-    from abliterate.architecture import SITES
+    from abliterate.architectures.architecture import SITES
     from abliterate.directions import METHODS
     from abliterate.loading import dtype_name
     from abliterate.options import SAVED_FORMS, Options

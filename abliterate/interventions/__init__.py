@@ -16,6 +16,7 @@ torch.compile has traced runs eagerly inside, since compiled code never looks at
 by whatever way, the model is what it was.
 """
 
+from abliterate.architectures.eager import eager
 from abliterate.interventions.ablation import (
     ablated,
     ablated_rows,
@@ -27,7 +28,6 @@ from abliterate.interventions.ablation import (
 from abliterate.interventions.addition import added, added_rows
 from abliterate.interventions.affine import affine, mean_component
 from abliterate.interventions.conditions import Condition, Gate, When, rows_where
-from abliterate.interventions.eager import eager
 from abliterate.interventions.hook_form import hook_form
 from abliterate.interventions.hooks import Strength, on_first, project_rows
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture, Writer, find_architecture
+from abliterate.architectures.architecture import Architecture, Writer, find_architecture
+from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import InputError
 from abliterate.interventions.conditions import Condition, Gate, When, gate_of, gated
 from abliterate.interventions.effect import watch_writers
@@ -24,7 +25,6 @@ from abliterate.interventions.hooks import Change, Strength, at_input, at_output
 from abliterate.offload import parameter_of
 from abliterate.projection import unit_rows
 from abliterate.recipe import Recipe
-from abliterate.wrappers import unwrapped
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture, find_architecture
+from abliterate.architectures.architecture import Architecture, find_architecture
+from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import InputError
 from abliterate.interventions.conditions import Condition, When, gate_of, gated
 from abliterate.interventions.effect import watch_layers
 from abliterate.interventions.hooks import Change, at_resid, check_finite, check_layer, hooks_of
 from abliterate.projection import check_width, normalize
-from abliterate.wrappers import unwrapped
 
 
 @contextmanager

@@ -16,13 +16,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture, find_architecture
+from abliterate.architectures.architecture import Architecture, find_architecture
+from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import InputError
 from abliterate.interventions.conditions import Condition, When, gate_of, gated
 from abliterate.interventions.effect import watch_layers
 from abliterate.interventions.hooks import Change, at_resid, check_finite, check_layer, hooks_of, in_runs
 from abliterate.projection import each_unit, unit_rows
-from abliterate.wrappers import unwrapped
 
 Target = float | Float[Tensor, "*lists layers"]
 """The component to have at `resid[l]`: one number, or one for each `l = 0..L`, for all rows or one list a row."""

@@ -17,11 +17,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture, find_architecture
+from abliterate.architectures.architecture import Architecture, find_architecture
+from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import InputError
 from abliterate.interventions.hooks import Change, at_resid, check_finite, check_layer, hooks_of, in_runs
 from abliterate.projection import check_width, each_unit
-from abliterate.wrappers import unwrapped
 
 UNDECIDED = "the condition was not decided, since its layer did not run; choose another layer for it"
 

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture, Writer
+from abliterate.architectures.architecture import Architecture, Writer
 from abliterate.errors import ArchitectureError
 
 

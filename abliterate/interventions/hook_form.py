@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
 from abliterate.interventions.ablation import ablated
 from abliterate.interventions.addition import added
 from abliterate.recipe import Recipe

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
+from abliterate.architectures.eager import eager
 from abliterate.errors import InputError
-from abliterate.interventions.eager import eager
 from abliterate.projection import project_out
 
 Strength = float | Float[Tensor, "*bases"]

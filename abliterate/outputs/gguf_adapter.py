@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from abliterate.architecture import Architecture, Site
+from abliterate.architectures.architecture import Architecture, Site
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError
 from abliterate.outputs.gguf_names import (

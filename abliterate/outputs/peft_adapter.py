@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from abliterate import proof
-from abliterate.architecture import Architecture, find_architecture
+from abliterate.architectures.architecture import Architecture, find_architecture
+from abliterate.architectures.clone import clone_inputs, random_clone
 from abliterate.bias_form import Addition, find_adders
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.shards import failing
-from abliterate.clone import clone_inputs, random_clone
 from abliterate.errors import InputError, first_line
 from abliterate.extras import require
 from abliterate.interventions import hook_form

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from abliterate.architecture import Architecture, Parameter, Writer, natural
+from abliterate.architectures.architecture import Architecture, Parameter, Writer, natural
 from abliterate.errors import InputError
 from abliterate.plan import EditPlan
 from abliterate.stored import Place, Stored

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from abliterate.architecture import Writer
+from abliterate.architectures.architecture import Writer
 from abliterate.render.figures import size
 from abliterate.verbs.inspect import Inspection
 

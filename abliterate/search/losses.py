@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
 from abliterate.forward import HEAD_ROWS, Batch, BatchSize, Head, final_hidden, prefix_cache, prepare
 from abliterate.scoring import CERTAIN, kl_divergence
 from abliterate.search.examples import Answer, Place, Tokens

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
 from abliterate.forward import model_device, token_budget
 from abliterate.offload import room_left
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import coherence, refusals, replies
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
 from abliterate.coherence import is_incoherent
 from abliterate.errors import InputError
 from abliterate.forward import BatchSize, Head

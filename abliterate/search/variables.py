@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.architecture import SITES, Architecture, Site
+from abliterate.architectures.architecture import SITES, Architecture, Site
 from abliterate.interventions import projected
 from abliterate.projection import normalize
 from abliterate.recipe import Recipe

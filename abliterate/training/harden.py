@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_linear_schedule_with_warmup
 
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.extras import require
 from abliterate.forward import model_device

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 
-from abliterate.architecture import find_architecture
+from abliterate.architectures.architecture import find_architecture
 from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.directions import load_direction
 from abliterate.errors import InputError

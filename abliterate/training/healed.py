@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture, find_architecture
+from abliterate.architectures.architecture import Architecture, find_architecture
+from abliterate.architectures.wrappers import live_parameter
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import ProofError
 from abliterate.loading import load_model
@@ -24,7 +25,6 @@ from abliterate.source import Source
 from abliterate.storage.names import ADAPTER, DIRECTIONS, LOCAL, RECIPE
 from abliterate.storage.staging import Staging
 from abliterate.verify import SILENCE, check, relative_component
-from abliterate.wrappers import live_parameter
 
 SHARD_BYTES = "5GB"
 

@@ -20,11 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainerCallback
 
-from abliterate.architecture import Architecture, Writer, find_architecture
-from abliterate.errors import InputError
-from abliterate.projection import component, project_out, rounding_of, unit_rows
-from abliterate.recipe import Recipe
-from abliterate.wrappers import (
+from abliterate.architectures.architecture import Architecture, Writer, find_architecture
+from abliterate.architectures.wrappers import (
     Matrix,
     adapters_of,
     inside,
@@ -34,6 +31,9 @@ from abliterate.wrappers import (
     tied_head,
     unwrapped,
 )
+from abliterate.errors import InputError
+from abliterate.projection import component, project_out, rounding_of, unit_rows
+from abliterate.recipe import Recipe
 
 ROUNDING = 16
 """A frozen writer holds the direction when its component is larger than so many roundings of a random one."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from abliterate.activations import capture
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
 from abliterate.directions import Directions, difference_in_means
 from abliterate.evaluation.statistics import Rate
 from abliterate.interventions import ablated

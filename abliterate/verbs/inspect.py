@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from abliterate.architecture import Architecture
+from abliterate.architectures.architecture import Architecture
 from abliterate.bias_form import Adder, find_adders
 from abliterate.errors import ArchitectureError
 from abliterate.options import Options

@@ -17,12 +17,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from abliterate.clone import D_MODEL, clone_inputs, clone_of
+from abliterate.architectures.clone import D_MODEL, clone_inputs, clone_of
+from abliterate.architectures.roles import place, roles_of
+from abliterate.architectures.trace import Gain, Trace, trace
+from abliterate.architectures.wrappers import inside, name_of, parameter_names, unwrapped
 from abliterate.errors import ArchitectureError
 from abliterate.projection import fold_gain, orthonormal_span
-from abliterate.roles import place, roles_of
-from abliterate.trace import Gain, Trace, trace
-from abliterate.wrappers import inside, name_of, parameter_names, unwrapped
 
 Site = Literal["embed", "attn", "mlp"]
 SITES: tuple[Site, ...] = get_args(Site)

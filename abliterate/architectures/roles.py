@@ -14,9 +14,9 @@ import torch
 from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
-from abliterate.clone import D_MODEL
+from abliterate.architectures.clone import D_MODEL
+from abliterate.architectures.trace import Finding, Gain, Trace
 from abliterate.errors import ArchitectureError
-from abliterate.trace import Finding, Gain, Trace
 
 Kind = frozenset[str]
 """A kind of layer: the names that its parameters have in it."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from abliterate.architectures.recording import Node, decoder_layers, record
 from abliterate.errors import ArchitectureError
-from abliterate.recording import Node, decoder_layers, record
 
 
 @dataclass(frozen=True)
