@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from abliterate.activations import clone_streams
 from abliterate.architectures.architecture import Architecture, Parameter, Writer, find_architecture
 from abliterate.architectures.clone import DEPTH, clone_inputs, clone_of
 from abliterate.architectures.roles import place
+from abliterate.architectures.streams import clone_streams
 from abliterate.errors import ArchitectureError
 from abliterate.interventions import on_first
 

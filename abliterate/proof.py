@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from abliterate.activations import clone_streams
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.architectures.clone import clone_inputs, random_clone
+from abliterate.architectures.streams import clone_streams
 from abliterate.bias_form import find_adders
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edit import write_edited

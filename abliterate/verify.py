@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.activations import lanes, resid_of
 from abliterate.architectures.architecture import Architecture, Site
+from abliterate.architectures.streams import lanes, resid_of
 from abliterate.bias_form import Addition
 from abliterate.comparison import Status, Verdict, compare_tensors, require_planned, verify_tensors
 from abliterate.errors import ProofError

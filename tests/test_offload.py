@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from abliterate.activations import chosen_of, resid_of
+from abliterate.activations import chosen_of
 from abliterate.architectures.architecture import find_architecture
+from abliterate.architectures.streams import resid_of
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError
