@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     )
     from abliterate.options import Options
     from abliterate.pipeline import Result, run
-    from abliterate.prompts import PromptSet, load_prompts
+    from abliterate.prompts.chat_format import ChatFormat
+    from abliterate.prompts.prompt_set import PromptSet, load_prompts
     from abliterate.recipe import Recipe
     from abliterate.refusals import is_refusal
-    from abliterate.template import ChatFormat
 
 __all__ = [
     "AbliterateError",

@@ -26,9 +26,9 @@ from abliterate.errors import ArchitectureError, InputError
 from abliterate.forward import Batch, BatchSize, Prompts, at_positions, final_hidden, prefix_cache, prepare
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts import PromptSet
+from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.prompt_set import PromptSet
 from abliterate.storage.record_log import KeptRecords
-from abliterate.template import ChatFormat
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from abliterate.directions import Method
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.forward import BatchSize
-from abliterate.template import Thinking
+from abliterate.prompts.chat_format import Thinking
 
 Mode = Literal["ablate", "induce"]
 MODES: tuple[Mode, ...] = get_args(Mode)

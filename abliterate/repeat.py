@@ -13,10 +13,10 @@ from abliterate.architectures.architecture import SITES
 from abliterate.directions import METHODS
 from abliterate.errors import InputError
 from abliterate.options import MODES, SAVED_FORMS, Options
-from abliterate.prompts import as_file, public_spec
+from abliterate.prompts.chat_format import THINKING_MODES
+from abliterate.prompts.prompt_set import as_file, public_spec
 from abliterate.source import Source
 from abliterate.storage.names import MANIFEST, TEMPLATE
-from abliterate.template import THINKING_MODES
 
 FETCHED = (MANIFEST, "*.json", "*.jsonl", "*.txt", "*.csv", "*.jinja")
 """What is fetched of a repository: the manifest, and prompts or templates that may lie beside it; no weights."""

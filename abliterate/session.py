@@ -30,7 +30,8 @@ from abliterate.outputs.peft_adapter import prepare
 from abliterate.parallel.processes import Processes
 from abliterate.plan import check_edited_dtype, make_plan
 from abliterate.progress import Progress
-from abliterate.prompts import PromptSet, check_pair, load_prompts
+from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
 from abliterate.proof import prove_addition, require_proof
 from abliterate.recipe import Recipe
 from abliterate.refusals import Opening, find_openings, is_refusal
@@ -42,7 +43,6 @@ from abliterate.source import Source, load_empty, load_tokenizer, resolve
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import Unfinished, code_digest, digest
 from abliterate.storage.staging import check_destination, check_free
-from abliterate.template import ChatFormat
 
 SELECT_HARMFUL = 64
 SELECT_HARMLESS = 256

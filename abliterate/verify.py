@@ -23,7 +23,7 @@ from abliterate.errors import ProofError
 from abliterate.forward import Batch, final_hidden, prepare
 from abliterate.interventions import ablated, disturbed, hook_form
 from abliterate.plan import EditPlan
-from abliterate.prompts import load_prompts
+from abliterate.prompts.prompt_set import load_prompts
 from abliterate.tensor_edits import TensorReport
 
 __all__ = [

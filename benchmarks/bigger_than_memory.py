@@ -41,8 +41,8 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.forward import prepare
 from abliterate.loading import load_model
 from abliterate.offload import bytes_read
+from abliterate.prompts.chat_format import ChatFormat
 from abliterate.source import load_tokenizer, resolve
-from abliterate.template import ChatFormat
 
 GB = 1e9
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))

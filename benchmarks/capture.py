@@ -33,8 +33,8 @@ from abliterate import capture, load_prompts
 from abliterate.architectures.architecture import find_architecture
 from abliterate.forward import prepare
 from abliterate.loading import load_model
+from abliterate.prompts.chat_format import ChatFormat
 from abliterate.source import load_tokenizer, resolve
-from abliterate.template import ChatFormat
 
 
 def floor(model: PreTrainedModel, sizes: list[int]) -> Callable[[], None]:

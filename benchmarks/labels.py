@@ -20,9 +20,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.evaluation.labels import LABELS, label_of
 from abliterate.evaluation.statistics import Rate
-from abliterate.prompts import builtin
+from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.prompt_set import builtin
 from abliterate.replies import generate
-from abliterate.template import ChatFormat
 
 PROMPTS = Path(__file__).parents[2] / "shared" / "data" / "prompts"
 MODELS = Path.home() / ".cache" / "abliterate-test-models"

@@ -19,8 +19,8 @@ from abliterate.errors import InputError
 from abliterate.forward import HEAD_ROWS, Head, at_positions, final_hidden, model_device, prefix_cache, prepare
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import normalize, project_out
+from abliterate.prompts.chat_format import ChatFormat
 from abliterate.replies import generate
-from abliterate.template import ChatFormat
 
 COMPONENTS = ("attn.o_proj", "mlp.down_proj")
 """Ends of the names, inside a layer, of the two linear maps whose weights are edited."""

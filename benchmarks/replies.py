@@ -28,9 +28,9 @@ from abliterate import load_prompts
 from abliterate.forward import common_prefix
 from abliterate.loading import load_model
 from abliterate.options import Options
+from abliterate.prompts.chat_format import ChatFormat
 from abliterate.replies import ROWS, generate
 from abliterate.source import load_tokenizer, resolve
-from abliterate.template import ChatFormat
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.wanted import Wanted
 

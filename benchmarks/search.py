@@ -38,6 +38,7 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.forward import Head
 from abliterate.loading import load_model
 from abliterate.progress import SILENT
+from abliterate.prompts.chat_format import ChatFormat
 from abliterate.refusals import find_openings
 from abliterate.replies import REPLY_TOKENS, generate, generate_all
 from abliterate.scoring import first_token_log_probs, kl_divergence
@@ -47,7 +48,6 @@ from abliterate.search.variables import Variables
 from abliterate.selection import select
 from abliterate.session import OPENINGS_COVERAGE
 from abliterate.source import load_tokenizer, resolve
-from abliterate.template import ChatFormat
 
 SELECT_HARMFUL, SELECT_HARMLESS, REPORT = 60, 128, 100
 SHARE = 0.6

@@ -40,13 +40,13 @@ from abliterate.loading import load_model
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT
 from abliterate.projection import normalize
+from abliterate.prompts.chat_format import ChatFormat
 from abliterate.search import stages
 from abliterate.search.examples import Answer
 from abliterate.search.losses import Ruler, Spent
 from abliterate.search.room import room_for
 from abliterate.search.variables import STRENGTH_STEP, STRONGEST, TURN, Variables
 from abliterate.source import load_tokenizer, resolve
-from abliterate.template import ChatFormat
 
 PRESSURES = (0.2, 0.03)
 

@@ -31,8 +31,8 @@ from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.options import Options
 from abliterate.pipeline import run
+from abliterate.prompts.chat_format import ChatFormat
 from abliterate.replies import generate
-from abliterate.template import ChatFormat
 from abliterate.verbs.apply import apply
 
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from abliterate import cli
-from abliterate.prompts import load_prompts
+from abliterate.prompts.prompt_set import load_prompts
 
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
 PROMPTS = ["--harmful", str(TINY / "harmful.txt"), "--harmless", str(TINY / "harmless.txt")]

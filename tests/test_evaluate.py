@@ -22,10 +22,10 @@ from abliterate.evaluation.figures import Judged, by_length, damage, length_figu
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.text_loss import WINDOW, read_windows, text_losses
 from abliterate.pipeline import Result, run
+from abliterate.prompts.chat_format import ChatFormat
 from abliterate.render.compared import compared_csv, compared_json, compared_markdown
 from abliterate.replies import generate
 from abliterate.report.page import write_report
-from abliterate.template import ChatFormat
 from abliterate.verbs.evaluate import check_out, evaluate, evaluate_each
 from abliterate.verbs.export import Wish, export
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted

@@ -29,13 +29,13 @@ from abliterate.outputs.peft_adapter import prepare, untie, write_adapter, write
 from abliterate.outputs.peft_factors import Layer, named_factors
 from abliterate.plan import make_plan
 from abliterate.projection import orthonormal_basis
-from abliterate.prompts import load_prompts
+from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.prompt_set import load_prompts
 from abliterate.recipe import Recipe
 from abliterate.refusals import is_refusal
 from abliterate.replies import generate
 from abliterate.source import load_empty, resolve
 from abliterate.storage.staging import Staging
-from abliterate.template import ChatFormat
 from conftest import FAMILIES, random_model
 from quantized_models import quantise_checkpoint, random_checkpoint
 

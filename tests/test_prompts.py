@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from abliterate.errors import InputError
-from abliterate.prompts import PromptSet, check_pair, load_prompts, side_of
+from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts, side_of
 
 TEXTS = [
     f"Describe the {thing}, please"

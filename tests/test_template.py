@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.template import MAX_POSITIONS, ChatFormat
+from abliterate.prompts.chat_format import MAX_POSITIONS, ChatFormat
 
 TURN = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}{% if add_generation_prompt %}<bot>{% endif %}"

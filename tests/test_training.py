@@ -31,7 +31,7 @@ from abliterate.interventions import ablated
 from abliterate.options import Options
 from abliterate.progress import Progress
 from abliterate.projection import normalize, orthonormal_basis
-from abliterate.prompts import PromptSet, load_prompts
+from abliterate.prompts.prompt_set import PromptSet, load_prompts
 from abliterate.recipe import Recipe
 from abliterate.training.adapters import new_lora
 from abliterate.training.examples import read_examples

@@ -16,7 +16,7 @@ import pytest
 from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.cli import main
 from abliterate.pipeline import run
-from abliterate.prompts import load_prompts
+from abliterate.prompts.prompt_set import load_prompts
 from abliterate.source import resolve
 from abliterate.training.card import card
 from abliterate.training.heal import FLAGS, HealOptions, changed, digest_of, flags_of

@@ -30,11 +30,11 @@ from abliterate.options import Options
 from abliterate.outputs.manifest import FILE, check_source, read_manifest
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
+from abliterate.prompts.chat_format import ChatFormat
 from abliterate.recipe import Recipe
 from abliterate.session import read_template
 from abliterate.source import Source, load_empty, load_tokenizer, resolve, shown_name
 from abliterate.storage.names import ADAPTER, DIRECTIONS, RECIPE
-from abliterate.template import ChatFormat
 
 Role = Literal["edited", "original"]
 

@@ -214,7 +214,7 @@ def options(model: str, out: Path | None, **given: Any) -> Options:
     from abliterate.directions import METHODS
     from abliterate.loading import dtype_name
     from abliterate.options import SAVED_FORMS, Options
-    from abliterate.template import THINKING_MODES
+    from abliterate.prompts.chat_format import THINKING_MODES
 
     for name in ("layer", "batch_size"):
         if name in given:

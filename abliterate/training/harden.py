@@ -26,10 +26,10 @@ from abliterate.extras import require
 from abliterate.forward import model_device
 from abliterate.interventions import ablated_rows
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts import MINIMUM, PromptSet, check_pair
+from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.prompt_set import MINIMUM, PromptSet, check_pair
 from abliterate.refusals import is_refusal
 from abliterate.replies import REPLY_TOKENS, end_tokens, generate
-from abliterate.template import ChatFormat
 from abliterate.training.adapters import new_lora
 from abliterate.training.robustness import Robustness, Side, Subject, robustness
 

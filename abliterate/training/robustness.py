@@ -13,11 +13,11 @@ from abliterate.directions import Directions, difference_in_means
 from abliterate.evaluation.statistics import Rate
 from abliterate.interventions import ablated
 from abliterate.progress import Progress
-from abliterate.prompts import PromptSet
+from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.prompt_set import PromptSet
 from abliterate.refusals import is_refusal
 from abliterate.replies import REPLY_TOKENS, generate
 from abliterate.selection import DEEPEST
-from abliterate.template import ChatFormat
 
 ATTACK_PROMPTS = 32
 """Harmful prompts of the select side on which the attacker tries every layer."""

@@ -25,13 +25,13 @@ from abliterate.evaluation.served import served_replies
 from abliterate.options import Options
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts import PromptSet, check_pair, load_prompts
+from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
 from abliterate.run_conditions import Settled
 from abliterate.session import read_template
 from abliterate.source import shown_name
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import digest
-from abliterate.template import ChatFormat
 from abliterate.verbs.look import Look, look, standing_on
 from abliterate.verbs.original import source_of
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted

@@ -22,12 +22,12 @@ from abliterate.options import Options
 from abliterate.outputs.manifest import FILE, check_source, read_manifest
 from abliterate.parallel.processes import Processes
 from abliterate.progress import Progress
-from abliterate.prompts import PromptSet
+from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.prompt_set import PromptSet
 from abliterate.session import read_template
 from abliterate.source import load_tokenizer
 from abliterate.storage.names import WEIGHTS
 from abliterate.storage.record_log import KeptRecords, digest
-from abliterate.template import ChatFormat
 from abliterate.verbs.original import source_of
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 

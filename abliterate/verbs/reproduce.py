@@ -21,7 +21,7 @@ from abliterate.options import Options
 from abliterate.outputs.manifest import FILE, hashes, read_manifest
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts import load_prompts
+from abliterate.prompts.prompt_set import load_prompts
 from abliterate.repeat import FETCHED, asked
 from abliterate.storage.names import DIRECTIONS
 from abliterate.verbs.original import source_of

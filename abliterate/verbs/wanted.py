@@ -13,7 +13,7 @@ from abliterate.extras import require
 from abliterate.options import Options
 from abliterate.outputs.manifest import digest_of
 from abliterate.parallel.processes import Processes
-from abliterate.prompts import PromptSet, load_prompts, public_spec
+from abliterate.prompts.prompt_set import PromptSet, load_prompts, public_spec
 from abliterate.run_conditions import Settled
 from abliterate.session import read_template
 

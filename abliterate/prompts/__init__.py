@@ -1,0 +1,1 @@
+"""Prompts: where they come from, sets and splits of them, how they are put to a chat model."""
