@@ -19,7 +19,7 @@ from abliterate.directions import Directions
 from abliterate.edit import write_edited
 from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.geometry import Geometry, geometry
-from abliterate.evaluation.observation import Observation, Report, observe
+from abliterate.evaluation.observation import Observation, observe
 from abliterate.inducing import Trial
 from abliterate.loading import load_model
 from abliterate.offload import streaming_note
@@ -30,6 +30,7 @@ from abliterate.outputs.peft_adapter import prepare, write_files
 from abliterate.parallel.devices import choose_device
 from abliterate.plan import EditPlan, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
+from abliterate.prompts.splits import Report
 from abliterate.recipe import Recipe
 from abliterate.repeat import command
 from abliterate.search.stages import Found

@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from abliterate.errors import InputError, NoRefusalsError
+from abliterate.prompts.chat_format import THINK_BLOCKS
 
 Opening = tuple[int, ...]
 """The first token ids of a refusal."""
@@ -38,18 +39,6 @@ OPENING_SENTENCES = 2
 
 PURITY = 0.9
 """An opening identifies refusals when at least this share of the replies that begin with it are refusals."""
-
-THINK_BLOCKS: tuple[tuple[str, str], ...] = (
-    ("<think>", "</think>"),  # DeepSeek R1, Qwen3, GLM, SmolLM3, Hunyuan, Nemotron
-    ("<thinking>", "</thinking>"),  # models tuned on Claude-style transcripts
-    ("<thought>", "</thought>"),  # EXAONE Deep
-    ("<seed:think>", "</seed:think>"),  # Seed-OSS
-    ("[THINK]", "[/THINK]"),  # Magistral, Ministral 3
-    ("<|START_THINKING|>", "<|END_THINKING|>"),  # Cohere Command A Reasoning
-    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # gpt-oss: the harmony format
-    ("<|channel>thought", "<channel|>"),  # Gemma 4
-)
-"""How thoughts are opened and closed before the reply begins."""
 
 REPLY_MARK = r"(?:<\|START_RESPONSE\|>|<\|END_RESPONSE\|>|<\|END_OF_TURN_TOKEN\|>|<\|return\|>|<\|end\|>|</?answer>|</?response>)"
 REPLY_MARKS = re.compile(rf"^\s*{REPLY_MARK}|{REPLY_MARK}\s*$", re.I)

@@ -14,7 +14,7 @@ from abliterate.directions import METHODS
 from abliterate.errors import InputError
 from abliterate.options import MODES, SAVED_FORMS, Options
 from abliterate.prompts.chat_format import THINKING_MODES
-from abliterate.prompts.prompt_set import as_file, public_spec
+from abliterate.prompts.sources import as_file, public_spec
 from abliterate.source import Source
 from abliterate.storage.names import MANIFEST, TEMPLATE
 

@@ -18,7 +18,6 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.bias_form import Adder, find_adders
 from abliterate.directions import Directions, difference_in_means
 from abliterate.errors import InputError
-from abliterate.evaluation.observation import Asked, Report
 from abliterate.extras import require
 from abliterate.forward import model_device
 from abliterate.inducing import STRENGTHS, Trial, select_inducing, try_strengths
@@ -30,8 +29,9 @@ from abliterate.outputs.peft_adapter import prepare
 from abliterate.parallel.processes import Processes
 from abliterate.plan import check_edited_dtype, make_plan
 from abliterate.progress import Progress
-from abliterate.prompts.chat_format import ChatFormat
-from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
+from abliterate.prompts.chat_format import ChatFormat, read_template
+from abliterate.prompts.prompt_set import check_pair, load_prompts
+from abliterate.prompts.splits import Material
 from abliterate.proof import prove_addition, require_proof
 from abliterate.recipe import Recipe
 from abliterate.refusals import Opening, find_openings, is_refusal
@@ -44,10 +44,6 @@ from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import Unfinished, code_digest, digest
 from abliterate.storage.staging import check_destination, check_free
 
-SELECT_HARMFUL = 64
-SELECT_HARMLESS = 256
-REPORT_PROMPTS = 100
-
 OPENINGS_COVERAGE = 0.75
 """Share of the refusals that the openings must cover. The rest are lectures that begin with the subject of the prompt:
 each would be a context of its own, on which every candidate had to be run."""
@@ -55,48 +51,6 @@ each would be a context of its own, on which every candidate had to be run."""
 ENOUGH_REFUSALS = 16
 """From so many refused prompts on, the direction rests on those alone (and on the answered harmless ones), as the
 published procedure filters its prompts; below it rests on all of them, and the result says so."""
-
-
-@dataclass(frozen=True)
-class Material:
-    """The prompts of both sides, how they are put to the model, and which of them serve for what."""
-
-    chat: ChatFormat
-    harmful: PromptSet
-    harmless: PromptSet
-    n_train: int
-
-    def training(self) -> tuple[PromptSet, PromptSet]:
-        """Return the harmful and harmless prompts that make the direction."""
-        return self._parts("train", self.n_train, self.n_train)
-
-    def selecting(self) -> tuple[PromptSet, PromptSet]:
-        """Return those that choose among candidates."""
-        return self._parts("select", SELECT_HARMFUL, SELECT_HARMLESS)
-
-    def reporting(self) -> tuple[PromptSet, PromptSet]:
-        """Return those that measure, and take part in nothing else."""
-        return self._parts("report", REPORT_PROMPTS, REPORT_PROMPTS)
-
-    def report(self) -> Report:
-        """Return the report prompts with their token ids."""
-        harmful, harmless = (part.prompts for part in self.reporting())
-        return Report(Asked(harmful, self.chat.encode(harmful)), Asked(harmless, self.chat.encode(harmless)))
-
-    def record(self) -> dict[str, Any]:
-        """Return what the manifest says of the prompts."""
-        parts = {"train": self.training(), "select": self.selecting(), "report": self.reporting()}
-        return {
-            side: {
-                "spec": whole.name,
-                "digest": whole.digest,
-                **{name: len(part[place]) for name, part in parts.items()},
-            }
-            for place, (side, whole) in enumerate((("harmful", self.harmful), ("harmless", self.harmless)))
-        }
-
-    def _parts(self, name: str, harmful: int, harmless: int) -> tuple[PromptSet, PromptSet]:
-        return self.harmful.side(name).first(harmful), self.harmless.side(name).first(harmless)
 
 
 @dataclass(frozen=True)
@@ -215,14 +169,6 @@ def with_adders(
             f"--layer {options.layer}: nothing can be added there; choose among {', '.join(map(str, adders))}"
         )
     return options, {options.layer: adders[options.layer]}
-
-
-def read_template(path: Path | None) -> str | None:
-    """Return the text of a chat template file. Raises InputError when it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8") if path else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--chat-template {path}: cannot be read ({error})") from error
 
 
 def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, Activations]:

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from abliterate.evaluation.labels import LABELS, label_of
 from abliterate.evaluation.statistics import Rate
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.prompts.prompt_set import builtin
+from abliterate.prompts.sources import builtin
 from abliterate.replies import generate
 
 PROMPTS = Path(__file__).parents[2] / "shared" / "data" / "prompts"

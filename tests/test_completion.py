@@ -17,7 +17,7 @@ from abliterate.directions import METHODS
 from abliterate.loading import DTYPES
 from abliterate.options import SAVED_FORMS
 from abliterate.prompts.chat_format import THINKING_MODES
-from abliterate.prompts.prompt_set import BUILTIN
+from abliterate.prompts.sources import BUILTIN
 from abliterate.training.examples import METHODS as TRAINERS
 from abliterate.verbs.export import KINDS
 from abliterate.verbs.wanted import SPLITS

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from abliterate import refusals
 from abliterate.errors import InputError, NoRefusalsError
-from abliterate.refusals import THINK_BLOCKS, Opening, Rule, find_openings, is_refusal, visible_reply
+from abliterate.prompts.chat_format import THINK_BLOCKS
+from abliterate.refusals import Opening, Rule, find_openings, is_refusal, visible_reply
 
 LABELLED = [
     json.loads(line)

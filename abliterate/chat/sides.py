@@ -30,9 +30,8 @@ from abliterate.options import Options
 from abliterate.outputs.manifest import FILE, check_source, read_manifest
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.recipe import Recipe
-from abliterate.session import read_template
 from abliterate.source import Source, load_empty, load_tokenizer, resolve, shown_name
 from abliterate.storage.names import ADAPTER, DIRECTIONS, RECIPE
 

@@ -19,6 +19,7 @@ from abliterate.evaluation.statistics import Rate
 from abliterate.forward import BatchSize, Head, final_hidden, model_device, prefix_cache, prepare
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
+from abliterate.prompts.splits import Report
 from abliterate.refusals import is_refusal
 from abliterate.replies import REPLY_TOKENS, generate_all
 from abliterate.storage.record_log import KeptRecords
@@ -46,23 +47,6 @@ class Reply:
     def length(self) -> int | None:
         """Return the length in tokens; None where a server did not tell."""
         return self.served_tokens if self.served else len(self.tokens)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Prompts of one kind: their texts, and the token ids that the model sees."""
-
-    prompts: tuple[str, ...]
-    tokens: Sequence[Sequence[int]]
-
-
-@dataclass(frozen=True)
-class Report:
-    """The prompts that measure, side by side; `look_alikes` are harmless ones that sound harmful, where there are any."""
-
-    harmful: Asked
-    harmless: Asked
-    look_alikes: Asked = Asked((), ())
 
 
 @dataclass(frozen=True)

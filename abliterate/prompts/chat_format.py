@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jinja2
@@ -16,7 +17,6 @@ from jinja2 import meta
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.refusals import THINK_BLOCKS
 
 Thinking = Literal["on", "off", "auto"]
 THINKING_MODES: tuple[Thinking, ...] = get_args(Thinking)
@@ -118,3 +118,24 @@ def switches_in(source: str) -> tuple[str, ...]:
         # Tags that only transformers' own environment knows, such as {% generation %}.
         names = {switch for switch in SWITCHES if switch in source}
     return tuple(switch for switch in SWITCHES if switch in names)
+
+
+def read_template(path: Path | None) -> str | None:
+    """Return the text of a chat template file. Raises InputError when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8") if path else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--chat-template {path}: cannot be read ({error})") from error
+
+
+THINK_BLOCKS: tuple[tuple[str, str], ...] = (
+    ("<think>", "</think>"),  # DeepSeek R1, Qwen3, GLM, SmolLM3, Hunyuan, Nemotron
+    ("<thinking>", "</thinking>"),  # models tuned on Claude-style transcripts
+    ("<thought>", "</thought>"),  # EXAONE Deep
+    ("<seed:think>", "</seed:think>"),  # Seed-OSS
+    ("[THINK]", "[/THINK]"),  # Magistral, Ministral 3
+    ("<|START_THINKING|>", "<|END_THINKING|>"),  # Cohere Command A Reasoning
+    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # gpt-oss: the harmony format
+    ("<|channel>thought", "<channel|>"),  # Gemma 4
+)
+"""How thoughts are opened and closed before the reply begins."""

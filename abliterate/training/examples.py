@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from abliterate.errors import InputError
-from abliterate.prompts.prompt_set import HUB_SPEC, READERS, as_file, hub_table
+from abliterate.prompts.sources import HUB_SPEC, READERS, as_file, hub_table
 
 FORMATS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "sft": (("messages",), ("prompt", "completion"), ("text",)),

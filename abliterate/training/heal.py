@@ -29,7 +29,7 @@ from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.loading import dtype_name, load_model
 from abliterate.progress import SILENT, Advance, Progress
-from abliterate.prompts.prompt_set import public_spec
+from abliterate.prompts.sources import public_spec
 from abliterate.recipe import Recipe
 from abliterate.run_conditions import carry
 from abliterate.source import Source, load_tokenizer, resolve

@@ -25,10 +25,9 @@ from abliterate.evaluation.served import served_replies
 from abliterate.options import Options
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
 from abliterate.run_conditions import Settled
-from abliterate.session import read_template
 from abliterate.source import shown_name
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import digest

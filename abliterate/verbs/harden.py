@@ -16,11 +16,10 @@ from abliterate.offload import streaming_of
 from abliterate.options import Options
 from abliterate.outputs.manifest import keep_template
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
 from abliterate.repeat import OF_THIS_MACHINE, command
 from abliterate.replies import REPLY_TOKENS
-from abliterate.session import read_template
 from abliterate.source import Source, load_tokenizer
 from abliterate.storage.names import HARDENED
 from abliterate.storage.staging import Staging, check_destination, check_free

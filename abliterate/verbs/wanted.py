@@ -13,9 +13,10 @@ from abliterate.extras import require
 from abliterate.options import Options
 from abliterate.outputs.manifest import digest_of
 from abliterate.parallel.processes import Processes
-from abliterate.prompts.prompt_set import PromptSet, load_prompts, public_spec
+from abliterate.prompts.chat_format import read_template
+from abliterate.prompts.prompt_set import PromptSet, load_prompts
+from abliterate.prompts.sources import public_spec
 from abliterate.run_conditions import Settled
-from abliterate.session import read_template
 
 Split = Literal["report", "all"]
 SPLITS: tuple[Split, ...] = get_args(Split)
