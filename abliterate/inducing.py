@@ -18,11 +18,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abliterate.architectures.architecture import Architecture
 from abliterate.coherence import is_incoherent
 from abliterate.directions import Directions
-from abliterate.forward import BatchSize, Head
 from abliterate.interventions import added, added_rows
+from abliterate.models.forward import BatchSize, Head
+from abliterate.models.generation import REPLY_TOKENS, generate
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import Opening, is_refusal
-from abliterate.replies import REPLY_TOKENS, generate
 from abliterate.scoring import Question, ask, final_states, refusal_score
 from abliterate.selection import (
     DEEPEST,

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from abliterate.adapter import attach
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.directions import Directions
 from abliterate.edit import write_edited
@@ -21,8 +20,9 @@ from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.geometry import Geometry, geometry
 from abliterate.evaluation.observation import Observation, observe
 from abliterate.inducing import Trial
-from abliterate.loading import load_model
-from abliterate.offload import streaming_note
+from abliterate.models.adapter import attach
+from abliterate.models.loading import load_model
+from abliterate.models.offload import streaming_note
 from abliterate.options import Options
 from abliterate.outputs.manifest import Form, Measured, Origin, as_text, write_records
 from abliterate.outputs.observations import observations

@@ -12,10 +12,10 @@ from typing import Any
 from abliterate.architectures.architecture import SITES
 from abliterate.directions import METHODS
 from abliterate.errors import InputError
+from abliterate.models.source import Source
 from abliterate.options import MODES, SAVED_FORMS, Options
 from abliterate.prompts.chat_format import THINKING_MODES
 from abliterate.prompts.sources import as_file, public_spec
-from abliterate.source import Source
 from abliterate.storage.names import MANIFEST, TEMPLATE
 
 FETCHED = (MANIFEST, "*.json", "*.jsonl", "*.txt", "*.csv", "*.jinja")

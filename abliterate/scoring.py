@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.forward import (
+from abliterate.models.forward import (
     HEAD_ROWS,
     BatchSize,
     Head,

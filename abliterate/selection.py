@@ -25,9 +25,9 @@ from transformers import PreTrainedModel
 from abliterate.architectures.architecture import Architecture
 from abliterate.directions import Directions
 from abliterate.errors import InputError
-from abliterate.forward import HEAD_ROWS, BatchSize, Head, token_budget
 from abliterate.interventions import ablated_rows, added_rows
-from abliterate.offload import rows_at_once
+from abliterate.models.forward import HEAD_ROWS, BatchSize, Head, token_budget
+from abliterate.models.offload import rows_at_once
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import Opening
 from abliterate.scoring import (

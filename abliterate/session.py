@@ -19,10 +19,12 @@ from abliterate.bias_form import Adder, find_adders
 from abliterate.directions import Directions, difference_in_means
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.forward import model_device
 from abliterate.inducing import STRENGTHS, Trial, select_inducing, try_strengths
-from abliterate.loading import load_model
-from abliterate.offload import streaming_of
+from abliterate.models.forward import model_device
+from abliterate.models.generation import REPLY_TOKENS, generate_all
+from abliterate.models.loading import load_model
+from abliterate.models.offload import streaming_of
+from abliterate.models.source import Source, load_empty, load_tokenizer, resolve
 from abliterate.options import Options, check_options
 from abliterate.outputs.manifest import hardware
 from abliterate.outputs.peft_adapter import prepare
@@ -35,11 +37,9 @@ from abliterate.prompts.splits import Material
 from abliterate.proof import prove_addition, require_proof
 from abliterate.recipe import Recipe
 from abliterate.refusals import Opening, find_openings, is_refusal
-from abliterate.replies import REPLY_TOKENS, generate_all
 from abliterate.search.stages import Found, Pool, search, settings
 from abliterate.search.variables import Variables
 from abliterate.selection import Selection, select
-from abliterate.source import Source, load_empty, load_tokenizer, resolve
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import Unfinished, code_digest, digest
 from abliterate.storage.staging import check_destination, check_free

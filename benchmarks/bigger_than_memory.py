@@ -38,11 +38,11 @@ from safetensors.torch import save_file
 
 from abliterate import capture, load_prompts
 from abliterate.architectures.architecture import find_architecture
-from abliterate.forward import prepare
-from abliterate.loading import load_model
-from abliterate.offload import bytes_read
+from abliterate.models.forward import prepare
+from abliterate.models.loading import load_model
+from abliterate.models.offload import bytes_read
+from abliterate.models.source import load_tokenizer, resolve
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.source import load_tokenizer, resolve
 
 GB = 1e9
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))

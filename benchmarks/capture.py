@@ -31,10 +31,10 @@ from transformers import PreTrainedModel
 
 from abliterate import capture, load_prompts
 from abliterate.architectures.architecture import find_architecture
-from abliterate.forward import prepare
-from abliterate.loading import load_model
+from abliterate.models.forward import prepare
+from abliterate.models.loading import load_model
+from abliterate.models.source import load_tokenizer, resolve
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.source import load_tokenizer, resolve
 
 
 def floor(model: PreTrainedModel, sizes: list[int]) -> Callable[[], None]:

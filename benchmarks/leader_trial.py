@@ -16,11 +16,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import capture
 from abliterate.errors import InputError
-from abliterate.forward import HEAD_ROWS, Head, at_positions, final_hidden, model_device, prefix_cache, prepare
+from abliterate.models.forward import HEAD_ROWS, Head, at_positions, final_hidden, model_device, prefix_cache, prepare
+from abliterate.models.generation import generate
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import normalize, project_out
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.replies import generate
 
 COMPONENTS = ("attn.o_proj", "mlp.down_proj")
 """Ends of the names, inside a layer, of the two linear maps whose weights are edited."""

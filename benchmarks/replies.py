@@ -25,12 +25,12 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import load_prompts
-from abliterate.forward import common_prefix
-from abliterate.loading import load_model
+from abliterate.models.forward import common_prefix
+from abliterate.models.generation import ROWS, generate
+from abliterate.models.loading import load_model
+from abliterate.models.source import load_tokenizer, resolve
 from abliterate.options import Options
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.replies import ROWS, generate
-from abliterate.source import load_tokenizer, resolve
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.wanted import Wanted
 

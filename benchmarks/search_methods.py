@@ -34,9 +34,10 @@ from transformers import PreTrainedModel
 
 from abliterate import load_prompts
 from abliterate.architectures.architecture import Architecture
-from abliterate.forward import Head
 from abliterate.interventions import projected
-from abliterate.loading import load_model
+from abliterate.models.forward import Head
+from abliterate.models.loading import load_model
+from abliterate.models.source import load_tokenizer, resolve
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT
 from abliterate.projection import normalize
@@ -46,7 +47,6 @@ from abliterate.search.examples import Answer
 from abliterate.search.losses import Ruler, Spent
 from abliterate.search.room import room_for
 from abliterate.search.variables import STRENGTH_STEP, STRONGEST, TURN, Variables
-from abliterate.source import load_tokenizer, resolve
 
 PRESSURES = (0.2, 0.03)
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from abliterate import ChatFormat, Options, load_prompts, run
-from abliterate.replies import generate
+from abliterate.models.generation import generate
 from abliterate.training.heal import HealOptions, heal
 
 

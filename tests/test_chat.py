@@ -29,10 +29,10 @@ from abliterate.chat.stream import Reader, greedy, sampler, tokens, what_stays
 from abliterate.chat.text import escaped, harmless
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
+from abliterate.models.generation import generate
 from abliterate.options import Options
 from abliterate.pipeline import run
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.replies import generate
 from abliterate.verbs.apply import apply
 
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))

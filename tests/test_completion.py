@@ -14,7 +14,7 @@ from abliterate.architectures.architecture import SITES
 from abliterate.cli.completion import WORDS
 from abliterate.cli.flags import OUT_NAMES
 from abliterate.directions import METHODS
-from abliterate.loading import DTYPES
+from abliterate.models.loading import DTYPES
 from abliterate.options import SAVED_FORMS
 from abliterate.prompts.chat_format import THINKING_MODES
 from abliterate.prompts.sources import BUILTIN

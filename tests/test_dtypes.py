@@ -12,9 +12,9 @@ import abliterate
 from abliterate import cli
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError
-from abliterate.loading import DTYPES, choose_dtype, dtype_name
+from abliterate.models.loading import DTYPES, choose_dtype, dtype_name
+from abliterate.models.source import resolve
 from abliterate.options import Options
-from abliterate.source import resolve
 from abliterate.tensor_edits import UnquantizedEdit
 from abliterate.verbs.apply import apply
 from abliterate.verbs.verify import verify

@@ -14,11 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from abliterate.errors import InputError, NoRefusalsError
-from abliterate.offload import Offload, decoder_layers, outside_of
+from abliterate.models.offload import Offload, decoder_layers, outside_of
+from abliterate.models.source import Source, load_empty
 from abliterate.options import Options
 from abliterate.pipeline import Result, run
 from abliterate.selection import DEEPEST
-from abliterate.source import Source, load_empty
 from abliterate.verbs.apply import apply
 from abliterate.verbs.inspect import inspect
 from abliterate.verbs.verify import verify
@@ -122,7 +122,7 @@ def everything_on_the_disk(source: Source, *_: object) -> Offload:
 def test_a_run_that_streams_ends_like_one_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To rounding: its batches are others, and it computes no shared prefix apart."""
     whole = run(in_float32(tmp_path / "whole"))
-    monkeypatch.setattr("abliterate.loading.plan_offload", everything_on_the_disk)
+    monkeypatch.setattr("abliterate.models.loading.plan_offload", everything_on_the_disk)
     streamed = run(in_float32(tmp_path / "edited", max_memory=1))
     assert streamed.manifest["direction"] == whole.manifest["direction"]
     rows, streamed_rows = (load_file(one.out / "directions.safetensors") for one in (whole, streamed))

@@ -21,8 +21,8 @@ import chat_server
 from abliterate.errors import InputError
 from abliterate.evaluation.endpoint import Endpoint, replies, served_model
 from abliterate.evaluation.reply_cache import Answer, ReplyCache
+from abliterate.models.generation import generate
 from abliterate.progress import Advance
-from abliterate.replies import generate
 from chat_server import ChatServer, body, completion, drop, hang, status
 from llama_server import NAME, TINY_CHAT, LlamaServer, serving, tiny_gguf
 

@@ -21,10 +21,10 @@ from abliterate.evaluation.evaluation import Evaluation
 from abliterate.evaluation.figures import Judged, by_length, damage, length_figure
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.text_loss import WINDOW, read_windows, text_losses
+from abliterate.models.generation import generate
 from abliterate.pipeline import Result, run
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.render.compared import compared_csv, compared_json, compared_markdown
-from abliterate.replies import generate
 from abliterate.report.page import write_report
 from abliterate.verbs.evaluate import check_out, evaluate, evaluate_each
 from abliterate.verbs.export import Wish, export

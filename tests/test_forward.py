@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from abliterate.errors import InputError
-from abliterate.forward import Head, at_positions, cut, final_hidden, prefix_cache, prepare, shared_prefix
+from abliterate.models.forward import Head, at_positions, cut, final_hidden, prefix_cache, prepare, shared_prefix
 from conftest import random_model
 
 PREFIX = [11, 12, 13, 14]

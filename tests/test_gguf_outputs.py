@@ -26,6 +26,7 @@ from abliterate.directions import Directions, difference_in_means
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError
 from abliterate.interventions import ablated, added
+from abliterate.models.source import load_empty, resolve
 from abliterate.outputs.control_vector import write_control_vector
 from abliterate.outputs.gguf_adapter import GgufAdapter, write_gguf_adapter
 from abliterate.outputs.gguf_names import ARCHITECTURES, names_of_architecture
@@ -34,7 +35,6 @@ from abliterate.progress import Advance
 from abliterate.projection import project_out
 from abliterate.recipe import Recipe
 from abliterate.refusals import is_refusal
-from abliterate.source import load_empty, resolve
 from conftest import FAMILIES, SMALL, random_model
 from llama_lora import LlamaFailed, ask, chat_served, model_gguf
 from llama_server import TINY_CHAT, tiny_gguf

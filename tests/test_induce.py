@@ -20,12 +20,12 @@ from abliterate.edit import orthogonalize
 from abliterate.errors import InputError, ProofError
 from abliterate.hub.push import finished_files
 from abliterate.interventions import ablated, added
+from abliterate.models.source import load_empty, load_tokenizer, resolve
 from abliterate.options import check_options
 from abliterate.pipeline import Result, run
 from abliterate.plan import make_plan
 from abliterate.recipe import Recipe
 from abliterate.report.page import write_report
-from abliterate.source import load_empty, load_tokenizer, resolve
 from abliterate.training.heal import heal
 from abliterate.verbs.apply import apply
 from abliterate.verbs.evaluate import evaluate
@@ -221,7 +221,7 @@ def test_flags_that_contradict(changes: dict[str, object], message: str, tmp_pat
 def test_an_adapter_needs_the_model_in_memory_and_says_so_at_once(
     changes: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("abliterate.loading.plan_offload", everything_on_the_disk)
+    monkeypatch.setattr("abliterate.models.loading.plan_offload", everything_on_the_disk)
     with pytest.raises(InputError, match="with an adapter it cannot stream from the disk; give more with --max-memory"):
         run(options(tmp_path / "out", **changes))
     assert not any(tmp_path.iterdir())

@@ -16,20 +16,12 @@ from abliterate.architectures.streams import resid_of
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError
-from abliterate.forward import Head, final_hidden, prepare
 from abliterate.interventions import ablated
-from abliterate.loading import load_placed
-from abliterate.offload import (
-    Offload,
-    Sizes,
-    bytes_read,
-    decoder_layers,
-    place_layers,
-    sizes_of,
-    working_folder,
-)
+from abliterate.models.forward import Head, final_hidden, prepare
+from abliterate.models.loading import load_placed
+from abliterate.models.offload import Offload, Sizes, bytes_read, decoder_layers, place_layers, sizes_of, working_folder
+from abliterate.models.source import Source
 from abliterate.recipe import Recipe
-from abliterate.source import Source
 from abliterate.verify import streams
 from conftest import FAMILIES, random_model
 

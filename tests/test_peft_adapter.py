@@ -25,6 +25,8 @@ from abliterate.directions import difference_in_means
 from abliterate.edit import write_edited
 from abliterate.errors import CheckpointError, InputError
 from abliterate.interventions import ablated
+from abliterate.models.generation import generate
+from abliterate.models.source import load_empty, resolve
 from abliterate.outputs.peft_adapter import prepare, untie, write_adapter, write_files
 from abliterate.outputs.peft_factors import Layer, named_factors
 from abliterate.plan import make_plan
@@ -33,8 +35,6 @@ from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.recipe import Recipe
 from abliterate.refusals import is_refusal
-from abliterate.replies import generate
-from abliterate.source import load_empty, resolve
 from abliterate.storage.staging import Staging
 from conftest import FAMILIES, random_model
 from quantized_models import quantise_checkpoint, random_checkpoint

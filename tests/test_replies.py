@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel
 
-from abliterate.replies import CIRCLE, CIRCLE_EVERY, CIRCLES, Circling, contiguous_head, generate
+from abliterate.models.generation import CIRCLE, CIRCLE_EVERY, CIRCLES, Circling, contiguous_head, generate
 from test_end_to_end import TINY
 
 

@@ -19,14 +19,15 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 import abliterate
-from abliterate import activations, inducing, replies, selection, session
+from abliterate import activations, inducing, selection, session
 from abliterate.activations import capture
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError
+from abliterate.models import generation as replies
+from abliterate.models.generation import generate
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Advance
-from abliterate.replies import generate
 from abliterate.selection import select
 from abliterate.session import (
     Heard,

@@ -21,8 +21,8 @@ from abliterate import coherence, refusals
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.directions import Directions
 from abliterate.errors import InputError
-from abliterate.forward import Head
 from abliterate.interventions import ablated
+from abliterate.models.forward import Head
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT

@@ -15,10 +15,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from abliterate.activations import capture
 from abliterate.directions import difference_in_means
 from abliterate.edit import orthogonalize
+from abliterate.models.generation import generate
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.refusals import is_refusal
-from abliterate.replies import generate
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))

@@ -12,9 +12,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abliterate.chat.sides import Side
 from abliterate.chat.stream import Reader, sampler, tokens
 from abliterate.errors import InputError
+from abliterate.models.generation import end_tokens
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.refusals import is_refusal, visible_reply
-from abliterate.replies import end_tokens
 
 Message = Mapping[str, str]
 Ended = Literal["", "end", "length", "context", "stopped"]

@@ -16,23 +16,23 @@ from typing import Literal
 import torch
 from transformers import PreTrainedModel
 
-from abliterate.adapter import ADAPTER_FILES, READING, adapter_on, attach, base_of, require_readable
-from abliterate.alike import Unloaded, check_alike
 from abliterate.architectures.architecture import find_architecture
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.hub.download import download
 from abliterate.interventions import hook_form
-from abliterate.loading import choose_dtype, load_model, plan_offload
-from abliterate.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
+from abliterate.models.adapter import ADAPTER_FILES, READING, adapter_on, attach, base_of, require_readable
+from abliterate.models.loading import choose_dtype, load_model, plan_offload
+from abliterate.models.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
+from abliterate.models.same_tokens import Unloaded, check_alike
+from abliterate.models.source import Source, load_empty, load_tokenizer, resolve, shown_name
 from abliterate.options import Options
 from abliterate.outputs.manifest import FILE, check_source, read_manifest
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.recipe import Recipe
-from abliterate.source import Source, load_empty, load_tokenizer, resolve, shown_name
 from abliterate.storage.names import ADAPTER, DIRECTIONS, RECIPE
 
 Role = Literal["edited", "original"]

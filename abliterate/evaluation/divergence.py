@@ -19,7 +19,7 @@ from torch import Tensor
 
 from abliterate.evaluation.observation import Observation
 from abliterate.evaluation.statistics import Mean, mean_of
-from abliterate.forward import HEAD_ROWS
+from abliterate.models.forward import HEAD_ROWS
 from abliterate.progress import SILENT, Progress
 from abliterate.scoring import kl_divergence
 

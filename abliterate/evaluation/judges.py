@@ -17,10 +17,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from abliterate.errors import InputError
 from abliterate.evaluation.labels import Label, label_of, unrefused_label
 from abliterate.hub.download import download
+from abliterate.models.source import load_errors
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import visible_reply
-from abliterate.source import load_errors
 
 BATCH = 16
 """Replies that a classifier reads at once."""

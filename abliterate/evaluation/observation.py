@@ -16,12 +16,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.evaluation.statistics import Rate
-from abliterate.forward import BatchSize, Head, final_hidden, model_device, prefix_cache, prepare
+from abliterate.models.forward import BatchSize, Head, final_hidden, model_device, prefix_cache, prepare
+from abliterate.models.generation import REPLY_TOKENS, generate_all
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
 from abliterate.refusals import is_refusal
-from abliterate.replies import REPLY_TOKENS, generate_all
 from abliterate.storage.record_log import KeptRecords
 
 

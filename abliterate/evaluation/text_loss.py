@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.forward import HEAD_ROWS, BatchSize, Head, final_hidden, prepare
+from abliterate.models.forward import HEAD_ROWS, BatchSize, Head, final_hidden, prepare
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 

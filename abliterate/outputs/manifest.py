@@ -21,14 +21,14 @@ from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation
 from abliterate.inducing import Trial
+from abliterate.models.generation import REPLY_TOKENS
+from abliterate.models.source import Source
 from abliterate.outputs.model_card import model_card
 from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
-from abliterate.replies import REPLY_TOKENS
 from abliterate.search.stages import Found
 from abliterate.search.variables import NAME
 from abliterate.selection import Selection
-from abliterate.source import Source
 from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, TEMPLATE
 from abliterate.storage.staging import Staging
 from abliterate.verify import StreamReport, TensorReport

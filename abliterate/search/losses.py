@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture
-from abliterate.forward import HEAD_ROWS, Batch, BatchSize, Head, final_hidden, prefix_cache, prepare
+from abliterate.models.forward import HEAD_ROWS, Batch, BatchSize, Head, final_hidden, prefix_cache, prepare
 from abliterate.scoring import CERTAIN, kl_divergence
 from abliterate.search.examples import Answer, Place, Tokens
 from abliterate.search.room import Room, recomputed

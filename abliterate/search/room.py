@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture
-from abliterate.forward import model_device, token_budget
-from abliterate.offload import room_left
+from abliterate.models.forward import model_device, token_budget
+from abliterate.models.offload import room_left
 
 SHARE = 0.5
 """Of the free memory, what the activations kept for the gradients may take."""

@@ -23,16 +23,17 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate import coherence, refusals, replies
+from abliterate import coherence, refusals
 from abliterate.architectures.architecture import Architecture
 from abliterate.coherence import is_incoherent
 from abliterate.errors import InputError
-from abliterate.forward import BatchSize, Head
-from abliterate.offload import streaming_of
+from abliterate.models import generation as replies
+from abliterate.models.forward import BatchSize, Head
+from abliterate.models.generation import REPLY_TOKENS, generate
+from abliterate.models.offload import streaming_of
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import is_refusal
-from abliterate.replies import REPLY_TOKENS, generate
 from abliterate.search import examples, losses, variables
 from abliterate.search.examples import Answer, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from abliterate.models.source import Source
 from abliterate.outputs.manifest import as_text, hashes
 from abliterate.outputs.model_card import (
     HUB_ID,
@@ -25,7 +26,6 @@ from abliterate.outputs.model_card import (
     source_text,
 )
 from abliterate.progress import SILENT, Progress
-from abliterate.source import Source
 from abliterate.storage.names import CARD
 from abliterate.storage.staging import Staging
 

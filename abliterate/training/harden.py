@@ -23,13 +23,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_linear_sc
 from abliterate.architectures.architecture import find_architecture
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.extras import require
-from abliterate.forward import model_device
 from abliterate.interventions import ablated_rows
+from abliterate.models.forward import model_device
+from abliterate.models.generation import REPLY_TOKENS, end_tokens, generate
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import MINIMUM, PromptSet, check_pair
 from abliterate.refusals import is_refusal
-from abliterate.replies import REPLY_TOKENS, end_tokens, generate
 from abliterate.training.adapters import new_lora
 from abliterate.training.robustness import Robustness, Side, Subject, robustness
 

@@ -12,11 +12,11 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.directions import Directions, difference_in_means
 from abliterate.evaluation.statistics import Rate
 from abliterate.interventions import ablated
+from abliterate.models.generation import REPLY_TOKENS, generate
 from abliterate.progress import Progress
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.refusals import is_refusal
-from abliterate.replies import REPLY_TOKENS, generate
 from abliterate.selection import DEEPEST
 
 ATTACK_PROMPTS = 32

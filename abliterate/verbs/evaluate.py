@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from abliterate.adapter import require_readable
-from abliterate.alike import Unloaded, check_alike
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.endpoint import Endpoint
@@ -22,13 +20,15 @@ from abliterate.evaluation.judges import ClassifierJudge, Judge, RuleJudge
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.reply_cache import ReplyCache
 from abliterate.evaluation.served import served_replies
+from abliterate.models.adapter import require_readable
+from abliterate.models.same_tokens import Unloaded, check_alike
+from abliterate.models.source import shown_name
 from abliterate.options import Options
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
 from abliterate.run_conditions import Settled
-from abliterate.source import shown_name
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import digest
 from abliterate.verbs.look import Look, look, standing_on

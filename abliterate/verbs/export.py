@@ -10,12 +10,13 @@ from typing import Any, Literal, get_args
 
 from transformers import PreTrainedModel
 
-from abliterate.adapter import attach
 from abliterate.architectures.architecture import Architecture, Site
 from abliterate.directions import load_differences, load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.loading import load_model
+from abliterate.models.adapter import attach
+from abliterate.models.loading import load_model
+from abliterate.models.source import Source, load_empty, load_tokenizer, resolve_config
 from abliterate.options import Options
 from abliterate.outputs.control_vector import write_control_vector
 from abliterate.outputs.gguf_adapter import write_gguf_adapter
@@ -27,7 +28,6 @@ from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
 from abliterate.recipe import Recipe
 from abliterate.run_conditions import carry
-from abliterate.source import Source, load_empty, load_tokenizer, resolve_config
 from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.storage.staging import Staging, check_free
 from abliterate.verbs.original import source_of

@@ -11,16 +11,16 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.loading import load_model
-from abliterate.offload import streaming_of
+from abliterate.models.generation import REPLY_TOKENS
+from abliterate.models.loading import load_model
+from abliterate.models.offload import streaming_of
+from abliterate.models.source import Source, load_tokenizer
 from abliterate.options import Options
 from abliterate.outputs.manifest import keep_template
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
 from abliterate.repeat import OF_THIS_MACHINE, command
-from abliterate.replies import REPLY_TOKENS
-from abliterate.source import Source, load_tokenizer
 from abliterate.storage.names import HARDENED
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.training.card import provenance, write_record

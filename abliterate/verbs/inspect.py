@@ -10,10 +10,10 @@ from transformers import PreTrainedModel
 from abliterate.architectures.architecture import Architecture
 from abliterate.bias_form import Adder, find_adders
 from abliterate.errors import ArchitectureError
+from abliterate.models.source import resolve_config
 from abliterate.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import Proved, require_proof
-from abliterate.source import resolve_config
 
 
 @dataclass(frozen=True)

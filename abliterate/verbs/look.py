@@ -11,13 +11,14 @@ import torch
 import transformers
 from transformers import PreTrainedTokenizerBase
 
-from abliterate.adapter import adapter_folder, attach, base_of
 from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.evaluation.capability import capability
 from abliterate.evaluation.evaluation import Capability
 from abliterate.evaluation.observation import Observation, Reply, observe
 from abliterate.evaluation.text_loss import read_windows, text_losses
-from abliterate.loading import load_model
+from abliterate.models.adapter import adapter_folder, attach, base_of
+from abliterate.models.loading import load_model
+from abliterate.models.source import load_tokenizer
 from abliterate.options import Options
 from abliterate.outputs.manifest import FILE, check_source, read_manifest
 from abliterate.parallel.processes import Processes
@@ -25,7 +26,6 @@ from abliterate.progress import Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.prompts.splits import Asked, Report
-from abliterate.source import load_tokenizer
 from abliterate.storage.names import WEIGHTS
 from abliterate.storage.record_log import KeptRecords, digest
 from abliterate.verbs.original import source_of

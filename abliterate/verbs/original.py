@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abliterate.models.source import Source, resolve
 from abliterate.options import Options
 from abliterate.progress import Progress
-from abliterate.source import Source, resolve
 
 
 def source_of(options: Options, model: str, progress: Progress) -> Source:

@@ -20,7 +20,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from abliterate.errors import InputError
-from abliterate.offload import streaming_of
+from abliterate.models.offload import streaming_of
 
 BatchSize = Literal["auto"] | int
 

@@ -20,8 +20,8 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from abliterate.forward import BatchSize, check_batch_size, common_prefix, model_device, prefix_cache, repeated
-from abliterate.offload import rows_at_once
+from abliterate.models.forward import BatchSize, check_batch_size, common_prefix, model_device, prefix_cache, repeated
+from abliterate.models.offload import rows_at_once
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.storage.record_log import KeptRecords, once

@@ -9,7 +9,7 @@ from functools import cached_property
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.source import Source, load_empty, load_tokenizer
+from abliterate.models.source import Source, load_empty, load_tokenizer
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.partial_blocks import dequantized_weights, ragged, without_quantisation
 from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.errors import CheckpointError, InputError
-from abliterate.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
+from abliterate.models.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
+from abliterate.models.source import Source, auto_class, build_empty, load_empty, load_errors
 from abliterate.parallel.devices import choose_device
-from abliterate.source import Source, auto_class, build_empty, load_empty, load_errors
 from abliterate.storage.cache import cache_folder
 
 DTYPES: Mapping[str, torch.dtype] = {

@@ -1,0 +1,1 @@
+"""Live models: where they come from, loading, offloading, forward passes, generation."""
