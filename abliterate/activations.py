@@ -23,7 +23,8 @@ from abliterate.architectures.architecture import Architecture, find_architectur
 from abliterate.architectures.streams import lanes, resid_of
 from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import ArchitectureError, InputError
-from abliterate.models.forward import Batch, BatchSize, Prompts, at_positions, final_hidden, prefix_cache, prepare
+from abliterate.models.batches import Batch, BatchSize, Prompts, prepare
+from abliterate.models.forward import at_positions, final_hidden, prefix_cache
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat

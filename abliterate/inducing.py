@@ -19,8 +19,9 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.coherence import is_incoherent
 from abliterate.directions import Directions
 from abliterate.interventions import added, added_rows
-from abliterate.models.forward import BatchSize, Head
+from abliterate.models.batches import BatchSize
 from abliterate.models.generation import REPLY_TOKENS, generate
+from abliterate.models.head import Head
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import Opening, is_refusal
 from abliterate.scoring import Question, ask, final_states, refusal_score

@@ -11,7 +11,7 @@ from abliterate.architectures.architecture import SITES, Site
 from abliterate.directions import Method
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.models.forward import BatchSize
+from abliterate.models.batches import BatchSize
 from abliterate.prompts.chat_format import Thinking
 
 Mode = Literal["ablate", "induce"]

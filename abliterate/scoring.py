@@ -15,16 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.models.forward import (
-    HEAD_ROWS,
-    BatchSize,
-    Head,
-    Prompts,
-    at_positions,
-    final_hidden,
-    prefix_cache,
-    prepare,
-)
+from abliterate.models.batches import BatchSize, Prompts, prepare
+from abliterate.models.forward import at_positions, final_hidden, prefix_cache
+from abliterate.models.head import HEAD_ROWS, Head
 from abliterate.refusals import Opening
 
 CERTAIN = 1e-6
@@ -123,8 +116,3 @@ def first_token_log_probs(
     question = ask(model, sequences, batch_size=batch_size)
     states = final_states(model, question)[0, :, -1]
     return torch.cat([head.log_probs(rows).cpu() for rows in torch.split(states, HEAD_ROWS)])
-
-
-def kl_divergence(original: Float[Tensor, "rows vocab"], edited: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
-    """Return `KL(original || edited)` in nats, row by row, from log-probabilities."""
-    return (original.exp() * (original - edited)).nan_to_num(0.0).sum(-1)

@@ -26,18 +26,12 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.directions import Directions
 from abliterate.errors import InputError
 from abliterate.interventions import ablated_rows, added_rows
-from abliterate.models.forward import HEAD_ROWS, BatchSize, Head, token_budget
+from abliterate.models.batches import BatchSize, token_budget
+from abliterate.models.head import HEAD_ROWS, Head, kl_divergence
 from abliterate.models.offload import rows_at_once
 from abliterate.progress import SILENT, Progress
 from abliterate.refusals import Opening
-from abliterate.scoring import (
-    Question,
-    ask,
-    final_states,
-    first_token_log_probs,
-    kl_divergence,
-    refusal_score,
-)
+from abliterate.scoring import Question, ask, final_states, first_token_log_probs, refusal_score
 from abliterate.storage.record_log import KeptRecords, once
 
 MAX_KL = 0.1

@@ -20,7 +20,7 @@ from abliterate.directions import Directions, difference_in_means
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.inducing import STRENGTHS, Trial, select_inducing, try_strengths
-from abliterate.models.forward import model_device
+from abliterate.models.batches import model_device
 from abliterate.models.generation import REPLY_TOKENS, generate_all
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_of

@@ -21,7 +21,8 @@ from abliterate.bias_form import Addition
 from abliterate.comparison import Status, Verdict, compare_tensors, require_planned, verify_tensors
 from abliterate.errors import ProofError
 from abliterate.interventions import ablated, disturbed, hook_form
-from abliterate.models.forward import Batch, final_hidden, prepare
+from abliterate.models.batches import Batch, prepare
+from abliterate.models.forward import final_hidden
 from abliterate.plan import EditPlan
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.tensor_edits import TensorReport

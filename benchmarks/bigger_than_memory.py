@@ -38,7 +38,7 @@ from safetensors.torch import save_file
 
 from abliterate import capture, load_prompts
 from abliterate.architectures.architecture import find_architecture
-from abliterate.models.forward import prepare
+from abliterate.models.batches import prepare
 from abliterate.models.loading import load_model
 from abliterate.models.offload import bytes_read
 from abliterate.models.source import load_tokenizer, resolve

@@ -31,7 +31,7 @@ from transformers import PreTrainedModel
 
 from abliterate import capture, load_prompts
 from abliterate.architectures.architecture import find_architecture
-from abliterate.models.forward import prepare
+from abliterate.models.batches import prepare
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
 from abliterate.prompts.chat_format import ChatFormat

@@ -52,10 +52,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import load_prompts
 from abliterate.errors import InputError
+from abliterate.models.head import kl_divergence
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.scoring import kl_divergence
 
 __all__ = [
     "Trial",

@@ -16,8 +16,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import capture
 from abliterate.errors import InputError
-from abliterate.models.forward import HEAD_ROWS, Head, at_positions, final_hidden, model_device, prefix_cache, prepare
+from abliterate.models.batches import model_device, prepare
+from abliterate.models.forward import at_positions, final_hidden, prefix_cache
 from abliterate.models.generation import generate
+from abliterate.models.head import HEAD_ROWS, Head
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import normalize, project_out
 from abliterate.prompts.chat_format import ChatFormat

@@ -25,7 +25,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import load_prompts
-from abliterate.models.forward import common_prefix
+from abliterate.models.batches import common_prefix
 from abliterate.models.generation import ROWS, generate
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve

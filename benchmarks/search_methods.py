@@ -35,7 +35,7 @@ from transformers import PreTrainedModel
 from abliterate import load_prompts
 from abliterate.architectures.architecture import Architecture
 from abliterate.interventions import projected
-from abliterate.models.forward import Head
+from abliterate.models.head import Head
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
 from abliterate.parallel.processes import Processes

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from abliterate.errors import InputError
-from abliterate.models.forward import Head, at_positions, cut, final_hidden, prefix_cache, prepare, shared_prefix
+from abliterate.models.batches import cut, prepare, shared_prefix
+from abliterate.models.forward import at_positions, final_hidden, prefix_cache
+from abliterate.models.head import Head
 from conftest import random_model
 
 PREFIX = [11, 12, 13, 14]

@@ -22,7 +22,7 @@ from abliterate.architectures.architecture import Architecture, find_architectur
 from abliterate.directions import Directions
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
-from abliterate.models.forward import Head
+from abliterate.models.head import Head
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT

@@ -8,8 +8,8 @@ import torch
 from transformers import PreTrainedModel
 
 from abliterate.errors import InputError
-from abliterate.models.forward import Head
-from abliterate.scoring import ask, final_states, kl_divergence, refusal_score
+from abliterate.models.head import Head, kl_divergence
+from abliterate.scoring import ask, final_states, refusal_score
 from abliterate.selection import Candidate, choose, induce_floor
 from conftest import random_model
 

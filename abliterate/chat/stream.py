@@ -14,7 +14,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from abliterate.errors import InputError
-from abliterate.models.forward import model_device, shared_prefix
+from abliterate.models.batches import model_device, shared_prefix
 
 Choose = Callable[[Float[Tensor, " vocab"]], int]
 """Takes the logits of the next token, returns the token."""

@@ -29,7 +29,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abliterate.errors import InputError, first_line
 from abliterate.evaluation.statistics import Z95, number
 from abliterate.extras import require
-from abliterate.models.forward import BatchSize, check_batch_size, model_device
+from abliterate.models.batches import BatchSize, check_batch_size, model_device
 from abliterate.progress import SILENT, Advance, Progress
 
 RANDOM_SEED, OTHER_SEED = 0, 1234

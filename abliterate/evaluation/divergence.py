@@ -19,9 +19,8 @@ from torch import Tensor
 
 from abliterate.evaluation.observation import Observation
 from abliterate.evaluation.statistics import Mean, mean_of
-from abliterate.models.forward import HEAD_ROWS
+from abliterate.models.head import HEAD_ROWS, kl_divergence
 from abliterate.progress import SILENT, Progress
-from abliterate.scoring import kl_divergence
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from abliterate.evaluation.labels import LABELS, Label
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.paired import Changed, Difference, changed, difference
 from abliterate.evaluation.statistics import Mean, Rate, mean_of
-from abliterate.models.forward import shared_prefix
+from abliterate.models.batches import shared_prefix
 from abliterate.refusals import is_refusal
 
 Unit = Literal["nats", "share", "tokens"]

@@ -16,8 +16,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.evaluation.statistics import Rate
-from abliterate.models.forward import BatchSize, Head, final_hidden, model_device, prefix_cache, prepare
+from abliterate.models.batches import BatchSize, model_device, prepare
+from abliterate.models.forward import final_hidden, prefix_cache
 from abliterate.models.generation import REPLY_TOKENS, generate_all
+from abliterate.models.head import Head
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report

@@ -9,7 +9,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.models.forward import HEAD_ROWS, BatchSize, Head, final_hidden, prepare
+from abliterate.models.batches import BatchSize, prepare
+from abliterate.models.forward import final_hidden
+from abliterate.models.head import HEAD_ROWS, Head
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 

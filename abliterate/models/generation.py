@@ -20,7 +20,8 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from abliterate.models.forward import BatchSize, check_batch_size, common_prefix, model_device, prefix_cache, repeated
+from abliterate.models.batches import BatchSize, check_batch_size, common_prefix, model_device
+from abliterate.models.forward import prefix_cache, repeated
 from abliterate.models.offload import rows_at_once
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress

@@ -4,7 +4,6 @@ a model without weights."""
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,13 +21,13 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-from abliterate.checkpoints.checkpoint import Checkpoint, content_hash
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError, first_line
 from abliterate.extras import require
 from abliterate.hub.download import download
+from abliterate.models.gguf import from_gguf
 from abliterate.progress import SILENT, Progress
 from abliterate.quantization.formats.registry import format_of
-from abliterate.storage.cache import cache_folder
 
 
 @dataclass(frozen=True)
@@ -87,34 +86,6 @@ def resolve(
         commit = folder.name
     format_of(folder)  # which refuses what cannot be kept
     return Source(model, Checkpoint.open(folder), commit, trust_remote_code)
-
-
-def from_gguf(path: Path, progress: Progress) -> Path:
-    """Return a folder with the dequantised bf16 checkpoint of a `.gguf` file, made once per content.
-
-    Raises InputError when the file is missing, the `gguf` extra is not installed, or transformers cannot read it.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    require("gguf", GGUF)
-    from transformers import GgufConfig
-
-    folder = cache_folder() / "gguf" / content_hash(path, progress)[:32]
-    if (folder / "config.json").is_file():
-        return folder
-    place: dict[str, Any] = {"gguf_file": path.name}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, **place)
-        model = AutoModelForCausalLM.from_pretrained(
-            path.parent, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True), **place
-        )
-    except (ValueError, KeyError, NotImplementedError, OSError) as error:
-        raise InputError(f"{path}: transformers cannot read this GGUF file ({first_line(error)})") from error
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    partial.rename(folder)
-    return folder
 
 
 def load_tokenizer(source: Source, folder: Path | None = None) -> PreTrainedTokenizerBase:

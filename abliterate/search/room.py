@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture
-from abliterate.models.forward import model_device, token_budget
+from abliterate.models.batches import model_device, token_budget
 from abliterate.models.offload import room_left
 
 SHARE = 0.5

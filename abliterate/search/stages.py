@@ -28,8 +28,9 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.coherence import is_incoherent
 from abliterate.errors import InputError
 from abliterate.models import generation as replies
-from abliterate.models.forward import BatchSize, Head
+from abliterate.models.batches import BatchSize
 from abliterate.models.generation import REPLY_TOKENS, generate
+from abliterate.models.head import Head
 from abliterate.models.offload import streaming_of
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress

@@ -24,7 +24,7 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.extras import require
 from abliterate.interventions import ablated_rows
-from abliterate.models.forward import model_device
+from abliterate.models.batches import model_device
 from abliterate.models.generation import REPLY_TOKENS, end_tokens, generate
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat

@@ -1,0 +1,48 @@
+"""A `.gguf` file as a checkpoint."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+)
+
+from abliterate.checkpoints.checkpoint import content_hash
+from abliterate.errors import InputError, first_line
+from abliterate.extras import require
+from abliterate.models.source import GGUF
+from abliterate.progress import Progress
+from abliterate.storage.cache import cache_folder
+
+
+def from_gguf(path: Path, progress: Progress) -> Path:
+    """Return a folder with the dequantised bf16 checkpoint of a `.gguf` file, made once per content.
+
+    Raises InputError when the file is missing, the `gguf` extra is not installed, or transformers cannot read it.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    require("gguf", GGUF)
+    from transformers import GgufConfig
+
+    folder = cache_folder() / "gguf" / content_hash(path, progress)[:32]
+    if (folder / "config.json").is_file():
+        return folder
+    place: dict[str, Any] = {"gguf_file": path.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, **place)
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True), **place
+        )
+    except (ValueError, KeyError, NotImplementedError, OSError) as error:
+        raise InputError(f"{path}: transformers cannot read this GGUF file ({first_line(error)})") from error
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    partial.rename(folder)
+    return folder
