@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from abliterate.prompts.chat_format import ChatFormat
     from abliterate.prompts.prompt_set import PromptSet, load_prompts
     from abliterate.recipe import Recipe
-    from abliterate.refusals import is_refusal
+    from abliterate.replies.refusals import is_refusal
 
 __all__ = [
     "AbliterateError",

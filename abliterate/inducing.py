@@ -16,14 +16,14 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architectures.architecture import Architecture
-from abliterate.coherence import is_incoherent
 from abliterate.directions import Directions
 from abliterate.interventions import added, added_rows
 from abliterate.models.batches import BatchSize
 from abliterate.models.generation import REPLY_TOKENS, generate
 from abliterate.models.head import Head
 from abliterate.progress import SILENT, Progress
-from abliterate.refusals import Opening, is_refusal
+from abliterate.replies.coherence import is_incoherent
+from abliterate.replies.refusals import Opening, is_refusal
 from abliterate.scoring import Question, ask, final_states, refusal_score
 from abliterate.selection import (
     DEEPEST,

@@ -21,14 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from abliterate.architectures.architecture import find_architecture
-from abliterate.coherence import is_incoherent
 from abliterate.models.generation import end_tokens
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source, load_tokenizer, resolve
 from abliterate.options import Options
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts
-from abliterate.refusals import is_refusal
+from abliterate.replies.coherence import is_incoherent
+from abliterate.replies.refusals import is_refusal
 from abliterate.training.heal import HealOptions, edit_of, heal, make_trainer
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, Wanted

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from abliterate.evaluation.labels import LABELS, label_of
 from abliterate.evaluation.statistics import Rate
 from abliterate.models.generation import generate
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.sources import builtin
+from abliterate.replies.labels import LABELS, label_of
 
 PROMPTS = Path(__file__).parents[2] / "shared" / "data" / "prompts"
 MODELS = Path.home() / ".cache" / "abliterate-test-models"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from abliterate.coherence import LONG, TAIL, characters_of, ends_in_a_loop, is_incoherent
+from abliterate.replies.coherence import LONG, TAIL, characters_of, ends_in_a_loop, is_incoherent
 
 
 @pytest.mark.parametrize(

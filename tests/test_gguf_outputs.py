@@ -34,7 +34,7 @@ from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import Advance
 from abliterate.projection import project_out
 from abliterate.recipe import Recipe
-from abliterate.refusals import is_refusal
+from abliterate.replies.refusals import is_refusal
 from conftest import FAMILIES, SMALL, random_model
 from llama_lora import LlamaFailed, ask, chat_served, model_gguf
 from llama_server import TINY_CHAT, tiny_gguf

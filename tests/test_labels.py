@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from abliterate.evaluation.labels import LABELS, label_of, off_language, scripts
-from abliterate.refusals import is_refusal
+from abliterate.replies.labels import LABELS, label_of, off_language, scripts
+from abliterate.replies.refusals import is_refusal
 
 LOOP = "It is a good day. " * 12
 

@@ -34,7 +34,7 @@ from abliterate.projection import orthonormal_basis
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.recipe import Recipe
-from abliterate.refusals import is_refusal
+from abliterate.replies.refusals import is_refusal
 from abliterate.storage.staging import Staging
 from conftest import FAMILIES, random_model
 from quantized_models import quantise_checkpoint, random_checkpoint

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abliterate import refusals
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.prompts.chat_format import THINK_BLOCKS
-from abliterate.refusals import Opening, Rule, find_openings, is_refusal, visible_reply
+from abliterate.replies import refusals
+from abliterate.replies.refusals import Opening, Rule, find_openings, is_refusal, visible_reply
 
 LABELLED = [
     json.loads(line)

@@ -17,7 +17,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedModel
 
-from abliterate import coherence, refusals
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.directions import Directions
 from abliterate.errors import InputError
@@ -26,6 +25,7 @@ from abliterate.models.head import Head
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT
+from abliterate.replies import coherence, refusals
 from abliterate.search import examples, losses, stages, variables
 from abliterate.search.examples import Answer, Place, Transcript, hard_examples, parting
 from abliterate.search.front import Front, Point, knee

@@ -18,7 +18,7 @@ from abliterate.edit import orthogonalize
 from abliterate.models.generation import generate
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts
-from abliterate.refusals import is_refusal
+from abliterate.replies.refusals import is_refusal
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES))

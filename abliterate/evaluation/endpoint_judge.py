@@ -14,10 +14,10 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.evaluation.endpoint import Endpoint, RejectedRequestError, replies, words
-from abliterate.evaluation.labels import LABELS, Label
 from abliterate.evaluation.reply_cache import Answer, Conversation, ReplyCache
 from abliterate.progress import SILENT, Progress
-from abliterate.refusals import visible_reply
+from abliterate.replies.labels import LABELS, Label
+from abliterate.replies.refusals import visible_reply
 from abliterate.storage.record_log import digest
 
 INSTRUCTION = """\

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from abliterate.evaluation.divergence import Along
-from abliterate.evaluation.labels import LABELS, Label
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.paired import Changed, Difference, changed, difference
 from abliterate.evaluation.statistics import Mean, Rate, mean_of
 from abliterate.models.batches import shared_prefix
-from abliterate.refusals import is_refusal
+from abliterate.replies.labels import LABELS, Label
+from abliterate.replies.refusals import is_refusal
 
 Unit = Literal["nats", "share", "tokens"]
 

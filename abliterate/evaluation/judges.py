@@ -15,12 +15,12 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.evaluation.labels import Label, label_of, unrefused_label
 from abliterate.hub.download import download
 from abliterate.models.source import load_errors
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
-from abliterate.refusals import visible_reply
+from abliterate.replies.labels import Label, label_of, unrefused_label
+from abliterate.replies.refusals import visible_reply
 
 BATCH = 16
 """Replies that a classifier reads at once."""

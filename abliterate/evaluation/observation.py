@@ -23,7 +23,7 @@ from abliterate.models.head import Head
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
-from abliterate.refusals import is_refusal
+from abliterate.replies.refusals import is_refusal
 from abliterate.storage.record_log import KeptRecords
 
 

@@ -23,9 +23,7 @@ import transformers
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate import coherence, refusals
 from abliterate.architectures.architecture import Architecture
-from abliterate.coherence import is_incoherent
 from abliterate.errors import InputError
 from abliterate.models import generation as replies
 from abliterate.models.batches import BatchSize
@@ -34,7 +32,9 @@ from abliterate.models.head import Head
 from abliterate.models.offload import streaming_of
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
-from abliterate.refusals import is_refusal
+from abliterate.replies import coherence, refusals
+from abliterate.replies.coherence import is_incoherent
+from abliterate.replies.refusals import is_refusal
 from abliterate.search import examples, losses, variables
 from abliterate.search.examples import Answer, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point

@@ -16,7 +16,7 @@ from abliterate.models.generation import REPLY_TOKENS, generate
 from abliterate.progress import Progress
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import PromptSet
-from abliterate.refusals import is_refusal
+from abliterate.replies.refusals import is_refusal
 from abliterate.selection import DEEPEST
 
 ATTACK_PROMPTS = 32

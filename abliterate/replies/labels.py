@@ -15,8 +15,8 @@ import unicodedata
 from collections import Counter
 from typing import Literal, get_args
 
-from abliterate.coherence import is_incoherent
-from abliterate.refusals import (
+from abliterate.replies.coherence import is_incoherent
+from abliterate.replies.refusals import (
     LEGAL,
     MORAL,
     is_refusal,

@@ -1,0 +1,1 @@
+"""Replies as text: refusal rules, openings, thoughts, coherence, labels. No torch."""
