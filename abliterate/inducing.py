@@ -23,7 +23,8 @@ from abliterate.models.generation import REPLY_TOKENS, generate
 from abliterate.models.head import Head
 from abliterate.progress import SILENT, Progress
 from abliterate.replies.coherence import is_incoherent
-from abliterate.replies.refusals import Opening, is_refusal
+from abliterate.replies.openings import Opening
+from abliterate.replies.refusals import is_refusal
 from abliterate.scoring import Question, ask, final_states, refusal_score
 from abliterate.selection import (
     DEEPEST,

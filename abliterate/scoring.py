@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from abliterate.models.batches import BatchSize, Prompts, prepare
 from abliterate.models.forward import at_positions, final_hidden, prefix_cache
 from abliterate.models.head import HEAD_ROWS, Head
-from abliterate.replies.refusals import Opening
+from abliterate.replies.openings import Opening
 
 CERTAIN = 1e-6
 """Probabilities are kept this far from 0 and 1: bfloat16 logits do not resolve finer odds."""

@@ -30,7 +30,7 @@ from abliterate.models.batches import BatchSize, token_budget
 from abliterate.models.head import HEAD_ROWS, Head, kl_divergence
 from abliterate.models.offload import rows_at_once
 from abliterate.progress import SILENT, Progress
-from abliterate.replies.refusals import Opening
+from abliterate.replies.openings import Opening
 from abliterate.scoring import Question, ask, final_states, first_token_log_probs, refusal_score
 from abliterate.storage.record_log import KeptRecords, once
 

@@ -36,7 +36,8 @@ from abliterate.prompts.prompt_set import check_pair, load_prompts
 from abliterate.prompts.splits import Material
 from abliterate.proof import prove_addition, require_proof
 from abliterate.recipe import Recipe
-from abliterate.replies.refusals import Opening, find_openings, is_refusal
+from abliterate.replies.openings import Opening, find_openings
+from abliterate.replies.refusals import is_refusal
 from abliterate.search.stages import Found, Pool, search, settings
 from abliterate.search.variables import Variables
 from abliterate.selection import Selection, select

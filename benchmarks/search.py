@@ -41,7 +41,7 @@ from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
 from abliterate.progress import SILENT
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.replies.refusals import find_openings
+from abliterate.replies.openings import find_openings
 from abliterate.scoring import first_token_log_probs
 from abliterate.search.front import beats
 from abliterate.search.stages import Found, Pool, search

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.prompts.chat_format import THINK_BLOCKS
 from abliterate.replies import refusals
-from abliterate.replies.refusals import Opening, Rule, find_openings, is_refusal, visible_reply
+from abliterate.replies.openings import Opening, find_openings
+from abliterate.replies.refusal_rules import Rule
+from abliterate.replies.refusals import is_refusal
+from abliterate.replies.thinking import visible_reply
 
 LABELLED = [
     json.loads(line)

@@ -14,7 +14,8 @@ from abliterate.chat.stream import Reader, sampler, tokens
 from abliterate.errors import InputError
 from abliterate.models.generation import end_tokens
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.replies.refusals import is_refusal, visible_reply
+from abliterate.replies.refusals import is_refusal
+from abliterate.replies.thinking import visible_reply
 
 Message = Mapping[str, str]
 Ended = Literal["", "end", "length", "context", "stopped"]

@@ -17,7 +17,7 @@ from abliterate.evaluation.endpoint import Endpoint, RejectedRequestError, repli
 from abliterate.evaluation.reply_cache import Answer, Conversation, ReplyCache
 from abliterate.progress import SILENT, Progress
 from abliterate.replies.labels import LABELS, Label
-from abliterate.replies.refusals import visible_reply
+from abliterate.replies.thinking import visible_reply
 from abliterate.storage.record_log import digest
 
 INSTRUCTION = """\

@@ -20,7 +20,7 @@ from abliterate.models.source import load_errors
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.replies.labels import Label, label_of, unrefused_label
-from abliterate.replies.refusals import visible_reply
+from abliterate.replies.thinking import visible_reply
 
 BATCH = 16
 """Replies that a classifier reads at once."""

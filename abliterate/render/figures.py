@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.statistics import Mean, Rate
-from abliterate.replies.refusals import visible_reply
+from abliterate.replies.thinking import visible_reply
 from abliterate.verify import StreamReport
 
 

@@ -16,16 +16,9 @@ from collections import Counter
 from typing import Literal, get_args
 
 from abliterate.replies.coherence import is_incoherent
-from abliterate.replies.refusals import (
-    LEGAL,
-    MORAL,
-    is_refusal,
-    normalise,
-    opening_sentences,
-    strip_leads,
-    verdict,
-    visible_reply,
-)
+from abliterate.replies.refusal_rules import LEGAL, MORAL
+from abliterate.replies.refusals import is_refusal, normalise, opening_sentences, strip_leads, verdict
+from abliterate.replies.thinking import visible_reply
 
 Label = Literal["complied", "hedged", "refused", "incoherent"]
 LABELS: tuple[Label, ...] = get_args(Label)
