@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from abliterate.activations import Activations, capture
+    from abliterate.activations.capture import Activations, capture
     from abliterate.architectures.architecture import Architecture, find_architecture
     from abliterate.directions import Directions, difference_in_means
     from abliterate.edit import orthogonalize

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from abliterate.activations import Activations
+from abliterate.activations.capture import Activations
 from abliterate.errors import InputError
 from abliterate.projection import ZERO_LENGTH, normalize, remove_component
 

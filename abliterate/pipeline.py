@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from abliterate.activations.geometry import Geometry, geometry
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.directions import Directions
 from abliterate.edit import write_edited
 from abliterate.evaluation.divergence import diverge
-from abliterate.evaluation.geometry import Geometry, geometry
 from abliterate.evaluation.observation import Observation, observe
 from abliterate.inducing import Trial
 from abliterate.models.adapter import attach

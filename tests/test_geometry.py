@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from abliterate.activations import Activations
-from abliterate.evaluation.geometry import components, geometry, scores
+from abliterate.activations.capture import Activations
+from abliterate.activations.geometry import components, geometry, scores
 
 
 def sides(shift: float, count: int = 40, seed: int = 0) -> tuple[Activations, Activations]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.activations import capture
+from abliterate.activations.capture import capture
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.architectures.clone import random_clone
 from abliterate.census import class_and_config, published_config

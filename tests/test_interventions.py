@@ -15,7 +15,7 @@ import torch
 from accelerate import dispatch_model
 from transformers import PreTrainedModel
 
-from abliterate.activations import Activations
+from abliterate.activations.capture import Activations
 from abliterate.architectures.architecture import find_architecture
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError

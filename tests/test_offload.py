@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from abliterate.activations import chosen_of
+from abliterate.activations.capture import chosen_of
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.streams import resid_of
 from abliterate.checkpoints.checkpoint import Checkpoint

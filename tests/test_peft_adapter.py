@@ -16,7 +16,7 @@ from peft.helpers import rescale_adapter_scale
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from abliterate.activations import capture
+from abliterate.activations.capture import capture
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
 from abliterate.census import class_and_config, published_config

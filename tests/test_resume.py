@@ -19,8 +19,9 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 import abliterate
-from abliterate import activations, inducing, selection, session
-from abliterate.activations import capture
+from abliterate import inducing, selection, session
+from abliterate.activations import capture as activations
+from abliterate.activations.capture import capture
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError
 from abliterate.models import generation as replies

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.activations import capture
+from abliterate.activations.capture import capture
 from abliterate.directions import difference_in_means
 from abliterate.edit import orthogonalize
 from abliterate.models.generation import generate

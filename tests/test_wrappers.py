@@ -20,7 +20,7 @@ from peft import (
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
-from abliterate.activations import Activations, capture
+from abliterate.activations.capture import Activations, capture
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.wrappers import unwrapped
 from abliterate.edit import orthogonalize

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from abliterate.evaluation.geometry import Geometry
+from abliterate.activations.geometry import Geometry
 from abliterate.evaluation.observation import Observation, Reply
 from abliterate.evaluation.statistics import number
 from abliterate.selection import Selection

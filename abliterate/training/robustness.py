@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from abliterate.activations import capture
+from abliterate.activations.capture import capture
 from abliterate.architectures.architecture import Architecture
 from abliterate.directions import Directions, difference_in_means
 from abliterate.evaluation.statistics import Rate

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from abliterate.activations import Activations
+from abliterate.activations.capture import Activations
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The residual stream, captured: at which places, kept where, and its geometry."""
