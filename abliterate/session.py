@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.activations.capture import ActivationCache, Activations, capture
+from abliterate.activations.cache import ActivationCache
+from abliterate.activations.capture import Activations, capture
 from abliterate.architectures.architecture import Architecture
 from abliterate.bias_form import Adder, find_adders
 from abliterate.directions import Directions, difference_in_means

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from abliterate.activations.capture import ActivationCache, Activations, capture
+from abliterate.activations.cache import ActivationCache
+from abliterate.activations.capture import Activations, capture
 from abliterate.architectures.architecture import find_architecture
 from abliterate.directions import difference_in_means, load_differences, load_direction
 from abliterate.errors import CheckpointError, InputError

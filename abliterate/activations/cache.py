@@ -1,0 +1,72 @@
+"""Captured activations, kept on disk under what they were captured from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ActivationCache:
+    """A folder of captured activations, for one model whose weights are `identity`."""
+
+    folder: Path
+    identity: str
+
+    def path(self, sequences: Sequence[Sequence[int]], positions: Sequence[int], dtype: torch.dtype) -> Path:
+        """Return the file for these token ids: its name is the hash of all that the activations depend on."""
+        key = json.dumps(
+            [
+                self.identity,
+                str(dtype),
+                list(positions),
+                [list(sequence) for sequence in sequences],
+                transformers.__version__,
+            ]
+        )
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+
+
+def read_cached(path: Path) -> Tensor | None:
+    """Return the cached activations, or None when there are none; a damaged file counts as none and is removed.
+
+    So does one that cannot be reached: whoever then writes it is told why.
+    """
+    try:
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                resid: Tensor = file.get_tensor("resid")
+                return resid
+        except SafetensorError:
+            path.unlink()
+            return None
+    except OSError:
+        return None
+
+
+def write_cached(path: Path, resid: Tensor) -> None:
+    """Write the activations so that a killed run leaves no half file under the final name.
+
+    Raises OSError where they cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        save_file({"resid": resid}, unfinished)
+        unfinished.replace(path)
+    except SafetensorError as error:  # as safetensors calls a full disk
+        raise OSError(str(error)) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
