@@ -29,11 +29,11 @@ if TYPE_CHECKING:
         mean_component,
         rows_where,
     )
+    from abliterate.interventions.recipe import Recipe
     from abliterate.options import Options
     from abliterate.pipeline import Result, run
     from abliterate.prompts.chat_format import ChatFormat
     from abliterate.prompts.prompt_set import PromptSet, load_prompts
-    from abliterate.recipe import Recipe
     from abliterate.replies.refusals import is_refusal
 
 __all__ = [

@@ -28,9 +28,9 @@ from abliterate.architectures.wrappers import (
 )
 from abliterate.errors import InputError, ProofError
 from abliterate.interventions import writer_bases
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.offload import streaming_of
 from abliterate.projection import component, frobenius, project_out, rounding_of, unit_rows
-from abliterate.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from abliterate.edit import write_edited
 from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.observation import Observation, observe
 from abliterate.inducing import Trial
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_note
@@ -31,7 +32,6 @@ from abliterate.parallel.devices import choose_device
 from abliterate.plan import EditPlan, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
-from abliterate.recipe import Recipe
 from abliterate.repeat import command
 from abliterate.search.stages import Found
 from abliterate.selection import Selection

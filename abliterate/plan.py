@@ -21,8 +21,8 @@ from abliterate.checkpoints.checkpoint import DTYPES, Checkpoint, Shard
 from abliterate.checkpoints.quantized_weight import QuantizedWeight, quantized_weights
 from abliterate.checkpoints.shard_rewrite import Replacement
 from abliterate.errors import ArchitectureError, InputError
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import dtype_name
-from abliterate.recipe import Recipe
 from abliterate.stored import Place, Stored
 from abliterate.tensor_edits import AddedEdit, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 

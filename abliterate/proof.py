@@ -24,9 +24,9 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edit import write_edited
 from abliterate.errors import ProofError
 from abliterate.interventions import ablated, hook_form
+from abliterate.interventions.recipe import Recipe
 from abliterate.plan import make_plan
 from abliterate.projection import normalize
-from abliterate.recipe import Recipe
 from abliterate.storage.staging import Staging
 
 SILENT = 1e-5

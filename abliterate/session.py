@@ -21,6 +21,7 @@ from abliterate.directions import Directions, difference_in_means
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.inducing import STRENGTHS, Trial, select_inducing, try_strengths
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.batches import model_device
 from abliterate.models.generation import REPLY_TOKENS, generate_all
 from abliterate.models.loading import load_model
@@ -36,7 +37,6 @@ from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import check_pair, load_prompts
 from abliterate.prompts.splits import Material
 from abliterate.proof import prove_addition, require_proof
-from abliterate.recipe import Recipe
 from abliterate.replies.openings import Opening, find_openings
 from abliterate.replies.refusals import is_refusal
 from abliterate.search.stages import Found, Pool, search, settings

@@ -178,8 +178,8 @@ def plan_of(source: Path) -> tuple[Any, Any]:
     import torch
 
     from abliterate.checkpoints.checkpoint import Checkpoint
+    from abliterate.interventions.recipe import Recipe
     from abliterate.plan import EditPlan, TensorEdit
-    from abliterate.recipe import Recipe
 
     checkpoint = Checkpoint.open(source)
     widths = {checkpoint.tensors["model.embed_tokens.weight"].shape[1]}

@@ -13,9 +13,9 @@ from abliterate.activations.capture import Activations, capture
 from abliterate.architectures.architecture import find_architecture
 from abliterate.directions import difference_in_means, load_differences, load_direction
 from abliterate.errors import CheckpointError, InputError
+from abliterate.interventions.recipe import Recipe
 from abliterate.plan import make_plan
 from abliterate.projection import normalize
-from abliterate.recipe import Recipe
 from conftest import random_model
 
 TINY = str(resources.files("abliterate") / "data" / "tiny-chat")

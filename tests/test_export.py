@@ -14,9 +14,9 @@ from abliterate.census import class_and_config, published_config
 from abliterate.cli import main
 from abliterate.errors import InputError
 from abliterate.hub.push import finished_files
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import load_empty, resolve
 from abliterate.pipeline import Result, run
-from abliterate.recipe import Recipe
 from abliterate.report.page import write_report
 from abliterate.session import check_adapter
 from abliterate.verbs.evaluate import evaluate

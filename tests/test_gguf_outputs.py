@@ -26,6 +26,7 @@ from abliterate.directions import Directions, difference_in_means
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError
 from abliterate.interventions import ablated, added
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import load_empty, resolve
 from abliterate.outputs.control_vector import write_control_vector
 from abliterate.outputs.gguf_adapter import GgufAdapter, write_gguf_adapter
@@ -33,7 +34,6 @@ from abliterate.outputs.gguf_names import ARCHITECTURES, names_of_architecture
 from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import Advance
 from abliterate.projection import project_out
-from abliterate.recipe import Recipe
 from abliterate.replies.refusals import is_refusal
 from conftest import FAMILIES, SMALL, random_model
 from llama_lora import LlamaFailed, ask, chat_served, model_gguf

@@ -20,11 +20,11 @@ from abliterate.edit import orthogonalize
 from abliterate.errors import InputError, ProofError
 from abliterate.hub.push import finished_files
 from abliterate.interventions import ablated, added
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import load_empty, load_tokenizer, resolve
 from abliterate.options import check_options
 from abliterate.pipeline import Result, run
 from abliterate.plan import make_plan
-from abliterate.recipe import Recipe
 from abliterate.report.page import write_report
 from abliterate.training.heal import heal
 from abliterate.verbs.apply import apply

@@ -29,8 +29,8 @@ from abliterate.interventions import (
     mean_component,
     rows_where,
 )
+from abliterate.interventions.recipe import Recipe
 from abliterate.projection import project_out
-from abliterate.recipe import Recipe
 from abliterate.verify import relative_component, streams
 from conftest import random_model
 

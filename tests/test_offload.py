@@ -17,13 +17,13 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.batches import prepare
 from abliterate.models.forward import final_hidden
 from abliterate.models.head import Head
 from abliterate.models.loading import load_placed
 from abliterate.models.offload import Offload, Sizes, bytes_read, decoder_layers, place_layers, sizes_of, working_folder
 from abliterate.models.source import Source
-from abliterate.recipe import Recipe
 from abliterate.verify import streams
 from conftest import FAMILIES, random_model
 

@@ -25,6 +25,7 @@ from abliterate.directions import difference_in_means
 from abliterate.edit import write_edited
 from abliterate.errors import CheckpointError, InputError
 from abliterate.interventions import ablated
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.generation import generate
 from abliterate.models.source import load_empty, resolve
 from abliterate.outputs.peft_adapter import prepare, untie, write_adapter, write_files
@@ -33,7 +34,6 @@ from abliterate.plan import make_plan
 from abliterate.projection import orthonormal_basis
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts
-from abliterate.recipe import Recipe
 from abliterate.replies.refusals import is_refusal
 from abliterate.storage.staging import Staging
 from conftest import FAMILIES, random_model

@@ -15,9 +15,9 @@ from abliterate.architectures.clone import random_clone
 from abliterate.census import class_and_config, published_config
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import CheckpointError
+from abliterate.interventions.recipe import Recipe
 from abliterate.plan import EditPlan, left_alone_note, make_plan
 from abliterate.projection import normalize
-from abliterate.recipe import Recipe
 
 
 def saved(model_type: str, folder: Path) -> PreTrainedModel:

@@ -28,6 +28,7 @@ from abliterate.checkpoints.quantized_weight import quantized_weights
 from abliterate.cli import main
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError, ProofError
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model, load_placed
 from abliterate.models.offload import Offload, decoder_layers, outside_of
 from abliterate.models.source import load_empty, resolve
@@ -36,7 +37,6 @@ from abliterate.pipeline import run
 from abliterate.plan import make_plan
 from abliterate.quantization.formats.registry import format_of
 from abliterate.quantization.requantize import project_packed, requantize
-from abliterate.recipe import Recipe
 from abliterate.tensor_edits import ValuesEdit
 from abliterate.verbs.apply import apply
 from abliterate.verbs.verify import Verified, verify

@@ -14,9 +14,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from abliterate.architectures.architecture import find_architecture
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions import ablated
+from abliterate.interventions.recipe import Recipe
 from abliterate.options import Options
 from abliterate.pipeline import run
-from abliterate.recipe import Recipe
 from abliterate.verbs.apply import apply
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.export import Wish, export

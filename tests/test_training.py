@@ -28,11 +28,11 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError, NoRefusalsError, ProofError
 from abliterate.interventions import ablated
+from abliterate.interventions.recipe import Recipe
 from abliterate.options import Options
 from abliterate.progress import Progress
 from abliterate.projection import normalize, orthonormal_basis
 from abliterate.prompts.prompt_set import PromptSet, load_prompts
-from abliterate.recipe import Recipe
 from abliterate.training.adapters import new_lora
 from abliterate.training.examples import read_examples
 from abliterate.training.harden import HardenResult, harden

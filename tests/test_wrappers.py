@@ -35,7 +35,7 @@ from abliterate.interventions import (
     mean_component,
     rows_where,
 )
-from abliterate.recipe import Recipe
+from abliterate.interventions.recipe import Recipe
 from abliterate.training.keep_out import KeepDirectionOut
 from abliterate.verify import relative_component, streams
 from conftest import random_model

@@ -22,6 +22,7 @@ from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.hub.download import download
 from abliterate.interventions import hook_form
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import ADAPTER_FILES, READING, adapter_on, attach, base_of, require_readable
 from abliterate.models.loading import choose_dtype, load_model, plan_offload
 from abliterate.models.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
@@ -32,7 +33,6 @@ from abliterate.outputs.manifest import FILE, check_source, read_manifest
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
-from abliterate.recipe import Recipe
 from abliterate.storage.names import ADAPTER, DIRECTIONS, RECIPE
 
 Role = Literal["edited", "original"]

@@ -22,9 +22,9 @@ from abliterate.errors import InputError
 from abliterate.interventions.conditions import Condition, Gate, When, gate_of, gated
 from abliterate.interventions.effect import watch_writers
 from abliterate.interventions.hooks import Change, Strength, at_input, at_output, check_finite, hooks_of, project_rows
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.offload import parameter_of
 from abliterate.projection import unit_rows
-from abliterate.recipe import Recipe
 
 
 @contextmanager

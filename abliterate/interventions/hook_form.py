@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from abliterate.architectures.architecture import Architecture
 from abliterate.interventions.ablation import ablated
 from abliterate.interventions.addition import added
-from abliterate.recipe import Recipe
+from abliterate.interventions.recipe import Recipe
 
 
 def hook_form(

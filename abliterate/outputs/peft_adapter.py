@@ -29,6 +29,7 @@ from abliterate.checkpoints.shards import failing
 from abliterate.errors import InputError, first_line
 from abliterate.extras import require
 from abliterate.interventions import hook_form
+from abliterate.interventions.recipe import Recipe
 from abliterate.outputs.peft_factors import (
     Layer,
     adapter_config,
@@ -44,7 +45,6 @@ from abliterate.outputs.peft_targets import WAY_OUT, Target, check_biases, find_
 from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import orthonormal_basis
-from abliterate.recipe import Recipe
 from abliterate.storage.names import ADAPTER, WEIGHTS
 from abliterate.storage.staging import Staging, check_free
 from abliterate.stored import Stored

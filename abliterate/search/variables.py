@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import SITES, Architecture, Site
 from abliterate.interventions import projected
+from abliterate.interventions.recipe import Recipe
 from abliterate.projection import normalize
-from abliterate.recipe import Recipe
 
 STRONGEST = 1.5
 """Strengths stay between 0 and this: beyond 1 a writer writes against the direction, and far beyond it says nothing else."""

@@ -27,11 +27,11 @@ from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.directions import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import dtype_name, load_model
 from abliterate.models.source import Source, load_tokenizer, resolve
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.prompts.sources import public_spec
-from abliterate.recipe import Recipe
 from abliterate.run_conditions import carry
 from abliterate.storage.names import DIRECTIONS, HEALED, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free

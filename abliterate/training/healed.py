@@ -17,11 +17,11 @@ from abliterate.architectures.architecture import Architecture, find_architectur
 from abliterate.architectures.wrappers import live_parameter
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import ProofError
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source
 from abliterate.outputs.manifest import FILE, read_manifest
 from abliterate.projection import frobenius
-from abliterate.recipe import Recipe
 from abliterate.storage.names import ADAPTER, DIRECTIONS, LOCAL, RECIPE
 from abliterate.storage.staging import Staging
 from abliterate.verify import SILENCE, check, relative_component

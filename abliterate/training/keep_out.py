@@ -32,8 +32,8 @@ from abliterate.architectures.wrappers import (
     unwrapped,
 )
 from abliterate.errors import InputError
+from abliterate.interventions.recipe import Recipe
 from abliterate.projection import component, project_out, rounding_of, unit_rows
-from abliterate.recipe import Recipe
 
 ROUNDING = 16
 """A frozen writer holds the direction when its component is larger than so many roundings of a random one."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from abliterate.directions import load_direction, read_directions
 from abliterate.edit import write_edited
 from abliterate.errors import InputError
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_empty, load_tokenizer
 from abliterate.options import Options
@@ -17,7 +18,6 @@ from abliterate.parallel.devices import choose_device
 from abliterate.plan import check_edited_dtype, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
-from abliterate.recipe import Recipe
 from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.verbs.original import source_of

@@ -14,6 +14,7 @@ from abliterate.architectures.architecture import Architecture, Site
 from abliterate.directions import load_differences, load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source, load_empty, load_tokenizer, resolve_config
@@ -26,7 +27,6 @@ from abliterate.parallel.devices import choose_device
 from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
-from abliterate.recipe import Recipe
 from abliterate.run_conditions import carry
 from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.storage.staging import Staging, check_free
