@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from abliterate.architectures.architecture import SITES, Site
-from abliterate.directions import Method
+from abliterate.directions.directions import Method
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.models.batches import BatchSize

@@ -15,11 +15,12 @@ from transformers import PreTrainedModel
 
 from abliterate.activations.geometry import Geometry, geometry
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.directions import Directions
+from abliterate.directions.addition import Trial
+from abliterate.directions.directions import Directions
+from abliterate.directions.selection import Selection
 from abliterate.edit import write_edited
 from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.observation import Observation, observe
-from abliterate.inducing import Trial
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
@@ -34,7 +35,6 @@ from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
 from abliterate.repeat import command
 from abliterate.search.stages import Found
-from abliterate.selection import Selection
 from abliterate.session import (
     Heard,
     Loaded,

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from abliterate.architectures.architecture import SITES
-from abliterate.directions import METHODS
+from abliterate.directions.directions import METHODS
 from abliterate.errors import InputError
 from abliterate.models.source import Source
 from abliterate.options import MODES, SAVED_FORMS, Options

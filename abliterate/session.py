@@ -17,10 +17,11 @@ from abliterate.activations.cache import ActivationCache
 from abliterate.activations.capture import Activations, capture
 from abliterate.architectures.architecture import Architecture
 from abliterate.bias_form import Adder, find_adders
-from abliterate.directions import Directions, difference_in_means
+from abliterate.directions.addition import STRENGTHS, Trial, select_inducing, try_strengths
+from abliterate.directions.directions import Directions, difference_in_means
+from abliterate.directions.selection import Selection, select
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.inducing import STRENGTHS, Trial, select_inducing, try_strengths
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.batches import model_device
 from abliterate.models.generation import REPLY_TOKENS, generate_all
@@ -41,7 +42,6 @@ from abliterate.replies.openings import Opening, find_openings
 from abliterate.replies.refusals import is_refusal
 from abliterate.search.stages import Found, Pool, search, settings
 from abliterate.search.variables import Variables
-from abliterate.selection import Selection, select
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import Unfinished, code_digest, digest
 from abliterate.storage.staging import check_destination, check_free

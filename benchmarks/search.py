@@ -35,6 +35,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import capture, difference_in_means, find_architecture, is_refusal, load_prompts, orthogonalize
 from abliterate.architectures.architecture import Architecture
+from abliterate.directions.scores import first_token_log_probs
+from abliterate.directions.selection import select
 from abliterate.models.generation import REPLY_TOKENS, generate, generate_all
 from abliterate.models.head import Head, kl_divergence
 from abliterate.models.loading import load_model
@@ -42,11 +44,9 @@ from abliterate.models.source import load_tokenizer, resolve
 from abliterate.progress import SILENT
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.replies.openings import find_openings
-from abliterate.scoring import first_token_log_probs
 from abliterate.search.front import beats
 from abliterate.search.stages import Found, Pool, search
 from abliterate.search.variables import Variables
-from abliterate.selection import select
 from abliterate.session import OPENINGS_COVERAGE
 
 SELECT_HARMFUL, SELECT_HARMLESS, REPORT = 60, 128, 100

@@ -32,7 +32,7 @@ import torch
 from safetensors.torch import load_file
 
 from abliterate import cli
-from abliterate.directions import Directions
+from abliterate.directions.directions import Directions
 from abliterate.render import applied, verified  # noqa: F401 - imported before the fork
 from abliterate.storage.staging import JOURNAL
 from abliterate.verbs import apply, verify  # noqa: F401

@@ -13,7 +13,7 @@ import abliterate
 from abliterate.architectures.architecture import SITES
 from abliterate.cli.completion import WORDS
 from abliterate.cli.flags import OUT_NAMES
-from abliterate.directions import METHODS
+from abliterate.directions.directions import METHODS
 from abliterate.models.loading import DTYPES
 from abliterate.options import SAVED_FORMS
 from abliterate.prompts.chat_format import THINKING_MODES

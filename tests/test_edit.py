@@ -22,7 +22,7 @@ from abliterate import projection
 from abliterate.checkpoints import shard_copy
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.comparison import compare_tensors, verify_tensors
-from abliterate.directions import Directions
+from abliterate.directions.directions import Directions
 from abliterate.edit import write_edited
 from abliterate.errors import CheckpointError, ProofError
 from abliterate.interventions.recipe import Recipe

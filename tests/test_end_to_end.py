@@ -13,12 +13,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from abliterate.directions.selection import DEEPEST
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.models.offload import Offload, decoder_layers, outside_of
 from abliterate.models.source import Source, load_empty
 from abliterate.options import Options
 from abliterate.pipeline import Result, run
-from abliterate.selection import DEEPEST
 from abliterate.verbs.apply import apply
 from abliterate.verbs.inspect import inspect
 from abliterate.verbs.verify import verify

@@ -19,17 +19,19 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 import abliterate
-from abliterate import inducing, selection, session
+from abliterate import session
 from abliterate.activations import capture as activations
 from abliterate.activations.capture import capture
 from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.directions import addition as inducing
+from abliterate.directions import selection
+from abliterate.directions.selection import select
 from abliterate.errors import InputError
 from abliterate.models import generation as replies
 from abliterate.models.generation import generate
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Advance
-from abliterate.selection import select
 from abliterate.session import (
     Heard,
     Loaded,

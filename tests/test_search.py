@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture, find_architecture
-from abliterate.directions import Directions
+from abliterate.directions.directions import Directions
+from abliterate.directions.selection import Selection
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.models.head import Head
@@ -34,7 +35,6 @@ from abliterate.search.room import Room, room_for
 from abliterate.search.stages import Pool
 from abliterate.search.state import State
 from abliterate.search.variables import STRONGEST, Variables
-from abliterate.selection import Selection
 from abliterate.session import (
     Heard,
     Loaded,

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from abliterate.directions.scores import ask, final_states, refusal_score
+from abliterate.directions.selection import Candidate, choose, induce_floor
 from abliterate.errors import InputError
 from abliterate.models.head import Head, kl_divergence
-from abliterate.scoring import ask, final_states, refusal_score
-from abliterate.selection import Candidate, choose, induce_floor
 from conftest import random_model
 
 # fmt: off

@@ -211,7 +211,7 @@ OUT_NAMES = {"ablate": "abliterated", "induce": "induced", "harden": "hardened"}
 def options(model: str, out: Path | None, **given: Any) -> Options:
     """Turn what was typed into Options."""
     from abliterate.architectures.architecture import SITES
-    from abliterate.directions import METHODS
+    from abliterate.directions.directions import METHODS
     from abliterate.models.loading import dtype_name
     from abliterate.options import SAVED_FORMS, Options
     from abliterate.prompts.chat_format import THINKING_MODES

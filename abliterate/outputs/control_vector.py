@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from abliterate.directions import Directions
+from abliterate.directions.directions import Directions
 from abliterate.errors import InputError
 from abliterate.outputs.gguf_names import gguf_file
 

@@ -16,11 +16,12 @@ import torch
 import transformers
 
 from abliterate.checkpoints.checkpoint import content_hash
-from abliterate.directions import Directions, read_directions
+from abliterate.directions.addition import Trial
+from abliterate.directions.directions import Directions, read_directions
+from abliterate.directions.selection import Selection
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation
-from abliterate.inducing import Trial
 from abliterate.models.generation import REPLY_TOKENS
 from abliterate.models.source import Source
 from abliterate.outputs.model_card import model_card
@@ -28,7 +29,6 @@ from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
 from abliterate.search.stages import Found
 from abliterate.search.variables import NAME
-from abliterate.selection import Selection
 from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, TEMPLATE
 from abliterate.storage.staging import Staging
 from abliterate.verify import StreamReport, TensorReport

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from abliterate.activations.geometry import Geometry
+from abliterate.directions.selection import Selection
 from abliterate.evaluation.observation import Observation, Reply
 from abliterate.evaluation.statistics import number
-from abliterate.selection import Selection
 
 FORMAT = 1
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture
+from abliterate.directions.scores import CERTAIN
 from abliterate.models.batches import Batch, BatchSize, prepare
 from abliterate.models.forward import final_hidden, prefix_cache
 from abliterate.models.head import HEAD_ROWS, Head, kl_divergence
-from abliterate.scoring import CERTAIN
 from abliterate.search.examples import Answer, Place, Tokens
 from abliterate.search.room import Room, recomputed
 from abliterate.search.variables import Variables

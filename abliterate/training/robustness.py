@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 
 from abliterate.activations.capture import capture
 from abliterate.architectures.architecture import Architecture
-from abliterate.directions import Directions, difference_in_means
+from abliterate.directions.directions import Directions, difference_in_means
+from abliterate.directions.selection import DEEPEST
 from abliterate.evaluation.statistics import Rate
 from abliterate.interventions import ablated
 from abliterate.models.generation import REPLY_TOKENS, generate
@@ -17,7 +18,6 @@ from abliterate.progress import Progress
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.replies.refusals import is_refusal
-from abliterate.selection import DEEPEST
 
 ATTACK_PROMPTS = 32
 """Harmful prompts of the select side on which the attacker tries every layer."""

@@ -16,17 +16,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architectures.architecture import Architecture
-from abliterate.directions import Directions
-from abliterate.interventions import added, added_rows
-from abliterate.models.batches import BatchSize
-from abliterate.models.generation import REPLY_TOKENS, generate
-from abliterate.models.head import Head
-from abliterate.progress import SILENT, Progress
-from abliterate.replies.coherence import is_incoherent
-from abliterate.replies.openings import Opening
-from abliterate.replies.refusals import is_refusal
-from abliterate.scoring import Question, ask, final_states, refusal_score
-from abliterate.selection import (
+from abliterate.directions.directions import Directions
+from abliterate.directions.scores import Question, ask, final_states, refusal_score
+from abliterate.directions.selection import (
     DEEPEST,
     INDUCE_PROMPTS,
     Candidate,
@@ -35,6 +27,14 @@ from abliterate.selection import (
     candidates_at_once,
     under_prompts,
 )
+from abliterate.interventions import added, added_rows
+from abliterate.models.batches import BatchSize
+from abliterate.models.generation import REPLY_TOKENS, generate
+from abliterate.models.head import Head
+from abliterate.progress import SILENT, Progress
+from abliterate.replies.coherence import is_incoherent
+from abliterate.replies.openings import Opening
+from abliterate.replies.refusals import is_refusal
 from abliterate.storage.record_log import KeptRecords, once
 
 FINALISTS = 3

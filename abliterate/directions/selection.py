@@ -23,7 +23,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture
-from abliterate.directions import Directions
+from abliterate.directions.directions import Directions
+from abliterate.directions.scores import Question, ask, final_states, first_token_log_probs, refusal_score
 from abliterate.errors import InputError
 from abliterate.interventions import ablated_rows, added_rows
 from abliterate.models.batches import BatchSize, token_budget
@@ -31,7 +32,6 @@ from abliterate.models.head import HEAD_ROWS, Head, kl_divergence
 from abliterate.models.offload import rows_at_once
 from abliterate.progress import SILENT, Progress
 from abliterate.replies.openings import Opening
-from abliterate.scoring import Question, ask, final_states, first_token_log_probs, refusal_score
 from abliterate.storage.record_log import KeptRecords, once
 
 MAX_KL = 0.1

@@ -1,0 +1,1 @@
+"""Directions: how they are made, kept, scored and chosen."""
