@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from abliterate.activations.capture import Activations, capture
     from abliterate.architectures.architecture import Architecture, find_architecture
-    from abliterate.directions.directions import Directions, difference_in_means
+    from abliterate.directions.directions import Directions
+    from abliterate.directions.methods import difference_in_means
     from abliterate.edit import orthogonalize
     from abliterate.errors import AbliterateError
     from abliterate.interventions import (

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from abliterate.activations.geometry import Geometry, geometry
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.directions.addition import Trial
+from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
-from abliterate.directions.selection import Selection
 from abliterate.edit import write_edited
 from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.observation import Observation, observe

@@ -18,8 +18,10 @@ from abliterate.activations.capture import Activations, capture
 from abliterate.architectures.architecture import Architecture
 from abliterate.bias_form import Adder, find_adders
 from abliterate.directions.addition import STRENGTHS, Trial, select_inducing, try_strengths
-from abliterate.directions.directions import Directions, difference_in_means
-from abliterate.directions.selection import Selection, select
+from abliterate.directions.candidates import Selection
+from abliterate.directions.directions import Directions
+from abliterate.directions.methods import difference_in_means
+from abliterate.directions.selection import select
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe

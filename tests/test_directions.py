@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from abliterate.activations.cache import ActivationCache
 from abliterate.activations.capture import Activations, capture
 from abliterate.architectures.architecture import find_architecture
-from abliterate.directions.directions import difference_in_means, load_differences, load_direction
+from abliterate.directions.files import load_differences, load_direction
+from abliterate.directions.methods import difference_in_means
 from abliterate.errors import CheckpointError, InputError
 from abliterate.interventions.recipe import Recipe
 from abliterate.plan import make_plan

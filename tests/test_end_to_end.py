@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from abliterate.directions.selection import DEEPEST
+from abliterate.directions.candidates import DEEPEST
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.models.offload import Offload, decoder_layers, outside_of
 from abliterate.models.source import Source, load_empty

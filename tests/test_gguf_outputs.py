@@ -22,7 +22,8 @@ from abliterate.architectures.clone import random_clone
 from abliterate.census import class_and_config, published_config
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import quantized_weights
-from abliterate.directions.directions import Directions, difference_in_means
+from abliterate.directions.directions import Directions
+from abliterate.directions.methods import difference_in_means
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError
 from abliterate.interventions import ablated, added

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from abliterate.architectures.architecture import find_architecture
 from abliterate.chat.sides import open_sides
 from abliterate.cli import main
-from abliterate.directions.directions import load_differences
+from abliterate.directions.files import load_differences
 from abliterate.edit import orthogonalize
 from abliterate.errors import InputError, ProofError
 from abliterate.hub.push import finished_files

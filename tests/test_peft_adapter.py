@@ -21,7 +21,7 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
 from abliterate.census import class_and_config, published_config
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.directions.directions import difference_in_means
+from abliterate.directions.methods import difference_in_means
 from abliterate.edit import write_edited
 from abliterate.errors import CheckpointError, InputError
 from abliterate.interventions import ablated

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture, find_architecture
+from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
-from abliterate.directions.selection import Selection
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.models.head import Head

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from abliterate.directions.candidates import Candidate, choose, induce_floor
 from abliterate.directions.scores import ask, final_states, refusal_score
-from abliterate.directions.selection import Candidate, choose, induce_floor
 from abliterate.errors import InputError
 from abliterate.models.head import Head, kl_divergence
 from conftest import random_model

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.activations.capture import capture
-from abliterate.directions.directions import difference_in_means
+from abliterate.directions.methods import difference_in_means
 from abliterate.edit import orthogonalize
 from abliterate.models.generation import generate
 from abliterate.prompts.chat_format import ChatFormat

@@ -17,7 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
-from abliterate.directions.directions import load_direction
+from abliterate.directions.files import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.hub.download import download

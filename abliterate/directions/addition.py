@@ -16,17 +16,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architectures.architecture import Architecture
+from abliterate.directions.candidates import DEEPEST, Candidate, Selection, candidate_places
 from abliterate.directions.directions import Directions
 from abliterate.directions.scores import Question, ask, final_states, refusal_score
-from abliterate.directions.selection import (
-    DEEPEST,
-    INDUCE_PROMPTS,
-    Candidate,
-    Selection,
-    candidate_places,
-    candidates_at_once,
-    under_prompts,
-)
+from abliterate.directions.selection import INDUCE_PROMPTS, candidates_at_once, under_prompts
 from abliterate.interventions import added, added_rows
 from abliterate.models.batches import BatchSize
 from abliterate.models.generation import REPLY_TOKENS, generate

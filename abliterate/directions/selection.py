@@ -23,9 +23,17 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture
+from abliterate.directions.candidates import (
+    DEEPEST,
+    MAX_KL,
+    Candidate,
+    Selection,
+    candidate_places,
+    choose,
+    induce_floor,
+)
 from abliterate.directions.directions import Directions
 from abliterate.directions.scores import Question, ask, final_states, first_token_log_probs, refusal_score
-from abliterate.errors import InputError
 from abliterate.interventions import ablated_rows, added_rows
 from abliterate.models.batches import BatchSize, token_budget
 from abliterate.models.head import HEAD_ROWS, Head, kl_divergence
@@ -34,8 +42,6 @@ from abliterate.progress import SILENT, Progress
 from abliterate.replies.openings import Opening
 from abliterate.storage.record_log import KeptRecords, once
 
-MAX_KL = 0.1
-DEEPEST = 0.8
 ROWS = 96
 """Rows of a batch that candidates share out: as many candidates at once as this allows."""
 
@@ -48,69 +54,6 @@ INDUCE_PROMPTS = 32
 
 CLEARLY = 2.0
 """So many times the limit, on the first few prompts, and a candidate's KL is not asked for on the others."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One direction and how it does; a score that was not needed for the choice is None."""
-
-    layer: int
-    position: int
-    bypass: float | None = None
-    induce: float | None = None
-    kl: float | None = None
-
-    @property
-    def order(self) -> float:
-        """Return what candidates are ranked by for an ablation: their bypass, the least first."""
-        return math.inf if self.bypass is None else self.bypass
-
-    def allowed(self, floor: float | None = 0.0) -> bool:
-        """Whether the rule admits it, its scores being known; without a floor, induce does not matter."""
-        return self.induces(floor) and self.kl is not None and self.kl < MAX_KL
-
-    def induces(self, floor: float | None) -> bool:
-        """Whether adding the difference makes harmless prompts refused as far as the rule asks."""
-        return floor is None or (self.induce is not None and self.induce > floor)
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The choice, and every candidate that was looked at, best bypass first.
-
-    `harmful` and `harmless` are the unedited model's mean refusal scores, `floor` what induce had to exceed (None
-    where the model hardly refuses, and nothing was asked).
-    """
-
-    chosen: Candidate
-    candidates: tuple[Candidate, ...]
-    harmful: float
-    harmless: float
-    floor: float | None
-
-    def to_json(self) -> dict[str, object]:
-        """Return the choice as the manifest holds it."""
-        scores = {"bypass": self.chosen.bypass, "induce": self.chosen.induce, "kl": self.chosen.kl}
-        return {**scores, "floor": self.floor, "unedited": {"harmful": self.harmful, "harmless": self.harmless}}
-
-
-def induce_floor(harmful: float, harmless: float) -> float:
-    """Return what induce must exceed: 0, or half-way for a model whose harmful prompts score below 0 themselves."""
-    return 0.0 if harmful > 0 else (harmful + harmless) / 2
-
-
-def choose(candidates: Sequence[Candidate], depth: int, floor: float | None = 0.0) -> Candidate:
-    """Return the candidate with the least bypass among those that the rule admits.
-
-    Raises InputError when there is none. Ties go to the earlier layer, then the later position.
-    """
-    allowed = [one for one in candidates if one.allowed(floor) and one.layer < int(DEEPEST * depth)]
-    if not allowed:
-        raise InputError(
-            f"no layer removes refusal within KL < {MAX_KL} and induces it when added (of {len(candidates)} candidates); "
-            "choose one with --layer N, or give more or other prompts"
-        )
-    return min(allowed, key=lambda one: (one.order, one.layer, -one.position))
 
 
 @dataclass(frozen=True)
@@ -266,16 +209,6 @@ def under_prompts(
     if kept is None:
         return None
     return kept.under("scores", directions.digest, openings, harmful, harmless, batch_size, token_budget(model))
-
-
-def candidate_places(directions: Directions, layers: Sequence[int]) -> list[tuple[int, int]]:
-    """Return layer and position of every candidate. Raises InputError when the prompts differ at none."""
-    places = [
-        (layer, position) for position in directions.positions for layer in layers if directions.exists(layer, position)
-    ]
-    if not places:
-        raise InputError("harmful and harmless prompts give the same activations everywhere; give other prompts")
-    return places
 
 
 def candidates_at_once(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> int:

@@ -17,8 +17,9 @@ import transformers
 
 from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.directions.addition import Trial
-from abliterate.directions.directions import Directions, read_directions
-from abliterate.directions.selection import Selection
+from abliterate.directions.candidates import Selection
+from abliterate.directions.directions import Directions
+from abliterate.directions.files import read_directions
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation

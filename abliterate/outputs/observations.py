@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from abliterate.activations.geometry import Geometry
-from abliterate.directions.selection import Selection
+from abliterate.directions.candidates import Selection
 from abliterate.evaluation.observation import Observation, Reply
 from abliterate.evaluation.statistics import number
 

@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.checkpoints.quantized_weight import quantised_tensors
-from abliterate.directions.directions import load_direction
+from abliterate.directions.files import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe

@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 
 from abliterate.activations.capture import capture
 from abliterate.architectures.architecture import Architecture
-from abliterate.directions.directions import Directions, difference_in_means
-from abliterate.directions.selection import DEEPEST
+from abliterate.directions.candidates import DEEPEST
+from abliterate.directions.directions import Directions
+from abliterate.directions.methods import difference_in_means
 from abliterate.evaluation.statistics import Rate
 from abliterate.interventions import ablated
 from abliterate.models.generation import REPLY_TOKENS, generate

@@ -6,7 +6,7 @@ import gc
 from dataclasses import dataclass
 from pathlib import Path
 
-from abliterate.directions.directions import load_direction, read_directions
+from abliterate.directions.files import load_direction, read_directions
 from abliterate.edit import write_edited
 from abliterate.errors import InputError
 from abliterate.interventions.recipe import Recipe

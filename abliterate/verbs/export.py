@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture, Site
-from abliterate.directions.directions import load_differences, load_direction
+from abliterate.directions.files import load_differences, load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.directions.directions import load_direction
+from abliterate.directions.files import load_direction
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_empty, load_tokenizer
