@@ -20,13 +20,13 @@ from torch import Tensor
 
 from abliterate.checkpoints.checkpoint import Checkpoint, TensorEntry
 from abliterate.checkpoints.shards import failing, read_bytes, read_numbers
+from abliterate.edits.plan import EditPlan
+from abliterate.edits.tensor_edits import TensorEdit, TensorReport
 from abliterate.errors import ProofError
 from abliterate.parallel.threads import in_threads, one_at_a_time
-from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.projection import Projection
 from abliterate.quantization.requantize import LEAK_LIMIT
-from abliterate.tensor_edits import TensorEdit, TensorReport
 
 BLOCK = 1 << 20
 """Bytes of two files that are held against each other at once, in a core's cache."""

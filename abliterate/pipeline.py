@@ -18,7 +18,8 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.directions.addition import Trial
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
-from abliterate.edit import write_edited
+from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
+from abliterate.edits.write import write_edited
 from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.observation import Observation, observe
 from abliterate.interventions.recipe import Recipe
@@ -30,7 +31,6 @@ from abliterate.outputs.manifest import Form, Measured, Origin, as_text, write_r
 from abliterate.outputs.observations import observations
 from abliterate.outputs.peft_adapter import prepare, write_files
 from abliterate.parallel.devices import choose_device
-from abliterate.plan import EditPlan, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
 from abliterate.repeat import command

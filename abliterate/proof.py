@@ -19,13 +19,13 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.architectures.clone import clone_inputs, random_clone
 from abliterate.architectures.streams import clone_streams
-from abliterate.bias_form import find_adders
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.edit import write_edited
+from abliterate.edits.bias_sites import find_adders
+from abliterate.edits.plan import make_plan
+from abliterate.edits.write import write_edited
 from abliterate.errors import ProofError
 from abliterate.interventions import ablated, hook_form
 from abliterate.interventions.recipe import Recipe
-from abliterate.plan import make_plan
 from abliterate.projection import normalize
 from abliterate.storage.staging import Staging
 

@@ -16,12 +16,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abliterate.activations.cache import ActivationCache
 from abliterate.activations.capture import Activations, capture
 from abliterate.architectures.architecture import Architecture
-from abliterate.bias_form import Adder, find_adders
 from abliterate.directions.addition import STRENGTHS, Trial, select_inducing, try_strengths
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
 from abliterate.directions.methods import difference_in_means
 from abliterate.directions.selection import select
+from abliterate.edits.bias_sites import Adder, find_adders
+from abliterate.edits.plan import check_edited_dtype, make_plan
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
@@ -34,7 +35,6 @@ from abliterate.options import Options, check_options
 from abliterate.outputs.manifest import hardware
 from abliterate.outputs.peft_adapter import prepare
 from abliterate.parallel.processes import Processes
-from abliterate.plan import check_edited_dtype, make_plan
 from abliterate.progress import Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import check_pair, load_prompts

@@ -178,8 +178,8 @@ def plan_of(source: Path) -> tuple[Any, Any]:
     import torch
 
     from abliterate.checkpoints.checkpoint import Checkpoint
+    from abliterate.edits.plan import EditPlan, TensorEdit
     from abliterate.interventions.recipe import Recipe
-    from abliterate.plan import EditPlan, TensorEdit
 
     checkpoint = Checkpoint.open(source)
     widths = {checkpoint.tensors["model.embed_tokens.weight"].shape[1]}
@@ -196,7 +196,7 @@ def plan_of(source: Path) -> tuple[Any, Any]:
 
 
 def apply(source: Path, target: Path) -> Callable[[], object]:
-    from abliterate.edit import write_edited
+    from abliterate.edits.write import write_edited
     from abliterate.storage.staging import Staging
 
     checkpoint, plan = plan_of(source)

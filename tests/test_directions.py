@@ -13,9 +13,9 @@ from abliterate.activations.capture import Activations, capture
 from abliterate.architectures.architecture import find_architecture
 from abliterate.directions.files import load_differences, load_direction
 from abliterate.directions.methods import difference_in_means
+from abliterate.edits.plan import make_plan
 from abliterate.errors import CheckpointError, InputError
 from abliterate.interventions.recipe import Recipe
-from abliterate.plan import make_plan
 from abliterate.projection import normalize
 from conftest import random_model
 

@@ -23,11 +23,11 @@ from abliterate.checkpoints import shard_copy
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.comparison import compare_tensors, verify_tensors
 from abliterate.directions.directions import Directions
-from abliterate.edit import write_edited
+from abliterate.edits.plan import EditPlan, TensorEdit
+from abliterate.edits.write import write_edited
 from abliterate.errors import CheckpointError, ProofError
 from abliterate.interventions.recipe import Recipe
 from abliterate.options import Options
-from abliterate.plan import EditPlan, TensorEdit
 from abliterate.projection import Pieces, Projection, component, frobenius, orthonormal_basis, project_out
 from abliterate.storage.staging import Staging
 from abliterate.verbs.apply import apply

@@ -24,7 +24,8 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import quantized_weights
 from abliterate.directions.directions import Directions
 from abliterate.directions.methods import difference_in_means
-from abliterate.edit import orthogonalize
+from abliterate.edits.plan import EditPlan, make_plan
+from abliterate.edits.write import orthogonalize
 from abliterate.errors import InputError
 from abliterate.interventions import ablated, added
 from abliterate.interventions.recipe import Recipe
@@ -32,7 +33,6 @@ from abliterate.models.source import load_empty, resolve
 from abliterate.outputs.control_vector import write_control_vector
 from abliterate.outputs.gguf_adapter import GgufAdapter, write_gguf_adapter
 from abliterate.outputs.gguf_names import ARCHITECTURES, names_of_architecture
-from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import Advance
 from abliterate.projection import project_out
 from abliterate.replies.refusals import is_refusal

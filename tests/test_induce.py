@@ -16,7 +16,8 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.chat.sides import open_sides
 from abliterate.cli import main
 from abliterate.directions.files import load_differences
-from abliterate.edit import orthogonalize
+from abliterate.edits.plan import make_plan
+from abliterate.edits.write import orthogonalize
 from abliterate.errors import InputError, ProofError
 from abliterate.hub.push import finished_files
 from abliterate.interventions import ablated, added
@@ -24,7 +25,6 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import load_empty, load_tokenizer, resolve
 from abliterate.options import check_options
 from abliterate.pipeline import Result, run
-from abliterate.plan import make_plan
 from abliterate.report.page import write_report
 from abliterate.training.heal import heal
 from abliterate.verbs.apply import apply

@@ -22,7 +22,8 @@ from abliterate.architectures.clone import random_clone
 from abliterate.census import class_and_config, published_config
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.directions.methods import difference_in_means
-from abliterate.edit import write_edited
+from abliterate.edits.plan import make_plan
+from abliterate.edits.write import write_edited
 from abliterate.errors import CheckpointError, InputError
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe
@@ -30,7 +31,6 @@ from abliterate.models.generation import generate
 from abliterate.models.source import load_empty, resolve
 from abliterate.outputs.peft_adapter import prepare, untie, write_adapter, write_files
 from abliterate.outputs.peft_factors import Layer, named_factors
-from abliterate.plan import make_plan
 from abliterate.projection import orthonormal_basis
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts

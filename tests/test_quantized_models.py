@@ -26,7 +26,9 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import quantized_weights
 from abliterate.cli import main
-from abliterate.edit import orthogonalize
+from abliterate.edits.plan import make_plan
+from abliterate.edits.tensor_edits import ValuesEdit
+from abliterate.edits.write import orthogonalize
 from abliterate.errors import InputError, ProofError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model, load_placed
@@ -34,10 +36,8 @@ from abliterate.models.offload import Offload, decoder_layers, outside_of
 from abliterate.models.source import load_empty, resolve
 from abliterate.options import Options
 from abliterate.pipeline import run
-from abliterate.plan import make_plan
 from abliterate.quantization.formats.registry import format_of
 from abliterate.quantization.requantize import project_packed, requantize
-from abliterate.tensor_edits import ValuesEdit
 from abliterate.verbs.apply import apply
 from abliterate.verbs.verify import Verified, verify
 from abliterate.verify import Reference, TensorReport, relative_component, streams, verify_stream

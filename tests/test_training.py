@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from abliterate.architectures.architecture import find_architecture
-from abliterate.edit import orthogonalize
+from abliterate.edits.write import orthogonalize
 from abliterate.errors import InputError, NoRefusalsError, ProofError
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe

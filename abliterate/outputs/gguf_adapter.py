@@ -21,6 +21,8 @@ from torch import Tensor
 
 from abliterate.architectures.architecture import Architecture, Site
 from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.edits.plan import EditPlan
+from abliterate.edits.tensor_edits import ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 from abliterate.errors import InputError
 from abliterate.outputs.gguf_names import (
     OUTPUT,
@@ -32,10 +34,8 @@ from abliterate.outputs.gguf_names import (
     names_of_architecture,
     needed,
 )
-from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import low_rank_factors
-from abliterate.tensor_edits import ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 
 INSTEAD = "write the edited checkpoint and convert that instead"
 Shape = tuple[int, ...]

@@ -20,13 +20,13 @@ from abliterate.directions.addition import Trial
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
 from abliterate.directions.files import read_directions
+from abliterate.edits.plan import EditPlan
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation
 from abliterate.models.generation import REPLY_TOKENS
 from abliterate.models.source import Source
 from abliterate.outputs.model_card import model_card
-from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
 from abliterate.search.stages import Found
 from abliterate.search.variables import NAME

@@ -23,9 +23,11 @@ from transformers import PreTrainedModel
 from abliterate import proof
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.architectures.clone import clone_inputs, random_clone
-from abliterate.bias_form import Addition, find_adders
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.shards import failing
+from abliterate.edits.bias_sites import Addition, find_adders
+from abliterate.edits.plan import EditPlan, make_plan
+from abliterate.edits.stored import Stored
 from abliterate.errors import InputError, first_line
 from abliterate.extras import require
 from abliterate.interventions import hook_form
@@ -42,12 +44,10 @@ from abliterate.outputs.peft_factors import (
     named_factors,
 )
 from abliterate.outputs.peft_targets import WAY_OUT, Target, check_biases, find_targets, kind_of
-from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import orthonormal_basis
 from abliterate.storage.names import ADAPTER, WEIGHTS
 from abliterate.storage.staging import Staging, check_free
-from abliterate.stored import Stored
 
 
 @dataclass(frozen=True)

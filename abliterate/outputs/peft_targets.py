@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from abliterate.architectures.architecture import Architecture, Parameter, Writer, natural
+from abliterate.edits.plan import EditPlan
+from abliterate.edits.stored import Place, Stored
+from abliterate.edits.tensor_edits import TensorEdit
 from abliterate.errors import InputError
-from abliterate.plan import EditPlan
-from abliterate.stored import Place, Stored
-from abliterate.tensor_edits import TensorEdit
 
 Kind = Literal["linear", "conv1d", "embedding", "parameter"]
 

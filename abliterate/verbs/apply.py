@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abliterate.directions.files import load_direction, read_directions
-from abliterate.edit import write_edited
+from abliterate.edits.plan import check_edited_dtype, left_alone_note, make_plan
+from abliterate.edits.write import write_edited
 from abliterate.errors import InputError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
@@ -15,7 +16,6 @@ from abliterate.models.source import load_empty, load_tokenizer
 from abliterate.options import Options
 from abliterate.outputs.manifest import Measured, Origin, write_records
 from abliterate.parallel.devices import choose_device
-from abliterate.plan import check_edited_dtype, left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
 from abliterate.storage.names import DIRECTIONS, RECIPE

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture, Site
 from abliterate.directions.files import load_differences, load_direction
+from abliterate.edits.plan import EditPlan, make_plan
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
@@ -24,7 +25,6 @@ from abliterate.outputs.gguf_adapter import write_gguf_adapter
 from abliterate.outputs.manifest import FILE, Measured, Origin, check_source, read_manifest, write_records
 from abliterate.outputs.peft_adapter import prepare, write_files
 from abliterate.parallel.devices import choose_device
-from abliterate.plan import EditPlan, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
 from abliterate.run_conditions import carry

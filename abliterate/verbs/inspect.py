@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture
-from abliterate.bias_form import Adder, find_adders
+from abliterate.edits.bias_sites import Adder, find_adders
 from abliterate.errors import ArchitectureError
 from abliterate.models.source import resolve_config
 from abliterate.options import Options

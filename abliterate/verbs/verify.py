@@ -8,12 +8,12 @@ from pathlib import Path
 
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.directions.files import load_direction
+from abliterate.edits.plan import left_alone_note, make_plan
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_empty, load_tokenizer
 from abliterate.options import Options
 from abliterate.outputs.manifest import read_manifest
-from abliterate.plan import left_alone_note, make_plan
 from abliterate.progress import SILENT, Progress
 from abliterate.proof import require_proof
 from abliterate.storage.names import DIRECTIONS, RECIPE

@@ -6,9 +6,9 @@ import json
 
 from abliterate.checkpoints.checkpoint import Checkpoint, write_shard
 from abliterate.checkpoints.shard_rewrite import rewrite_shard
-from abliterate.in_place import orthogonalize
+from abliterate.edits.in_place import orthogonalize
+from abliterate.edits.plan import EditPlan
 from abliterate.parallel.threads import one_torch_thread
-from abliterate.plan import EditPlan
 from abliterate.progress import SILENT, Progress
 from abliterate.quantization.formats.base import read_config, with_unquantised
 from abliterate.storage.staging import Staging

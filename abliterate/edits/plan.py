@@ -16,15 +16,15 @@ from transformers import PreTrainedModel
 from transformers.quantizers.base import get_keys_to_not_convert
 
 from abliterate.architectures.architecture import Architecture, Site, Writer
-from abliterate.bias_form import Addition, find_adders
 from abliterate.checkpoints.checkpoint import DTYPES, Checkpoint, Shard
 from abliterate.checkpoints.quantized_weight import QuantizedWeight, quantized_weights
 from abliterate.checkpoints.shard_rewrite import Replacement
+from abliterate.edits.bias_sites import Addition, find_adders
+from abliterate.edits.stored import Place, Stored
+from abliterate.edits.tensor_edits import AddedEdit, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import dtype_name
-from abliterate.stored import Place, Stored
-from abliterate.tensor_edits import AddedEdit, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 
 FILE_DTYPES = {name: stored for stored, (_, name) in DTYPES.items()}
 """The names of dtypes in a file, by torch's."""
