@@ -45,7 +45,7 @@ from abliterate.prompts.chat_format import ChatFormat
 from abliterate.search import stages
 from abliterate.search.examples import Answer
 from abliterate.search.losses import Ruler, Spent
-from abliterate.search.room import room_for
+from abliterate.search.memory import room_for
 from abliterate.search.variables import STRENGTH_STEP, STRONGEST, TURN, Variables
 
 PRESSURES = (0.2, 0.03)

@@ -31,7 +31,7 @@ from abliterate.search import examples, losses, stages, variables
 from abliterate.search.examples import Answer, Place, Transcript, hard_examples, parting
 from abliterate.search.front import Front, Point, knee
 from abliterate.search.losses import Ruler, Spent
-from abliterate.search.room import Room, room_for
+from abliterate.search.memory import Room, room_for
 from abliterate.search.stages import Pool
 from abliterate.search.state import State
 from abliterate.search.variables import STRONGEST, Variables

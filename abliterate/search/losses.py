@@ -18,7 +18,7 @@ from abliterate.models.batches import Batch, BatchSize, prepare
 from abliterate.models.forward import final_hidden, prefix_cache
 from abliterate.models.head import HEAD_ROWS, Head, kl_divergence
 from abliterate.search.examples import Answer, Place, Tokens
-from abliterate.search.room import Room, recomputed
+from abliterate.search.memory import Room, recomputed
 from abliterate.search.variables import Variables
 
 States = Float[Tensor, "_ d_model"]

@@ -39,7 +39,7 @@ from abliterate.search import examples, losses, variables
 from abliterate.search.examples import Answer, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point
 from abliterate.search.losses import Ruler, Spent, States
-from abliterate.search.room import room_for
+from abliterate.search.memory import room_for
 from abliterate.search.state import State
 from abliterate.search.variables import Variables
 
