@@ -33,6 +33,7 @@ from abliterate.outputs.peft_adapter import prepare, write_files
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
+from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verify_stream, verify_tensors
 from abliterate.repeat import command
 from abliterate.search.stages import Found
 from abliterate.session import (
@@ -49,7 +50,6 @@ from abliterate.session import (
 from abliterate.storage.names import OBSERVATIONS
 from abliterate.storage.record_log import KeptRecords
 from abliterate.storage.staging import Staging
-from abliterate.verify import PROMPTS, reference, requantised_note, verify_stream, verify_tensors
 
 
 @dataclass(frozen=True)

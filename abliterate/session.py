@@ -39,7 +39,7 @@ from abliterate.progress import Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import check_pair, load_prompts
 from abliterate.prompts.splits import Material
-from abliterate.proof import prove_addition, require_proof
+from abliterate.proofs.architecture import prove_addition, require_proof
 from abliterate.replies.openings import Opening, find_openings
 from abliterate.replies.refusals import is_refusal
 from abliterate.search.stages import Found, Pool, search, settings

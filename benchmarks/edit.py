@@ -211,7 +211,7 @@ def apply(source: Path, target: Path) -> Callable[[], object]:
 
 def verify(source: Path, target: Path) -> Callable[[], object]:
     from abliterate.checkpoints.checkpoint import Checkpoint
-    from abliterate.verify import verify_tensors
+    from abliterate.proofs.stream import verify_tensors
 
     checkpoint, plan = plan_of(source)
     edited = Checkpoint.open(target)

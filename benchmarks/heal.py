@@ -27,12 +27,12 @@ from abliterate.models.source import Source, load_tokenizer, resolve
 from abliterate.options import Options
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts
+from abliterate.proofs.stream import plain_sequences, relative_component
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
 from abliterate.training.heal import HealOptions, edit_of, heal, make_trainer
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, Wanted
-from abliterate.verify import plain_sequences, relative_component
 
 TOKENS, BATCH = 200, 20
 FIGURES = ("KL, last prompt token", "KL, over the original's replies", "cross-entropy, original's replies")

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingA
 from transformers.utils import logging
 
 from abliterate import ChatFormat, capture, difference_in_means, find_architecture, load_prompts, orthogonalize
+from abliterate.proofs.stream import relative_component
 from abliterate.training.keep_out import KeepDirectionOut
-from abliterate.verify import relative_component
 
 LAYER = 4
 

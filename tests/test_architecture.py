@@ -140,6 +140,6 @@ def test_a_layer_that_the_clone_does_not_know_is_refused() -> None:
 
 
 def class_of(model_type: str) -> tuple[type[PreTrainedModel], object]:
-    from abliterate.census import class_and_config, published_config
+    from abliterate.proofs.census import class_and_config, published_config
 
     return class_and_config(model_type, published_config(model_type))

@@ -8,12 +8,12 @@ from transformers import AutoConfig, PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
-from abliterate.census import class_and_config, published_config
 from abliterate.edits.bias_sites import find_adders
 from abliterate.edits.tensor_edits import AddedEdit
 from abliterate.errors import ArchitectureError
 from abliterate.projection import normalize
-from abliterate.proof import prove_addition
+from abliterate.proofs.architecture import prove_addition
+from abliterate.proofs.census import class_and_config, published_config
 
 
 def small(name: str, **changes: object) -> PreTrainedModel:

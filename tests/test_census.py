@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import transformers
 
-from abliterate.census import Entry, examine, model_types, multimodal_types, sweep
 from abliterate.errors import InputError
+from abliterate.proofs.census import Entry, examine, model_types, multimodal_types, sweep
 from abliterate.render.architectures import architectures_markdown
 
 README = Path(__file__).parents[1] / "README.md"

@@ -5,8 +5,8 @@ import torch
 from transformers import AutoConfig, LlamaForCausalLM
 
 from abliterate.architectures.clone import D_MODEL, clone_inputs, random_clone, shrink
-from abliterate.census import class_and_config, published_config
 from abliterate.errors import ArchitectureError
+from abliterate.proofs.census import class_and_config, published_config
 
 HYBRIDS = ["deepseek_v3", "jamba", "lfm2_moe", "nemotron_h", "gemma4_text", "qwen3_5_text", "zamba2"]
 

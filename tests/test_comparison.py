@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from abliterate.comparison import NOISE, same_but_for_rounding
 from abliterate.projection import project_out
+from abliterate.proofs.tensors import NOISE, same_but_for_rounding
 
 
 def edits(dtype: torch.dtype, strength: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:

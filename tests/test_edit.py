@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from abliterate import projection
 from abliterate.checkpoints import shard_copy
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.comparison import compare_tensors, verify_tensors
 from abliterate.directions.directions import Directions
 from abliterate.edits.plan import EditPlan, TensorEdit
 from abliterate.edits.write import write_edited
@@ -29,6 +28,7 @@ from abliterate.errors import CheckpointError, ProofError
 from abliterate.interventions.recipe import Recipe
 from abliterate.options import Options
 from abliterate.projection import Pieces, Projection, component, frobenius, orthonormal_basis, project_out
+from abliterate.proofs.tensors import compare_tensors, verify_tensors
 from abliterate.storage.staging import Staging
 from abliterate.verbs.apply import apply
 from abliterate.verbs.verify import verify

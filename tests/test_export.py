@@ -10,13 +10,13 @@ from gguf import GGUFReader
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
-from abliterate.census import class_and_config, published_config
 from abliterate.cli import main
 from abliterate.errors import InputError
 from abliterate.hub.push import finished_files
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import load_empty, resolve
 from abliterate.pipeline import Result, run
+from abliterate.proofs.census import class_and_config, published_config
 from abliterate.report.page import write_report
 from abliterate.session import check_adapter
 from abliterate.verbs.evaluate import evaluate

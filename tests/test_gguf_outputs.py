@@ -19,7 +19,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from abliterate.activations.capture import capture
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.architectures.clone import random_clone
-from abliterate.census import class_and_config, published_config
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import quantized_weights
 from abliterate.directions.directions import Directions
@@ -35,6 +34,7 @@ from abliterate.outputs.gguf_adapter import GgufAdapter, write_gguf_adapter
 from abliterate.outputs.gguf_names import ARCHITECTURES, names_of_architecture
 from abliterate.progress import Advance
 from abliterate.projection import project_out
+from abliterate.proofs.census import class_and_config, published_config
 from abliterate.replies.refusals import is_refusal
 from conftest import FAMILIES, SMALL, random_model
 from llama_lora import LlamaFailed, ask, chat_served, model_gguf

@@ -25,6 +25,7 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import load_empty, load_tokenizer, resolve
 from abliterate.options import check_options
 from abliterate.pipeline import Result, run
+from abliterate.proofs.stream import plain_sequences, reference, verify_stream
 from abliterate.report.page import write_report
 from abliterate.training.heal import heal
 from abliterate.verbs.apply import apply
@@ -33,7 +34,6 @@ from abliterate.verbs.export import Wish, export
 from abliterate.verbs.reproduce import Given, reproduce
 from abliterate.verbs.verify import verify
 from abliterate.verbs.wanted import HARMLESS, Wanted
-from abliterate.verify import plain_sequences, reference, verify_stream
 from test_end_to_end import TINY, everything_on_the_disk, options
 
 QUICK = {"mode": "induce", "layer": 5, "strength": 0.7, "n_train": 32, "dtype": "float32"}

@@ -31,7 +31,7 @@ from abliterate.interventions import (
 )
 from abliterate.interventions.recipe import Recipe
 from abliterate.projection import project_out
-from abliterate.verify import relative_component, streams
+from abliterate.proofs.stream import relative_component, streams
 from conftest import random_model
 
 SEQUENCES = [[3, 14, 15, 9, 26], [5, 35, 8, 9, 79, 32, 38], [4, 6]]

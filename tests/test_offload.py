@@ -24,7 +24,7 @@ from abliterate.models.head import Head
 from abliterate.models.loading import load_placed
 from abliterate.models.offload import Offload, Sizes, bytes_read, decoder_layers, place_layers, sizes_of, working_folder
 from abliterate.models.source import Source
-from abliterate.verify import streams
+from abliterate.proofs.stream import streams
 from conftest import FAMILIES, random_model
 
 CPU = torch.device("cpu")

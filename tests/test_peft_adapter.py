@@ -19,7 +19,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from abliterate.activations.capture import capture
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
-from abliterate.census import class_and_config, published_config
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.directions.methods import difference_in_means
 from abliterate.edits.plan import make_plan
@@ -34,6 +33,7 @@ from abliterate.outputs.peft_factors import Layer, named_factors
 from abliterate.projection import orthonormal_basis
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts
+from abliterate.proofs.census import class_and_config, published_config
 from abliterate.replies.refusals import is_refusal
 from abliterate.storage.staging import Staging
 from conftest import FAMILIES, random_model

@@ -12,12 +12,12 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
-from abliterate.census import class_and_config, published_config
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
 from abliterate.errors import CheckpointError
 from abliterate.interventions.recipe import Recipe
 from abliterate.projection import normalize
+from abliterate.proofs.census import class_and_config, published_config
 
 
 def saved(model_type: str, folder: Path) -> PreTrainedModel:

@@ -10,9 +10,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from abliterate.architectures.architecture import Architecture, Parameter, Writer, find_architecture
 from abliterate.architectures.clone import random_clone
-from abliterate.census import class_and_config, published_config
 from abliterate.errors import ArchitectureError, ProofError
-from abliterate.proof import AGREE, SILENT, prove, require_proof
+from abliterate.proofs.architecture import AGREE, SILENT, prove, require_proof
+from abliterate.proofs.census import class_and_config, published_config
 
 
 def broken(model_type: str, change: Callable[[Writer], Writer | None]) -> Architecture:

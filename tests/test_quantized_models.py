@@ -36,11 +36,11 @@ from abliterate.models.offload import Offload, decoder_layers, outside_of
 from abliterate.models.source import load_empty, resolve
 from abliterate.options import Options
 from abliterate.pipeline import run
+from abliterate.proofs.stream import Reference, TensorReport, relative_component, streams, verify_stream
 from abliterate.quantization.formats.registry import format_of
 from abliterate.quantization.requantize import project_packed, requantize
 from abliterate.verbs.apply import apply
 from abliterate.verbs.verify import Verified, verify
-from abliterate.verify import Reference, TensorReport, relative_component, streams, verify_stream
 from checkpoints import write_index
 from quantized_models import TINY, quantise_checkpoint, random_checkpoint, save_direction
 

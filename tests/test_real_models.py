@@ -17,11 +17,11 @@ from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe
 from abliterate.options import Options
 from abliterate.pipeline import run
+from abliterate.proofs.stream import SILENCE, plain_sequences, relative_component
 from abliterate.verbs.apply import apply
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.export import Wish, export
 from abliterate.verbs.wanted import Wanted
-from abliterate.verify import SILENCE, plain_sequences, relative_component
 
 pytestmark = pytest.mark.models
 

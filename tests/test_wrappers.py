@@ -36,8 +36,8 @@ from abliterate.interventions import (
     rows_where,
 )
 from abliterate.interventions.recipe import Recipe
+from abliterate.proofs.stream import relative_component, streams
 from abliterate.training.keep_out import KeepDirectionOut
-from abliterate.verify import relative_component, streams
 from conftest import random_model
 from quantized_models import TINY
 

@@ -48,7 +48,7 @@ def architectures(
     markdown: Annotated[bool, typer.Option("--markdown", help="The table of the README.")] = False,
 ) -> None:
     """Prove every architecture of the installed transformers on a small clone, and list which are supported."""
-    from abliterate import census
+    from abliterate.proofs import census
     from abliterate.render.architectures import architectures as table
     from abliterate.render.architectures import architectures_json, architectures_markdown
 

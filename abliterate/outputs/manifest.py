@@ -28,11 +28,11 @@ from abliterate.models.generation import REPLY_TOKENS
 from abliterate.models.source import Source
 from abliterate.outputs.model_card import model_card
 from abliterate.progress import SILENT, Progress
+from abliterate.proofs.stream import StreamReport, TensorReport
 from abliterate.search.stages import Found
 from abliterate.search.variables import NAME
 from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, TEMPLATE
 from abliterate.storage.staging import Staging
-from abliterate.verify import StreamReport, TensorReport
 
 FILE = MANIFEST
 

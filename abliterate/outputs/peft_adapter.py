@@ -20,7 +20,6 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from abliterate import proof
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.architectures.clone import clone_inputs, random_clone
 from abliterate.checkpoints.checkpoint import Checkpoint
@@ -46,6 +45,7 @@ from abliterate.outputs.peft_factors import (
 from abliterate.outputs.peft_targets import WAY_OUT, Target, check_biases, find_targets, kind_of
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import orthonormal_basis
+from abliterate.proofs import architecture as proof
 from abliterate.storage.names import ADAPTER, WEIGHTS
 from abliterate.storage.staging import Staging, check_free
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from transformers import __version__ as transformers_version
 
-from abliterate.census import Entry, Status
+from abliterate.proofs.census import Entry, Status
 
 
 def architectures(entries: Sequence[Entry]) -> RenderableType:

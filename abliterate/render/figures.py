@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.statistics import Mean, Rate
+from abliterate.proofs.stream import StreamReport
 from abliterate.replies.thinking import visible_reply
-from abliterate.verify import StreamReport
 
 
 def rate(one: Rate) -> str:

@@ -32,6 +32,7 @@ from abliterate.models.loading import dtype_name, load_model
 from abliterate.models.source import Source, load_tokenizer, resolve
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.prompts.sources import public_spec
+from abliterate.proofs.stream import plain_sequences
 from abliterate.run_conditions import carry
 from abliterate.storage.names import DIRECTIONS, HEALED, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free
@@ -40,7 +41,6 @@ from abliterate.training.card import provenance, write_record
 from abliterate.training.examples import check_method, read_examples
 from abliterate.training.healed import KeptOut, components, edited_from, prove, reopened, write
 from abliterate.training.keep_out import KeepDirectionOut
-from abliterate.verify import plain_sequences
 
 FLAGS = ("method", "adapter", "steps", "limit", "seed")
 """Options that the command has a flag for."""

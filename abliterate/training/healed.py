@@ -22,9 +22,9 @@ from abliterate.models.loading import load_model
 from abliterate.models.source import Source
 from abliterate.outputs.manifest import FILE, read_manifest
 from abliterate.projection import frobenius
+from abliterate.proofs.stream import SILENCE, check, relative_component
 from abliterate.storage.names import ADAPTER, DIRECTIONS, LOCAL, RECIPE
 from abliterate.storage.staging import Staging
-from abliterate.verify import SILENCE, check, relative_component
 
 SHARD_BYTES = "5GB"
 

@@ -17,11 +17,8 @@ from abliterate.options import Options
 from abliterate.outputs.manifest import Measured, Origin, write_records
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
-from abliterate.proof import require_proof
-from abliterate.storage.names import DIRECTIONS, RECIPE
-from abliterate.storage.staging import Staging, check_destination, check_free
-from abliterate.verbs.original import source_of
-from abliterate.verify import (
+from abliterate.proofs.architecture import require_proof
+from abliterate.proofs.stream import (
     StreamReport,
     TensorReport,
     plain_sequences,
@@ -30,6 +27,9 @@ from abliterate.verify import (
     verify_stream,
     verify_tensors,
 )
+from abliterate.storage.names import DIRECTIONS, RECIPE
+from abliterate.storage.staging import Staging, check_destination, check_free
+from abliterate.verbs.original import source_of
 
 
 @dataclass(frozen=True)

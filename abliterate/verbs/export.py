@@ -26,12 +26,12 @@ from abliterate.outputs.manifest import FILE, Measured, Origin, check_source, re
 from abliterate.outputs.peft_adapter import prepare, write_files
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
-from abliterate.proof import require_proof
+from abliterate.proofs.architecture import require_proof
+from abliterate.proofs.stream import StreamReport, plain_sequences, reference, verify_stream
 from abliterate.run_conditions import carry
 from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.storage.staging import Staging, check_free
 from abliterate.verbs.original import source_of
-from abliterate.verify import StreamReport, plain_sequences, reference, verify_stream
 
 Kind = Literal["adapter", "gguf-adapter", "control-vector"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

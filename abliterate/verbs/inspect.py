@@ -13,7 +13,7 @@ from abliterate.errors import ArchitectureError
 from abliterate.models.source import resolve_config
 from abliterate.options import Options
 from abliterate.progress import SILENT, Progress
-from abliterate.proof import Proved, require_proof
+from abliterate.proofs.architecture import Proved, require_proof
 
 
 @dataclass(frozen=True)

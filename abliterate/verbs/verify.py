@@ -15,10 +15,8 @@ from abliterate.models.source import load_empty, load_tokenizer
 from abliterate.options import Options
 from abliterate.outputs.manifest import read_manifest
 from abliterate.progress import SILENT, Progress
-from abliterate.proof import require_proof
-from abliterate.storage.names import DIRECTIONS, RECIPE
-from abliterate.verbs.original import source_of
-from abliterate.verify import (
+from abliterate.proofs.architecture import require_proof
+from abliterate.proofs.stream import (
     Status,
     StreamReport,
     Verdict,
@@ -28,6 +26,8 @@ from abliterate.verify import (
     requantised_note,
     verify_stream,
 )
+from abliterate.storage.names import DIRECTIONS, RECIPE
+from abliterate.verbs.original import source_of
 
 
 @dataclass(frozen=True)

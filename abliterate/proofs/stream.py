@@ -17,7 +17,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architectures.architecture import Architecture, Site
 from abliterate.architectures.streams import lanes, resid_of
-from abliterate.comparison import Status, Verdict, compare_tensors, require_planned, verify_tensors
 from abliterate.edits.bias_sites import Addition
 from abliterate.edits.plan import EditPlan
 from abliterate.edits.tensor_edits import TensorReport
@@ -26,6 +25,7 @@ from abliterate.interventions import ablated, disturbed, hook_form
 from abliterate.models.batches import Batch, prepare
 from abliterate.models.forward import final_hidden
 from abliterate.prompts.prompt_set import load_prompts
+from abliterate.proofs.tensors import Status, Verdict, compare_tensors, require_planned, verify_tensors
 
 __all__ = [
     "PROMPTS", "Reference", "Status", "StreamReport", "TensorReport", "Verdict", "compare_tensors",

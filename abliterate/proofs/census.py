@@ -20,7 +20,7 @@ from transformers.models.auto.modeling_auto import (
 from abliterate.architectures.architecture import Architecture
 from abliterate.errors import AbliterateError, InputError
 from abliterate.progress import SILENT, Progress
-from abliterate.proof import prove
+from abliterate.proofs.architecture import prove
 
 Status = Literal["proved", "refused", "not a residual decoder"]
 
