@@ -18,7 +18,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.evaluation.capability import TaskMean, capability, quiet, seeded
+from abliterate.evaluation.tasks import TaskMean, capability, quiet, seeded
 from abliterate.progress import Advance
 from llama_server import TINY_CHAT
 

@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import chat_server
 from abliterate.errors import InputError
-from abliterate.evaluation.endpoint import Endpoint, replies, served_model
-from abliterate.evaluation.reply_cache import Answer, ReplyCache
+from abliterate.evaluation.served.endpoint import Endpoint, replies, served_model
+from abliterate.evaluation.served.reply_cache import Answer, ReplyCache
 from abliterate.models.generation import generate
 from abliterate.progress import Advance
 from chat_server import ChatServer, body, completion, drop, hang, status

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from abliterate.errors import InputError
-from abliterate.evaluation.endpoint import Endpoint, replies
-from abliterate.evaluation.endpoint_judge import EndpointJudge, question, read_label
-from abliterate.evaluation.reply_cache import ReplyCache
+from abliterate.evaluation.judges.served import EndpointJudge, question, read_label
+from abliterate.evaluation.served.endpoint import Endpoint, replies
+from abliterate.evaluation.served.reply_cache import ReplyCache
 from abliterate.replies.labels import LABELS
 from chat_server import ChatServer, status
 from llama_server import serving, tiny_gguf

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from abliterate.errors import InputError
-from abliterate.evaluation.judges import ClassifierJudge, RuleJudge
+from abliterate.evaluation.judges.judge import ClassifierJudge, RuleJudge
 from test_end_to_end import TINY
 
 REFUSALS = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from abliterate.errors import InputError
-from abliterate.evaluation.reply_cache import Answer, ReplyCache, reply_key
+from abliterate.evaluation.served.reply_cache import Answer, ReplyCache, reply_key
 
 
 def test_a_torn_line_is_skipped(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from abliterate.evaluation.capability import TaskMean
 from abliterate.evaluation.figures import Figure, Judged, length_figure, paired_figure, refusals_changed
 from abliterate.evaluation.statistics import Rate
+from abliterate.evaluation.tasks import TaskMean
 
 FORMAT = 1
 """Of `evaluation.json`."""

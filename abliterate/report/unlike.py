@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from abliterate.errors import InputError
-from abliterate.evaluation.judges import RuleJudge
+from abliterate.evaluation.judges.judge import RuleJudge
 from abliterate.repeat import READERS, told
 
 NOT_SAID = "does not say"

@@ -12,14 +12,14 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import along_replies
-from abliterate.evaluation.endpoint import Endpoint
-from abliterate.evaluation.endpoint_judge import EndpointJudge
 from abliterate.evaluation.evaluation import Evaluation, Examined
 from abliterate.evaluation.figures import Judged, by_length, damage
-from abliterate.evaluation.judges import ClassifierJudge, Judge, RuleJudge
+from abliterate.evaluation.judges.judge import ClassifierJudge, Judge, RuleJudge
+from abliterate.evaluation.judges.served import EndpointJudge
 from abliterate.evaluation.observation import Reply
-from abliterate.evaluation.reply_cache import ReplyCache
-from abliterate.evaluation.served import served_replies
+from abliterate.evaluation.served.endpoint import Endpoint
+from abliterate.evaluation.served.replies import served_replies
+from abliterate.evaluation.served.reply_cache import ReplyCache
 from abliterate.models.adapter import require_readable
 from abliterate.models.same_tokens import Unloaded, check_alike
 from abliterate.models.source import shown_name

@@ -12,9 +12,9 @@ import transformers
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.checkpoints.checkpoint import content_hash
-from abliterate.evaluation.capability import capability
 from abliterate.evaluation.evaluation import Capability
 from abliterate.evaluation.observation import Observation, Reply, observe
+from abliterate.evaluation.tasks import capability
 from abliterate.evaluation.text_loss import read_windows, text_losses
 from abliterate.models.adapter import adapter_folder, attach, base_of
 from abliterate.models.loading import load_model

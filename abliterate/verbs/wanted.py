@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from abliterate.errors import InputError
-from abliterate.evaluation.judges import Judge
+from abliterate.evaluation.judges.judge import Judge
 from abliterate.extras import require
 from abliterate.options import Options
 from abliterate.outputs.manifest import digest_of

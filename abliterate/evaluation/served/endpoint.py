@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from abliterate.errors import InputError
-from abliterate.evaluation.reply_cache import Answer, Conversation, ReplyCache, reply_key
+from abliterate.evaluation.served.reply_cache import Answer, Conversation, ReplyCache, reply_key
 from abliterate.extras import require
 from abliterate.progress import SILENT, Progress
 

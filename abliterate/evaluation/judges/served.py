@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from abliterate.errors import InputError
-from abliterate.evaluation.endpoint import Endpoint, RejectedRequestError, replies, words
-from abliterate.evaluation.reply_cache import Answer, Conversation, ReplyCache
+from abliterate.evaluation.served.endpoint import Endpoint, RejectedRequestError, replies, words
+from abliterate.evaluation.served.reply_cache import Answer, Conversation, ReplyCache
 from abliterate.progress import SILENT, Progress
 from abliterate.replies.labels import LABELS, Label
 from abliterate.replies.thinking import visible_reply

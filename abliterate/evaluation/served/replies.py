@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from abliterate.evaluation.endpoint import Endpoint, replies
 from abliterate.evaluation.observation import Reply
-from abliterate.evaluation.reply_cache import ReplyCache
+from abliterate.evaluation.served.endpoint import Endpoint, replies
+from abliterate.evaluation.served.reply_cache import ReplyCache
 from abliterate.progress import SILENT, Progress
 
 

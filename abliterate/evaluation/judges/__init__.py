@@ -1,0 +1,1 @@
+"""Who says what a reply is: rules, a classifier, a model on a server."""
