@@ -9,7 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from abliterate.errors import InputError
-from abliterate.evaluation.judges.judge import ClassifierJudge, RuleJudge
+from abliterate.evaluation.judges.classifier import ClassifierJudge
+from abliterate.evaluation.judges.judge import RuleJudge
 from test_end_to_end import TINY
 
 REFUSALS = [

@@ -14,7 +14,8 @@ from abliterate.errors import InputError
 from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.evaluation import Evaluation, Examined
 from abliterate.evaluation.figures import Judged, by_length, damage
-from abliterate.evaluation.judges.judge import ClassifierJudge, Judge, RuleJudge
+from abliterate.evaluation.judges.classifier import ClassifierJudge
+from abliterate.evaluation.judges.judge import Judge, RuleJudge
 from abliterate.evaluation.judges.served import EndpointJudge
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.served.endpoint import Endpoint
