@@ -22,6 +22,7 @@ from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
 from abliterate.edits.write import write_edited
 from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.observation import Observation, observe
+from abliterate.exports.peft_adapter import prepare, write_files
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
@@ -29,7 +30,6 @@ from abliterate.models.offload import streaming_note
 from abliterate.options import Options
 from abliterate.outputs.manifest import Form, Measured, Origin, as_text, write_records
 from abliterate.outputs.observations import observations
-from abliterate.outputs.peft_adapter import prepare, write_files
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report

@@ -24,6 +24,7 @@ from abliterate.directions.selection import select
 from abliterate.edits.bias_sites import Adder, find_adders
 from abliterate.edits.plan import check_edited_dtype, make_plan
 from abliterate.errors import InputError
+from abliterate.exports.peft_adapter import prepare
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.batches import model_device
@@ -33,7 +34,6 @@ from abliterate.models.offload import streaming_of
 from abliterate.models.source import Source, load_empty, load_tokenizer, resolve
 from abliterate.options import Options, check_options
 from abliterate.outputs.manifest import hardware
-from abliterate.outputs.peft_adapter import prepare
 from abliterate.parallel.processes import Processes
 from abliterate.progress import Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template

@@ -26,12 +26,12 @@ from abliterate.directions.methods import difference_in_means
 from abliterate.edits.plan import EditPlan, make_plan
 from abliterate.edits.write import orthogonalize
 from abliterate.errors import InputError
+from abliterate.exports.control_vector import write_control_vector
+from abliterate.exports.gguf_adapter import GgufAdapter, write_gguf_adapter
+from abliterate.exports.gguf_names import ARCHITECTURES, names_of_architecture
 from abliterate.interventions import ablated, added
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import load_empty, resolve
-from abliterate.outputs.control_vector import write_control_vector
-from abliterate.outputs.gguf_adapter import GgufAdapter, write_gguf_adapter
-from abliterate.outputs.gguf_names import ARCHITECTURES, names_of_architecture
 from abliterate.progress import Advance
 from abliterate.projection import project_out
 from abliterate.proofs.census import class_and_config, published_config

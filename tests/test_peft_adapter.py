@@ -24,12 +24,12 @@ from abliterate.directions.methods import difference_in_means
 from abliterate.edits.plan import make_plan
 from abliterate.edits.write import write_edited
 from abliterate.errors import CheckpointError, InputError
+from abliterate.exports.peft_adapter import prepare, untie, write_adapter, write_files
+from abliterate.exports.peft_factors import Layer, named_factors
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.generation import generate
 from abliterate.models.source import load_empty, resolve
-from abliterate.outputs.peft_adapter import prepare, untie, write_adapter, write_files
-from abliterate.outputs.peft_factors import Layer, named_factors
 from abliterate.projection import orthonormal_basis
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts

@@ -14,16 +14,16 @@ from abliterate.architectures.architecture import Architecture, Site
 from abliterate.directions.files import load_differences, load_direction
 from abliterate.edits.plan import EditPlan, make_plan
 from abliterate.errors import InputError
+from abliterate.exports.control_vector import write_control_vector
+from abliterate.exports.gguf_adapter import write_gguf_adapter
+from abliterate.exports.peft_adapter import prepare, write_files
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source, load_empty, load_tokenizer, resolve_config
 from abliterate.options import Options
-from abliterate.outputs.control_vector import write_control_vector
-from abliterate.outputs.gguf_adapter import write_gguf_adapter
 from abliterate.outputs.manifest import FILE, Measured, Origin, check_source, read_manifest, write_records
-from abliterate.outputs.peft_adapter import prepare, write_files
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import require_proof

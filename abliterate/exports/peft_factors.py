@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError, first_line
-from abliterate.outputs.peft_targets import WAY_OUT, Target
+from abliterate.exports.peft_targets import WAY_OUT, Target
 from abliterate.projection import low_rank_factors
 
 NAME = "abliterate"

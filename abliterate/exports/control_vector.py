@@ -11,7 +11,7 @@ from transformers import PretrainedConfig
 
 from abliterate.directions.directions import Directions
 from abliterate.errors import InputError
-from abliterate.outputs.gguf_names import gguf_file
+from abliterate.exports.gguf_names import gguf_file
 
 FIRST = 2
 """The first `resid[l]` that llama.cpp can add to: behind its second block."""

@@ -28,10 +28,7 @@ from abliterate.edits.bias_sites import Addition, find_adders
 from abliterate.edits.plan import EditPlan, make_plan
 from abliterate.edits.stored import Stored
 from abliterate.errors import InputError, first_line
-from abliterate.extras import require
-from abliterate.interventions import hook_form
-from abliterate.interventions.recipe import Recipe
-from abliterate.outputs.peft_factors import (
+from abliterate.exports.peft_factors import (
     Layer,
     adapter_config,
     as_loaded,
@@ -42,7 +39,10 @@ from abliterate.outputs.peft_factors import (
     lora_config,
     named_factors,
 )
-from abliterate.outputs.peft_targets import WAY_OUT, Target, check_biases, find_targets, kind_of
+from abliterate.exports.peft_targets import WAY_OUT, Target, check_biases, find_targets, kind_of
+from abliterate.extras import require
+from abliterate.interventions import hook_form
+from abliterate.interventions.recipe import Recipe
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import orthonormal_basis
 from abliterate.proofs import architecture as proof

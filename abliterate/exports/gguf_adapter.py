@@ -24,7 +24,7 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edits.plan import EditPlan
 from abliterate.edits.tensor_edits import ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 from abliterate.errors import InputError
-from abliterate.outputs.gguf_names import (
+from abliterate.exports.gguf_names import (
     OUTPUT,
     REACHED,
     TOKEN_EMBEDDING,

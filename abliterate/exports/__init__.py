@@ -1,0 +1,1 @@
+"""Other forms of an edit: PEFT adapter, GGUF adapter, control vector."""
