@@ -10,15 +10,13 @@ from typing import Literal, get_args
 from abliterate.architectures.architecture import SITES, Site
 from abliterate.directions.directions import Method
 from abliterate.errors import InputError
+from abliterate.exports.forms import SavedForm
 from abliterate.extras import require
 from abliterate.models.batches import BatchSize
 from abliterate.prompts.chat_format import Thinking
 
 Mode = Literal["ablate", "induce"]
 MODES: tuple[Mode, ...] = get_args(Mode)
-
-SavedForm = Literal["checkpoint", "adapter", "gguf-adapter"]
-SAVED_FORMS: tuple[SavedForm, ...] = get_args(SavedForm)
 
 
 @dataclass(frozen=True)

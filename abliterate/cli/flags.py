@@ -212,8 +212,9 @@ def options(model: str, out: Path | None, **given: Any) -> Options:
     """Turn what was typed into Options."""
     from abliterate.architectures.architecture import SITES
     from abliterate.directions.directions import METHODS
+    from abliterate.exports.forms import SAVED_FORMS
     from abliterate.models.loading import dtype_name
-    from abliterate.options import SAVED_FORMS, Options
+    from abliterate.options import Options
     from abliterate.prompts.chat_format import THINKING_MODES
 
     for name in ("layer", "batch_size"):

@@ -8,14 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from abliterate.exports.forms import USE
 from abliterate.render.figures import proof_line, size
 from abliterate.verbs.export import Exported
-
-USE = {
-    "adapter": "PeftModel.from_pretrained(model, {out!r}), or abliterate evaluate {out} --against ORIGINAL",
-    "gguf-adapter": "llama-server -m MODEL.gguf --lora {out}",
-    "control-vector": "llama-server -m MODEL.gguf --control-vector-scaled {out}:-1 (1 adds the difference, -1 takes it away)",
-}
 
 
 def exported(one: Exported) -> RenderableType:

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -15,6 +15,7 @@ from abliterate.directions.files import load_differences, load_direction
 from abliterate.edits.plan import EditPlan, make_plan
 from abliterate.errors import InputError
 from abliterate.exports.control_vector import write_control_vector
+from abliterate.exports.forms import Kind
 from abliterate.exports.gguf_adapter import write_gguf_adapter
 from abliterate.exports.peft_adapter import prepare, write_files
 from abliterate.extras import require
@@ -32,9 +33,6 @@ from abliterate.run_conditions import carry
 from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.storage.staging import Staging, check_free
 from abliterate.verbs.original import source_of
-
-Kind = Literal["adapter", "gguf-adapter", "control-vector"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
