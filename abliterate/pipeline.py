@@ -28,12 +28,12 @@ from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_note
 from abliterate.options import Options
-from abliterate.outputs.manifest import Form, Measured, Origin, as_text, write_records
-from abliterate.outputs.observations import observations
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
 from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verify_stream, verify_tensors
+from abliterate.records.manifest import Form, Measured, Origin, as_text, write_records
+from abliterate.records.observations import observations
 from abliterate.repeat import command
 from abliterate.search.stages import Found
 from abliterate.session import (

@@ -14,9 +14,9 @@ from typing import Any
 from abliterate.errors import InputError
 from abliterate.hub.download import download
 from abliterate.options import Options
-from abliterate.outputs.manifest import FILE, digest_of, read_manifest
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.prompts.sources import as_file, public_spec
+from abliterate.records.manifest import FILE, digest_of, read_manifest
 from abliterate.repeat import FETCHED, READERS, asked, beside, told
 from abliterate.storage.names import HARDENED, HEALED, TEMPLATE
 from abliterate.storage.staging import Staging

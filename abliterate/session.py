@@ -33,13 +33,13 @@ from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_of
 from abliterate.models.source import Source, load_empty, load_tokenizer, resolve
 from abliterate.options import Options, check_options
-from abliterate.outputs.manifest import hardware
 from abliterate.parallel.processes import Processes
 from abliterate.progress import Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import check_pair, load_prompts
 from abliterate.prompts.splits import Material
 from abliterate.proofs.architecture import prove_addition, require_proof
+from abliterate.records.manifest import hardware
 from abliterate.replies.openings import Opening, find_openings
 from abliterate.replies.refusals import is_refusal
 from abliterate.search.stages import Found, Pool, search, settings

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from abliterate.outputs.model_card import model_card
+from abliterate.records.model_card import model_card
 
 MANIFEST: dict[str, Any] = {
     "abliterate": "0.1.0",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from abliterate.evaluation.statistics import Rate
-from abliterate.training.card import card
+from abliterate.records.training_card import card
 from test_model_card import HOSTILE, body, metadata, numbers_in, outline, tokens
 
 SHARED: dict[str, Any] = {

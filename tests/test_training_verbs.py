@@ -18,7 +18,7 @@ from abliterate.cli import main
 from abliterate.models.source import resolve
 from abliterate.pipeline import run
 from abliterate.prompts.prompt_set import load_prompts
-from abliterate.training.card import card
+from abliterate.records.training_card import card
 from abliterate.training.heal import FLAGS, HealOptions, changed, digest_of, flags_of
 from abliterate.training.healed import edited_from
 from abliterate.training.robustness import ATTACK_PROMPTS

@@ -29,10 +29,10 @@ from abliterate.models.offload import DEFAULT_TOKENS, room_left, sizes_of, strea
 from abliterate.models.same_tokens import Unloaded, check_alike
 from abliterate.models.source import Source, load_empty, load_tokenizer, resolve, shown_name
 from abliterate.options import Options
-from abliterate.outputs.manifest import FILE, check_source, read_manifest
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
+from abliterate.records.manifest import FILE, check_source, read_manifest
 from abliterate.storage.names import ADAPTER, DIRECTIONS, RECIPE
 
 Role = Literal["edited", "original"]

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Reply
-from abliterate.outputs.manifest import Measured
-from abliterate.outputs.observations import replies
 from abliterate.pipeline import Result
+from abliterate.records.manifest import Measured
+from abliterate.records.observations import replies
 from abliterate.render.figures import mean, proof_line, rate, shown
 from abliterate.search.stages import Found
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.evaluation.evaluation import FORMAT as EVALUATION_FORMAT
-from abliterate.outputs.manifest import FILE, read_manifest
-from abliterate.outputs.observations import FORMAT as OBSERVATIONS_FORMAT
-from abliterate.report.shapes import Each, Either, Maybe, check, malformed
+from abliterate.records.manifest import FILE, read_manifest
+from abliterate.records.observations import FORMAT as OBSERVATIONS_FORMAT
+from abliterate.records.schema import Each, Either, Maybe, check, malformed
 from abliterate.storage.names import EVALUATION, OBSERVATIONS
 
 RATE = {"count": int, "total": int, "rate": Maybe(float), "low": Maybe(float), "high": Maybe(float)}

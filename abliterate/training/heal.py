@@ -33,11 +33,11 @@ from abliterate.models.source import Source, load_tokenizer, resolve
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.prompts.sources import public_spec
 from abliterate.proofs.stream import plain_sequences
+from abliterate.records.training_card import provenance, write_record
 from abliterate.run_conditions import carry
 from abliterate.storage.names import DIRECTIONS, HEALED, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.training.adapters import lora_config
-from abliterate.training.card import provenance, write_record
 from abliterate.training.examples import check_method, read_examples
 from abliterate.training.healed import KeptOut, components, edited_from, prove, reopened, write
 from abliterate.training.keep_out import KeepDirectionOut

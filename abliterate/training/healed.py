@@ -20,9 +20,9 @@ from abliterate.errors import ProofError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source
-from abliterate.outputs.manifest import FILE, read_manifest
 from abliterate.projection import frobenius
 from abliterate.proofs.stream import SILENCE, check, relative_component
+from abliterate.records.manifest import FILE, read_manifest
 from abliterate.storage.names import ADAPTER, DIRECTIONS, LOCAL, RECIPE
 from abliterate.storage.staging import Staging
 

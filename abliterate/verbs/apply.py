@@ -14,7 +14,6 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_empty, load_tokenizer
 from abliterate.options import Options
-from abliterate.outputs.manifest import Measured, Origin, write_records
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import require_proof
@@ -27,6 +26,7 @@ from abliterate.proofs.stream import (
     verify_stream,
     verify_tensors,
 )
+from abliterate.records.manifest import Measured, Origin, write_records
 from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.verbs.original import source_of

@@ -24,11 +24,11 @@ from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source, load_empty, load_tokenizer, resolve_config
 from abliterate.options import Options
-from abliterate.outputs.manifest import FILE, Measured, Origin, check_source, read_manifest, write_records
 from abliterate.parallel.devices import choose_device
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import require_proof
 from abliterate.proofs.stream import StreamReport, plain_sequences, reference, verify_stream
+from abliterate.records.manifest import FILE, Measured, Origin, check_source, read_manifest, write_records
 from abliterate.run_conditions import carry
 from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.storage.staging import Staging, check_free

@@ -16,14 +16,14 @@ from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_of
 from abliterate.models.source import Source, load_tokenizer
 from abliterate.options import Options
-from abliterate.outputs.manifest import keep_template
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
+from abliterate.records.manifest import keep_template
+from abliterate.records.training_card import provenance, write_record
 from abliterate.repeat import OF_THIS_MACHINE, command
 from abliterate.storage.names import HARDENED
 from abliterate.storage.staging import Staging, check_destination, check_free
-from abliterate.training.card import provenance, write_record
 from abliterate.training.harden import HardenResult, harden
 from abliterate.training.robustness import ATTACK_PROMPTS
 from abliterate.verbs.original import source_of

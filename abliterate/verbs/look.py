@@ -20,12 +20,12 @@ from abliterate.models.adapter import adapter_folder, attach, base_of
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
 from abliterate.options import Options
-from abliterate.outputs.manifest import FILE, check_source, read_manifest
 from abliterate.parallel.processes import Processes
 from abliterate.progress import Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.prompts.splits import Asked, Report
+from abliterate.records.manifest import FILE, check_source, read_manifest
 from abliterate.storage.names import WEIGHTS
 from abliterate.storage.record_log import KeptRecords, digest
 from abliterate.verbs.original import source_of

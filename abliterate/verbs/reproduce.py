@@ -18,10 +18,10 @@ from abliterate.hub.download import download
 from abliterate.hub.errors import hub_errors
 from abliterate.hub.push import WEIGHTS, quiet
 from abliterate.options import Options
-from abliterate.outputs.manifest import FILE, hashes, read_manifest
 from abliterate.pipeline import Result, run
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.prompt_set import load_prompts
+from abliterate.records.manifest import FILE, hashes, read_manifest
 from abliterate.repeat import FETCHED, asked
 from abliterate.storage.names import DIRECTIONS
 from abliterate.verbs.original import source_of

@@ -13,7 +13,6 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_empty, load_tokenizer
 from abliterate.options import Options
-from abliterate.outputs.manifest import read_manifest
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import require_proof
 from abliterate.proofs.stream import (
@@ -26,6 +25,7 @@ from abliterate.proofs.stream import (
     requantised_note,
     verify_stream,
 )
+from abliterate.records.manifest import read_manifest
 from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.verbs.original import source_of
 

@@ -9,8 +9,9 @@ from importlib.metadata import version
 from typing import Any
 
 from abliterate.models.source import Source
-from abliterate.outputs.manifest import as_text, hashes
-from abliterate.outputs.model_card import (
+from abliterate.progress import SILENT, Progress
+from abliterate.records.manifest import as_text, hashes
+from abliterate.records.model_card import (
     HUB_ID,
     LIMITS,
     MEASURE_LIMITS,
@@ -25,7 +26,6 @@ from abliterate.outputs.model_card import (
     shown,
     source_text,
 )
-from abliterate.progress import SILENT, Progress
 from abliterate.storage.names import CARD
 from abliterate.storage.staging import Staging
 

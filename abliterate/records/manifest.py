@@ -26,9 +26,9 @@ from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation
 from abliterate.models.generation import REPLY_TOKENS
 from abliterate.models.source import Source
-from abliterate.outputs.model_card import model_card
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.stream import StreamReport, TensorReport
+from abliterate.records.model_card import model_card
 from abliterate.search.stages import Found
 from abliterate.search.variables import NAME
 from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, TEMPLATE

@@ -1,0 +1,1 @@
+"""What is written about an edit: manifest, observations, cards; the shape of each record."""
