@@ -13,75 +13,9 @@ from abliterate.errors import InputError
 from abliterate.evaluation.evaluation import FORMAT as EVALUATION_FORMAT
 from abliterate.records.manifest import FILE, read_manifest
 from abliterate.records.observations import FORMAT as OBSERVATIONS_FORMAT
-from abliterate.records.schema import Each, Either, Maybe, check, malformed
+from abliterate.records.schema import Maybe, check, malformed
+from abliterate.records.shapes import EVALUATED, MANIFEST, OBSERVED, RATE
 from abliterate.storage.names import EVALUATION, OBSERVATIONS
-
-RATE = {"count": int, "total": int, "rate": Maybe(float), "low": Maybe(float), "high": Maybe(float)}
-MEAN = {"mean": Maybe(float), "count": int, "low": Maybe(float), "high": Maybe(float)}
-ESTIMATE = Either((RATE, MEAN))
-STRENGTHS = Each(Either(([float], float)))
-POINT = {
-    "pressure": Maybe(float), "refusals": int, "prompts": int, "kl": float, "incoherent": int, "strengths": STRENGTHS,
-}  # fmt: skip
-TENSOR = {
-    "name": str, "norm_before": Maybe(float), "norm_after": Maybe(float),
-    "component_before": Maybe(float), "component_after": Maybe(float),
-}  # fmt: skip
-REFUSALS = {"harmful_refusals": RATE, "harmless_refusals": RATE}
-MANIFEST = {
-    "abliterate": str,
-    "versions": Each(str),
-    "source": {"model": str, "revision": Maybe(str), "files": Each(str)},
-    "seed": int,
-    "command": [str],
-    "prompts": Maybe(Each({"spec": str})),
-    "direction": {"name": Maybe(str), "method": Maybe(str), "layer": Maybe(int), "position": Maybe(int)},
-    "selection": Maybe({"bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}),
-    "search": Maybe({"original": {"refusals": int, "prompts": int}, "chosen": int, "points": [POINT]}),
-    "recipe": {"direction": Maybe(str), "strengths": STRENGTHS, "added": Maybe(float)},
-    "trials": Maybe([{"layer": int, "position": int, "strength": float, "refused": int, "prompts": int}]),
-    "tensors": [TENSOR],
-    "proof": {
-        "kind": str, "largest": Maybe(float), "limit": float, "holds": bool, "before": Maybe(float),
-        "per_layer": [Maybe(float)],
-    },
-    "left_alone": [str],
-    "edited_dtype": Maybe(str),
-    "figures": Maybe({
-        "reply_tokens": int, "original": REFUSALS, "edited": REFUSALS,
-        "kl": {"first_token": MEAN, "first_token_answered": MEAN, "over_replies": MEAN},
-    }),
-}  # fmt: skip
-
-REPLY = {"prompt": str, "reply": str, "label": Maybe(str), "refused": bool}
-GRID = [[Maybe(float)]]
-PLANE = {"layer": int, "explained": [Maybe(float)], "harmful": GRID, "harmless": GRID}
-OBSERVED = {
-    "format": int,
-    "separation": {"positions": [int], "layers": [int], "auc": GRID, "d": GRID},
-    "pca": {"position": int, "prompts": {"harmful": [str], "harmless": [str]}, "layers": [PLANE]},
-    "candidates": [{"layer": int, "position": int, "bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}],
-    "chosen": {"layer": int, "position": int},
-    "replies": {"original": Each([REPLY]), "edited": Each([REPLY])},
-}
-
-LABELS = {"complied": RATE, "hedged": RATE, "refused": RATE, "incoherent": RATE}
-PAIRED = {"gained": int, "lost": int, "p": Maybe(float), "test": str}
-DIFFERENCE = {"value": Maybe(float), "low": Maybe(float), "high": Maybe(float), "p": Maybe(float), "test": Maybe(str)}
-EVALUATED = {
-    "format": int,
-    "model": str,
-    "against": Maybe(str),
-    "settings": {},
-    "notes": Maybe([str]),
-    "sets": Each({"model": LABELS, "against": Maybe(LABELS), "paired": Maybe(PAIRED)}),
-    "figures": Each({
-        "model": Maybe(ESTIMATE), "against": Maybe(ESTIMATE), "difference": Maybe(DIFFERENCE), "unit": Maybe(str),
-    }),
-    "by_length": Maybe([{"tokens": int}]),
-    "tasks": Maybe(Each(Each({"model": Maybe(ESTIMATE), "against": Maybe(ESTIMATE)}))),
-    "replies": {"model": Each([REPLY]), "against": Maybe(Each([REPLY]))},
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
