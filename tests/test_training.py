@@ -34,12 +34,12 @@ from abliterate.progress import Progress
 from abliterate.projection import normalize, orthonormal_basis
 from abliterate.prompts.prompt_set import PromptSet, load_prompts
 from abliterate.proofs.stream import SILENCE, relative_component
-from abliterate.training.adapters import new_lora
 from abliterate.training.examples import read_examples
 from abliterate.training.harden import HardenResult, harden
 from abliterate.training.heal import Healed, HealOptions, heal, heal_model
 from abliterate.training.healed import components, prove
 from abliterate.training.keep_out import KeepDirectionOut, base_model
+from abliterate.training.lora import new_lora
 from abliterate.verbs.apply import apply
 from checkpoints import snapshot
 from conftest import random_model

@@ -30,7 +30,7 @@ from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import MINIMUM, PromptSet, check_pair
 from abliterate.replies.refusals import is_refusal
-from abliterate.training.adapters import new_lora
+from abliterate.training.lora import new_lora
 from abliterate.training.robustness import Robustness, Side, Subject, robustness
 
 DIRECTION_PROMPTS = 64

@@ -37,10 +37,10 @@ from abliterate.records.training_card import provenance, write_record
 from abliterate.run_conditions import carry
 from abliterate.storage.names import DIRECTIONS, HEALED, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free
-from abliterate.training.adapters import lora_config
 from abliterate.training.examples import check_method, read_examples
 from abliterate.training.healed import KeptOut, components, edited_from, prove, reopened, write
 from abliterate.training.keep_out import KeepDirectionOut
+from abliterate.training.lora import lora_config
 
 FLAGS = ("method", "adapter", "steps", "limit", "seed")
 """Options that the command has a flag for."""
