@@ -31,8 +31,8 @@ if TYPE_CHECKING:
         rows_where,
     )
     from abliterate.interventions.recipe import Recipe
-    from abliterate.options import Options
-    from abliterate.pipeline import Result, run
+    from abliterate.pipeline.options import Options
+    from abliterate.pipeline.run import Result, run
     from abliterate.prompts.chat_format import ChatFormat
     from abliterate.prompts.prompt_set import PromptSet, load_prompts
     from abliterate.replies.refusals import is_refusal

@@ -24,7 +24,7 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.models.generation import end_tokens
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source, load_tokenizer, resolve
-from abliterate.options import Options
+from abliterate.pipeline.options import Options
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.proofs.stream import plain_sequences, relative_component

@@ -29,7 +29,7 @@ from abliterate.models.batches import common_prefix
 from abliterate.models.generation import ROWS, generate
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
-from abliterate.options import Options
+from abliterate.pipeline.options import Options
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.wanted import Wanted

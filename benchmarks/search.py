@@ -41,13 +41,13 @@ from abliterate.models.generation import REPLY_TOKENS, generate, generate_all
 from abliterate.models.head import Head, kl_divergence
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
+from abliterate.pipeline.load import OPENINGS_COVERAGE
 from abliterate.progress import SILENT
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.replies.openings import find_openings
 from abliterate.search.front import beats
 from abliterate.search.stages import Found, Pool, search
 from abliterate.search.variables import Variables
-from abliterate.session import OPENINGS_COVERAGE
 
 SELECT_HARMFUL, SELECT_HARMLESS, REPORT = 60, 128, 100
 SHARE = 0.6

@@ -30,8 +30,8 @@ from abliterate.chat.text import escaped, harmless
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.models.generation import generate
-from abliterate.options import Options
-from abliterate.pipeline import run
+from abliterate.pipeline.options import Options
+from abliterate.pipeline.run import run
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.verbs.apply import apply
 

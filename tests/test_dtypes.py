@@ -15,7 +15,7 @@ from abliterate.edits.tensor_edits import UnquantizedEdit
 from abliterate.errors import InputError
 from abliterate.models.loading import DTYPES, choose_dtype, dtype_name
 from abliterate.models.source import resolve
-from abliterate.options import Options
+from abliterate.pipeline.options import Options
 from abliterate.verbs.apply import apply
 from abliterate.verbs.verify import verify
 from quantized_models import quantise_checkpoint, random_checkpoint, save_direction

@@ -26,7 +26,7 @@ from abliterate.edits.plan import EditPlan, TensorEdit
 from abliterate.edits.write import write_edited
 from abliterate.errors import CheckpointError, ProofError
 from abliterate.interventions.recipe import Recipe
-from abliterate.options import Options
+from abliterate.pipeline.options import Options
 from abliterate.projection import Pieces, Projection, component, frobenius, orthonormal_basis, project_out
 from abliterate.proofs.tensors import compare_tensors, verify_tensors
 from abliterate.storage.staging import Staging

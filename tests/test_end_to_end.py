@@ -17,8 +17,8 @@ from abliterate.directions.candidates import DEEPEST
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.models.offload import Offload, decoder_layers, outside_of
 from abliterate.models.source import Source, load_empty
-from abliterate.options import Options
-from abliterate.pipeline import Result, run
+from abliterate.pipeline.options import Options
+from abliterate.pipeline.run import Result, run
 from abliterate.verbs.apply import apply
 from abliterate.verbs.inspect import inspect
 from abliterate.verbs.verify import verify
@@ -211,7 +211,7 @@ def test_the_source_is_never_the_destination() -> None:
 
 
 def test_a_killed_run_continues(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from abliterate import pipeline
+    from abliterate.pipeline import run as pipeline
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt

@@ -22,7 +22,7 @@ from abliterate.evaluation.figures import Judged, by_length, damage, length_figu
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.text_loss import WINDOW, read_windows, text_losses
 from abliterate.models.generation import generate
-from abliterate.pipeline import Result, run
+from abliterate.pipeline.run import Result, run
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.render.compared import compared_csv, compared_json, compared_markdown
 from abliterate.report.page import write_report

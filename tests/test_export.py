@@ -15,10 +15,10 @@ from abliterate.errors import InputError
 from abliterate.hub.push import finished_files
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import load_empty, resolve
-from abliterate.pipeline import Result, run
+from abliterate.pipeline.load import check_adapter
+from abliterate.pipeline.run import Result, run
 from abliterate.proofs.census import class_and_config, published_config
 from abliterate.report.page import write_report
-from abliterate.session import check_adapter
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.export import Wish, export
 from abliterate.verbs.reproduce import Given, reproduce

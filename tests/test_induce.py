@@ -23,8 +23,8 @@ from abliterate.hub.push import finished_files
 from abliterate.interventions import ablated, added
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import load_empty, load_tokenizer, resolve
-from abliterate.options import check_options
-from abliterate.pipeline import Result, run
+from abliterate.pipeline.options import check_options
+from abliterate.pipeline.run import Result, run
 from abliterate.proofs.stream import plain_sequences, reference, verify_stream
 from abliterate.report.page import write_report
 from abliterate.training.heal import heal

@@ -176,7 +176,7 @@ def custom_model(folder: Path, leak: str) -> Path:
 
 
 def test_custom_code_goes_through_the_same_door(tmp_path: Path) -> None:
-    from abliterate.options import Options
+    from abliterate.pipeline.options import Options
     from abliterate.verbs.inspect import inspect
 
     folder = custom_model(tmp_path / "odd", "")
@@ -188,7 +188,7 @@ def test_custom_code_goes_through_the_same_door(tmp_path: Path) -> None:
 
 
 def test_custom_code_that_cannot_be_exact_is_not_proved(tmp_path: Path) -> None:
-    from abliterate.options import Options
+    from abliterate.pipeline.options import Options
     from abliterate.verbs.inspect import inspect
 
     folder = custom_model(tmp_path / "leaky", "torch.tanh")

@@ -34,8 +34,8 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model, load_placed
 from abliterate.models.offload import Offload, decoder_layers, outside_of
 from abliterate.models.source import load_empty, resolve
-from abliterate.options import Options
-from abliterate.pipeline import run
+from abliterate.pipeline.options import Options
+from abliterate.pipeline.run import run
 from abliterate.proofs.stream import Reference, TensorReport, relative_component, streams, verify_stream
 from abliterate.quantization.formats.registry import format_of
 from abliterate.quantization.requantize import project_packed, requantize

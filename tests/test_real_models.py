@@ -15,8 +15,8 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe
-from abliterate.options import Options
-from abliterate.pipeline import run
+from abliterate.pipeline.options import Options
+from abliterate.pipeline.run import run
 from abliterate.proofs.stream import SILENCE, plain_sequences, relative_component
 from abliterate.verbs.apply import apply
 from abliterate.verbs.evaluate import evaluate

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from abliterate.cli import main
 from abliterate.errors import InputError
 from abliterate.models.source import resolve
-from abliterate.options import Options
-from abliterate.pipeline import Result, run
-from abliterate.repeat import asked, command
+from abliterate.pipeline.command import asked, command
+from abliterate.pipeline.options import Options
+from abliterate.pipeline.run import Result, run
 from abliterate.verbs.reproduce import Given, explain, reproduce, weights_of
 from hub_server import Blob, HubServer
 from test_end_to_end import TINY, options

@@ -19,7 +19,6 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 import abliterate
-from abliterate import session
 from abliterate.activations import capture as activations
 from abliterate.activations.capture import capture
 from abliterate.checkpoints.checkpoint import Checkpoint
@@ -30,9 +29,8 @@ from abliterate.errors import InputError
 from abliterate.models import generation as replies
 from abliterate.models.generation import generate
 from abliterate.parallel.processes import Processes
-from abliterate.pipeline import Result, run
-from abliterate.progress import SILENT, Advance
-from abliterate.session import (
+from abliterate.pipeline import load as session
+from abliterate.pipeline.load import (
     Heard,
     Loaded,
     capture_training,
@@ -43,6 +41,8 @@ from abliterate.session import (
     load,
     open_unfinished,
 )
+from abliterate.pipeline.run import Result, run
+from abliterate.progress import SILENT, Advance
 from abliterate.storage import record_log as kept
 from abliterate.storage.record_log import KeptRecords, Unfinished
 from test_end_to_end import TINY, hashes, options

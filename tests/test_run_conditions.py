@@ -14,10 +14,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.cli import main
 from abliterate.errors import InputError
-from abliterate.options import Options
-from abliterate.pipeline import Result, run
+from abliterate.pipeline.conditions import PUT, recorded, settle
+from abliterate.pipeline.options import Options
+from abliterate.pipeline.run import Result, run
 from abliterate.report.page import write_report
-from abliterate.run_conditions import PUT, recorded, settle
 from abliterate.verbs.evaluate import evaluate
 from abliterate.verbs.export import Wish, export
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, Wanted

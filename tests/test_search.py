@@ -24,18 +24,7 @@ from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.models.head import Head
 from abliterate.parallel.processes import Processes
-from abliterate.pipeline import Result, run
-from abliterate.progress import SILENT
-from abliterate.replies import coherence, refusals
-from abliterate.search import examples, losses, stages, variables
-from abliterate.search.examples import Answer, Place, Transcript, hard_examples, parting
-from abliterate.search.front import Front, Point, knee
-from abliterate.search.losses import Ruler, Spent
-from abliterate.search.memory import Room, room_for
-from abliterate.search.stages import Pool
-from abliterate.search.state import State
-from abliterate.search.variables import STRONGEST, Variables
-from abliterate.session import (
+from abliterate.pipeline.load import (
     Heard,
     Loaded,
     capture_training,
@@ -46,6 +35,17 @@ from abliterate.session import (
     optimise,
     state_file,
 )
+from abliterate.pipeline.run import Result, run
+from abliterate.progress import SILENT
+from abliterate.replies import coherence, refusals
+from abliterate.search import examples, losses, stages, variables
+from abliterate.search.examples import Answer, Place, Transcript, hard_examples, parting
+from abliterate.search.front import Front, Point, knee
+from abliterate.search.losses import Ruler, Spent
+from abliterate.search.memory import Room, room_for
+from abliterate.search.stages import Pool
+from abliterate.search.state import State
+from abliterate.search.variables import STRONGEST, Variables
 from abliterate.verbs.apply import apply
 from abliterate.verbs.verify import verify
 from test_end_to_end import TINY, options

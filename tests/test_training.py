@@ -29,7 +29,7 @@ from abliterate.edits.write import orthogonalize
 from abliterate.errors import InputError, NoRefusalsError, ProofError
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe
-from abliterate.options import Options
+from abliterate.pipeline.options import Options
 from abliterate.progress import Progress
 from abliterate.projection import normalize, orthonormal_basis
 from abliterate.prompts.prompt_set import PromptSet, load_prompts

@@ -16,7 +16,7 @@ import pytest
 from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.cli import main
 from abliterate.models.source import resolve
-from abliterate.pipeline import run
+from abliterate.pipeline.run import run
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.records.training_card import card
 from abliterate.training.heal import FLAGS, HealOptions, changed, digest_of, flags_of

@@ -28,8 +28,8 @@ from abliterate.models.loading import choose_dtype, load_model, plan_offload
 from abliterate.models.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
 from abliterate.models.same_tokens import Unloaded, check_alike
 from abliterate.models.source import Source, load_empty, load_tokenizer, resolve, shown_name
-from abliterate.options import Options
 from abliterate.parallel.devices import choose_device
+from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.records.manifest import FILE, check_source, read_manifest

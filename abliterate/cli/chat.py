@@ -98,7 +98,7 @@ def chat(
     given = {name: value for name, value in locals().items() if name not in OURS}
     from abliterate.chat.conversation import Conversation, Settings
     from abliterate.chat.sides import open_sides
-    from abliterate.run_conditions import PUT, settle, told_of
+    from abliterate.pipeline.conditions import PUT, settle, told_of
 
     said = {name for name in PUT if given[name] is not None}
     chosen = options(out=Path(), **{name: given[name] for name in given.keys() - (set(PUT) - said)})

@@ -11,7 +11,7 @@ from abliterate.cli.completion import listed, words
 from abliterate.errors import InputError
 
 if TYPE_CHECKING:
-    from abliterate.options import Options
+    from abliterate.pipeline.options import Options
 
 Model = Annotated[str, typer.Argument(help="Hub id, local folder or .gguf file.", show_default=False)]
 Out = Annotated[
@@ -214,7 +214,7 @@ def options(model: str, out: Path | None, **given: Any) -> Options:
     from abliterate.directions.directions import METHODS
     from abliterate.exports.forms import SAVED_FORMS
     from abliterate.models.loading import dtype_name
-    from abliterate.options import Options
+    from abliterate.pipeline.options import Options
     from abliterate.prompts.chat_format import THINKING_MODES
 
     for name in ("layer", "batch_size"):

@@ -124,9 +124,9 @@ def evaluate(
     """Measure refusals, over-refusal and incoherence, and with --against what the edit did to predictions, with tests."""
     given = locals()
     from abliterate.parallel.processes import Processes
+    from abliterate.pipeline.conditions import settle
     from abliterate.progress import SILENT
     from abliterate.render.evaluated import evaluated
-    from abliterate.run_conditions import settle
     from abliterate.storage.atomic import write_whole
     from abliterate.verbs.evaluate import check_out, evaluate
 
@@ -174,10 +174,10 @@ def compare(
     """Hold several edits of one model against it and show them in one table."""
     given = {**locals(), "model": original}
     from abliterate.parallel.processes import Processes
+    from abliterate.pipeline.conditions import settle
     from abliterate.progress import SILENT
     from abliterate.render.compared import compared, compared_csv, compared_json, compared_markdown
     from abliterate.render.evaluated import conditions
-    from abliterate.run_conditions import settle
     from abliterate.verbs.evaluate import evaluate_each
 
     if as_json + as_csv + markdown > 1:
@@ -218,8 +218,8 @@ def wishes(given: dict[str, Any]) -> Any:
     """Turn the flags of a verb that evaluates into (Wanted, Options, the conditions that were given)."""
     from dataclasses import fields
 
-    from abliterate.options import Options
-    from abliterate.run_conditions import CONDITIONS
+    from abliterate.pipeline.conditions import CONDITIONS
+    from abliterate.pipeline.options import Options
     from abliterate.verbs.wanted import SPLITS, Wanted
 
     how = {field.name: given[field.name] for field in fields(Wanted) if field.name in given}

@@ -13,9 +13,9 @@ from rich.text import Text
 from abliterate.evaluation.evaluation import Evaluation
 from abliterate.evaluation.figures import Figure, refusals_changed
 from abliterate.evaluation.statistics import Mean
+from abliterate.pipeline.conditions import by_origin
 from abliterate.render.figures import rate
 from abliterate.replies.labels import Label
-from abliterate.run_conditions import by_origin
 
 SHOWN: tuple[Label, ...] = ("refused", "hedged", "incoherent")
 """Labels with a row of their own; what is left has complied."""

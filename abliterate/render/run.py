@@ -11,7 +11,7 @@ from rich.text import Text
 
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Reply
-from abliterate.pipeline import Result
+from abliterate.pipeline.run import Result
 from abliterate.records.manifest import Measured
 from abliterate.records.observations import replies
 from abliterate.render.figures import mean, proof_line, rate, shown

@@ -7,7 +7,7 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.evaluation.judges.judge import RuleJudge
-from abliterate.repeat import READERS, told
+from abliterate.pipeline.command import READERS, told
 
 NOT_SAID = "does not say"
 

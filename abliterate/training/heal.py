@@ -30,11 +30,11 @@ from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import dtype_name, load_model
 from abliterate.models.source import Source, load_tokenizer, resolve
+from abliterate.pipeline.conditions import carry
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.prompts.sources import public_spec
 from abliterate.proofs.stream import plain_sequences
 from abliterate.records.training_card import provenance, write_record
-from abliterate.run_conditions import carry
 from abliterate.storage.names import DIRECTIONS, HEALED, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.training.examples import check_method, read_examples

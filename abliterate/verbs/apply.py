@@ -13,8 +13,9 @@ from abliterate.errors import InputError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_empty, load_tokenizer
-from abliterate.options import Options
 from abliterate.parallel.devices import choose_device
+from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import require_proof
 from abliterate.proofs.stream import (
@@ -29,7 +30,6 @@ from abliterate.proofs.stream import (
 from abliterate.records.manifest import Measured, Origin, write_records
 from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free
-from abliterate.verbs.original import source_of
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from abliterate.options import Options
-from abliterate.pipeline import Result, run
+from abliterate.pipeline.options import Options
+from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT, Progress
 
 

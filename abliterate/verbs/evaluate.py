@@ -24,16 +24,16 @@ from abliterate.evaluation.served.reply_cache import ReplyCache
 from abliterate.models.adapter import require_readable
 from abliterate.models.same_tokens import Unloaded, check_alike
 from abliterate.models.source import shown_name
-from abliterate.options import Options
 from abliterate.parallel.processes import Processes
+from abliterate.pipeline.conditions import Settled
+from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
-from abliterate.run_conditions import Settled
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import digest
 from abliterate.verbs.look import Look, look, standing_on
-from abliterate.verbs.original import source_of
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 
 

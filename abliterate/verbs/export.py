@@ -23,16 +23,16 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source, load_empty, load_tokenizer, resolve_config
-from abliterate.options import Options
 from abliterate.parallel.devices import choose_device
+from abliterate.pipeline.conditions import carry
+from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import require_proof
 from abliterate.proofs.stream import StreamReport, plain_sequences, reference, verify_stream
 from abliterate.records.manifest import FILE, Measured, Origin, check_source, read_manifest, write_records
-from abliterate.run_conditions import carry
 from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.storage.staging import Staging, check_free
-from abliterate.verbs.original import source_of
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,18 @@ from abliterate.models.generation import REPLY_TOKENS
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_of
 from abliterate.models.source import Source, load_tokenizer
-from abliterate.options import Options
+from abliterate.pipeline.command import OF_THIS_MACHINE, command
+from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
 from abliterate.records.manifest import keep_template
 from abliterate.records.training_card import provenance, write_record
-from abliterate.repeat import OF_THIS_MACHINE, command
 from abliterate.storage.names import HARDENED
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.training.harden import HardenResult, harden
 from abliterate.training.robustness import ATTACK_PROMPTS
-from abliterate.verbs.original import source_of
 
 SHARED = (
     "dtype", "seed", "trust_remote_code", "revision", "harmful", "harmless", "system", "thinking", "chat_template",

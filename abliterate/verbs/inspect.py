@@ -11,7 +11,7 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.edits.bias_sites import Adder, find_adders
 from abliterate.errors import ArchitectureError
 from abliterate.models.source import resolve_config
-from abliterate.options import Options
+from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import Proved, require_proof
 

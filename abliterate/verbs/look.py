@@ -19,8 +19,9 @@ from abliterate.evaluation.text_loss import read_windows, text_losses
 from abliterate.models.adapter import adapter_folder, attach, base_of
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
-from abliterate.options import Options
 from abliterate.parallel.processes import Processes
+from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.options import Options
 from abliterate.progress import Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet
@@ -28,7 +29,6 @@ from abliterate.prompts.splits import Asked, Report
 from abliterate.records.manifest import FILE, check_source, read_manifest
 from abliterate.storage.names import WEIGHTS
 from abliterate.storage.record_log import KeptRecords, digest
-from abliterate.verbs.original import source_of
 from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 
 

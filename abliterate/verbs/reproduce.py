@@ -17,14 +17,14 @@ from abliterate.errors import InputError
 from abliterate.hub.download import download
 from abliterate.hub.errors import hub_errors
 from abliterate.hub.push import WEIGHTS, quiet
-from abliterate.options import Options
-from abliterate.pipeline import Result, run
+from abliterate.pipeline.command import FETCHED, asked
+from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.options import Options
+from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.records.manifest import FILE, hashes, read_manifest
-from abliterate.repeat import FETCHED, asked
 from abliterate.storage.names import DIRECTIONS
-from abliterate.verbs.original import source_of
 
 COMPARED = ("direction", "selection", "search", "trials", "recipe", "tensors", "proof", "figures")
 """What of a manifest is a result; the rest says how it came about."""

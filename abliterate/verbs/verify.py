@@ -12,7 +12,8 @@ from abliterate.edits.plan import left_alone_note, make_plan
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_empty, load_tokenizer
-from abliterate.options import Options
+from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import require_proof
 from abliterate.proofs.stream import (
@@ -27,7 +28,6 @@ from abliterate.proofs.stream import (
 )
 from abliterate.records.manifest import read_manifest
 from abliterate.storage.names import DIRECTIONS, RECIPE
-from abliterate.verbs.original import source_of
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any, Literal, get_args
 from abliterate.errors import InputError
 from abliterate.evaluation.judges.judge import Judge
 from abliterate.extras import require
-from abliterate.options import Options
 from abliterate.parallel.processes import Processes
+from abliterate.pipeline.conditions import Settled
+from abliterate.pipeline.options import Options
 from abliterate.prompts.chat_format import read_template
 from abliterate.prompts.prompt_set import PromptSet, load_prompts
 from abliterate.prompts.sources import public_spec
 from abliterate.records.manifest import digest_of
-from abliterate.run_conditions import Settled
 
 Split = Literal["report", "all"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -27,16 +27,9 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_note
-from abliterate.options import Options
 from abliterate.parallel.devices import choose_device
-from abliterate.progress import SILENT, Progress
-from abliterate.prompts.splits import Report
-from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verify_stream, verify_tensors
-from abliterate.records.manifest import Form, Measured, Origin, as_text, write_records
-from abliterate.records.observations import observations
-from abliterate.repeat import command
-from abliterate.search.stages import Found
-from abliterate.session import (
+from abliterate.pipeline.command import command
+from abliterate.pipeline.load import (
     Heard,
     Loaded,
     capture_training,
@@ -47,6 +40,13 @@ from abliterate.session import (
     load,
     optimise,
 )
+from abliterate.pipeline.options import Options
+from abliterate.progress import SILENT, Progress
+from abliterate.prompts.splits import Report
+from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verify_stream, verify_tensors
+from abliterate.records.manifest import Form, Measured, Origin, as_text, write_records
+from abliterate.records.observations import observations
+from abliterate.search.stages import Found
 from abliterate.storage.names import OBSERVATIONS
 from abliterate.storage.record_log import KeptRecords
 from abliterate.storage.staging import Staging

@@ -13,11 +13,11 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.hub.download import download
-from abliterate.options import Options
+from abliterate.pipeline.command import FETCHED, READERS, asked, beside, told
+from abliterate.pipeline.options import Options
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.prompts.sources import as_file, public_spec
 from abliterate.records.manifest import FILE, digest_of, read_manifest
-from abliterate.repeat import FETCHED, READERS, asked, beside, told
 from abliterate.storage.names import HARDENED, HEALED, TEMPLATE
 from abliterate.storage.staging import Staging
 

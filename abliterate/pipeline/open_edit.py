@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abliterate.models.source import Source, resolve
-from abliterate.options import Options
+from abliterate.pipeline.options import Options
 from abliterate.progress import Progress
 
 

@@ -14,7 +14,7 @@ from abliterate.directions.directions import METHODS
 from abliterate.errors import InputError
 from abliterate.exports.forms import SAVED_FORMS
 from abliterate.models.source import Source
-from abliterate.options import MODES, Options
+from abliterate.pipeline.options import MODES, Options
 from abliterate.prompts.chat_format import THINKING_MODES
 from abliterate.prompts.sources import as_file, public_spec
 from abliterate.storage.names import MANIFEST, TEMPLATE

@@ -32,8 +32,8 @@ from abliterate.models.generation import REPLY_TOKENS, generate_all
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_of
 from abliterate.models.source import Source, load_empty, load_tokenizer, resolve
-from abliterate.options import Options, check_options
 from abliterate.parallel.processes import Processes
+from abliterate.pipeline.options import Options, check_options
 from abliterate.progress import Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import check_pair, load_prompts
