@@ -41,7 +41,7 @@ from abliterate.models.generation import REPLY_TOKENS, generate, generate_all
 from abliterate.models.head import Head, kl_divergence
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
-from abliterate.pipeline.load import OPENINGS_COVERAGE
+from abliterate.pipeline.replies import OPENINGS_COVERAGE
 from abliterate.progress import SILENT
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.replies.openings import find_openings

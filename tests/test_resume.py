@@ -30,17 +30,9 @@ from abliterate.models import generation as replies
 from abliterate.models.generation import generate
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline import load as session
-from abliterate.pipeline.load import (
-    Heard,
-    Loaded,
-    capture_training,
-    choose_addition,
-    choose_place,
-    find_directions,
-    listen,
-    load,
-    open_unfinished,
-)
+from abliterate.pipeline.find import capture_training, choose_addition, choose_place, find_directions
+from abliterate.pipeline.load import Loaded, load, open_unfinished
+from abliterate.pipeline.replies import Heard, listen
 from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT, Advance
 from abliterate.storage import record_log as kept

@@ -24,17 +24,9 @@ from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.models.head import Head
 from abliterate.parallel.processes import Processes
-from abliterate.pipeline.load import (
-    Heard,
-    Loaded,
-    capture_training,
-    choose_place,
-    find_directions,
-    listen,
-    load,
-    optimise,
-    state_file,
-)
+from abliterate.pipeline.find import capture_training, choose_place, find_directions, optimise, state_file
+from abliterate.pipeline.load import Loaded, load
+from abliterate.pipeline.replies import Heard, listen
 from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT
 from abliterate.replies import coherence, refusals

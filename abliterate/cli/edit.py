@@ -106,7 +106,8 @@ def run_verb(
         raise InputError(f"--{next(iter(settings)).replace('_', '-')} is for --mode harden; leave it out")
     from abliterate.hub.push import check_push
     from abliterate.parallel.processes import Processes
-    from abliterate.pipeline.run import assist, run
+    from abliterate.pipeline.find import assist
+    from abliterate.pipeline.run import run
     from abliterate.render.run import result, result_json
     from abliterate.verbs.export import save_others
 

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import gc
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 
-from abliterate.activations.geometry import Geometry, geometry
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.directions.addition import Trial
-from abliterate.directions.candidates import Selection
-from abliterate.directions.directions import Directions
 from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
 from abliterate.edits.write import write_edited
 from abliterate.evaluation.divergence import diverge
@@ -29,24 +22,18 @@ from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_note
 from abliterate.parallel.devices import choose_device
 from abliterate.pipeline.command import command
-from abliterate.pipeline.load import (
-    Heard,
-    Loaded,
-    capture_training,
-    choose_addition,
-    choose_place,
-    find_directions,
-    listen,
-    load,
-    optimise,
+from abliterate.pipeline.find import (
+    Clock,
+    Finding,
+    find,
 )
+from abliterate.pipeline.load import Loaded
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
 from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verify_stream, verify_tensors
 from abliterate.records.manifest import Form, Measured, Origin, as_text, write_records
 from abliterate.records.observations import observations
-from abliterate.search.stages import Found
 from abliterate.storage.names import OBSERVATIONS
 from abliterate.storage.record_log import KeptRecords
 from abliterate.storage.staging import Staging
@@ -61,20 +48,6 @@ class Result:
     seconds: dict[str, float]
     notes: tuple[str, ...]
     manifest: dict[str, Any]
-
-
-@dataclass
-class Clock:
-    """Seconds that each step of a run took, in order."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Record the time inside the context under `name`."""
-        begin = time.monotonic()
-        yield
-        self.seconds[name] = time.monotonic() - begin
 
 
 def run(options: Options, progress: Progress = SILENT) -> Result:
@@ -120,62 +93,6 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
     notes += (*requantised_note(tensors), *loaded.unfinished.notes)
     loaded.unfinished.remove()
     return Result(options.out, measured, clock.seconds, notes, manifest)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a run has found before it writes anything; `geometry` is that of the prompts that make the direction.
-
-    `trials` are the strengths that were tried of an addition, the best first; `found` what a search has found.
-    """
-
-    loaded: Loaded
-    heard: Heard
-    directions: Directions
-    selection: Selection
-    geometry: Geometry
-    trials: tuple[Trial, ...] = ()
-    found: Found | None = None
-
-    @property
-    def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the harmful and harmless prompts that make the direction."""
-        harmful, harmless = (side.prompts for side in self.loaded.material.training())
-        return tuple(harmful[place] for place in self.heard.harmful), tuple(
-            harmless[place] for place in self.heard.harmless
-        )
-
-
-def find(options: Options, clock: Clock, progress: Progress) -> Finding:
-    """Load the model, and find the direction, the layer, and with --optimize the strengths: all that needs no writing.
-
-    Under `accelerate launch` every process calls this; capture, replies and search are shared out among them.
-    """
-    torch.manual_seed(options.seed)
-    with clock.step("load"):
-        loaded = load(options, progress)
-    with clock.step("capture"):
-        harmful, harmless = capture_training(loaded, progress)
-    with clock.step("listen"):
-        heard = listen(loaded, progress)
-        directions = find_directions(loaded, heard, harmful, harmless)
-    trials: tuple[Trial, ...] = ()
-    with clock.step("choose"):
-        if options.mode == "induce":
-            selection, trials = choose_addition(loaded, heard, directions, progress)
-        else:
-            selection = choose_place(loaded, heard, directions, progress)
-    parting = geometry(harmful.rows(heard.harmful), harmless.rows(heard.harmless), selection.chosen.position)
-    finding = Finding(loaded, heard, directions, selection, parting, trials)
-    if not options.optimize:
-        return finding
-    with clock.step("search"):
-        return replace(finding, found=optimise(loaded, heard, directions, selection, progress))
-
-
-def assist(options: Options) -> None:
-    """Take part in what another process leads and writes down: all but the proof and the report's figures."""
-    find(options, Clock(), SILENT)
 
 
 def open_staging(loaded: Loaded, plan: EditPlan) -> Staging:

@@ -1,0 +1,211 @@
+"""From a loaded model to what shall be edited: capture, training replies, directions, the choice, the search."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from abliterate.activations.cache import ActivationCache
+from abliterate.activations.capture import Activations, capture
+from abliterate.activations.geometry import Geometry, geometry
+from abliterate.directions.addition import STRENGTHS, Trial, select_inducing, try_strengths
+from abliterate.directions.candidates import Selection
+from abliterate.directions.directions import Directions
+from abliterate.directions.methods import difference_in_means
+from abliterate.directions.selection import select
+from abliterate.models.batches import model_device
+from abliterate.parallel.processes import Processes
+from abliterate.pipeline.load import Loaded, kept_of_choice, load
+from abliterate.pipeline.options import Options
+from abliterate.pipeline.replies import Heard, listen
+from abliterate.progress import SILENT, Progress
+from abliterate.search.stages import Found, Pool, search, settings
+from abliterate.search.variables import Variables
+from abliterate.storage.cache import cache_folder
+
+
+def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, Activations]:
+    """Capture both sides of the training prompts, or take them from the cache.
+
+    Together, because a model that streams from the disk is read once for each call.
+    """
+    harmful, harmless = loaded.material.training()
+    both = capture(
+        loaded.model,
+        loaded.material.chat,
+        [*harmful.prompts, *harmless.prompts],
+        batch_size=loaded.options.batch_size,
+        cache=ActivationCache(cache_folder() / "activations", loaded.source.checkpoint.fingerprint()),
+        architecture=loaded.architecture,
+        processes=Processes.launched(),
+        kept=loaded.unfinished,
+        progress=progress,
+    )
+    return both.rows(range(len(harmful))), both.rows(range(len(harmful), len(both.resid)))
+
+
+def find_directions(loaded: Loaded, heard: Heard, harmful: Activations, harmless: Activations) -> Directions:
+    """Return the directions between what the model refuses and what it answers."""
+    source, record = loaded.source, loaded.material.record()
+    metadata = {
+        "model": source.public_name,
+        "revision": source.revision,
+        "harmful": record["harmful"]["digest"],
+        "harmless": record["harmless"]["digest"],
+    }
+    method = loaded.options.direction
+    return difference_in_means(harmful.rows(heard.harmful), harmless.rows(heard.harmless), method, metadata)
+
+
+def optimise(
+    loaded: Loaded, heard: Heard, directions: Directions, selection: Selection, progress: Progress
+) -> Found | None:
+    """Search for a better edit than the automatic choice, beginning with it; None where none was asked for.
+
+    What an interrupted search has done is kept in the user's cache.
+    """
+    options = loaded.options
+    if not options.optimize:
+        return None
+    sides = (*loaded.material.training(), *loaded.material.selecting())
+    harmful, harmless, judging, staying = ([*map(tuple, loaded.material.chat.encode(one.prompts))] for one in sides)
+    chosen = selection.chosen
+    start = Variables.start(loaded.architecture, directions.at(chosen.layer, chosen.position), options.sites)
+    pool = Pool(harmful, harmless, judging, staying, heard.replies)
+    return search(
+        loaded.model,
+        loaded.tokenizer,
+        loaded.architecture,
+        start,
+        pool,
+        seed=options.seed,
+        target_refusals=options.target_refusals,
+        max_kl=options.max_kl,
+        batch_size=options.batch_size,
+        state_file=None if loaded.unfinished.notes else state_file(loaded, start, pool),
+        progress=progress,
+    )
+
+
+def state_file(loaded: Loaded, start: Variables, pool: Pool) -> Path:
+    """Return where a search is kept in the user's cache: under everything that decides what it finds."""
+    options, model = loaded.options, loaded.model
+    asked = options.sites, options.seed, options.batch_size
+    run_by = loaded.source.checkpoint.fingerprint(), model.dtype, model_device(model).type
+    identity = hashlib.sha256(start.direction.numpy().tobytes())
+    identity.update(repr([vars(pool), asked, run_by, settings()]).encode())
+    return cache_folder() / "searches" / f"{identity.hexdigest()}.safetensors"
+
+
+def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress: Progress) -> Selection:
+    """Choose layer and position on the select split."""
+    harmful, harmless = (loaded.material.chat.encode(part.prompts) for part in loaded.material.selecting())
+    return select(
+        loaded.model,
+        loaded.architecture,
+        directions,
+        heard.openings,
+        harmful,
+        harmless,
+        layer=loaded.options.layer,
+        ask_induce=not heard.hardly,
+        batch_size=loaded.options.batch_size,
+        kept=kept_of_choice(loaded),
+        progress=progress,
+    )
+
+
+def choose_addition(
+    loaded: Loaded, heard: Heard, directions: Directions, progress: Progress
+) -> tuple[Selection, tuple[Trial, ...]]:
+    """Choose layer, position and strength of what is added on the select split; return the trials, the best first."""
+    options, model = loaded.options, loaded.model
+    harmful, harmless = (loaded.material.chat.encode(part.prompts) for part in loaded.material.selecting())
+    how: dict[str, Any] = {"batch_size": options.batch_size, "kept": kept_of_choice(loaded), "progress": progress}
+    ranked = select_inducing(
+        model, loaded.architecture, directions, heard.openings, harmful, harmless, [*loaded.adders], **how
+    )
+    strengths = STRENGTHS if options.strength is None else (options.strength,)
+    trials = try_strengths(
+        model, loaded.tokenizer, loaded.architecture, directions, ranked, harmful, harmless, strengths, **how
+    )
+    place = trials[0].layer, trials[0].position
+    chosen = next(one for one in ranked.candidates if (one.layer, one.position) == place)
+    return replace(ranked, chosen=chosen), trials
+
+
+@dataclass
+class Clock:
+    """Seconds that each step of a run took, in order."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Record the time inside the context under `name`."""
+        begin = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - begin
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a run has found before it writes anything; `geometry` is that of the prompts that make the direction.
+
+    `trials` are the strengths that were tried of an addition, the best first; `found` what a search has found.
+    """
+
+    loaded: Loaded
+    heard: Heard
+    directions: Directions
+    selection: Selection
+    geometry: Geometry
+    trials: tuple[Trial, ...] = ()
+    found: Found | None = None
+
+    @property
+    def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the harmful and harmless prompts that make the direction."""
+        harmful, harmless = (side.prompts for side in self.loaded.material.training())
+        return tuple(harmful[place] for place in self.heard.harmful), tuple(
+            harmless[place] for place in self.heard.harmless
+        )
+
+
+def find(options: Options, clock: Clock, progress: Progress) -> Finding:
+    """Load the model, and find the direction, the layer, and with --optimize the strengths: all that needs no writing.
+
+    Under `accelerate launch` every process calls this; capture, replies and search are shared out among them.
+    """
+    torch.manual_seed(options.seed)
+    with clock.step("load"):
+        loaded = load(options, progress)
+    with clock.step("capture"):
+        harmful, harmless = capture_training(loaded, progress)
+    with clock.step("listen"):
+        heard = listen(loaded, progress)
+        directions = find_directions(loaded, heard, harmful, harmless)
+    trials: tuple[Trial, ...] = ()
+    with clock.step("choose"):
+        if options.mode == "induce":
+            selection, trials = choose_addition(loaded, heard, directions, progress)
+        else:
+            selection = choose_place(loaded, heard, directions, progress)
+    parting = geometry(harmful.rows(heard.harmful), harmless.rows(heard.harmless), selection.chosen.position)
+    finding = Finding(loaded, heard, directions, selection, parting, trials)
+    if not options.optimize:
+        return finding
+    with clock.step("search"):
+        return replace(finding, found=optimise(loaded, heard, directions, selection, progress))
+
+
+def assist(options: Options) -> None:
+    """Take part in what another process leads and writes down: all but the proof and the report's figures."""
+    find(options, Clock(), SILENT)

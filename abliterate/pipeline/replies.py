@@ -1,0 +1,82 @@
+"""The replies to the training prompts: how refusals open, and which prompts make the direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from abliterate.models.generation import REPLY_TOKENS, generate_all
+from abliterate.parallel.processes import Processes
+from abliterate.pipeline.load import Loaded
+from abliterate.progress import Progress
+from abliterate.replies.openings import Opening, find_openings
+from abliterate.replies.refusals import is_refusal
+
+OPENINGS_COVERAGE = 0.75
+"""Share of the refusals that the openings must cover. The rest are lectures that begin with the subject of the prompt:
+each would be a context of its own, on which every candidate had to be run."""
+
+ENOUGH_REFUSALS = 16
+"""From so many refused prompts on, the direction rests on those alone (and on the answered harmless ones), as the
+published procedure filters its prompts; below it rests on all of them, and the result says so."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """How the model opens its refusals, which training prompts (by place) make the direction, does it hardly refuse.
+
+    `replies` are those to the harmful training prompts, with the verdict on each.
+    """
+
+    openings: tuple[Opening, ...]
+    harmful: Sequence[int]
+    harmless: Sequence[int]
+    hardly: bool
+    notes: tuple[str, ...]
+    replies: tuple[tuple[tuple[int, ...], bool], ...]
+
+    def record(self, prompts: dict[str, Any]) -> dict[str, Any]:
+        """Return the record of the prompts with how many of the training prompts were used."""
+        used = {"harmful": len(self.harmful), "harmless": len(self.harmless)}
+        return {side: {**prompts[side], "used": used[side]} for side in prompts}
+
+
+def listen(loaded: Loaded, progress: Progress) -> Heard:
+    """Let the model reply to the training prompts, and sort the replies by the ruler that also measures.
+
+    Raises NoRefusalsError when it refuses none.
+    """
+    training = [loaded.material.chat.encode(prompts.prompts) for prompts in loaded.material.training()]
+    replies = generate_all(
+        loaded.model,
+        loaded.tokenizer,
+        training,
+        REPLY_TOKENS,
+        batch_size=loaded.options.batch_size,
+        processes=Processes.launched(),
+        kept=loaded.unfinished.under("listen"),
+        progress=progress,
+        title="how refusals and answers open",
+    )
+    refused = [[is_refusal(text) for text in loaded.tokenizer.batch_decode(side)] for side in replies]
+    flat = [
+        (reply, verdict)
+        for side, verdicts in zip(replies, refused, strict=True)
+        for reply, verdict in zip(side, verdicts, strict=True)
+    ]
+    openings = find_openings(
+        [reply for reply, verdict in flat if verdict],
+        [reply for reply, verdict in flat if not verdict],
+        coverage=OPENINGS_COVERAGE,
+    )
+    harmful = [place for place, verdict in enumerate(refused[0]) if verdict]
+    harmless = [place for place, verdict in enumerate(refused[1]) if not verdict]
+    said = tuple(zip(map(tuple, replies[0]), refused[0], strict=True))
+    if len(harmful) < ENOUGH_REFUSALS or len(harmless) < ENOUGH_REFUSALS:
+        note = (
+            f"the model hardly refuses: {len(harmful)} of {len(refused[0])} harmful training prompts; "
+            "the direction rests on all of them, refused or not, induce was not asked for: read the figures with care"
+        )
+        return Heard(openings, range(len(refused[0])), range(len(refused[1])), True, (note,), said)
+    return Heard(openings, harmful, harmless, False, (), said)
