@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from abliterate.errors import InputError
-from abliterate.report import text
-from abliterate.report.gather import tidy
+from abliterate.report import format as text
+from abliterate.report.load import tidy
 from abliterate.report.page import write_report
 from report_records import HOSTILE, changed, evaluation, folder_of, manifest, observations, rate
 

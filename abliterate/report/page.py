@@ -18,8 +18,8 @@ from markupsafe import Markup
 
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.report.gather import gather
-from abliterate.report.view import numbers, words
+from abliterate.report.load import gather
+from abliterate.report.sections import numbers, words
 from abliterate.storage.atomic import write_whole
 from abliterate.storage.names import PAGE
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from abliterate.evaluation.statistics import Rate
-from abliterate.report import text
-from abliterate.report.gather import Gathered
+from abliterate.report import format as text
+from abliterate.report.load import Gathered
 from abliterate.report.unlike import unlike
 from abliterate.search.front import SLACK
 
