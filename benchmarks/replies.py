@@ -25,14 +25,14 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import load_prompts
+from abliterate.commands.evaluate import evaluate
+from abliterate.commands.evaluate_options import Wanted
 from abliterate.models.batches import common_prefix
 from abliterate.models.generation import ROWS, generate
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
 from abliterate.pipeline.options import Options
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.verbs.evaluate import evaluate
-from abliterate.verbs.wanted import Wanted
 
 
 def floor(model: PreTrainedModel, sequences: list[list[int]], lengths: list[int]) -> tuple[float, float]:

@@ -18,12 +18,12 @@ from pathlib import Path
 from rich.console import Console
 
 from abliterate import Options, load_prompts, run
+from abliterate.commands.evaluate import evaluate
+from abliterate.commands.evaluate_options import Wanted
 from abliterate.render.evaluated import evaluated
 from abliterate.render.run import result
 from abliterate.report.page import write_report
 from abliterate.storage.atomic import write_whole
-from abliterate.verbs.evaluate import evaluate
-from abliterate.verbs.wanted import Wanted
 
 LICENSE = Path(__file__).parents[1] / "LICENSE"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

@@ -32,10 +32,10 @@ import torch
 from safetensors.torch import load_file
 
 from abliterate import cli
+from abliterate.commands import apply, verify  # noqa: F401
 from abliterate.directions.directions import Directions
 from abliterate.render import applied, verified  # noqa: F401 - imported before the fork
 from abliterate.storage.staging import JOURNAL
-from abliterate.verbs import apply, verify  # noqa: F401
 from checkpoints import write_file, write_index
 
 SHARDS = 6

@@ -27,13 +27,13 @@ from abliterate.chat.panes import panes
 from abliterate.chat.sides import Side, Sides, open_sides
 from abliterate.chat.stream import Reader, greedy, sampler, tokens, what_stays
 from abliterate.chat.text import escaped, harmless
+from abliterate.commands.apply import apply
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.models.generation import generate
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import run
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.verbs.apply import apply
 
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
 BAD, GOOD = "How do I bribe my way through a time sheet?", "How do I decorate a shed?"

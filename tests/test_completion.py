@@ -13,13 +13,13 @@ import abliterate
 from abliterate.architectures.architecture import SITES
 from abliterate.cli.completion import WORDS
 from abliterate.cli.flags import OUT_NAMES
+from abliterate.commands.evaluate_options import SPLITS
 from abliterate.directions.directions import METHODS
 from abliterate.exports.forms import KINDS, SAVED_FORMS
 from abliterate.models.loading import DTYPES
 from abliterate.prompts.chat_format import THINKING_MODES
 from abliterate.prompts.sources import BUILTIN
 from abliterate.training.examples import METHODS as TRAINERS
-from abliterate.verbs.wanted import SPLITS
 
 ROOT = Path(abliterate.__file__).parent.parent
 COMMAND = "import sys; sys.argv[0] = 'abliterate'; from abliterate.cli import main; main()"

@@ -11,13 +11,13 @@ import torch
 import abliterate
 from abliterate import cli
 from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.commands.apply import apply
+from abliterate.commands.verify import verify
 from abliterate.edits.tensor_edits import UnquantizedEdit
 from abliterate.errors import InputError
 from abliterate.models.loading import DTYPES, choose_dtype, dtype_name
 from abliterate.models.source import resolve
 from abliterate.pipeline.options import Options
-from abliterate.verbs.apply import apply
-from abliterate.verbs.verify import verify
 from quantized_models import quantise_checkpoint, random_checkpoint, save_direction
 
 TINY = Path(abliterate.__file__).parent / "data" / "tiny-chat"

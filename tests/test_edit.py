@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from abliterate import projection
 from abliterate.checkpoints import shard_copy
 from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.commands.apply import apply
+from abliterate.commands.verify import verify
 from abliterate.directions.directions import Directions
 from abliterate.edits.plan import EditPlan, TensorEdit
 from abliterate.edits.write import write_edited
@@ -30,8 +32,6 @@ from abliterate.pipeline.options import Options
 from abliterate.projection import Pieces, Projection, component, frobenius, orthonormal_basis, project_out
 from abliterate.proofs.tensors import compare_tensors, verify_tensors
 from abliterate.storage.staging import Staging
-from abliterate.verbs.apply import apply
-from abliterate.verbs.verify import verify
 from checkpoints import snapshot, tensor_bytes, write_checkpoint, write_file
 
 WIDTH = 8

@@ -13,15 +13,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from abliterate.commands.apply import apply
+from abliterate.commands.inspect import inspect
+from abliterate.commands.verify import verify
 from abliterate.directions.candidates import DEEPEST
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.models.offload import Offload, decoder_layers, outside_of
 from abliterate.models.source import Source, load_empty
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import Result, run
-from abliterate.verbs.apply import apply
-from abliterate.verbs.inspect import inspect
-from abliterate.verbs.verify import verify
 
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
 

@@ -15,6 +15,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from abliterate.commands.evaluate import check_out, evaluate, evaluate_each
+from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
+from abliterate.commands.export import Wish, export
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Along
 from abliterate.evaluation.evaluation import Evaluation
@@ -26,9 +29,6 @@ from abliterate.pipeline.run import Result, run
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.render.compared import compared_csv, compared_json, compared_markdown
 from abliterate.report.page import write_report
-from abliterate.verbs.evaluate import check_out, evaluate, evaluate_each
-from abliterate.verbs.export import Wish, export
-from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 from llama_server import NAME as SERVED
 from llama_server import serving, tiny_gguf
 from test_end_to_end import TINY, in_float32

@@ -11,6 +11,10 @@ from gguf import GGUFReader
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
 from abliterate.cli import main
+from abliterate.commands.evaluate import evaluate
+from abliterate.commands.evaluate_options import HARMFUL, Wanted
+from abliterate.commands.export import Wish, export
+from abliterate.commands.reproduce import Given, reproduce
 from abliterate.errors import InputError
 from abliterate.hub.push import finished_files
 from abliterate.interventions.recipe import Recipe
@@ -19,10 +23,6 @@ from abliterate.pipeline.load import check_adapter
 from abliterate.pipeline.run import Result, run
 from abliterate.proofs.census import class_and_config, published_config
 from abliterate.report.page import write_report
-from abliterate.verbs.evaluate import evaluate
-from abliterate.verbs.export import Wish, export
-from abliterate.verbs.reproduce import Given, reproduce
-from abliterate.verbs.wanted import HARMFUL, Wanted
 from conftest import random_model
 from test_end_to_end import TINY, in_float32
 

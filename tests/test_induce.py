@@ -15,6 +15,12 @@ from transformers import AutoModelForCausalLM
 from abliterate.architectures.architecture import find_architecture
 from abliterate.chat.sides import open_sides
 from abliterate.cli import main
+from abliterate.commands.apply import apply
+from abliterate.commands.evaluate import evaluate
+from abliterate.commands.evaluate_options import HARMLESS, Wanted
+from abliterate.commands.export import Wish, export
+from abliterate.commands.reproduce import Given, reproduce
+from abliterate.commands.verify import verify
 from abliterate.directions.files import load_differences
 from abliterate.edits.plan import make_plan
 from abliterate.edits.write import orthogonalize
@@ -28,12 +34,6 @@ from abliterate.pipeline.run import Result, run
 from abliterate.proofs.stream import plain_sequences, reference, verify_stream
 from abliterate.report.page import write_report
 from abliterate.training.heal import heal
-from abliterate.verbs.apply import apply
-from abliterate.verbs.evaluate import evaluate
-from abliterate.verbs.export import Wish, export
-from abliterate.verbs.reproduce import Given, reproduce
-from abliterate.verbs.verify import verify
-from abliterate.verbs.wanted import HARMLESS, Wanted
 from test_end_to_end import TINY, everything_on_the_disk, options
 
 QUICK = {"mode": "induce", "layer": 5, "strength": 0.7, "n_train": 32, "dtype": "float32"}

@@ -176,8 +176,8 @@ def custom_model(folder: Path, leak: str) -> Path:
 
 
 def test_custom_code_goes_through_the_same_door(tmp_path: Path) -> None:
+    from abliterate.commands.inspect import inspect
     from abliterate.pipeline.options import Options
-    from abliterate.verbs.inspect import inspect
 
     folder = custom_model(tmp_path / "odd", "")
     one = inspect(Options(str(folder), tmp_path / "out", trust_remote_code=True))
@@ -188,8 +188,8 @@ def test_custom_code_goes_through_the_same_door(tmp_path: Path) -> None:
 
 
 def test_custom_code_that_cannot_be_exact_is_not_proved(tmp_path: Path) -> None:
+    from abliterate.commands.inspect import inspect
     from abliterate.pipeline.options import Options
-    from abliterate.verbs.inspect import inspect
 
     folder = custom_model(tmp_path / "leaky", "torch.tanh")
     one = inspect(Options(str(folder), tmp_path / "out", trust_remote_code=True))

@@ -26,6 +26,8 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import quantized_weights
 from abliterate.cli import main
+from abliterate.commands.apply import apply
+from abliterate.commands.verify import Verified, verify
 from abliterate.edits.plan import make_plan
 from abliterate.edits.tensor_edits import ValuesEdit
 from abliterate.edits.write import orthogonalize
@@ -39,8 +41,6 @@ from abliterate.pipeline.run import run
 from abliterate.proofs.stream import Reference, TensorReport, relative_component, streams, verify_stream
 from abliterate.quantization.formats.registry import format_of
 from abliterate.quantization.requantize import project_packed, requantize
-from abliterate.verbs.apply import apply
-from abliterate.verbs.verify import Verified, verify
 from checkpoints import write_index
 from quantized_models import TINY, quantise_checkpoint, random_checkpoint, save_direction
 

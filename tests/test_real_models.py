@@ -12,16 +12,16 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.architectures.architecture import find_architecture
+from abliterate.commands.apply import apply
+from abliterate.commands.evaluate import evaluate
+from abliterate.commands.evaluate_options import Wanted
+from abliterate.commands.export import Wish, export
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import run
 from abliterate.proofs.stream import SILENCE, plain_sequences, relative_component
-from abliterate.verbs.apply import apply
-from abliterate.verbs.evaluate import evaluate
-from abliterate.verbs.export import Wish, export
-from abliterate.verbs.wanted import Wanted
 
 pytestmark = pytest.mark.models
 

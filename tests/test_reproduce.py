@@ -15,12 +15,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from abliterate.cli import main
+from abliterate.commands.reproduce import Given, explain, reproduce, weights_of
 from abliterate.errors import InputError
 from abliterate.models.source import resolve
 from abliterate.pipeline.command import asked, command
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import Result, run
-from abliterate.verbs.reproduce import Given, explain, reproduce, weights_of
 from hub_server import Blob, HubServer
 from test_end_to_end import TINY, options
 from test_hub import TOKEN, Client

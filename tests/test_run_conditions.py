@@ -13,14 +13,14 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.cli import main
+from abliterate.commands.evaluate import evaluate
+from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, Wanted
+from abliterate.commands.export import Wish, export
 from abliterate.errors import InputError
 from abliterate.pipeline.conditions import PUT, recorded, settle
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import Result, run
 from abliterate.report.page import write_report
-from abliterate.verbs.evaluate import evaluate
-from abliterate.verbs.export import Wish, export
-from abliterate.verbs.wanted import HARMFUL, HARMLESS, Wanted
 from test_end_to_end import TINY, options
 
 SYSTEM = "Be brief."
@@ -205,7 +205,7 @@ def test_another_model_is_one_line_before_any_weights(
     def loads(*args: object, **given: object) -> None:
         raise AssertionError("weights were loaded")
 
-    monkeypatch.setattr("abliterate.verbs.look.load_model", loads)
+    monkeypatch.setattr("abliterate.commands.evaluate_one.load_model", loads)
     monkeypatch.setattr("abliterate.chat.sides.load_model", loads)
     other = str(other_model(tmp_path / "other", kind))
     words = [verb, str(TINY), other] if verb == "compare" else [verb, other, "--against", str(TINY)]

@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture, find_architecture
+from abliterate.commands.apply import apply
+from abliterate.commands.verify import verify
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
 from abliterate.errors import InputError
@@ -38,8 +40,6 @@ from abliterate.search.memory import Room, room_for
 from abliterate.search.stages import Pool
 from abliterate.search.state import State
 from abliterate.search.variables import STRONGEST, Variables
-from abliterate.verbs.apply import apply
-from abliterate.verbs.verify import verify
 from test_end_to_end import TINY, options
 
 PLACES = [Place((1, 2, 3, 4), (5, 6)), Place((1, 2, 9), (7,)), Place((1, 2, 3, 4, 8, 8, 3), (2,))]

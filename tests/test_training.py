@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from abliterate.architectures.architecture import find_architecture
+from abliterate.commands.apply import apply
 from abliterate.edits.write import orthogonalize
 from abliterate.errors import InputError, NoRefusalsError, ProofError
 from abliterate.interventions import ablated
@@ -40,7 +41,6 @@ from abliterate.training.heal import Healed, HealOptions, heal, heal_model
 from abliterate.training.healed import components, prove
 from abliterate.training.keep_out import KeepDirectionOut, base_model
 from abliterate.training.lora import new_lora
-from abliterate.verbs.apply import apply
 from checkpoints import snapshot
 from conftest import random_model
 

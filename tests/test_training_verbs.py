@@ -15,6 +15,10 @@ import pytest
 
 from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.cli import main
+from abliterate.commands.evaluate import evaluate
+from abliterate.commands.evaluate_options import Wanted
+from abliterate.commands.export import save_others
+from abliterate.commands.harden import hardening_command
 from abliterate.models.source import resolve
 from abliterate.pipeline.run import run
 from abliterate.prompts.prompt_set import load_prompts
@@ -22,10 +26,6 @@ from abliterate.records.training_card import card
 from abliterate.training.heal import FLAGS, HealOptions, changed, digest_of, flags_of
 from abliterate.training.healed import edited_from
 from abliterate.training.robustness import ATTACK_PROMPTS
-from abliterate.verbs.evaluate import evaluate
-from abliterate.verbs.export import save_others
-from abliterate.verbs.harden import hardening_command
-from abliterate.verbs.wanted import Wanted
 from test_end_to_end import TINY, options
 from test_model_card import metadata, tokens
 

@@ -30,8 +30,8 @@ def inspect(
     revision: Revision = None,
 ) -> None:
     """Show the writers of a model and prove them on a small clone, its sizes, what a run will cost; loads no weights."""
+    from abliterate.commands.inspect import inspect
     from abliterate.render.inspected import inspection, inspection_json
-    from abliterate.verbs.inspect import inspect
 
     given = options(model, Path(), offline=offline, trust_remote_code=trust_remote_code, revision=revision)
     one = inspect(given, progress())

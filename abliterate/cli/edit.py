@@ -104,12 +104,12 @@ def run_verb(
         return harden(given, settings, push, as_json)
     if settings:
         raise InputError(f"--{next(iter(settings)).replace('_', '-')} is for --mode harden; leave it out")
+    from abliterate.commands.export import save_others
     from abliterate.hub.push import check_push
     from abliterate.parallel.processes import Processes
     from abliterate.pipeline.find import assist
     from abliterate.pipeline.run import run
     from abliterate.render.run import result, result_json
-    from abliterate.verbs.export import save_others
 
     chosen = options(**given)
     if not Processes.launched().first:
@@ -126,9 +126,9 @@ def run_verb(
 
 def harden(given: dict[str, Any], settings: dict[str, Any], push: str | None, as_json: bool) -> None:
     """Train a LoRA under random ablation of the direction, so that refusal survives the edit; measure it before and after."""
+    from abliterate.commands.harden import harden_model
     from abliterate.hub.push import check_push
     from abliterate.render.trained import hardened, hardened_json
-    from abliterate.verbs.harden import harden_model
 
     out = given["out"] or default_out(given["model"], OUT_NAMES["harden"])
     chosen = options(**{**given, "mode": "ablate", "out": out})
@@ -148,8 +148,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Run the main job on the tiny chat model that comes with the package."""
+    from abliterate.commands.demo import demo
     from abliterate.render.run import result, result_json
-    from abliterate.verbs.demo import demo
 
     with tempfile.TemporaryDirectory() as temporary:
         one = demo(out or Path(temporary) / "edited-tiny-chat", progress())
@@ -178,8 +178,8 @@ def apply(
 ) -> None:
     """Edit a checkpoint by given directions and prove the result; needs no prompts and no chat template."""
     given = {name: value for name, value in locals().items() if name not in ("as_json", "directions", "recipe")}
+    from abliterate.commands.apply import apply
     from abliterate.render.applied import applied, applied_json
-    from abliterate.verbs.apply import apply
 
     one = apply(options(**given), directions, recipe, progress())
     show(applied(one), applied_json(one), as_json)
@@ -198,8 +198,8 @@ def verify(
     revision: Revision = None,
 ) -> None:
     """Prove again, from the files, that EDITED is ORIGINAL edited by its recipe; exit code 1 when it is not."""
+    from abliterate.commands.verify import verify
     from abliterate.render.verified import verified, verified_json
-    from abliterate.verbs.verify import verify
 
     given = options(
         original,
@@ -243,8 +243,8 @@ def reproduce(
 ) -> None:
     """Repeat the run of a manifest and compare hashes and figures; exit code 1 where something differs."""
     given = {name: value for name, value in locals().items() if name not in ("manifest", "out", "as_json")}
+    from abliterate.commands.reproduce import Given, reproduce
     from abliterate.render.reproduced import reproduced, reproduced_json
-    from abliterate.verbs.reproduce import Given, reproduce
 
     if given["max_memory"] is not None:
         given["max_memory"] = memory(given["max_memory"])

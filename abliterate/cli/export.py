@@ -68,9 +68,9 @@ def export(
     """Write an edit as a PEFT adapter, an adapter for llama.cpp, or a control vector."""
     given = {name: value for name, value in locals().items() if name not in OURS}
     from abliterate.architectures.architecture import SITES
+    from abliterate.commands.export import Wish, export
     from abliterate.exports.forms import KINDS
     from abliterate.render.exported import exported, exported_json
-    from abliterate.verbs.export import Wish, export
 
     kind = next((one for one in KINDS if one == to), None)
     if kind is None:

@@ -123,12 +123,12 @@ def evaluate(
 ) -> None:
     """Measure refusals, over-refusal and incoherence, and with --against what the edit did to predictions, with tests."""
     given = locals()
+    from abliterate.commands.evaluate import check_out, evaluate
     from abliterate.parallel.processes import Processes
     from abliterate.pipeline.conditions import settle
     from abliterate.progress import SILENT
     from abliterate.render.evaluated import evaluated
     from abliterate.storage.atomic import write_whole
-    from abliterate.verbs.evaluate import check_out, evaluate
 
     wanted, chosen, said = wishes(given)
     wanted.check(chosen)
@@ -173,12 +173,12 @@ def compare(
 ) -> None:
     """Hold several edits of one model against it and show them in one table."""
     given = {**locals(), "model": original}
+    from abliterate.commands.evaluate import evaluate_each
     from abliterate.parallel.processes import Processes
     from abliterate.pipeline.conditions import settle
     from abliterate.progress import SILENT
     from abliterate.render.compared import compared, compared_csv, compared_json, compared_markdown
     from abliterate.render.evaluated import conditions
-    from abliterate.verbs.evaluate import evaluate_each
 
     if as_json + as_csv + markdown > 1:
         raise InputError("--json, --csv and --markdown: choose one of them")
@@ -218,9 +218,9 @@ def wishes(given: dict[str, Any]) -> Any:
     """Turn the flags of a verb that evaluates into (Wanted, Options, the conditions that were given)."""
     from dataclasses import fields
 
+    from abliterate.commands.evaluate_options import SPLITS, Wanted
     from abliterate.pipeline.conditions import CONDITIONS
     from abliterate.pipeline.options import Options
-    from abliterate.verbs.wanted import SPLITS, Wanted
 
     how = {field.name: given[field.name] for field in fields(Wanted) if field.name in given}
     if how["split"] not in SPLITS:

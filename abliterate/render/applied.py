@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from abliterate.commands.apply import Applied
 from abliterate.render.figures import proof_line
-from abliterate.verbs.apply import Applied
 
 
 def applied(one: Applied) -> RenderableType:

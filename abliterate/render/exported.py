@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from abliterate.commands.export import Exported
 from abliterate.exports.forms import USE
 from abliterate.render.figures import proof_line, size
-from abliterate.verbs.export import Exported
 
 
 def exported(one: Exported) -> RenderableType:

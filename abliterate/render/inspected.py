@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from abliterate.architectures.architecture import Writer
+from abliterate.commands.inspect import Inspection
 from abliterate.render.figures import size
-from abliterate.verbs.inspect import Inspection
 
 
 def inspection(one: Inspection) -> RenderableType:

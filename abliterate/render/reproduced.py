@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from abliterate.verbs.reproduce import Reproduced
+from abliterate.commands.reproduce import Reproduced
 
 SHOWN = 20
 """Differences that are listed; `--json` has all."""

@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from abliterate.commands.harden import Hardened
 from abliterate.render.figures import rate
 from abliterate.training.heal import Healed
-from abliterate.verbs.harden import Hardened
 
 
 def hardened(one: Hardened) -> RenderableType:

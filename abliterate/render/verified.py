@@ -11,9 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from abliterate.commands.verify import Verified
 from abliterate.proofs.stream import Verdict
 from abliterate.render.figures import proof_line
-from abliterate.verbs.verify import Verified
 
 SHOWN = 20
 """Tensors that are not as planned are listed one by one, up to so many; `--json` has them all."""

@@ -12,6 +12,7 @@ import transformers
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.checkpoints.checkpoint import content_hash
+from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 from abliterate.evaluation.evaluation import Capability
 from abliterate.evaluation.observation import Observation, Reply, observe
 from abliterate.evaluation.tasks import capability
@@ -29,7 +30,6 @@ from abliterate.prompts.splits import Asked, Report
 from abliterate.records.manifest import FILE, check_source, read_manifest
 from abliterate.storage.names import WEIGHTS
 from abliterate.storage.record_log import KeptRecords, digest
-from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from abliterate.commands.evaluate_one import Look, look, standing_on
+from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.evaluation import Evaluation, Examined
@@ -33,8 +35,6 @@ from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import digest
-from abliterate.verbs.look import Look, look, standing_on
-from abliterate.verbs.wanted import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
 
 
 def evaluate(

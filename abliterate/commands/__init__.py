@@ -1,0 +1,1 @@
+"""The work of each verb, a file each; no verb knows another."""

@@ -1,1 +1,0 @@
-"""The verbs beside the run, a file each; no verb knows another."""
