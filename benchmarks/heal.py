@@ -23,6 +23,7 @@ from rich.table import Table
 from abliterate.architectures.architecture import find_architecture
 from abliterate.commands.evaluate import evaluate
 from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, Wanted
+from abliterate.commands.heal import edit_of, heal
 from abliterate.models.generation import end_tokens
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source, load_tokenizer, resolve
@@ -32,7 +33,7 @@ from abliterate.prompts.prompt_set import load_prompts
 from abliterate.proofs.stream import plain_sequences, relative_component
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
-from abliterate.training.heal import HealOptions, edit_of, heal, make_trainer
+from abliterate.training.heal import HealOptions, make_trainer
 
 TOKENS, BATCH = 200, 20
 FIGURES = ("KL, last prompt token", "KL, over the original's replies", "cross-entropy, original's replies")

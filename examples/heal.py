@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from abliterate import ChatFormat, Options, load_prompts, run
+from abliterate.commands.heal import heal
 from abliterate.models.generation import generate
-from abliterate.training.heal import HealOptions, heal
+from abliterate.training.heal import HealOptions
 
 
 def pairs(folder: str, prompts: tuple[str, ...]) -> list[dict[str, object]]:

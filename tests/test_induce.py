@@ -19,6 +19,7 @@ from abliterate.commands.apply import apply
 from abliterate.commands.evaluate import evaluate
 from abliterate.commands.evaluate_options import HARMLESS, Wanted
 from abliterate.commands.export import Wish, export
+from abliterate.commands.heal import heal
 from abliterate.commands.reproduce import Given, reproduce
 from abliterate.commands.verify import verify
 from abliterate.directions.files import load_differences
@@ -33,7 +34,6 @@ from abliterate.pipeline.options import check_options
 from abliterate.pipeline.run import Result, run
 from abliterate.proofs.stream import plain_sequences, reference, verify_stream
 from abliterate.report.page import write_report
-from abliterate.training.heal import heal
 from test_end_to_end import TINY, everything_on_the_disk, options
 
 QUICK = {"mode": "induce", "layer": 5, "strength": 0.7, "n_train": 32, "dtype": "float32"}

@@ -26,6 +26,7 @@ from transformers import (
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.commands.apply import apply
+from abliterate.commands.heal import Healed, heal
 from abliterate.edits.write import orthogonalize
 from abliterate.errors import InputError, NoRefusalsError, ProofError
 from abliterate.interventions import ablated
@@ -37,7 +38,7 @@ from abliterate.prompts.prompt_set import PromptSet, load_prompts
 from abliterate.proofs.stream import SILENCE, relative_component
 from abliterate.training.examples import read_examples
 from abliterate.training.harden import HardenResult, harden
-from abliterate.training.heal import Healed, HealOptions, heal, heal_model
+from abliterate.training.heal import HealOptions, heal_model
 from abliterate.training.healed import components, prove
 from abliterate.training.keep_out import KeepDirectionOut, base_model
 from abliterate.training.lora import new_lora

@@ -19,11 +19,12 @@ from abliterate.commands.evaluate import evaluate
 from abliterate.commands.evaluate_options import Wanted
 from abliterate.commands.export import save_others
 from abliterate.commands.harden import hardening_command
+from abliterate.commands.heal import FLAGS, changed, digest_of, flags_of
 from abliterate.models.source import resolve
 from abliterate.pipeline.run import run
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.records.training_card import card
-from abliterate.training.heal import FLAGS, HealOptions, changed, digest_of, flags_of
+from abliterate.training.heal import HealOptions
 from abliterate.training.healed import edited_from
 from abliterate.training.robustness import ATTACK_PROMPTS
 from test_end_to_end import TINY, options

@@ -45,8 +45,9 @@ def heal(
     offline: Offline = False,
 ) -> None:
     """Fine-tune an edited model by SFT or DPO while the direction is kept out at every step, and prove that it is."""
+    from abliterate.commands.heal import heal
     from abliterate.render.trained import healed, healed_json
-    from abliterate.training.heal import HealOptions, heal
+    from abliterate.training.heal import HealOptions
 
     chosen = HealOptions(method=method, adapter=adapter, steps=steps, limit=limit, seed=seed)
     one = heal(

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from abliterate.commands.harden import Hardened
+from abliterate.commands.heal import Healed
 from abliterate.render.figures import rate
-from abliterate.training.heal import Healed
 
 
 def hardened(one: Hardened) -> RenderableType:

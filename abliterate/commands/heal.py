@@ -1,0 +1,131 @@
+"""`abliterate heal`: fine-tune an edited model while the direction is kept out, and prove that it is."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from abliterate.architectures.architecture import find_architecture
+from abliterate.checkpoints.quantized_weight import quantised_tensors
+from abliterate.directions.files import load_direction
+from abliterate.errors import InputError
+from abliterate.extras import require
+from abliterate.interventions.recipe import Recipe
+from abliterate.models.loading import dtype_name, load_model
+from abliterate.models.source import Source, load_tokenizer, resolve
+from abliterate.pipeline.conditions import carry
+from abliterate.progress import SILENT, Progress
+from abliterate.prompts.sources import public_spec
+from abliterate.proofs.stream import plain_sequences
+from abliterate.records.training_card import provenance, write_record
+from abliterate.storage.names import DIRECTIONS, HEALED, RECIPE
+from abliterate.storage.staging import Staging, check_destination, check_free
+from abliterate.training.examples import read_examples
+from abliterate.training.heal import HealOptions, Training, heal_model
+from abliterate.training.healed import KeptOut, components, edited_from, prove, reopened, write
+
+FLAGS = ("method", "adapter", "steps", "limit", "seed")
+"""Options that the command has a flag for."""
+
+
+@dataclass(frozen=True)
+class Healed:
+    """A healed model on disk."""
+
+    out: Path
+    training: Training
+    proof: KeptOut
+
+
+def heal(
+    model: str,
+    dataset: str,
+    out: Path,
+    options: HealOptions | None = None,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    offline: bool = False,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> Healed:
+    """Heal an edited checkpoint (a folder or Hub id with the recipe and directions of its edit) and write it to `out`.
+
+    The merged checkpoint or the adapter is read again from disk and proved before it takes the name `out`.
+    Raises InputError for what cannot be read or trained, ProofError when the direction came back.
+    """
+    chosen = options or HealOptions()
+    require("train", "healing")
+    dtype = dtype_name("--dtype", dtype)
+    check_free(out, force)
+    examples = read_examples(dataset, chosen.method, limit=chosen.limit, offline=offline)
+    source = resolve(model, offline=offline, progress=progress)
+    check_destination(source.folder, out)
+    if not chosen.adapter and quantised_tensors(source.checkpoint):
+        raise InputError(f"{model}: its weights are quantised, and a merged LoRA would not be; write an adapter")
+    recipe, basis = edit_of(source)
+    live, tokenizer = load_model(source, dtype, device), load_tokenizer(source)
+    before = components(live, find_architecture(live), basis, recipe)
+    words = ["abliterate", "heal", source.public_name, "--dataset", public_spec(dataset), *flags_of(chosen)]
+    words += [*(["--dtype", dtype] if dtype != "auto" else []), "--out", Path(out).name]
+    form = "adapter" if chosen.adapter else "checkpoint"
+    record = {
+        **provenance("healed", form, source, words, ("torch", "transformers", "peft", "trl"), progress),
+        "edited_from": edited_from(source),
+        "without_flag": {name: value for name, value in changed(chosen).items() if name not in FLAGS},
+        "dataset": public_spec(dataset),
+        "dataset_digest": digest_of(examples),
+        "direction": recipe.direction,
+        "dtype": str(live.dtype).removeprefix("torch."),
+        "options": asdict(chosen),
+    }
+    adapted, training = heal_model(live, tokenizer, examples, basis, recipe, chosen, progress)
+    with Staging.open(out, f"heal {source.checkpoint.fingerprint()} {dataset} {chosen}", force) as staging:
+        write(adapted, source, staging, chosen.adapter)
+        del adapted, live
+        gc.collect()
+        healed = reopened(source, staging, dtype, device, chosen.adapter)
+        proof = prove(healed, plain_sequences(tokenizer), basis, recipe, before)
+        run = carry(source.folder, staging)
+        record |= {"run": run} if run else {}
+        record |= {"learning_rate": chosen.rate, "training": asdict(training), "proof": asdict(proof)}
+        write_record(staging, HEALED, record, source)
+        staging.publish()
+    return Healed(out, training, proof)
+
+
+def changed(options: HealOptions) -> dict[str, Any]:
+    """Return the options that are not at their defaults."""
+    usual = asdict(HealOptions())
+    return {name: value for name, value in asdict(options).items() if value != usual[name]}
+
+
+def flags_of(options: HealOptions) -> list[str]:
+    """Return the words of the command for the options that are not at their defaults, as far as it has flags for them."""
+    given = {name: value for name, value in changed(options).items() if name in FLAGS}
+    return [word for name, value in given.items() for word in (f"--{name}", *([] if value is True else [str(value)]))]
+
+
+def digest_of(examples: Sequence[Mapping[str, Any]]) -> str:
+    """Return the SHA-256 of the examples, in order: of what was learned from, whatever the file around it."""
+    return hashlib.sha256(json.dumps(examples, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def edit_of(source: Source) -> tuple[Recipe, Float[Tensor, "k d_model"]]:
+    """Return the recipe and the direction that a checkpoint was edited by. Raises InputError when it has none."""
+    for name in (RECIPE, DIRECTIONS):
+        if not (source.folder / name).is_file():
+            raise InputError(f"{source.name}: has no {name}; heal a checkpoint that abliterate has edited")
+    recipe = Recipe.load(source.folder / RECIPE)
+    recipe.require_removal()
+    if recipe.direction is None:
+        raise InputError(f'{source.folder / RECIPE}: names no direction; add one such as "resid.15"')
+    return recipe, load_direction(source.folder / DIRECTIONS, recipe.direction)[None]
