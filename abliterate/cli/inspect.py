@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from abliterate.cli.app import app, progress, show
 from abliterate.cli.completion import Verb
@@ -36,26 +33,3 @@ def inspect(
     given = options(model, Path(), offline=offline, trust_remote_code=trust_remote_code, revision=revision)
     one = inspect(given, progress())
     show(inspection(one), inspection_json(one), as_json)
-
-
-@app.command(cls=Verb)
-def architectures(
-    types: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[TYPE]...", help="Model types, such as llama; all by default.", show_default=False),
-    ] = None,
-    as_json: AsJson = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="The table of the README.")] = False,
-) -> None:
-    """Prove every architecture of the installed transformers on a small clone, and list which are supported."""
-    from abliterate.proofs import census
-    from abliterate.render.architectures import architectures as table
-    from abliterate.render.architectures import architectures_json, architectures_markdown
-
-    bars = progress()
-    chosen = types or [*census.model_types(), *census.multimodal_types()]
-    entries = list(census.sweep(chosen, bars))
-    if markdown:
-        print(architectures_markdown(entries))
-        return
-    show(table(entries), architectures_json(entries), as_json)

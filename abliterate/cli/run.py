@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 
 from abliterate.cli.app import app, progress, show
@@ -48,9 +45,9 @@ from abliterate.cli.flags import (
     Trust,
     Unproved,
     default_out,
-    memory,
     options,
 )
+from abliterate.cli.push import publish
 from abliterate.errors import InputError
 
 # torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
@@ -138,137 +135,3 @@ def harden(given: dict[str, Any], settings: dict[str, Any], push: str | None, as
     show(hardened(one), hardened_json(one), as_json)
     if push:
         publish(chosen.out, push, public=False)
-
-
-@app.command(cls=Verb)
-def demo(
-    out: Annotated[
-        Path | None, typer.Option(help="Keep the edited tiny model in this folder.", show_default=False)
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Run the main job on the tiny chat model that comes with the package."""
-    from abliterate.commands.demo import demo
-    from abliterate.render.run import result, result_json
-
-    with tempfile.TemporaryDirectory() as temporary:
-        one = demo(out or Path(temporary) / "edited-tiny-chat", progress())
-        show(result(one, kept=out is not None), result_json(one), as_json)
-
-
-@app.command(cls=Verb)
-def apply(
-    model: Model,
-    directions: Annotated[Path, typer.Option(help="directions.safetensors of an earlier run.", show_default=False)],
-    out: Out = None,
-    recipe: Annotated[Path | None, typer.Option(help="recipe.json of an earlier run.", show_default=False)] = None,
-    layer: Layer = "auto",
-    strength: Strength = None,
-    sites: Sites = "embed,attn,mlp",
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    max_memory: MaxMemory = None,
-    as_json: AsJson = False,
-    force: Force = False,
-    offline: Offline = False,
-    trust_remote_code: Trust = False,
-    allow_unproved: Unproved = False,
-    edited_dtype: EditedDtype = None,
-    revision: Revision = None,
-) -> None:
-    """Edit a checkpoint by given directions and prove the result; needs no prompts and no chat template."""
-    given = {name: value for name, value in locals().items() if name not in ("as_json", "directions", "recipe")}
-    from abliterate.commands.apply import apply
-    from abliterate.render.applied import applied, applied_json
-
-    one = apply(options(**given), directions, recipe, progress())
-    show(applied(one), applied_json(one), as_json)
-
-
-@app.command(cls=Verb)
-def verify(
-    original: Annotated[str, typer.Argument(help="The source: Hub id, folder or .gguf file.", show_default=False)],
-    edited: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    max_memory: MaxMemory = None,
-    as_json: AsJson = False,
-    offline: Offline = False,
-    trust_remote_code: Trust = False,
-    revision: Revision = None,
-) -> None:
-    """Prove again, from the files, that EDITED is ORIGINAL edited by its recipe; exit code 1 when it is not."""
-    from abliterate.commands.verify import verify
-    from abliterate.render.verified import verified, verified_json
-
-    given = options(
-        original,
-        Path(),
-        dtype=dtype,
-        device=device,
-        max_memory=max_memory,
-        offline=offline,
-        trust_remote_code=trust_remote_code,
-        revision=revision,
-    )
-    one = verify(original, edited, given, progress())
-    show(verified(one), verified_json(one), as_json)
-    if not one.holds:
-        raise typer.Exit(1)
-
-
-@app.command(cls=Verb)
-def reproduce(
-    manifest: Annotated[
-        str, typer.Argument(help="abliterate.json, its folder, or a Hub repository that holds one.", show_default=False)
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(help="The original. \\[default: the Hub id that the manifest names]", show_default=False),
-    ] = None,
-    harmful: Annotated[
-        str | None, typer.Option(help="The harmful prompts, if they do not lie beside it.", show_default=False)
-    ] = None,
-    harmless: Annotated[str | None, typer.Option(help="The harmless ones.", show_default=False)] = None,
-    chat_template: Annotated[
-        Path | None, typer.Option(help="The chat template, if the run had one that does not.", show_default=False)
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Keep the result in this folder.", show_default=False)] = None,
-    device: Device = "auto",
-    max_memory: MaxMemory = None,
-    as_json: AsJson = False,
-    offline: Offline = False,
-    trust_remote_code: Trust = False,
-    allow_unproved: Unproved = False,
-) -> None:
-    """Repeat the run of a manifest and compare hashes and figures; exit code 1 where something differs."""
-    given = {name: value for name, value in locals().items() if name not in ("manifest", "out", "as_json")}
-    from abliterate.commands.reproduce import Given, reproduce
-    from abliterate.render.reproduced import reproduced, reproduced_json
-
-    if given["max_memory"] is not None:
-        given["max_memory"] = memory(given["max_memory"])
-    with tempfile.TemporaryDirectory() as temporary:
-        one = reproduce(manifest, Given(**given), out or Path(temporary) / "again", progress())
-        show(reproduced(one), reproduced_json(one), as_json)
-    if not one.same:
-        raise typer.Exit(1)
-
-
-@app.command(cls=Verb)
-def push(
-    folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
-    repository: Annotated[
-        str, typer.Argument(help="org/name on the Hub; made if it is not there.", show_default=False)
-    ],
-    public: Annotated[bool, typer.Option("--public", help="Make a new repository public; private otherwise.")] = False,
-) -> None:
-    """Upload a finished checkpoint with its card and manifest to the Hub."""
-    publish(folder, repository, public)
-
-
-def publish(folder: Path, repository: str, public: bool) -> None:
-    """Push and say where the result is."""
-    from abliterate.hub.push import push as upload
-
-    Console(stderr=True).print(f"pushed to {upload(folder, repository, public=public, progress=progress())}")

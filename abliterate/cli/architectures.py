@@ -1,0 +1,36 @@
+"""`abliterate architectures`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from abliterate.cli.app import app, progress, show
+from abliterate.cli.completion import Verb
+from abliterate.cli.flags import (
+    AsJson,
+)
+
+
+@app.command(cls=Verb)
+def architectures(
+    types: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TYPE]...", help="Model types, such as llama; all by default.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The table of the README.")] = False,
+) -> None:
+    """Prove every architecture of the installed transformers on a small clone, and list which are supported."""
+    from abliterate.proofs import census
+    from abliterate.render.architectures import architectures as table
+    from abliterate.render.architectures import architectures_json, architectures_markdown
+
+    bars = progress()
+    chosen = types or [*census.model_types(), *census.multimodal_types()]
+    entries = list(census.sweep(chosen, bars))
+    if markdown:
+        print(architectures_markdown(entries))
+        return
+    show(table(entries), architectures_json(entries), as_json)

@@ -1,0 +1,31 @@
+"""`abliterate demo`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from abliterate.cli.app import app, progress, show
+from abliterate.cli.completion import Verb
+from abliterate.cli.flags import (
+    AsJson,
+)
+
+
+@app.command(cls=Verb)
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(help="Keep the edited tiny model in this folder.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the main job on the tiny chat model that comes with the package."""
+    from abliterate.commands.demo import demo
+    from abliterate.render.run import result, result_json
+
+    with tempfile.TemporaryDirectory() as temporary:
+        one = demo(out or Path(temporary) / "edited-tiny-chat", progress())
+        show(result(one, kept=out is not None), result_json(one), as_json)

@@ -1,0 +1,28 @@
+"""`abliterate report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from abliterate.cli.app import app
+from abliterate.cli.completion import Verb
+
+
+@app.command(cls=Verb)
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="The page. \\[default: FOLDER/report.html]", show_default=False)
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write one HTML page about an edit: figures, geometry, choice, front, replies side by side, proof."""
+    from abliterate.report.page import write_report
+
+    page = write_report(folder, out)
+    print(page)
+    if open_page:
+        typer.launch(page.absolute().as_uri())
