@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from abliterate.architectures.architecture import Architecture, find_architecture
     from abliterate.directions.directions import Directions
     from abliterate.directions.methods import difference_in_means
-    from abliterate.edits.write import orthogonalize
+    from abliterate.edits.in_place import orthogonalize
     from abliterate.errors import AbliterateError
     from abliterate.interventions import (
         Condition,

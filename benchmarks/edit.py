@@ -178,7 +178,8 @@ def plan_of(source: Path) -> tuple[Any, Any]:
     import torch
 
     from abliterate.checkpoints.checkpoint import Checkpoint
-    from abliterate.edits.plan import EditPlan, TensorEdit
+    from abliterate.edits.plan import EditPlan
+    from abliterate.edits.tensor_edits import TensorEdit
     from abliterate.interventions.recipe import Recipe
 
     checkpoint = Checkpoint.open(source)
@@ -211,7 +212,7 @@ def apply(source: Path, target: Path) -> Callable[[], object]:
 
 def verify(source: Path, target: Path) -> Callable[[], object]:
     from abliterate.checkpoints.checkpoint import Checkpoint
-    from abliterate.proofs.stream import verify_tensors
+    from abliterate.proofs.tensors import verify_tensors
 
     checkpoint, plan = plan_of(source)
     edited = Checkpoint.open(target)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from abliterate.checkpoints.checkpoint import DTYPES
+from abliterate.checkpoints.shards import DTYPES
 
 DTYPE_NAMES = {getattr(torch, name): key for key, (_, name) in DTYPES.items()}
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from abliterate.checkpoints import checkpoint as module
-from abliterate.checkpoints.checkpoint import DTYPES, Checkpoint, content_hash, equal_bytes, write_shard
+from abliterate.checkpoints.checkpoint import Checkpoint, content_hash, equal_bytes, write_shard
+from abliterate.checkpoints.shards import DTYPES
 from abliterate.errors import CheckpointError
 from checkpoints import header_of, snapshot, tensor_bytes, write_checkpoint, write_file, write_index, write_raw
 

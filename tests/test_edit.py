@@ -24,7 +24,8 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.commands.apply import apply
 from abliterate.commands.verify import verify
 from abliterate.directions.directions import Directions
-from abliterate.edits.plan import EditPlan, TensorEdit
+from abliterate.edits.plan import EditPlan
+from abliterate.edits.tensor_edits import TensorEdit
 from abliterate.edits.write import write_edited
 from abliterate.errors import CheckpointError, ProofError
 from abliterate.interventions.recipe import Recipe

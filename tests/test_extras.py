@@ -240,7 +240,7 @@ def test_a_missing_extra_is_found_before_anything_long(
         monkeypatch.setattr(f"abliterate.{place}.load_model", never)
     monkeypatch.setattr(transformers.GenerationMixin, "generate", never)
     monkeypatch.setattr("abliterate.models.source.content_hash", never)
-    monkeypatch.setattr("abliterate.records.manifest.content_hash", never, raising=False)
+    monkeypatch.setattr("abliterate.checkpoints.checkpoint.content_hash", never, raising=False)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
         cli.main(words)

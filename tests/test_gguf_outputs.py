@@ -23,8 +23,8 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import quantized_weights
 from abliterate.directions.directions import Directions
 from abliterate.directions.methods import difference_in_means
+from abliterate.edits.in_place import orthogonalize
 from abliterate.edits.plan import EditPlan, make_plan
-from abliterate.edits.write import orthogonalize
 from abliterate.errors import InputError
 from abliterate.exports.control_vector import write_control_vector
 from abliterate.exports.gguf_adapter import GgufAdapter, write_gguf_adapter

@@ -23,8 +23,8 @@ from abliterate.commands.heal import heal
 from abliterate.commands.reproduce import Given, reproduce
 from abliterate.commands.verify import verify
 from abliterate.directions.files import load_differences
+from abliterate.edits.in_place import orthogonalize
 from abliterate.edits.plan import make_plan
-from abliterate.edits.write import orthogonalize
 from abliterate.errors import InputError, ProofError
 from abliterate.hub.push import finished_files
 from abliterate.interventions import ablated, added

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from abliterate.activations.capture import Activations
 from abliterate.architectures.architecture import find_architecture
-from abliterate.edits.write import orthogonalize
+from abliterate.edits.in_place import orthogonalize
 from abliterate.errors import InputError
 from abliterate.interventions import (
     Condition,

@@ -14,7 +14,7 @@ from abliterate.activations.capture import chosen_of
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.streams import resid_of
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.edits.write import orthogonalize
+from abliterate.edits.in_place import orthogonalize
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe

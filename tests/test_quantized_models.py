@@ -28,9 +28,9 @@ from abliterate.checkpoints.quantized_weight import quantized_weights
 from abliterate.cli import main
 from abliterate.commands.apply import apply
 from abliterate.commands.verify import Verified, verify
+from abliterate.edits.in_place import orthogonalize
 from abliterate.edits.plan import make_plan
-from abliterate.edits.tensor_edits import ValuesEdit
-from abliterate.edits.write import orthogonalize
+from abliterate.edits.tensor_edits import TensorReport, ValuesEdit
 from abliterate.errors import InputError, ProofError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model, load_placed
@@ -38,7 +38,7 @@ from abliterate.models.offload import Offload, decoder_layers, outside_of
 from abliterate.models.source import load_empty, resolve
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import run
-from abliterate.proofs.stream import Reference, TensorReport, relative_component, streams, verify_stream
+from abliterate.proofs.stream import Reference, relative_component, streams, verify_stream
 from abliterate.quantization.formats.registry import format_of
 from abliterate.quantization.requantize import project_packed, requantize
 from checkpoints import write_index

@@ -205,8 +205,8 @@ def test_another_model_is_one_line_before_any_weights(
     def loads(*args: object, **given: object) -> None:
         raise AssertionError("weights were loaded")
 
-    monkeypatch.setattr("abliterate.commands.evaluate_one.load_model", loads)
-    monkeypatch.setattr("abliterate.chat.sides.load_model", loads)
+    monkeypatch.setattr("abliterate.models.loading.load_model", loads)
+    monkeypatch.setattr("abliterate.models.loading.load_model", loads)
     other = str(other_model(tmp_path / "other", kind))
     words = [verb, str(TINY), other] if verb == "compare" else [verb, other, "--against", str(TINY)]
     code, out, err = said_by(capsys, *words)

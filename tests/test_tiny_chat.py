@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from abliterate.activations.capture import capture
 from abliterate.directions.methods import difference_in_means
-from abliterate.edits.write import orthogonalize
+from abliterate.edits.in_place import orthogonalize
 from abliterate.models.generation import generate
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts

@@ -27,7 +27,7 @@ from transformers import (
 from abliterate.architectures.architecture import find_architecture
 from abliterate.commands.apply import apply
 from abliterate.commands.heal import Healed, heal
-from abliterate.edits.write import orthogonalize
+from abliterate.edits.in_place import orthogonalize
 from abliterate.errors import InputError, NoRefusalsError, ProofError
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe

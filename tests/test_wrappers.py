@@ -23,7 +23,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from abliterate.activations.capture import Activations, capture
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.wrappers import unwrapped
-from abliterate.edits.write import orthogonalize
+from abliterate.edits.in_place import orthogonalize
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions import (
     Condition,

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from abliterate.architectures import eager
 from abliterate.architectures.architecture import Architecture
+from abliterate.architectures.eager import eager
 from abliterate.errors import ArchitectureError
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from abliterate.checkpoints.shard_copy import BLOCK, Edit, copy_shard
 from abliterate.checkpoints.shards import (
-    DTYPES,
     MAX_HEADER_BYTES,
     Shard,
     TensorEntry,
@@ -28,8 +27,6 @@ from abliterate.checkpoints.shards import (
 from abliterate.errors import CheckpointError
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.storage.names import HARDENED, HEALED, MANIFEST, TEMPLATE
-
-__all__ = ["DTYPES", "Checkpoint", "Shard", "TensorEntry", "content_hash", "equal_bytes", "write_shard"]
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

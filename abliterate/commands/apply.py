@@ -8,6 +8,7 @@ from pathlib import Path
 
 from abliterate.directions.files import load_direction, read_directions
 from abliterate.edits.plan import check_edited_dtype, left_alone_note, make_plan
+from abliterate.edits.tensor_edits import TensorReport
 from abliterate.edits.write import write_edited
 from abliterate.errors import InputError
 from abliterate.interventions.recipe import Recipe
@@ -18,15 +19,8 @@ from abliterate.pipeline.open_edit import source_of
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import require_proof
-from abliterate.proofs.stream import (
-    StreamReport,
-    TensorReport,
-    plain_sequences,
-    reference,
-    requantised_note,
-    verify_stream,
-    verify_tensors,
-)
+from abliterate.proofs.stream import StreamReport, plain_sequences, reference, requantised_note, verify_stream
+from abliterate.proofs.tensors import verify_tensors
 from abliterate.records.manifest import Measured, Origin, write_records
 from abliterate.storage.names import DIRECTIONS, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free

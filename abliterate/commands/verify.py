@@ -16,16 +16,8 @@ from abliterate.pipeline.open_edit import source_of
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import require_proof
-from abliterate.proofs.stream import (
-    Status,
-    StreamReport,
-    Verdict,
-    compare_tensors,
-    plain_sequences,
-    reference,
-    requantised_note,
-    verify_stream,
-)
+from abliterate.proofs.stream import StreamReport, plain_sequences, reference, requantised_note, verify_stream
+from abliterate.proofs.tensors import Status, Verdict, compare_tensors
 from abliterate.records.manifest import read_manifest
 from abliterate.storage.names import DIRECTIONS, RECIPE
 

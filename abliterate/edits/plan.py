@@ -16,9 +16,10 @@ from transformers import PreTrainedModel
 from transformers.quantizers.base import get_keys_to_not_convert
 
 from abliterate.architectures.architecture import Architecture, Site, Writer
-from abliterate.checkpoints.checkpoint import DTYPES, Checkpoint, Shard
+from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import QuantizedWeight, quantized_weights
 from abliterate.checkpoints.shard_rewrite import Replacement
+from abliterate.checkpoints.shards import DTYPES, Shard
 from abliterate.edits.bias_sites import Addition, find_adders
 from abliterate.edits.stored import Place, Stored
 from abliterate.edits.tensor_edits import AddedEdit, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit

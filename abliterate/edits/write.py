@@ -6,14 +6,11 @@ import json
 
 from abliterate.checkpoints.checkpoint import Checkpoint, write_shard
 from abliterate.checkpoints.shard_rewrite import rewrite_shard
-from abliterate.edits.in_place import orthogonalize
 from abliterate.edits.plan import EditPlan
 from abliterate.parallel.threads import one_torch_thread
 from abliterate.progress import SILENT, Progress
 from abliterate.quantization.formats.base import read_config, with_unquantised
 from abliterate.storage.staging import Staging
-
-__all__ = ["changed_texts", "orthogonalize", "write_edited"]
 
 
 def write_edited(plan: EditPlan, source: Checkpoint, staging: Staging, progress: Progress = SILENT) -> Checkpoint:

@@ -31,7 +31,8 @@ from abliterate.pipeline.load import Loaded
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
-from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verify_stream, verify_tensors
+from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verify_stream
+from abliterate.proofs.tensors import verify_tensors
 from abliterate.records.manifest import Form, Measured, Origin, as_text, write_records
 from abliterate.records.observations import observations
 from abliterate.storage.names import OBSERVATIONS

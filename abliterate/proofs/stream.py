@@ -25,13 +25,6 @@ from abliterate.interventions import ablated, disturbed, hook_form
 from abliterate.models.batches import Batch, prepare
 from abliterate.models.forward import final_hidden
 from abliterate.prompts.prompt_set import load_prompts
-from abliterate.proofs.tensors import Status, Verdict, compare_tensors, require_planned, verify_tensors
-
-__all__ = [
-    "PROMPTS", "Reference", "Status", "StreamReport", "TensorReport", "Verdict", "compare_tensors",
-    "plain_sequences", "reference",
-    "relative_component", "requantised_note", "require_planned", "verify_stream", "verify_tensors",
-]  # fmt: skip
 
 PROMPTS = 8
 """Prompts that the proof runs; it looks at every layer and every position of each."""

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abliterate.checkpoints.checkpoint import Checkpoint, TensorEntry
-from abliterate.checkpoints.shards import failing, read_bytes, read_numbers
+from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.checkpoints.shards import TensorEntry, failing, read_bytes, read_numbers
 from abliterate.edits.plan import EditPlan
 from abliterate.edits.tensor_edits import TensorEdit, TensorReport
 from abliterate.errors import ProofError

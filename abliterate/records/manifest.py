@@ -21,13 +21,14 @@ from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
 from abliterate.directions.files import read_directions
 from abliterate.edits.plan import EditPlan
+from abliterate.edits.tensor_edits import TensorReport
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation
 from abliterate.models.generation import REPLY_TOKENS
 from abliterate.models.source import Source
 from abliterate.progress import SILENT, Progress
-from abliterate.proofs.stream import StreamReport, TensorReport
+from abliterate.proofs.stream import StreamReport
 from abliterate.records.model_card import model_card
 from abliterate.search.stages import Found
 from abliterate.search.variables import NAME

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from abliterate.commands.verify import Verified
-from abliterate.proofs.stream import Verdict
+from abliterate.proofs.tensors import Verdict
 from abliterate.render.figures import proof_line
 
 SHOWN = 20
