@@ -24,7 +24,9 @@ from jaxtyping import install_import_hook
 hook = install_import_hook("abliterate", "beartype.beartype")
 
 import torch  # noqa: E402
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel  # noqa: E402
+from transformers import PreTrainedModel  # noqa: E402
+
+from fixtures.models import FAMILIES, random_model  # noqa: E402
 
 threads = os.environ.get("ABLITERATE_TEST_THREADS", "1")
 torch.set_num_threads(int(threads))  # one: the models are too small to share, and other work would stall them
@@ -35,36 +37,6 @@ mkldnn = os.environ.get("ABLITERATE_TEST_MKLDNN", "on")
 if mkldnn not in ("on", "off"):
     raise pytest.UsageError(f"ABLITERATE_TEST_MKLDNN={mkldnn}: on or off")
 torch.backends.mkldnn.enabled = mkldnn == "on"
-
-SMALL = {
-    "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 4, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "vocab_size": 97, "max_position_embeddings": 64, "head_dim": 12,
-    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-
-FAMILIES = {
-    "llama": SMALL,
-    "qwen2": SMALL,
-    "gemma3_text": {**SMALL, "sliding_window": 16, "layer_types": None},
-    "olmo2": SMALL,
-    "gpt2": {
-        "n_embd": 48, "n_layer": 4, "n_head": 4, "vocab_size": 97, "n_positions": 64,
-        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-    },
-}  # fmt: skip
-"""Pre-norm with and without biases, sandwich norms with both kinds of gain, Conv1D with learned positions."""
-
-
-def random_model(family: str, seed: int = 0, **changes: object) -> PreTrainedModel:
-    """A small model whose weights, biases and norms are all random, in float32."""
-    torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **{**FAMILIES[family], **changes}))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(torch.randn_like(parameter) * (0.5 if parameter.dim() == 1 else 0.2))
-            if "norm" in name and family != "gemma3_text":
-                parameter.add_(1.0)
-    return model.eval()
 
 
 @pytest.fixture(params=sorted(FAMILIES))

@@ -18,7 +18,7 @@ from abliterate.errors import InputError
 from abliterate.models.loading import DTYPES, choose_dtype, dtype_name
 from abliterate.models.source import resolve
 from abliterate.pipeline.options import Options
-from quantized_models import quantise_checkpoint, random_checkpoint, save_direction
+from fixtures.quantized_models import quantise_checkpoint, random_checkpoint, save_direction
 
 TINY = Path(abliterate.__file__).parent / "data" / "tiny-chat"
 

@@ -22,12 +22,13 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import run
 from abliterate.proofs.stream import SILENCE, plain_sequences, relative_component
+from fixtures.folders import FIXTURES, SHARED
 
 pytestmark = pytest.mark.models
 
 
 def prompts() -> dict[str, str]:
-    folder = Path(__file__).parents[2] / "shared" / "data" / "prompts"
+    folder = SHARED / "data" / "prompts"
     if not folder.is_dir():
         pytest.skip("the published instruction lists are not beside this checkout")
     return {side: str(folder / f"{side}_train.json") for side in ("harmful", "harmless")}
@@ -93,7 +94,7 @@ def test_a_real_model_evaluated_against_itself_does_not_differ(
     real_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the harness's tasks run on it, without a network."""
-    monkeypatch.chdir(Path(__file__).parent / "data" / "lm_eval_task")
+    monkeypatch.chdir(FIXTURES / "lm_eval_task")
     model = str(real_models / "smollm2-135m-it")
     wanted = Wanted(reply_tokens=24, n_prompts=12, tasks=("tiny_words.yaml",))
     one = evaluate(Options(model, Path()), wanted, model)

@@ -1,0 +1,192 @@
+"""An edit in its other forms, by the command: proved, complete, and of the right original."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from gguf import GGUFReader
+from test_end_to_end import in_float32
+
+from abliterate.architectures.architecture import find_architecture
+from abliterate.architectures.clone import random_clone
+from abliterate.cli import main
+from abliterate.commands.evaluate import evaluate
+from abliterate.commands.evaluate_options import HARMFUL, Wanted
+from abliterate.commands.export import Wish, export
+from abliterate.commands.reproduce import Given, reproduce
+from abliterate.errors import InputError
+from abliterate.hub.push import finished_files
+from abliterate.interventions.recipe import Recipe
+from abliterate.models.source import load_empty, resolve
+from abliterate.pipeline.load import check_adapter
+from abliterate.pipeline.run import Result, run
+from abliterate.proofs.census import class_and_config, published_config
+from abliterate.report.page import write_report
+from fixtures.models import random_model
+from fixtures.tiny_chat import TINY
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return run(in_float32(tmp_path_factory.mktemp("run") / "edited"))
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return run(in_float32(tmp_path_factory.mktemp("run") / "half", layer=4, strength=0.5))
+
+
+def test_an_adapter_is_proved_and_does_what_the_checkpoint_does(edited: Result, half: Result, tmp_path: Path) -> None:
+    for name, result, kind in (("whole", edited, "silence"), ("half", half, "agreement")):
+        one = export(Wish(result.out, "adapter"), in_float32(tmp_path / name))
+        assert one.proof is not None
+        assert one.proof.kind == kind
+        assert one.proof.holds
+    wanted = Wanted(reply_tokens=24, n_prompts=20)
+    adapter = evaluate(in_float32(Path(), model=str(tmp_path / "whole")), wanted, str(TINY))
+    checkpoint = evaluate(in_float32(Path(), model=str(edited.out)), wanted, str(TINY))
+    assert adapter.model.refusals(HARMFUL) == checkpoint.model.refusals(HARMFUL)
+    assert adapter.model.refusals(HARMFUL).count == 0
+
+
+def test_an_adapter_has_its_records(edited: Result, tmp_path: Path) -> None:
+    one = export(Wish(edited.out, "adapter"), in_float32(tmp_path / "adapter"))
+    assert set(finished_files(one.out)) == {
+        "README.md", "abliterate.json", "adapter_config.json", "adapter_model.safetensors", "directions.safetensors",
+        "recipe.json",
+    }  # fmt: skip
+    manifest = json.loads((one.out / "abliterate.json").read_text())
+    assert manifest["form"] == "adapter"
+    assert "gives the original back" in manifest["undo"]
+    assert manifest["source"] == edited.manifest["source"]
+    assert manifest["recipe"] == edited.manifest["recipe"]
+    assert json.loads((one.out / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny-chat"
+    text = "".join(path.read_text() for path in one.out.iterdir() if path.suffix in (".json", ".md"))
+    assert str(TINY.parent) not in text
+    assert str(tmp_path) not in text
+    assert {path.stat().st_mode & 0o777 for path in one.out.iterdir()} == {0o644}
+    again = export(Wish(one.out / "recipe.json", "adapter"), in_float32(tmp_path / "again"))  # from its own records
+    assert (again.out / "adapter_model.safetensors").read_bytes() == (
+        one.out / "adapter_model.safetensors"
+    ).read_bytes()
+
+
+def test_forms_for_llama_cpp(edited: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", str(edited.out), "--model", str(TINY), "--json"]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--to", "gguf-adapter", "--leave-out", "embed", "--out", str(tmp_path / "a.gguf")])
+    assert stop.value.code == 0
+    written = json.loads(capsys.readouterr().out)
+    assert written["notes"] == ["left out: model.embed_tokens.weight"]
+    assert written["bytes"] == (tmp_path / "a.gguf").stat().st_size
+    assert len(GGUFReader(tmp_path / "a.gguf").tensors) == 2 * 16
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--to", "control-vector", "--out", str(tmp_path / "v.gguf")])
+    assert stop.value.code == 0
+    layer = edited.manifest["direction"]["layer"]
+    assert [tensor.name for tensor in GGUFReader(tmp_path / "v.gguf").tensors] == [f"direction.{layer - 1}"]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--to", "control-vector", "--layer", "2,3", "--out", str(tmp_path / "w.gguf")])
+    assert stop.value.code == 0
+    assert [tensor.name for tensor in GGUFReader(tmp_path / "w.gguf").tensors] == ["direction.1", "direction.2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--to", "gguf"], "--to gguf: choose among adapter, gguf-adapter, control-vector"),
+        (["--to", "gguf-adapter", "--leave-out", "head"], "--leave-out head: choose among embed, attn, mlp"),
+        (["--to", "control-vector", "--layer", "x"], "--layer x: give whole numbers by commas"),
+        (["--to", "adapter"], "the original tiny-chat is not on the Hub; say where it is with --model"),
+        (["--to", "gguf-adapter", "--model", str(TINY)], "leave out the site embed"),
+    ],
+)
+def test_bad_input_is_one_line(
+    edited: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["export", str(edited.out), *words, "--out", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_original_is_refused(edited: Result, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="was not made from"):
+        export(Wish(edited.out, "adapter"), in_float32(tmp_path / "adapter", model=str(edited.out)))
+    with pytest.raises(InputError, match="the recipe cannot be read"):
+        export(Wish(TINY, "adapter"), in_float32(tmp_path / "adapter"))
+
+
+def test_a_run_can_save_an_adapter_alone(edited: Result, tmp_path: Path) -> None:
+    """The same direction and recipe, proved and measured with the adapter on the original; no weights are written."""
+    one = run(in_float32(tmp_path / "adapter", save=("adapter",)))
+    assert one.manifest["form"] == "adapter"
+    assert one.manifest["tensors"] == []
+    assert one.manifest["recipe"] == edited.manifest["recipe"]
+    assert one.manifest["figures"]["edited"] == edited.manifest["figures"]["edited"]
+    assert one.measured.proof.kind == "silence"
+    assert one.measured.proof.holds
+    names = {path.name for path in one.out.iterdir()}
+    assert names == {
+        "README.md", "abliterate.json", "adapter_config.json", "adapter_model.safetensors", "directions.safetensors",
+        "observations.json", "recipe.json",
+    }  # fmt: skip
+    exported = export(Wish(edited.out, "adapter"), in_float32(tmp_path / "exported"))
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (one.out / name).read_bytes() == (exported.out / name).read_bytes()
+    assert "an adapter on 8 layers" in write_report(one.out).read_text()
+    assert reproduce(
+        str(one.out),
+        Given(model=str(TINY), harmful=str(TINY / "harmful.txt"), harmless=str(TINY / "harmless.txt"), device="cpu"),
+        tmp_path / "again",
+    ).same
+
+
+def test_forms_beside_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(TINY), "--harmful", str(TINY / "harmful.txt"), "--harmless", str(TINY / "harmless.txt"), "--json"]
+    words += ["--device", "cpu", "--layer", "4", "--sites", "attn,mlp", "--out", str(tmp_path / "edited")]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--save", "checkpoint,adapter,gguf-adapter"])
+    assert stop.value.code == 0
+    assert json.loads(capsys.readouterr().out)["manifest"]["form"] == "checkpoint"
+    for name in ("model.safetensors", "adapter/adapter_model.safetensors", "adapter/abliterate.json", "adapter.gguf"):
+        assert (tmp_path / "edited" / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--save", "gguf-adapter"], "what is measured is a checkpoint or an adapter; add one of them"),
+        (["--save", "lora"], "--save lora: choose among checkpoint, adapter, gguf-adapter"),
+        (["--save", "adapter", "--edited-dtype", "bf16"], "add checkpoint to --save"),
+    ],
+)
+def test_forms_that_cannot_be_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([str(TINY), *words, "--out", str(tmp_path / "edited")])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_no_adapter_holds_is_refused_before_the_search(tmp_path: Path) -> None:
+    """gpt2 has biases beside an embedding, which no LoRA holds together."""
+    model = random_model("gpt2")
+    model.save_pretrained(tmp_path / "gpt2")
+    source = resolve(str(tmp_path / "gpt2"))
+    empty = load_empty(source)
+    with pytest.raises(InputError, match="bias"):
+        check_adapter(Recipe.uniform(), source, empty, find_architecture(empty))
+    check_adapter(Recipe.adding(1.0, 1), source, empty, find_architecture(empty))  # a bias alone it holds
+
+
+def test_biases_of_fused_experts_are_no_adapters_and_refused_before_the_trials(tmp_path: Path) -> None:
+    random_clone(*class_and_config("gpt_oss", published_config("gpt_oss"))).save_pretrained(tmp_path / "gpt_oss")
+    source = resolve(str(tmp_path / "gpt_oss"))
+    empty = load_empty(source)
+    with pytest.raises(InputError, match=r"PEFT"):
+        check_adapter(Recipe.adding(1.0, 1), source, empty, find_architecture(empty))
