@@ -38,7 +38,7 @@ from safetensors.torch import save_file
 
 from abliterate import capture, load_prompts
 from abliterate.architectures.architecture import find_architecture
-from abliterate.models.batches import prepare
+from abliterate.models.batches import prepare_batches
 from abliterate.models.loading import load_model
 from abliterate.models.offload import bytes_read
 from abliterate.models.source import load_tokenizer, resolve
@@ -218,7 +218,7 @@ def capture_here(folder: Path, memory: int) -> dict[str, int]:
     return {
         "prompts": len(prompts),
         "tokens": sum(map(len, sequences)),
-        "passes": len(prepare(model, sequences, keep=-min(chat.positions())).batches),
+        "passes": len(prepare_batches(model, sequences, keep=-min(chat.positions())).batches),
         "loaded": loaded,
         "streamed": bytes_read(model),
     }

@@ -31,7 +31,7 @@ from transformers import PreTrainedModel
 
 from abliterate import capture, load_prompts
 from abliterate.architectures.architecture import find_architecture
-from abliterate.models.batches import prepare
+from abliterate.models.batches import prepare_batches
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
 from abliterate.prompts.chat_format import ChatFormat
@@ -89,7 +89,7 @@ def main() -> None:
     for dtype in options.dtype:
         model = load_model(source, dtype, "cpu")
         architecture = find_architecture(model)
-        prepared = prepare(model, sequences, keep=-min(chat.positions()))
+        prepared = prepare_batches(model, sequences, keep=-min(chat.positions()))
         sizes = [int(batch.lengths.sum()) for batch in prepared.batches] + [len(prepared.prefix)] * bool(
             prepared.prefix
         )

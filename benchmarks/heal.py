@@ -22,8 +22,8 @@ from rich.table import Table
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, Wanted
-from abliterate.commands.heal import edit_of, heal
+from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, EvaluateOptions
+from abliterate.commands.heal import edit_of_folder, heal
 from abliterate.models.generation import end_tokens
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source, load_tokenizer, resolve
@@ -102,10 +102,10 @@ def main() -> None:
     console.print(healed.training)
     control = given.out.with_name(f"{given.out.name}-plain")
     plain(edited, dataset, options, control)
-    _, basis = edit_of(edited)
+    _, basis = edit_of_folder(edited)
     table = Table("", "refused, harmful", "refused, harmless", *FIGURES, "along the direction")
     for name, folder in (("edited", given.edited), ("healed", given.out), ("fine-tuned plainly", control)):
-        wanted = Wanted(reply_tokens=32, look_alikes=None)
+        wanted = EvaluateOptions(reply_tokens=32, look_alikes=None)
         asked = Options(str(folder), Path(), harmful=given.harmful, harmless=given.harmless)
         one = evaluate(asked, wanted, given.model).to_json()
         refused = [one["sets"][side]["model"]["refused"] for side in (HARMFUL, HARMLESS)]

@@ -22,7 +22,7 @@ from abliterate.evaluation.statistics import Rate
 from abliterate.models.generation import generate
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.sources import builtin
-from abliterate.replies.labels import LABELS, label_of
+from abliterate.replies.labels import REPLY_LABELS, label_of
 
 PROMPTS = Path(__file__).parents[2] / "shared" / "data" / "prompts"
 MODELS = Path.home() / ".cache" / "abliterate-test-models"
@@ -71,9 +71,9 @@ def agree(path: Path) -> None:
     pairs = [(own[record["id"]], label_of(record["prompt"], record["reply"]), record) for record in known]
     counts = Counter((reader, rules) for reader, rules, _ in pairs)
     print(f"{len(known)} of {len(records)} replies are labelled (others: this machine rounds otherwise)\n")
-    print(f"{'reader, rules:':>16}", *(f"{label:>11}" for label in LABELS))
-    for reader in LABELS:
-        print(f"{reader:>16}", *(f"{counts[reader, rules]:11}" for rules in LABELS))
+    print(f"{'reader, rules:':>16}", *(f"{label:>11}" for label in REPLY_LABELS))
+    for reader in REPLY_LABELS:
+        print(f"{reader:>16}", *(f"{counts[reader, rules]:11}" for rules in REPLY_LABELS))
     print()
     for title, right in (
         ("all four labels", [reader == rules for reader, rules, _ in pairs]),

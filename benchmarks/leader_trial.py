@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import capture
 from abliterate.errors import InputError
-from abliterate.models.batches import model_device, prepare
+from abliterate.models.batches import model_device, prepare_batches
 from abliterate.models.forward import at_positions, final_hidden, prefix_cache
 from abliterate.models.generation import generate
 from abliterate.models.head import HEAD_ROWS, Head
@@ -130,7 +130,7 @@ class Evaluation:
 
 def fast_first_tokens(model: PreTrainedModel, sequences: Tokens) -> Float[Tensor, "prompts vocab"]:
     """Return the log-probabilities of the token after each sequence, by this package's forward."""
-    prepared = prepare(model, sequences)
+    prepared = prepare_batches(model, sequences)
     shared, head = prefix_cache(model, prepared.prefix), Head(model)
     rows: list[Tensor] = [torch.empty(0)] * len(sequences)
     for batch in prepared.batches:

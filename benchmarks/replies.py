@@ -26,9 +26,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import load_prompts
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import Wanted
+from abliterate.commands.evaluate_options import EvaluateOptions
 from abliterate.models.batches import common_prefix
-from abliterate.models.generation import ROWS, generate
+from abliterate.models.generation import REPLY_ROWS, generate
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
 from abliterate.pipeline.options import Options
@@ -42,8 +42,8 @@ def floor(model: PreTrainedModel, sequences: list[list[int]], lengths: list[int]
     prefix = len(common_prefix(model, sequences))
     order = sorted(range(len(sequences)), key=lambda place: (len(sequences[place]), place))
     body, heads = [prefix] if prefix else [], []
-    for start in range(0, len(order), ROWS["cpu"]):
-        rows = order[start : start + ROWS["cpu"]]
+    for start in range(0, len(order), REPLY_ROWS["cpu"]):
+        rows = order[start : start + REPLY_ROWS["cpu"]]
         body.append(sum(len(sequences[row]) - prefix for row in rows))
         alive = [sum(lengths[row] > step for row in rows) for step in range(max(lengths[row] for row in rows))]
         body += alive[1:]  # the first token comes with the prompt
@@ -100,7 +100,7 @@ def main() -> None:
     begin = time.perf_counter()
     plain(model, tokenizer, some, 1, given.tokens)
     seconds[f"plain, from {len(some)} prompts"] = (time.perf_counter() - begin) * len(sequences) / len(some)
-    wanted = Wanted(reply_tokens=given.tokens, n_prompts=given.prompts, split="all", look_alikes=None)
+    wanted = EvaluateOptions(reply_tokens=given.tokens, n_prompts=given.prompts, split="all", look_alikes=None)
     begin = time.perf_counter()
     evaluate(Options(str(given.model), Path(), harmful=files[0], harmless=files[1], device="cpu"), wanted, None)
     seconds["evaluate, whole"] = time.perf_counter() - begin

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from abliterate import Options, load_prompts, run
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import Wanted
+from abliterate.commands.evaluate_options import EvaluateOptions
 from abliterate.render.evaluated import evaluated
 from abliterate.render.run import result
 from abliterate.report.page import write_report
@@ -76,7 +76,7 @@ def main() -> None:
     if not given.out.is_dir():
         options = Options(given.model, given.out, optimize=True, max_kl=0.02, n_train=64, **sides)
         console.print(result(run(options)))
-    wanted = Wanted(reply_tokens=64, text=LICENSE)
+    wanted = EvaluateOptions(reply_tokens=64, text=LICENSE)
     one = evaluate(Options(str(given.out), Path(), **sides), wanted, given.model)
     console.print(evaluated(one))
     write_whole(given.out / "evaluation.json", json.dumps(one.to_json()))

@@ -46,7 +46,7 @@ from abliterate.progress import SILENT
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.replies.openings import find_openings
 from abliterate.search.front import beats
-from abliterate.search.stages import Found, Pool, search
+from abliterate.search.stages import SearchData, SearchResult, search
 from abliterate.search.variables import Variables
 
 SELECT_HARMFUL, SELECT_HARMLESS, REPORT = 60, 128, 100
@@ -81,7 +81,7 @@ class Prepared:
     architecture: Architecture
     start: Variables
     second: Tensor
-    pool: Pool
+    pool: SearchData
 
 
 def prepare_search(
@@ -112,7 +112,7 @@ def prepare_search(
     chosen = select(model, architecture, directions, openings, judging, staying).chosen
     start = Variables.start(architecture, directions.at(chosen.layer, chosen.position))
     second = difference_in_means(*sides, "mean-difference").at(chosen.layer, chosen.position)
-    pool = Pool(harmful, harmless, judging, staying, list(zip(map(tuple, replies[0]), refused, strict=True)))
+    pool = SearchData(harmful, harmless, judging, staying, list(zip(map(tuple, replies[0]), refused, strict=True)))
     return Prepared(architecture, start, second, pool)
 
 
@@ -122,7 +122,7 @@ def find(
     chat: ChatFormat,
     bad: Sequence[str],
     good: Sequence[str],
-) -> tuple[Found, float]:
+) -> tuple[SearchResult, float]:
     """Run everything from the prompts to the front; return it with the seconds that it took."""
     begin = time.perf_counter()
     prepared = prepare_search(model, tokenizer, chat, bad, good)

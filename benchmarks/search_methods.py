@@ -28,7 +28,6 @@ import leader  # beside this one
 import torch
 from rich.console import Console
 from rich.table import Table
-from search import SELECT_HARMFUL, SELECT_HARMLESS, prepare_search
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -43,10 +42,11 @@ from abliterate.progress import SILENT
 from abliterate.projection import normalize
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.search import stages
-from abliterate.search.examples import Answer
-from abliterate.search.losses import Ruler, Spent
-from abliterate.search.memory import room_for
+from abliterate.search.examples import OriginalReply
+from abliterate.search.losses import EditLosses, TokenCount
+from abliterate.search.memory import plan_memory
 from abliterate.search.variables import STRENGTH_STEP, STRONGEST, TURN, Variables
+from search import SELECT_HARMFUL, SELECT_HARMLESS, prepare_search
 
 PRESSURES = (0.2, 0.03)
 
@@ -155,22 +155,22 @@ def main() -> None:
     parser.add_argument("--method", nargs="+")
     parser.add_argument("--dtype", default="bfloat16")
     options = parser.parse_args()
-    stages.PRESSURES = PRESSURES  # type: ignore[assignment]
+    stages.REFUSAL_WEIGHTS = PRESSURES  # type: ignore[assignment]
     bad = load_prompts(str(options.harmful)).prompts[: leader.HARMFUL]
     good = load_prompts(str(options.harmless)).prompts[: leader.HARMLESS]
     source = resolve(str(options.model))
     tokenizer = load_tokenizer(source)
     model = load_model(source, options.dtype)
     prepared = prepare_search(model, tokenizer, ChatFormat(tokenizer, leader.SYSTEM), bad, good)
-    ruler = Ruler(model, prepared.architecture, Head(model), room_for(model), Spent())
-    selected = ruler.states([Answer(prompt, ()) for prompt in prepared.pool.select_harmless])
-    one = stages.Search(model, tokenizer, ruler, prepared.pool, Processes(), SILENT, selected)
+    edit_losses = EditLosses(model, prepared.architecture, Head(model), plan_memory(model), TokenCount())
+    selected = edit_losses.states([OriginalReply(prompt, ()) for prompt in prepared.pool.select_harmless])
+    one = stages.Search(model, tokenizer, edit_losses, prepared.pool, Processes(), SILENT, selected)
     table = Table(title=f"{SELECT_HARMFUL} harmful, {SELECT_HARMLESS} harmless prompts of the select split")
     for column in ("method", "start", *(f"pressure {pressure}" for pressure in PRESSURES), "s"):
         table.add_column(column, justify="right")
     with stages.frozen(model):
         begun = one.begin(prepared.start)
-        original = ruler.states(begun.answers)
+        original = edit_losses.states(begun.answers)
         plain = one.judge(Variables(prepared.start.copy().strengths, prepared.second), None)
         table.add_row("plain", f"{plain.refusals} / {plain.kl:.4f}", *[""] * len(PRESSURES), "")
         for name, edit in methods(prepared.start, prepared.second).items():

@@ -13,13 +13,13 @@ import abliterate
 from abliterate.architectures.architecture import SITES
 from abliterate.cli.completion import WORDS
 from abliterate.cli.flags import OUT_NAMES
-from abliterate.commands.evaluate_options import SPLITS
+from abliterate.commands.evaluate_options import MEASURED_SPLITS
 from abliterate.directions.directions import METHODS
-from abliterate.exports.forms import KINDS, SAVED_FORMS
-from abliterate.models.loading import DTYPES
+from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS
+from abliterate.models.loading import DTYPE_WORDS
 from abliterate.prompts.chat_format import THINKING_MODES
 from abliterate.prompts.sources import BUILTIN
-from abliterate.training.examples import METHODS as TRAINERS
+from abliterate.training.examples import TRAINING_METHODS as TRAINERS
 
 ROOT = Path(abliterate.__file__).parent.parent
 COMMAND = "import sys; sys.argv[0] = 'abliterate'; from abliterate.cli import main; main()"
@@ -53,7 +53,7 @@ def fish(line: str, action: str = "get-args") -> subprocess.CompletedProcess[str
 def test_the_words_are_those_that_are_read() -> None:
     for name, known in {
         "mode": tuple(OUT_NAMES), "direction": METHODS, "sites": SITES, "save": SAVED_FORMS,
-        "thinking": THINKING_MODES, "dtype": ("auto", *DTYPES), "split": SPLITS, "method": TRAINERS, "to": KINDS,
+        "thinking": THINKING_MODES, "dtype": ("auto", *DTYPE_WORDS), "split": MEASURED_SPLITS, "method": TRAINERS, "to": EXPORT_FORMS,
         "prompts": tuple(f"builtin:{one}" for one in BUILTIN),
     }.items():  # fmt: skip
         assert sorted(WORDS[name]) == sorted(known), name

@@ -15,7 +15,7 @@ from abliterate.commands.apply import apply
 from abliterate.commands.verify import verify
 from abliterate.edits.tensor_edits import UnquantizedEdit
 from abliterate.errors import InputError
-from abliterate.models.loading import DTYPES, choose_dtype, dtype_name
+from abliterate.models.loading import DTYPE_WORDS, choose_dtype, dtype_name
 from abliterate.models.source import resolve
 from abliterate.pipeline.options import Options
 from fixtures.quantized_models import quantise_checkpoint, random_checkpoint, save_direction
@@ -25,9 +25,9 @@ TINY = Path(abliterate.__file__).parent / "data" / "tiny-chat"
 KNOWN = "auto, bfloat16, bf16, float16, fp16, half, float32, fp32"
 
 
-@pytest.mark.parametrize("word", DTYPES)
+@pytest.mark.parametrize("word", DTYPE_WORDS)
 def test_every_word_names_what_torch_calls_so(word: str) -> None:
-    assert getattr(torch, dtype_name("--dtype", word)) == DTYPES[word] == choose_dtype(resolve(str(TINY)), word)
+    assert getattr(torch, dtype_name("--dtype", word)) == DTYPE_WORDS[word] == choose_dtype(resolve(str(TINY)), word)
 
 
 @pytest.mark.parametrize("flag", ["--dtype", "--edited-dtype"])

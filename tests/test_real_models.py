@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from abliterate.architectures.architecture import find_architecture
 from abliterate.commands.apply import apply
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import Wanted
-from abliterate.commands.export import Wish, export
+from abliterate.commands.evaluate_options import EvaluateOptions
+from abliterate.commands.export import ExportOptions, export
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe
@@ -96,7 +96,7 @@ def test_a_real_model_evaluated_against_itself_does_not_differ(
     """And the harness's tasks run on it, without a network."""
     monkeypatch.chdir(FIXTURES / "lm_eval_task")
     model = str(real_models / "smollm2-135m-it")
-    wanted = Wanted(reply_tokens=24, n_prompts=12, tasks=("tiny_words.yaml",))
+    wanted = EvaluateOptions(reply_tokens=24, n_prompts=12, tasks=("tiny_words.yaml",))
     one = evaluate(Options(model, Path()), wanted, model)
     assert one.against is not None
     assert one.model == one.against
@@ -116,7 +116,9 @@ def test_an_adapter_is_the_hook_form(real_models: Path, tmp_path: Path, name: st
     save_file({"resid.5": direction}, tmp_path / "directions.safetensors")
     recipe = Recipe.uniform(strengths, direction="resid.5").to_json()
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
-    one = export(Wish(tmp_path, "adapter"), Options(str(real_models / name), tmp_path / "adapter", dtype="float32"))
+    one = export(
+        ExportOptions(tmp_path, "adapter"), Options(str(real_models / name), tmp_path / "adapter", dtype="float32")
+    )
     assert one.proof is not None
     assert one.proof.holds
     assert one.proof.largest < 1e-5
@@ -130,7 +132,7 @@ def test_an_adapter_that_adds_is_the_hook_form(real_models: Path, tmp_path: Path
     save_file({"resid.12": direction}, tmp_path / "directions.safetensors")
     (tmp_path / "recipe.json").write_text(json.dumps(Recipe.adding(8.0, 12).to_json()))
     one = export(
-        Wish(tmp_path / "recipe.json", "adapter"),
+        ExportOptions(tmp_path / "recipe.json", "adapter"),
         Options(str(real_models / name), tmp_path / "adapter", dtype="float32"),
     )
     assert one.proof is not None

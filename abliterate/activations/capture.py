@@ -18,13 +18,13 @@ from abliterate.architectures.architecture import Architecture, find_architectur
 from abliterate.architectures.streams import lanes, resid_of
 from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import ArchitectureError, InputError
-from abliterate.models.batches import Batch, BatchSize, Prompts, prepare
+from abliterate.models.batches import Batch, BatchSize, PreparedPrompts, prepare_batches
 from abliterate.models.forward import at_positions, final_hidden, prefix_cache
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import PromptSet
-from abliterate.storage.record_log import KeptRecords
+from abliterate.storage.record_log import RecordLog
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def capture(
     cache: ActivationCache | None = None,
     architecture: Architecture | None = None,
     processes: Processes | None = None,
-    kept: KeptRecords | None = None,
+    kept: RecordLog | None = None,
     progress: Progress = SILENT,
 ) -> Activations:
     """Run `prompts` through `model` and return `resid[l]` for every layer at the post-instruction positions.
@@ -80,7 +80,7 @@ def capture(
         return Activations(stored, chosen)
     with progress.step("capturing activations", len(sequences), "prompts") as advance:
         found = architecture or find_architecture(live)
-        prepared = prepare(live, sequences, batch_size, keep=-min(chosen))
+        prepared = prepare_batches(live, sequences, batch_size, keep=-min(chosen))
         resid = torch.empty(len(sequences), len(chosen), found.depth + 1, found.d_model, dtype=live.dtype)
         shared = prefix_cache(live, prepared.prefix)
         own: list[list[Tensor]] = []
@@ -102,12 +102,12 @@ def capture(
     return Activations(resid, chosen)
 
 
-def part_key(prepared: Prompts, batch: Batch, positions: Sequence[int]) -> list[Any]:
+def part_key(prepared: PreparedPrompts, batch: Batch, positions: Sequence[int]) -> list[Any]:
     """Return what decides the activations of one batch, besides the weights and what else `kept` stands for."""
     return ["activations", prepared.prefix, batch.tokens.tolist(), batch.lengths.tolist(), positions]
 
 
-def streams_once(kept: KeptRecords | None, key: object, make: Callable[[], list[Tensor]]) -> list[Tensor]:
+def streams_once(kept: RecordLog | None, key: object, make: Callable[[], list[Tensor]]) -> list[Tensor]:
     """Do `kept.once` for a batch's streams, which go into a file of their own: together they are large."""
     if kept is None:
         return make()
@@ -150,7 +150,7 @@ def check_finite(resid: Float[Tensor, "prompts positions layers d_model"]) -> No
             )
 
 
-def keep_whole(path: Path, resid: Tensor, kept: KeptRecords | None, parts: Sequence[object]) -> None:
+def keep_whole(path: Path, resid: Tensor, kept: RecordLog | None, parts: Sequence[object]) -> None:
     """Write the activations into the cache, and remove the parts of them that were kept."""
     if kept is None:
         return write_cached(path, resid)

@@ -34,7 +34,7 @@ class Geometry:
         layers = [
             {
                 "layer": layer,
-                "explained": numbers(self.explained[layer]),
+                "explained": rounded_numbers(self.explained[layer]),
                 "harmful": points(one),
                 "harmless": points(other),
             }
@@ -44,8 +44,8 @@ class Geometry:
             "separation": {
                 "positions": list(self.positions),
                 "layers": list(range(len(layers))),
-                "auc": [numbers(row) for row in self.auc],
-                "d": [numbers(row) for row in self.d],
+                "auc": [rounded_numbers(row) for row in self.auc],
+                "d": [rounded_numbers(row) for row in self.d],
             },
             "pca": {
                 "position": self.position,
@@ -66,15 +66,15 @@ def geometry(harmful: Activations, harmless: Activations, position: int) -> Geom
     for layer in range(harmful.resid.shape[2]):  # one at a time: in float64 all of them may not fit
         sides = harmful.resid[:, :, layer].double(), harmless.resid[:, :, layer].double()
         halves = [[side[first::2] for side in sides] for first in (0, 1)]
-        scored = [scores(*seen, *unseen) for seen, unseen in (halves, halves[::-1])]
+        scored = [plane_scores(*seen, *unseen) for seen, unseen in (halves, halves[::-1])]
         separations.append([(one + other) / 2 for one, other in zip(*scored, strict=True)])
-        parts.append(components(*(side[:, here] for side in sides)))
+        parts.append(principal_components(*(side[:, here] for side in sides)))
     auc, d = (torch.stack(layers, dim=1) for layers in zip(*separations, strict=True))
     explained, first, second = (torch.stack(part) for part in zip(*parts, strict=True))
     return Geometry(harmful.positions, auc, d, position, explained, first, second)
 
 
-def scores(
+def plane_scores(
     harmful: Float[Tensor, "a positions d_model"],
     harmless: Float[Tensor, "b positions d_model"],
     unseen_harmful: Float[Tensor, "c positions d_model"],
@@ -91,7 +91,7 @@ def scores(
     return auc.masked_fill(undefined, torch.nan), d.masked_fill(undefined, torch.nan)
 
 
-def components(
+def principal_components(
     harmful: Float[Tensor, "harmful d_model"], harmless: Float[Tensor, "harmless d_model"]
 ) -> tuple[Float[Tensor, " 2"], Float[Tensor, "harmful 2"], Float[Tensor, "harmless 2"]]:
     """Return the explained shares of the first two principal components, and both sides in them.
@@ -108,11 +108,11 @@ def components(
     return explained, placed[: len(harmful)], placed[len(harmful) :]
 
 
-def numbers(values: Float[Tensor, " _"]) -> list[float | None]:
+def rounded_numbers(values: Float[Tensor, " _"]) -> list[float | None]:
     """Return plain numbers of four digits; None for what is not defined."""
     return [float(f"{value:.4g}") if value == value else None for value in values.tolist()]
 
 
 def points(values: Float[Tensor, "_ 2"]) -> list[list[float | None]]:
     """Return points as pairs of plain numbers."""
-    return [numbers(value) for value in values]
+    return [rounded_numbers(value) for value in values]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from abliterate.architectures.clone import D_MODEL, clone_inputs, clone_of
-from abliterate.architectures.roles import place, roles_of
+from abliterate.architectures.roles import layer_place, parameter_roles_of
 from abliterate.architectures.trace import Gain, Trace, trace
 from abliterate.architectures.wrappers import inside, name_of, parameter_names, unwrapped
 from abliterate.errors import ArchitectureError
@@ -146,11 +146,11 @@ def find_architecture(model: nn.Module, allow_unproved: bool = False) -> Archite
         and clone.get_output_embeddings().weight is clone.get_input_embeddings().weight
         and any(writer.module == embedding for writer in writers),
         problems=found.problems,
-        outside=outside_of(names, found.layers),
+        outside=modules_outside(names, found.layers),
     )
 
 
-def outside_of(names: Sequence[str], layers: str) -> tuple[str, ...]:
+def modules_outside(names: Sequence[str], layers: str) -> tuple[str, ...]:
     """Return the modules that hold parameters beside the text decoder, which is what `layers` is in."""
     decoder = layers.rpartition(".")[0]
     family = decoder.rpartition(".")[0]
@@ -178,7 +178,7 @@ def expected_names(model: PreTrainedModel, twin: PreTrainedModel, layers: str) -
     there = set(own)
     depth = len(model.get_submodule(layers))
     for name in parameter_names(twin):
-        number, _ = place(name, layers)
+        number, _ = layer_place(name, layers)
         if name not in there and (number is None or number < depth) and not done_without(model, name):
             own.append(name)
     return own
@@ -219,20 +219,20 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 def writers_of(clone: PreTrainedModel, found: Trace, names: Sequence[str]) -> Iterator[Writer]:
     """Yield the writers among the parameters `names` of a model: those whose like in the clone was found to write."""
-    roles = roles_of(clone, found, names)
-    called = {place(f"{name}.", found.layers)[1] for name in found.called}
+    roles = parameter_roles_of(clone, found, names)
+    called = {layer_place(f"{name}.", found.layers)[1] for name in found.called}
     modules: dict[str, list[str]] = {}
     for name in roles:
         modules.setdefault(name.rpartition(".")[0], []).append(name)
     for module, members in modules.items():
-        number, _ = place(f"{module}.", found.layers)
+        number, _ = layer_place(f"{module}.", found.layers)
         parameters = []
         for name in members:
             one = next(iter(roles[name]))
             parameters.append(Parameter(name.rpartition(".")[2], one.axis, one.stored_axis))
         paths = tuple(sorted({role.gains for name in members for role in roles[name]}, key=str))
         constant = all(role.vector for name in members for role in roles[name])
-        hook = hook_of(module, paths, lambda name: place(f"{name}.", found.layers)[1] in called)
+        hook = hook_of(module, paths, lambda name: layer_place(f"{name}.", found.layers)[1] in called)
         yield Writer(module, site_of(module, found.layers, number), number, tuple(parameters), paths, constant, *hook)
 
 

@@ -153,7 +153,7 @@ def shrunk_fields(config: PreTrainedConfig, least: int) -> dict[str, Any]:
     fields.update({name: rule(fields) for name, other, rule in FOLLOWS if fields.get(name) and fields.get(other)})
     fit_sections(fields)
     for own in fields.get("per_layer_config", {}).values():
-        own.update({name: size(name, value) + (0 if "heads" in name else 8) for name, value in own.items()})
+        own.update({name: clone_size(name, value) + (0 if "heads" in name else 8) for name, value in own.items()})
         own.update({name: rule({**fields, **own}) for name, other, rule in FOLLOWS if name in own and other in fields})
     return {**fields, **EXCEPTIONS.get(config.model_type, {})}
 
@@ -183,7 +183,7 @@ def small(name: str, value: Any, depth: int, kept: list[int]) -> Any:
         return [small(name, value[layer], 0, []) for layer in kept]
     counts = isinstance(value, int) and not isinstance(value, bool) and value > 1
     if counts or (value is None and name == "head_dim"):
-        return size(name, value)
+        return clone_size(name, value)
     return value
 
 
@@ -205,7 +205,7 @@ def kept_layers(fields: Mapping[str, Any], depth: int, least: int) -> list[int]:
     return sorted(kept + rest[: max(0, least - len(kept))])
 
 
-def size(name: str, value: Any) -> Any:
+def clone_size(name: str, value: Any) -> Any:
     """Return the clone's value for a field."""
     return next((small for pattern, small in RULES if re.fullmatch(pattern, name)), value)
 

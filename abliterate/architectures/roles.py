@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from abliterate.architectures.clone import D_MODEL
-from abliterate.architectures.trace import Finding, Gain, Trace
+from abliterate.architectures.trace import Gain, Trace, TraceFinding
 from abliterate.errors import ArchitectureError
 
-Kind = frozenset[str]
+RoleKind = frozenset[str]
 """A kind of layer: the names that its parameters have in it."""
 
 ANY = "*"
@@ -26,7 +26,7 @@ ANY = "*"
 
 
 @dataclass(frozen=True)
-class Role:
+class ParameterRole:
     """What a parameter writes: along which axis in memory and on disk, through which gains; `vector` is a bias."""
 
     axis: int
@@ -35,18 +35,18 @@ class Role:
     vector: bool
 
 
-def place(name: str, layers: str) -> tuple[int | None, str]:
+def layer_place(name: str, layers: str) -> tuple[int | None, str]:
     """Return the number of a parameter's layer, and its name in there with `#` for the numbers of experts and the like."""
     inside = re.match(rf"^{re.escape(layers)}\.(\d+)\.(.*)", name)
     number, rest = (int(inside[1]), inside[2]) if inside else (None, name)
     return number, re.sub(r"(?<=\.)\d+(?=\.\w+\.)", "#", rest)
 
 
-def layer_kinds(names: Iterable[str], layers: str) -> dict[int | None, Kind]:
+def layer_kinds(names: Iterable[str], layers: str) -> dict[int | None, RoleKind]:
     """Return the kind of each layer, and under None what lies outside the layers."""
     kinds: dict[int | None, set[str]] = {}
     for name in names:
-        number, inside = place(name, layers)
+        number, inside = layer_place(name, layers)
         kinds.setdefault(number, set()).add(inside)
     return {number: frozenset(inside) for number, inside in kinds.items()}
 
@@ -62,28 +62,30 @@ def in_layer(gains: tuple[Gain, ...], layers: str, layer: int | str | None) -> t
     )
 
 
-def roles_of(clone: PreTrainedModel, found: Trace, names: Sequence[str]) -> dict[str, frozenset[Role]]:
+def parameter_roles_of(
+    clone: PreTrainedModel, found: Trace, names: Sequence[str]
+) -> dict[str, frozenset[ParameterRole]]:
     """Return the roles of those among the parameters `names` of a model that write to its stream.
 
     Raises ArchitectureError for a layer that holds what no layer of the clone holds, or combines its parts in a
     new way in which their roles are not certain.
     """
     cloned = layer_kinds((name for name, _ in clone.named_parameters(remove_duplicate=False)), found.layers)
-    known: dict[Kind, dict[str, set[Role]]] = {kind: {} for kind in cloned.values()}
+    known: dict[RoleKind, dict[str, set[ParameterRole]]] = {kind: {} for kind in cloned.values()}
     for finding in found.findings:
-        role = Role(
+        role = ParameterRole(
             finding.axis,
-            stored_axis(clone, finding),
+            role_axis(clone, finding),
             in_layer(finding.gains, found.layers, ANY),
             len(finding.shape) == 1,
         )
         for name in found.aliases[finding.parameter]:
-            number, inside = place(name, found.layers)
+            number, inside = layer_place(name, found.layers)
             known[cloned[number]].setdefault(inside, set()).add(role)
     kinds = layer_kinds(names, found.layers)
-    roles: dict[str, frozenset[Role]] = {}
+    roles: dict[str, frozenset[ParameterRole]] = {}
     for name in names:
-        number, inside = place(name, found.layers)
+        number, inside = layer_place(name, found.layers)
         kind = cloned[None] if number is None else kinds[number]
         own = frozenset(known[kind].get(inside, ())) if kind in known else elsewhere(known, name, inside)
         if own:
@@ -91,7 +93,9 @@ def roles_of(clone: PreTrainedModel, found: Trace, names: Sequence[str]) -> dict
     return roles
 
 
-def elsewhere(known: Mapping[Kind, Mapping[str, set[Role]]], name: str, inside: str) -> frozenset[Role]:
+def elsewhere(
+    known: Mapping[RoleKind, Mapping[str, set[ParameterRole]]], name: str, inside: str
+) -> frozenset[ParameterRole]:
     """Return the role that a part has in layers of every kind that is known, for a layer of another kind."""
     all_roles = {frozenset(roles.get(inside, ())) for kind, roles in known.items() if inside in kind}
     if len(all_roles) != 1:
@@ -103,7 +107,7 @@ def elsewhere(known: Mapping[Kind, Mapping[str, set[Role]]], name: str, inside: 
     return all_roles.pop()
 
 
-def stored_axis(clone: PreTrainedModel, finding: Finding) -> int | None:
+def role_axis(clone: PreTrainedModel, finding: TraceFinding) -> int | None:
     """Return the residual axis of the tensors on disk that store a parameter, by transformers' own conversion mapping.
 
     None where the mapping stores it together with tensors that do not write.

@@ -36,7 +36,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Finding:
+class TraceFinding:
     """A parameter that writes to the stream along `axis`, with the gains between, the one nearest the stream first."""
 
     parameter: str
@@ -69,7 +69,7 @@ RESHAPES = frozenset(
 )
 """Operations that leave a weight a weight on its way from the parameter to the product."""
 
-TURNS = frozenset({"TBackward0", "TransposeBackward0", "NumpyTBackward0", "PermuteBackward0"})
+TURNING = frozenset({"TBackward0", "TransposeBackward0", "NumpyTBackward0", "PermuteBackward0"})
 """Those among them that exchange the last two axes of a weight."""
 
 PRODUCTS = {"MmBackward0": (0, 1), "BmmBackward0": (0, 1), "AddmmBackward0": (1, 2), "BaddbmmBackward0": (1, 2)}
@@ -167,7 +167,7 @@ class Walk:
                 if optional:
                     return False
                 raise blocked(where, f"a weight that {kind} made writes")
-            if kind in TURNS:
+            if kind in TURNING:
                 axis = {-1: -2, -2: -1}[axis]
             node = next(before for before, _ in node.next_functions if before is not None)
         self.find(node, axis, gains, where)
@@ -265,7 +265,7 @@ class Trace:
 
     layers: str
     depth: int
-    findings: tuple[Finding, ...]
+    findings: tuple[TraceFinding, ...]
     aliases: dict[str, tuple[str, ...]]
     called: frozenset[str]
     problems: tuple[str, ...]
@@ -294,7 +294,7 @@ def trace(model: PreTrainedModel, d_model: int, inputs: Mapping[str, Tensor]) ->
     for tensor, where in points:
         walk.start(tensor.grad_fn, where)
     findings = [
-        Finding(one, axis, gains, tuple(model.get_parameter(one).shape))
+        TraceFinding(one, axis, gains, tuple(model.get_parameter(one).shape))
         for one, places in walk.found.items()
         for axis, gains in sorted(places, key=str)
     ]

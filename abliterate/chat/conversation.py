@@ -9,7 +9,7 @@ from typing import Literal
 import jinja2
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.chat.sides import Side
+from abliterate.chat.sides import ChatSide
 from abliterate.chat.stream import Reader, sampler, tokens
 from abliterate.errors import InputError
 from abliterate.models.generation import end_tokens
@@ -26,7 +26,7 @@ INCOMPLETE = "\ufffd"
 
 
 @dataclass(frozen=True)
-class Settings:
+class ChatOptions:
     """How replies are made."""
 
     max_new_tokens: int = 512
@@ -35,7 +35,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Reply:
+class ChatReply:
     """What one side has said to one prompt, so far where `ended` is empty."""
 
     tokenizer: PreTrainedTokenizerBase = field(repr=False, compare=False)
@@ -79,7 +79,7 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 class Conversation:
     """What one side and the user have said. It changes: each turn adds to it, `reset` empties it."""
 
-    def __init__(self, side: Side, settings: Settings) -> None:
+    def __init__(self, side: ChatSide, settings: ChatOptions) -> None:
         self.side = side
         self.settings = settings
         self.chat = side.chat
@@ -96,12 +96,12 @@ class Conversation:
         chat.render("Hello")
         self.chat, self.messages = chat, ()
 
-    def begin(self, prompt: str) -> Iterator[Reply]:
+    def begin(self, prompt: str) -> Iterator[ChatReply]:
         """Return the reply to `prompt` as it grows; `record` makes prompt and reply part of the conversation.
 
         Raises InputError at once when the conversation does not fit the model's context.
         """
-        ids = encode(self.chat, [*self.messages, user(prompt)])
+        ids = encode(self.chat, [*self.messages, user_message(prompt)])
         context = context_length(self.side.model)
         if context is not None and len(ids) >= context:
             raise InputError(
@@ -110,7 +110,7 @@ class Conversation:
             )
         return self._grow(ids, context)
 
-    def _grow(self, ids: Sequence[int], context: int | None) -> Iterator[Reply]:
+    def _grow(self, ids: Sequence[int], context: int | None) -> Iterator[ChatReply]:
         self.turns += 1
         limit = self.settings.max_new_tokens
         why: Ended = "length"
@@ -118,32 +118,32 @@ class Conversation:
             limit, why = context - len(ids), "context"
         # Each turn has a seed of its own, so that a longer reply on one side leaves the next turn alike on both.
         choose = sampler(self.settings.temperature, self.settings.seed + self.turns)
-        reply = Reply(self.chat.tokenizer)
+        reply = ChatReply(self.chat.tokenizer)
         for token in tokens(self.reader, ids, self.ends, limit, choose):
             reply = replace(reply, tokens=(*reply.tokens, token))
             yield reply
         yield replace(reply, ended=why if len(reply.tokens) == limit else "end")
 
-    def record(self, prompt: str, reply: Reply) -> None:
+    def record(self, prompt: str, reply: ChatReply) -> None:
         """Add a prompt and what was replied to it."""
-        self.messages = (*self.messages, user(prompt), {"role": "assistant", "content": reply.answer})
+        self.messages = (*self.messages, user_message(prompt), {"role": "assistant", "content": reply.answer})
 
 
-def user(prompt: str) -> Message:
+def user_message(prompt: str) -> Message:
     """Return the message of a user."""
     return {"role": "user", "content": prompt}
 
 
 def take_turn(
     conversations: Sequence[Conversation], prompt: str, stopped: Callable[[], bool] = lambda: False
-) -> Iterator[tuple[Reply, ...]]:
+) -> Iterator[tuple[ChatReply, ...]]:
     """Put `prompt` to every side and yield their replies as they grow, a token of each at a time.
 
     Where `stopped` says so, or the caller goes away, replies end as they are; what was said stays part of the
     conversation. Raises InputError, before any side has said a word, when one of them cannot go on.
     """
     streams = [conversation.begin(prompt) for conversation in conversations]
-    replies = [Reply(conversation.chat.tokenizer) for conversation in conversations]
+    replies = [ChatReply(conversation.chat.tokenizer) for conversation in conversations]
     try:
         while not all(reply.ended for reply in replies):
             for place, stream in enumerate(streams):

@@ -8,8 +8,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from abliterate.chat.conversation import Reply
-from abliterate.chat.sides import Side
+from abliterate.chat.conversation import ChatReply
+from abliterate.chat.sides import ChatSide
 from abliterate.chat.text import harmless
 
 WIDE = 100
@@ -20,7 +20,9 @@ GAP = 4
 WHY = {"length": "cut at --max-new-tokens", "context": "the context is full; /reset", "stopped": "stopped"}
 
 
-def panes(sides: Sequence[Side], replies: Sequence[Reply], console: Console, rows: int | None = None) -> RenderableType:
+def panes(
+    sides: Sequence[ChatSide], replies: Sequence[ChatReply], console: Console, rows: int | None = None
+) -> RenderableType:
     """Return one turn's replies; with `rows`, only the last lines of each, so that all fits so many."""
     beside = len(sides) > 1 and console.width >= WIDE
     width = (console.width - GAP) // 2 if beside else console.width
@@ -35,7 +37,9 @@ def panes(sides: Sequence[Side], replies: Sequence[Reply], console: Console, row
     return columns
 
 
-def pane(side: Side, reply: Reply, console: Console, width: int, rows: int | None, titled: bool) -> RenderableType:
+def pane(
+    side: ChatSide, reply: ChatReply, console: Console, width: int, rows: int | None, titled: bool
+) -> RenderableType:
     """Return one reply under its title, a verdict below it once it has ended."""
     shown = body(reply)
     if rows is not None:
@@ -44,7 +48,7 @@ def pane(side: Side, reply: Reply, console: Console, width: int, rows: int | Non
     return Group(*([title] if titled else []), shown, Text(verdict(reply), style="dim"), Text(""))
 
 
-def body(reply: Reply) -> Text:
+def body(reply: ChatReply) -> Text:
     """Return what was said, a thought before the answer dim; never read as markup, and without control characters."""
     answer = reply.answer
     whole, said = harmless(reply.text).strip(), harmless(answer).strip()
@@ -56,7 +60,7 @@ def body(reply: Reply) -> Text:
     return Text.assemble((thought, "dim"), said)
 
 
-def verdict(reply: Reply) -> str:
+def verdict(reply: ChatReply) -> str:
     """Return what is to be said of a reply that has ended."""
     if not reply.ended:
         return ""

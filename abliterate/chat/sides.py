@@ -35,22 +35,22 @@ from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.records.manifest import FILE, check_source, read_manifest
 from abliterate.storage.names import ADAPTER, DIRECTIONS, RECIPE
 
-Role = Literal["edited", "original"]
+SideRole = Literal["edited", "original"]
 
-ROLES: tuple[Role, Role] = ("original", "edited")
+SIDE_ROLES: tuple[SideRole, SideRole] = ("original", "edited")
 
 HELLO = "Hello"
 """A prompt to try a template with."""
 
-RECORDS = (FILE, RECIPE, DIRECTIONS)
+EDIT_RECORDS = (FILE, RECIPE, DIRECTIONS)
 """What is fetched of an edited repository first: where that is an edit of the original, its weights are not needed."""
 
 
 @dataclass(frozen=True)
-class Side:
+class ChatSide:
     """One side: what it is called, the model that it computes with, and the context in which that is the side's own."""
 
-    role: Role
+    role: SideRole
     name: str
     model: PreTrainedModel
     chat: ChatFormat
@@ -58,10 +58,10 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Sides:
+class ChatSides:
     """One side, or the original and the edited one; `note` says in a line what was loaded."""
 
-    sides: tuple[Side, ...]
+    sides: tuple[ChatSide, ...]
     note: str
 
     @property
@@ -75,7 +75,7 @@ class Sides:
         return sum(storages.values())
 
 
-def open_sides(options: Options, against: str | None, progress: Progress = SILENT) -> Sides:
+def open_sides(options: Options, against: str | None, progress: Progress = SILENT) -> ChatSides:
     """Load `options.model`, and `against` beside it where one is given.
 
     Raises InputError where the edit was not made from `against`, an adapter does not fit its base, or two models are
@@ -90,7 +90,7 @@ def open_sides(options: Options, against: str | None, progress: Progress = SILEN
         source = resolve_side(options, options.model, progress)
         side = load_side("edited", source, options)
         kept = "; its layers stream from the disk" if streaming_of(side.model) else ""
-        return Sides((side,), f"one model in memory: {source.public_name}{kept}")
+        return ChatSides((side,), f"one model in memory: {source.public_name}{kept}")
     if folder is not None and (folder / RECIPE).is_file():
         return with_hooks(options, folder, against, progress)
     return with_both(options, against, progress)
@@ -106,7 +106,9 @@ def records_of(options: Options, enough: bool) -> Path | None:
         return path
     if path.exists() or path.suffix == ".gguf":
         return None
-    return download(options.model, options.revision, options.offline, (*ADAPTER_FILES, *(RECORDS if enough else ())))
+    return download(
+        options.model, options.revision, options.offline, (*ADAPTER_FILES, *(EDIT_RECORDS if enough else ()))
+    )
 
 
 def resolve_side(options: Options, model: str, progress: Progress, revision: str | None = None) -> Source:
@@ -127,15 +129,15 @@ def chat_of(source: Source, options: Options) -> ChatFormat:
     return ChatFormat(load_tokenizer(source), options.system, options.thinking, read_template(options.chat_template))
 
 
-def load_side(role: Role, source: Source, options: Options) -> Side:
+def load_side(role: SideRole, source: Source, options: Options) -> ChatSide:
     """Load a model with its own tokenizer and template."""
     chat = chat_of(source, options)
     chat.render(HELLO)  # a template that fails does so before the weights are loaded
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
-    return Side(role, source.public_name, model, chat)
+    return ChatSide(role, source.public_name, model, chat)
 
 
-def with_hooks(options: Options, folder: Path, against: str, progress: Progress) -> Sides:
+def with_hooks(options: Options, folder: Path, against: str, progress: Progress) -> ChatSides:
     """Load the original alone; under hooks it is the edited model, whatever the strengths."""
     manifest = read_manifest(folder)
     recipe = Recipe.load(folder / RECIPE)
@@ -152,10 +154,10 @@ def with_hooks(options: Options, folder: Path, against: str, progress: Progress)
     with active():  # what does not fit the model says so now
         pass
     edited = replace(original, role="edited", name=shown_name(options.model), active=active)
-    return Sides((original, edited), "one model in memory, the edit as hooks")
+    return ChatSides((original, edited), "one model in memory, the edit as hooks")
 
 
-def with_adapter(options: Options, folder: Path, base: str, compare: bool, progress: Progress) -> Sides:
+def with_adapter(options: Options, folder: Path, base: str, compare: bool, progress: Progress) -> ChatSides:
     """Load the base once, with the adapter on it that is switched on for one side."""
     require("train", READING, "peft")
     source = resolve_side(options, base, progress)
@@ -168,18 +170,18 @@ def with_adapter(options: Options, folder: Path, base: str, compare: bool, progr
     name = shown_name(options.model)
     edited = replace(original, role="edited", name=name, active=partial(adapter_on, original.model))
     if not compare:
-        return Sides((edited,), f"one model in memory: {source.public_name} with the adapter")
-    return Sides((original, edited), "one model in memory, the adapter on and off")
+        return ChatSides((edited,), f"one model in memory: {source.public_name} with the adapter")
+    return ChatSides((original, edited), "one model in memory, the adapter on and off")
 
 
-def with_both(options: Options, against: str, progress: Progress) -> Sides:
+def with_both(options: Options, against: str, progress: Progress) -> ChatSides:
     """Load both, where memory holds both: nothing says how one is made from the other."""
     sources = [resolve_side(options, name, progress) for name in (against, options.model)]
     first, second = (Unloaded(source.public_name, source) for source in sources)
     check_alike(first, second, [chat_of(sources[0], options).render(HELLO)])
     check_room(sources, options)
-    original, edited = (load_side(role, source, options) for role, source in zip(ROLES, sources, strict=True))
-    return Sides((original, edited), f"two models in memory: {shown_name(options.model)} has no {RECIPE}")
+    original, edited = (load_side(role, source, options) for role, source in zip(SIDE_ROLES, sources, strict=True))
+    return ChatSides((original, edited), f"two models in memory: {shown_name(options.model)} has no {RECIPE}")
 
 
 def check_room(sources: list[Source], options: Options) -> None:

@@ -71,7 +71,7 @@ class Reader:
             return None, 0
         known = shared_prefix([self._read, ids], 0) if self._read else 0
         known = min(known, len(ids) - 1)
-        if self._cache is not None and known and self._fits(known, len(ids)) and cut(self._cache, known):
+        if self._cache is not None and known and self._fits(known, len(ids)) and cut_reply(self._cache, known):
             return self._cache, known
         return DynamicCache(config=self.model.config), 0
 
@@ -96,7 +96,7 @@ def what_stays(model: PreTrainedModel) -> Kept:
     return "steps" if any(isinstance(layer, DynamicLayer) for layer in layers) else "nothing"
 
 
-def cut(cache: Cache, length: int) -> bool:
+def cut_reply(cache: Cache, length: int) -> bool:
     """Shorten a cache to its first `length` tokens; return False where they are not all there any more.
 
     A sliding window that was filled has dropped its oldest tokens, which those before the cut would need.

@@ -16,7 +16,7 @@ from abliterate.quantization.dequantize import Packed, dequantize
 from abliterate.quantization.formats.registry import quantized_pairs
 
 
-def ragged(checkpoint: Checkpoint) -> bool:
+def has_partial_blocks(checkpoint: Checkpoint) -> bool:
     """Tell whether a checkpoint has weights that their blocks do not divide."""
     format, found = quantized_pairs(checkpoint.folder, checkpoint.tensors.keys())
     if format is None or format.packed or format.block is None:

@@ -29,7 +29,7 @@ def architectures(
 
     bars = progress()
     chosen = types or [*census.model_types(), *census.multimodal_types()]
-    entries = list(census.sweep(chosen, bars))
+    entries = list(census.prove_each(chosen, bars))
     if markdown:
         print(architectures_markdown(entries))
         return

@@ -35,8 +35,8 @@ from abliterate.cli.flags import (
 from abliterate.errors import AbliterateError, InputError
 
 if TYPE_CHECKING:
-    from abliterate.chat.conversation import Conversation, Reply
-    from abliterate.chat.sides import Sides
+    from abliterate.chat.conversation import ChatReply, Conversation
+    from abliterate.chat.sides import ChatSides
 
 # torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
 
@@ -96,7 +96,7 @@ def chat(
     Ctrl-C stops a reply; at the prompt it leaves, with exit code 0, as Ctrl-D.
     """
     given = {name: value for name, value in locals().items() if name not in OURS}
-    from abliterate.chat.conversation import Conversation, Settings
+    from abliterate.chat.conversation import ChatOptions, Conversation
     from abliterate.chat.sides import open_sides
     from abliterate.pipeline.conditions import PUT, settle, told_of
 
@@ -105,14 +105,14 @@ def chat(
     settled = settle(chosen, said, [model], against, PUT)
     sides = open_sides(settled.options, against, progress())
     sides = replace(sides, note=f"{sides.note}\n{told_of(settled)}")
-    settings = Settings(max_new_tokens, temperature, seed)
+    settings = ChatOptions(max_new_tokens, temperature, seed)
     Talk(sides, [Conversation(side, settings) for side in sides.sides], as_json).run()
 
 
 class Talk:
     """Reads lines, from a terminal or a pipe, and prints what is replied to them."""
 
-    def __init__(self, sides: Sides, conversations: list[Conversation], as_json: bool) -> None:
+    def __init__(self, sides: ChatSides, conversations: list[Conversation], as_json: bool) -> None:
         self.sides = sides
         self.conversations = conversations
         self.as_json = as_json
@@ -176,7 +176,7 @@ class Talk:
             self.console.print(Text(f"> {harmless(prompt)}"))
         self.console.print(panes(self.sides.sides, replies, self.console))
 
-    def drawn(self, turn: Iterator[tuple[Reply, ...]]) -> tuple[Reply, ...]:
+    def drawn(self, turn: Iterator[tuple[ChatReply, ...]]) -> tuple[ChatReply, ...]:
         """Draw the ends of the replies while they grow, and wipe them; return what they became."""
         from abliterate.chat.panes import panes
 
@@ -190,7 +190,7 @@ class Talk:
                     drawn = time.monotonic()
         return replies
 
-    def record(self, prompt: str, replies: tuple[Reply, ...]) -> dict[str, Any]:
+    def record(self, prompt: str, replies: tuple[ChatReply, ...]) -> dict[str, Any]:
         """Return one turn as JSON."""
         chat = self.conversations[0].chat
         by_role = {side.role: reply for side, reply in zip(self.sides.sides, replies, strict=True)}
@@ -233,7 +233,7 @@ def stopping(typed: bool) -> Iterator[Callable[[], bool]]:
     """
     wishes: list[int] = []
 
-    def wish(number: int, _: object) -> None:
+    def export_options(number: int, _: object) -> None:
         if wishes:
             raise KeyboardInterrupt
         wishes.append(number)
@@ -241,7 +241,7 @@ def stopping(typed: bool) -> Iterator[Callable[[], bool]]:
     if not typed:
         yield lambda: False
         return
-    before = signal.signal(signal.SIGINT, wish)
+    before = signal.signal(signal.SIGINT, export_options)
     try:
         with unechoed():
             yield lambda: bool(wishes)

@@ -75,11 +75,13 @@ def compare(
 
     if as_json + as_csv + markdown > 1:
         raise InputError("--json, --csv and --markdown: choose one of them")
-    wanted, chosen, said = wishes(given)
-    wanted.check(chosen)
+    evaluate_options, chosen, said = wishes(given)
+    evaluate_options.check(chosen)
     settled = settle(chosen, said, edits, original)
     first = Processes.launched().first
-    found = list(evaluate_each(settled.options, wanted, edits, original, progress() if first else SILENT, settled))
+    found = list(
+        evaluate_each(settled.options, evaluate_options, edits, original, progress() if first else SILENT, settled)
+    )
     if not first:
         return
     if as_csv or markdown:

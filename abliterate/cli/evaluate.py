@@ -89,13 +89,13 @@ def evaluate(
     from abliterate.render.evaluated import evaluated
     from abliterate.storage.atomic import write_whole
 
-    wanted, chosen, said = wishes(given)
-    wanted.check(chosen)
+    evaluate_options, chosen, said = wishes(given)
+    evaluate_options.check(chosen)
     check_out(out)
     served = endpoint is not None
     settled = settle(chosen, said, [] if served else [model], None if served else against)
     first = Processes.launched().first
-    one = evaluate(settled.options, wanted, against, progress() if first else SILENT, settled)
+    one = evaluate(settled.options, evaluate_options, against, progress() if first else SILENT, settled)
     if not first:
         return
     if out:

@@ -72,17 +72,17 @@ def wishes(given: dict[str, Any]) -> Any:
     """Turn the flags of a verb that evaluates into (Wanted, Options, the conditions that were given)."""
     from dataclasses import fields
 
-    from abliterate.commands.evaluate_options import SPLITS, Wanted
+    from abliterate.commands.evaluate_options import MEASURED_SPLITS, EvaluateOptions
     from abliterate.pipeline.conditions import CONDITIONS
     from abliterate.pipeline.options import Options
 
-    how = {field.name: given[field.name] for field in fields(Wanted) if field.name in given}
-    if how["split"] not in SPLITS:
-        raise InputError(f"--split {how['split']}: choose among {', '.join(SPLITS)}")
+    how = {field.name: given[field.name] for field in fields(EvaluateOptions) if field.name in given}
+    if how["split"] not in MEASURED_SPLITS:
+        raise InputError(f"--split {how['split']}: choose among {', '.join(MEASURED_SPLITS)}")
     how["tasks"] = tuple(task.strip() for task in (how.get("tasks") or "").split(",") if task.strip())
     how["look_alikes"] = None if how["look_alikes"] == "none" else how["look_alikes"]
     known = {field.name for field in fields(Options)} - {"model", "out"}
     said = {name for name in CONDITIONS if given[name] is not None}
     known -= set(CONDITIONS) - said
     chosen = options(given["model"], Path(), **{name: given[name] for name in known if name in given})
-    return Wanted(**how), chosen, said
+    return EvaluateOptions(**how), chosen, said

@@ -68,20 +68,20 @@ def export(
     """Write an edit as a PEFT adapter, an adapter for llama.cpp, or a control vector."""
     given = {name: value for name, value in locals().items() if name not in OURS}
     from abliterate.architectures.architecture import SITES
-    from abliterate.commands.export import Wish, export
-    from abliterate.exports.forms import KINDS
+    from abliterate.commands.export import ExportOptions, export
+    from abliterate.exports.forms import EXPORT_FORMS
     from abliterate.render.exported import exported, exported_json
 
-    kind = next((one for one in KINDS if one == to), None)
+    kind = next((one for one in EXPORT_FORMS if one == to), None)
     if kind is None:
-        raise InputError(f"--to {to}: choose among {', '.join(KINDS)}")
+        raise InputError(f"--to {to}: choose among {', '.join(EXPORT_FORMS)}")
     sites = tuple(site for site in SITES if site in words(leave_out))
     if len(sites) != len(words(leave_out)):
         raise InputError(f"--leave-out {leave_out}: choose among {', '.join(SITES)}")
     if not all(one.isdecimal() for one in words(layer)):
         raise InputError(f"--layer {layer}: give whole numbers by commas")
-    wish = Wish(edit, kind, sites, gguf, tuple(map(int, words(layer))) or None)
-    one = export(wish, options(model or "", out, **given), progress())
+    export_options = ExportOptions(edit, kind, sites, gguf, tuple(map(int, words(layer))) or None)
+    one = export(export_options, options(model or "", out, **given), progress())
     show(exported(one), exported_json(one), as_json)
 
 

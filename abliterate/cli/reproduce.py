@@ -47,13 +47,13 @@ def reproduce(
 ) -> None:
     """Repeat the run of a manifest and compare hashes and figures; exit code 1 where something differs."""
     given = {name: value for name, value in locals().items() if name not in ("manifest", "out", "as_json")}
-    from abliterate.commands.reproduce import Given, reproduce
+    from abliterate.commands.reproduce import ReproduceOptions, reproduce
     from abliterate.render.reproduced import reproduced, reproduced_json
 
     if given["max_memory"] is not None:
         given["max_memory"] = memory(given["max_memory"])
     with tempfile.TemporaryDirectory() as temporary:
-        one = reproduce(manifest, Given(**given), out or Path(temporary) / "again", progress())
+        one = reproduce(manifest, ReproduceOptions(**given), out or Path(temporary) / "again", progress())
         show(reproduced(one), reproduced_json(one), as_json)
     if not one.same:
         raise typer.Exit(1)

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from abliterate.commands.evaluate_one import Look, look, standing_on
-from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
+from abliterate.commands.evaluate_one import ObservedModel, observe_model, standing_on
+from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.evaluation import Evaluation, Examined
-from abliterate.evaluation.figures import Judged, by_length, damage
+from abliterate.evaluation.figures import JudgedReplies, by_length, damage
 from abliterate.evaluation.judges.classifier import ClassifierJudge
 from abliterate.evaluation.judges.judge import Judge, RuleJudge
 from abliterate.evaluation.judges.served import EndpointJudge
@@ -39,7 +39,7 @@ from abliterate.storage.record_log import digest
 
 def evaluate(
     options: Options,
-    wanted: Wanted,
+    evaluate_options: EvaluateOptions,
     against: str | None,
     progress: Progress = SILENT,
     settled: Settled | None = None,
@@ -51,18 +51,18 @@ def evaluate(
     With `wanted.endpoint` both are names on that server. Under a launcher every process calls this, and all get the
     same figures. Raises AbliterateError with one line that says what to do.
     """
-    wanted.check(options)
-    if wanted.endpoint:
-        sets, judge = load_sets(options, wanted), choose_judge(options, wanted)
-        settings = wanted.record(options, judge, sets, settled)
-        return evaluate_served(options, wanted, against, sets, judge, settings, progress)
-    (one,) = evaluate_each(options, wanted, [options.model], against, progress, settled)
+    evaluate_options.check(options)
+    if evaluate_options.endpoint:
+        sets, judge = load_sets(options, evaluate_options), choose_judge(options, evaluate_options)
+        settings = evaluate_options.record(options, judge, sets, settled)
+        return evaluate_served(options, evaluate_options, against, sets, judge, settings, progress)
+    (one,) = evaluate_each(options, evaluate_options, [options.model], against, progress, settled)
     return one
 
 
 def evaluate_each(
     options: Options,
-    wanted: Wanted,
+    evaluate_options: EvaluateOptions,
     models: Sequence[str],
     against: str | None,
     progress: Progress = SILENT,
@@ -74,26 +74,32 @@ def evaluate_each(
     """
     for name in [*models, *([against] if against is not None else [])]:
         require_readable(name, options.revision if name == options.model else None, options.offline)
-    sets = load_sets(options, wanted)
+    sets = load_sets(options, evaluate_options)
     if against is not None:
         check_all(options, models, against, sets, progress)
-    judge = choose_judge(options, wanted)
-    settings = wanted.record(options, judge, sets, settled)
+    judge = choose_judge(options, evaluate_options)
+    settings = evaluate_options.record(options, judge, sets, settled)
     notes = settled.notes if settled else ()
     # What an interrupted evaluation has left: the same command goes on after its last batch of replies.
-    unfinished = cache_folder() / "evaluations" / digest(repr((options, wanted, list(models), against)))
-    first = look(options, wanted, against, sets, None, unfinished, progress) if against is not None else None
-    original = examine(first, judge, progress) if first else None
+    unfinished = cache_folder() / "evaluations" / digest(repr((options, evaluate_options, list(models), against)))
+    first = (
+        observe_model(options, evaluate_options, against, sets, None, unfinished, progress)
+        if against is not None
+        else None
+    )
+    original = judge_replies(first, judge, progress) if first else None
     for name in models:
         gc.collect()
         # All models get the same tokens: those that the original's template makes.
-        own = look(options, wanted, name, sets, first, unfinished, progress)
-        examined = examine(own, judge, progress)
+        own = observe_model(options, evaluate_options, name, sets, first, unfinished, progress)
+        examined = judge_replies(own, judge, progress)
         if first is None:
-            yield Evaluation(settings, examined, lengths=sweep(wanted, own), notes=notes)
+            yield Evaluation(settings, examined, lengths=refusals_by_length(evaluate_options, own), notes=notes)
             continue
         figures = damage(along_replies(first.seen, own.seen, progress), first.seen.harmless)
-        yield Evaluation(settings, examined, original, tuple(figures), sweep(wanted, own, first), notes)
+        yield Evaluation(
+            settings, examined, original, tuple(figures), refusals_by_length(evaluate_options, own, first), notes
+        )
     if Processes.launched().first:
         shutil.rmtree(unfinished, ignore_errors=True)  # whoever asks again measures anew
 
@@ -111,21 +117,24 @@ def check_all(
             check_alike(original, Unloaded(shown_name(name), source_of(options, name, progress)), texts)
 
 
-def examine(one: Look, judge: Judge, progress: Progress) -> Examined:
+def judge_replies(one: ObservedModel, judge: Judge, progress: Progress) -> Examined:
     """Let the judge label every reply."""
     judged = {name: judged_by(judge, replies, progress) for name, replies in one.sets.items()}
     return Examined(one.name, judged, one.losses, one.tasks)
 
 
-def judged_by(judge: Judge, replies: tuple[Reply, ...], progress: Progress) -> Judged:
+def judged_by(judge: Judge, replies: tuple[Reply, ...], progress: Progress) -> JudgedReplies:
     """Return replies with the judge's labels."""
-    return Judged(replies, tuple(judge.judge([(reply.prompt, reply.text) for reply in replies], progress)))
+    return JudgedReplies(replies, tuple(judge.judge([(reply.prompt, reply.text) for reply in replies], progress)))
 
 
-def sweep(wanted: Wanted, model: Look, against: Look | None = None) -> tuple[dict[str, object], ...]:
+def refusals_by_length(
+    evaluate_options: EvaluateOptions, model: ObservedModel, against: ObservedModel | None = None
+) -> tuple[dict[str, object], ...]:
     """Return the refusal rates at several lengths: of the model, and of what it is held against."""
     own, other = (
-        by_length(one.sets, wanted.reply_tokens, one.tokenizer.decode) if one else None for one in (model, against)
+        by_length(one.sets, evaluate_options.reply_tokens, one.tokenizer.decode) if one else None
+        for one in (model, against)
     )
     assert own is not None
     return tuple(
@@ -139,7 +148,7 @@ def sweep(wanted: Wanted, model: Look, against: Look | None = None) -> tuple[dic
 
 def evaluate_served(
     options: Options,
-    wanted: Wanted,
+    evaluate_options: EvaluateOptions,
     against: str | None,
     sets: Mapping[str, PromptSet],
     judge: Judge,
@@ -147,16 +156,16 @@ def evaluate_served(
     progress: Progress,
 ) -> Evaluation:
     """Measure what a server's models say; `against` is another name on the same server."""
-    endpoint = Endpoint(str(wanted.endpoint), wanted.served_model)
+    endpoint = Endpoint(str(evaluate_options.endpoint), evaluate_options.served_model)
     prompts = {name: one.prompts for name, one in sets.items()}
     examined, notes = [], []
     for one in [endpoint] if against is None else [endpoint, replace(endpoint, model=against)]:
         given, cached = served_replies(
             one,
             prompts,
-            wanted.reply_tokens,
+            evaluate_options.reply_tokens,
             system=options.system,
-            concurrency=wanted.concurrency,
+            concurrency=evaluate_options.concurrency,
             cache=ReplyCache(cache_folder() / "replies"),
             progress=progress,
         )
@@ -168,17 +177,17 @@ def evaluate_served(
     return Evaluation(settings, examined[0], examined[1] if against else None, notes=tuple(notes))
 
 
-def load_sets(options: Options, wanted: Wanted) -> dict[str, PromptSet]:
+def load_sets(options: Options, evaluate_options: EvaluateOptions) -> dict[str, PromptSet]:
     """Return the prompts of each kind that are asked: of the report split, or all."""
     harmful, harmless = (load_prompts(spec, offline=options.offline) for spec in (options.harmful, options.harmless))
     check_pair(harmful, harmless)
     sets = {HARMFUL: harmful, HARMLESS: harmless}
-    if wanted.split == "report":
+    if evaluate_options.split == "report":
         sets = {name: one.side("report") for name, one in sets.items()}
-    if wanted.look_alikes is not None:
+    if evaluate_options.look_alikes is not None:
         # No run finds or chooses an edit by them: all of them are fair.
-        sets[LOOK_ALIKES] = load_prompts(wanted.look_alikes, offline=options.offline)
-    return {name: one.first(wanted.n_prompts) for name, one in sets.items()}
+        sets[LOOK_ALIKES] = load_prompts(evaluate_options.look_alikes, offline=options.offline)
+    return {name: one.first(evaluate_options.n_prompts) for name, one in sets.items()}
 
 
 def check_out(path: Path | None) -> None:
@@ -200,13 +209,15 @@ def is_evaluation(path: Path) -> bool:
     return isinstance(held, dict) and {"format", "settings", "sets", "figures"} <= held.keys()
 
 
-def choose_judge(options: Options, wanted: Wanted) -> Judge:
+def choose_judge(options: Options, evaluate_options: EvaluateOptions) -> Judge:
     """Return who labels the replies; the rules in processes beside the first, whose figures nobody sees."""
     if not Processes.launched().first:
         return RuleJudge()
-    if wanted.judge:
-        return ClassifierJudge.load(wanted.judge, options.device, options.offline)
-    if wanted.judge_endpoint:
+    if evaluate_options.judge:
+        return ClassifierJudge.load(evaluate_options.judge, options.device, options.offline)
+    if evaluate_options.judge_endpoint:
         cache = ReplyCache(cache_folder() / "judgements")
-        return EndpointJudge(Endpoint(wanted.judge_endpoint, wanted.judge_model), wanted.concurrency, cache)
+        return EndpointJudge(
+            Endpoint(evaluate_options.judge_endpoint, evaluate_options.judge_model), evaluate_options.concurrency, cache
+        )
     return RuleJudge()

@@ -12,7 +12,7 @@ import transformers
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.checkpoints.checkpoint import content_hash
-from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
+from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
 from abliterate.evaluation.evaluation import Capability
 from abliterate.evaluation.observation import Observation, Reply, observe
 from abliterate.evaluation.tasks import capability
@@ -29,11 +29,11 @@ from abliterate.prompts.prompt_set import PromptSet
 from abliterate.prompts.splits import Asked, Report
 from abliterate.records.manifest import FILE, check_source, read_manifest
 from abliterate.storage.names import WEIGHTS
-from abliterate.storage.record_log import KeptRecords, digest
+from abliterate.storage.record_log import RecordLog, digest
 
 
 @dataclass(frozen=True)
-class Look:
+class ObservedModel:
     """One model as it was seen, with the tokens that it was asked; `base` is what an adapter stands on, else itself."""
 
     name: str
@@ -52,15 +52,15 @@ class Look:
         return {name: replies for name, replies in named if replies}
 
 
-def look(
+def observe_model(
     options: Options,
-    wanted: Wanted,
+    evaluate_options: EvaluateOptions,
     name: str,
     sets: Mapping[str, PromptSet],
-    first: Look | None,
+    first: ObservedModel | None,
     unfinished: Path,
     progress: Progress,
-) -> Look:
+) -> ObservedModel:
     """Load a model and see what it says and predicts; along the replies of `first`, where that is given."""
     folder = adapter_folder(name, options.revision if name == options.model else None, options.offline)
     base = name if folder is None else first.base if first else base_of(folder)
@@ -68,7 +68,7 @@ def look(
     if folder is not None and (folder / FILE).is_file():
         check_source(folder, read_manifest(folder).get("source", {}), source, progress)
     tokenizer = load_tokenizer(source)
-    report, windows = (first.report, first.windows) if first else questions(options, wanted, sets, tokenizer)
+    report, windows = (first.report, first.windows) if first else questions(options, evaluate_options, sets, tokenizer)
     group = Processes.launched()
     how: dict[str, Any] = {"batch_size": options.batch_size, "processes": group, "progress": progress}
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
@@ -80,15 +80,24 @@ def look(
     along = first.seen.harmless if first else None
     versions = [str(torch.__version__), transformers.__version__]
     identity = digest([weights, str(model.dtype), str(model.device), *versions])
-    kept = KeptRecords(unfinished / f"{identity}.jsonl")
-    seen = observe(model, tokenizer, report, along=along, max_new_tokens=wanted.reply_tokens, kept=kept, **how)
+    kept = RecordLog(unfinished / f"{identity}.jsonl")
+    seen = observe(
+        model, tokenizer, report, along=along, max_new_tokens=evaluate_options.reply_tokens, kept=kept, **how
+    )
     losses = tuple(text_losses(model, windows, **how)) if windows else ()
     tasks: Capability = {}
-    if wanted.tasks:
+    if evaluate_options.tasks:
         size = options.batch_size
-        tasks = capability(model, tokenizer, wanted.tasks, limit=wanted.task_limit, batch_size=size, progress=progress)
+        tasks = capability(
+            model,
+            tokenizer,
+            evaluate_options.tasks,
+            limit=evaluate_options.task_limit,
+            batch_size=size,
+            progress=progress,
+        )
     shown = source.public_name if folder is None else folder.resolve().name
-    return Look(shown, base, tokenizer, report, windows, seen, losses, tasks)
+    return ObservedModel(shown, base, tokenizer, report, windows, seen, losses, tasks)
 
 
 def standing_on(options: Options, name: str) -> str:
@@ -98,10 +107,13 @@ def standing_on(options: Options, name: str) -> str:
 
 
 def questions(
-    options: Options, wanted: Wanted, sets: Mapping[str, PromptSet], tokenizer: PreTrainedTokenizerBase
+    options: Options,
+    evaluate_options: EvaluateOptions,
+    sets: Mapping[str, PromptSet],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[Report, list[list[int]]]:
     """Return the prompts as the model sees them, and the windows of the text."""
     chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
     asked = {name: Asked(one.prompts, chat.encode(one.prompts)) for name, one in sets.items()}
     report = Report(asked[HARMFUL], asked[HARMLESS], asked.get(LOOK_ALIKES, Asked((), ())))
-    return report, read_windows(wanted.text, tokenizer) if wanted.text else []
+    return report, read_windows(evaluate_options.text, tokenizer) if evaluate_options.text else []

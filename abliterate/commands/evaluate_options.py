@@ -18,14 +18,14 @@ from abliterate.prompts.prompt_set import PromptSet, load_prompts
 from abliterate.prompts.sources import public_spec
 from abliterate.records.manifest import digest_of
 
-Split = Literal["report", "all"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+MeasuredSplit = Literal["report", "all"]
+MEASURED_SPLITS: tuple[MeasuredSplit, ...] = get_args(MeasuredSplit)
 
 HARMFUL, HARMLESS, LOOK_ALIKES = "harmful", "harmless", "look-alikes"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EvaluateOptions:
     """What an evaluation measures, and how; the defaults are those of the command.
 
     `split` says which prompts count: those that no run has used to find or choose an edit, or all of a list.
@@ -33,7 +33,7 @@ class Wanted:
 
     reply_tokens: int = 128
     n_prompts: int = 100
-    split: Split = "report"
+    split: MeasuredSplit = "report"
     look_alikes: str | None = "builtin:look-alikes"
     text: Path | None = None
     judge: str | None = None

@@ -15,9 +15,9 @@ from abliterate.directions.files import load_differences, load_direction
 from abliterate.edits.plan import EditPlan, make_plan
 from abliterate.errors import InputError
 from abliterate.exports.control_vector import write_control_vector
-from abliterate.exports.forms import Kind
+from abliterate.exports.forms import ExportForm
 from abliterate.exports.gguf_adapter import write_gguf_adapter
-from abliterate.exports.peft_adapter import prepare, write_files
+from abliterate.exports.peft_adapter import prepare_adapter, write_files
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
@@ -36,14 +36,14 @@ from abliterate.storage.staging import Staging, check_free
 
 
 @dataclass(frozen=True)
-class Wish:
+class ExportOptions:
     """What is exported: from where (a finished run's folder, or its recipe.json), as what, and what it leaves out.
 
     `base` is the GGUF file that an adapter for llama.cpp goes with, `layers` those of a control vector.
     """
 
     edit: Path
-    kind: Kind
+    kind: ExportForm
     leave_out: tuple[Site, ...] = ()
     base: Path | None = None
     layers: tuple[int, ...] | None = None
@@ -69,54 +69,54 @@ class Exported:
     """What was written, its size, and the proof where there is one: of files for llama.cpp the tests hold it."""
 
     out: Path
-    kind: Kind
+    kind: ExportForm
     nbytes: int
     proof: StreamReport | None = None
     notes: tuple[str, ...] = ()
 
 
-def export(wish: Wish, options: Options, progress: Progress = SILENT) -> Exported:
+def export(export_options: ExportOptions, options: Options, progress: Progress = SILENT) -> Exported:
     """Write the edit in another form to `options.out`; `options.model` is the original, or empty for the manifest's.
 
     Raises InputError where the form cannot hold the edit, the original is another one, or the destination exists.
     """
     check_free(options.out, options.force)
-    if wish.kind == "adapter":
+    if export_options.kind == "adapter":
         require("train", "--to adapter", "peft")
     else:
-        require("gguf", f"--to {wish.kind}", "gguf")
-    if wish.kind == "control-vector":
-        return control_vector(wish, options)
-    manifest = wish.manifest
+        require("gguf", f"--to {export_options.kind}", "gguf")
+    if export_options.kind == "control-vector":
+        return control_vector(export_options, options)
+    manifest = export_options.manifest
     options = with_original(options, manifest)
     source = source_of(options, options.model, progress)
     if manifest is not None:
-        check_source(wish.folder, manifest.get("source", {}), source, progress)
-    recipe = wish.recipe
+        check_source(export_options.folder, manifest.get("source", {}), source, progress)
+    recipe = export_options.recipe
     if recipe.direction is None:
-        raise InputError(f'{wish.edit}: names no direction; add one such as "resid.15"')
+        raise InputError(f'{export_options.edit}: names no direction; add one such as "resid.15"')
     empty = load_empty(source)
     architecture, _ = require_proof(empty, options.allow_unproved)
-    direction = load_direction(wish.folder / DIRECTIONS, recipe.direction)
+    direction = load_direction(export_options.folder / DIRECTIONS, recipe.direction)
     plan = make_plan(recipe, direction, architecture, empty, source.checkpoint)
-    if wish.kind == "gguf-adapter":
+    if export_options.kind == "gguf-adapter":
         written = write_gguf_adapter(
             plan,
             source.checkpoint,
             architecture,
             options.out,
-            base=wish.base,
-            leave_out=wish.leave_out,
+            base=export_options.base,
+            leave_out=export_options.leave_out,
             force=options.force,
             progress=progress,
         )
         left = f"left out: {', '.join(written.left_out)}"
-        return Exported(options.out, wish.kind, written.nbytes, notes=(left,) if written.left_out else ())
-    return peft_adapter(wish, options, source, empty, architecture, plan, progress)
+        return Exported(options.out, export_options.kind, written.nbytes, notes=(left,) if written.left_out else ())
+    return peft_adapter(export_options, options, source, empty, architecture, plan, progress)
 
 
 def peft_adapter(
-    wish: Wish,
+    export_options: ExportOptions,
     options: Options,
     source: Source,
     empty: PreTrainedModel,
@@ -125,7 +125,7 @@ def peft_adapter(
     progress: Progress,
 ) -> Exported:
     """Write a PEFT adapter with its records, once the original with it is proved to be the hook form."""
-    files = prepare(plan, empty, architecture, source.checkpoint, source.public_name, source.revision)
+    files = prepare_adapter(plan, empty, architecture, source.checkpoint, source.public_name, source.revision)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
     identity = f"adapter {plan.digest} {source.checkpoint.fingerprint()}"
@@ -138,17 +138,17 @@ def peft_adapter(
         gc.collect()
         words = ["abliterate", "export", ".", "--to", "adapter", "--model", source.public_name]
         words += ["--out", options.out.name]
-        run, device = carry(wish.folder, staging), choose_device(options.device)
+        run, device = carry(export_options.folder, staging), choose_device(options.device)
         origin = Origin(source, words, options.seed, device, form="adapter", run=run)
-        write_records(staging, origin, plan, wish.folder / DIRECTIONS, Measured((), proof))
+        write_records(staging, origin, plan, export_options.folder / DIRECTIONS, Measured((), proof))
         staging.publish()
     size = sum(path.stat().st_size for path in options.out.iterdir())
-    return Exported(options.out, wish.kind, size, proof)
+    return Exported(options.out, export_options.kind, size, proof)
 
 
-def control_vector(wish: Wish, options: Options) -> Exported:
+def control_vector(export_options: ExportOptions, options: Options) -> Exported:
     """Write the differences in means, at the layer of the edit unless others are asked for."""
-    manifest = wish.manifest
+    manifest = export_options.manifest
     options = with_original(options, manifest)
     _, empty = resolve_config(
         options.model,
@@ -156,15 +156,17 @@ def control_vector(wish: Wish, options: Options) -> Exported:
         offline=options.offline,
         trust_remote_code=options.trust_remote_code,
     )
-    layers = wish.layers
+    layers = export_options.layers
     if layers is None:
         layer = (manifest or {}).get("direction", {}).get("layer")
         if layer is None:
-            raise InputError(f"{wish.edit}: does not say which layer its direction is of; choose one with --layer")
+            raise InputError(
+                f"{export_options.edit}: does not say which layer its direction is of; choose one with --layer"
+            )
         layers = (layer,)
-    found = load_differences(wish.folder / DIRECTIONS)
+    found = load_differences(export_options.folder / DIRECTIONS)
     write_control_vector(found, empty.config, options.out, layers=layers, force=options.force)
-    return Exported(options.out, wish.kind, options.out.stat().st_size)
+    return Exported(options.out, export_options.kind, options.out.stat().st_size)
 
 
 def with_original(options: Options, manifest: Mapping[str, Any] | None) -> Options:
@@ -186,9 +188,9 @@ def with_original(options: Options, manifest: Mapping[str, Any] | None) -> Optio
 def save_others(options: Options, progress: Progress = SILENT) -> tuple[Exported, ...]:
     """Write what `--save` asks for beside the form that a run has written and measured, into that form's folder."""
     measured = "checkpoint" if "checkpoint" in options.save else "adapter"
-    names: dict[str, Kind] = {"adapter": "adapter", "adapter.gguf": "gguf-adapter"}
+    names: dict[str, ExportForm] = {"adapter": "adapter", "adapter.gguf": "gguf-adapter"}
     return tuple(
-        export(Wish(options.out, kind), replace(options, out=options.out / name), progress)
+        export(ExportOptions(options.out, kind), replace(options, out=options.out / name), progress)
         for name, kind in names.items()
         if kind in options.save and kind != measured
     )

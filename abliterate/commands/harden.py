@@ -33,7 +33,7 @@ SHARED = (
 )  # fmt: skip
 """Options of every run that decide what hardening does; the others say where and how, or belong to edits."""
 
-FLAGS = ("steps", "learning_rate", "rank", "ablate_probability")
+HARDEN_FLAGS = ("steps", "learning_rate", "rank", "ablate_probability")
 """Settings of training that the command has a flag for."""
 
 
@@ -76,7 +76,7 @@ def harden_model(options: Options, settings: Mapping[str, Any], progress: Progre
         result.model.save_pretrained(staging.folder, save_embedding_layers=False)  # it trains none
         record = {
             **provenance("hardened", "adapter", source, words, ("torch", "transformers", "peft"), progress),
-            "without_flag": {name: value for name, value in unusual.items() if name not in (*FLAGS, "seed")},
+            "without_flag": {name: value for name, value in unusual.items() if name not in (*HARDEN_FLAGS, "seed")},
             "prompts": {"harmful": prompt_record(harmful, ATTACK_PROMPTS), "harmless": prompt_record(harmless, 0)},
             **keep_template(staging, chat.template),
             "dtype": str(model.dtype).removeprefix("torch."),
@@ -100,7 +100,7 @@ def hardening_command(options: Options, source: Source, unusual: Mapping[str, An
     """Return the command that repeats a hardening; folders of this machine stay out of it."""
     plain = Options(options.model, options.out, **{name: getattr(options, name) for name in SHARED})
     words = command(plain, source)
-    own = [(f"--{name.replace('_', '-')}", str(value)) for name, value in unusual.items() if name in FLAGS]
+    own = [(f"--{name.replace('_', '-')}", str(value)) for name, value in unusual.items() if name in HARDEN_FLAGS]
     return [*words[:2], "--mode", "harden", *(word for pair in own for word in pair), *words[2:]]
 
 

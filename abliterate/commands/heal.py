@@ -30,9 +30,9 @@ from abliterate.storage.names import DIRECTIONS, HEALED, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.training.examples import read_examples
 from abliterate.training.heal import HealOptions, Training, heal_model
-from abliterate.training.healed import KeptOut, components, edited_from, prove, reopened, write
+from abliterate.training.healed import KeptOut, edited_from, healed_components, prove_healed, reopened, write
 
-FLAGS = ("method", "adapter", "steps", "limit", "seed")
+HEAL_FLAGS = ("method", "adapter", "steps", "limit", "seed")
 """Options that the command has a flag for."""
 
 
@@ -71,16 +71,16 @@ def heal(
     check_destination(source.folder, out)
     if not chosen.adapter and quantised_tensors(source.checkpoint):
         raise InputError(f"{model}: its weights are quantised, and a merged LoRA would not be; write an adapter")
-    recipe, basis = edit_of(source)
+    recipe, basis = edit_of_folder(source)
     live, tokenizer = load_model(source, dtype, device), load_tokenizer(source)
-    before = components(live, find_architecture(live), basis, recipe)
+    before = healed_components(live, find_architecture(live), basis, recipe)
     words = ["abliterate", "heal", source.public_name, "--dataset", public_spec(dataset), *flags_of(chosen)]
     words += [*(["--dtype", dtype] if dtype != "auto" else []), "--out", Path(out).name]
     form = "adapter" if chosen.adapter else "checkpoint"
     record = {
         **provenance("healed", form, source, words, ("torch", "transformers", "peft", "trl"), progress),
         "edited_from": edited_from(source),
-        "without_flag": {name: value for name, value in changed(chosen).items() if name not in FLAGS},
+        "without_flag": {name: value for name, value in changed_settings(chosen).items() if name not in HEAL_FLAGS},
         "dataset": public_spec(dataset),
         "dataset_digest": digest_of(examples),
         "direction": recipe.direction,
@@ -93,7 +93,7 @@ def heal(
         del adapted, live
         gc.collect()
         healed = reopened(source, staging, dtype, device, chosen.adapter)
-        proof = prove(healed, plain_sequences(tokenizer), basis, recipe, before)
+        proof = prove_healed(healed, plain_sequences(tokenizer), basis, recipe, before)
         run = carry(source.folder, staging)
         record |= {"run": run} if run else {}
         record |= {"learning_rate": chosen.rate, "training": asdict(training), "proof": asdict(proof)}
@@ -102,7 +102,7 @@ def heal(
     return Healed(out, training, proof)
 
 
-def changed(options: HealOptions) -> dict[str, Any]:
+def changed_settings(options: HealOptions) -> dict[str, Any]:
     """Return the options that are not at their defaults."""
     usual = asdict(HealOptions())
     return {name: value for name, value in asdict(options).items() if value != usual[name]}
@@ -110,7 +110,7 @@ def changed(options: HealOptions) -> dict[str, Any]:
 
 def flags_of(options: HealOptions) -> list[str]:
     """Return the words of the command for the options that are not at their defaults, as far as it has flags for them."""
-    given = {name: value for name, value in changed(options).items() if name in FLAGS}
+    given = {name: value for name, value in changed_settings(options).items() if name in HEAL_FLAGS}
     return [word for name, value in given.items() for word in (f"--{name}", *([] if value is True else [str(value)]))]
 
 
@@ -119,7 +119,7 @@ def digest_of(examples: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(examples, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def edit_of(source: Source) -> tuple[Recipe, Float[Tensor, "k d_model"]]:
+def edit_of_folder(source: Source) -> tuple[Recipe, Float[Tensor, "k d_model"]]:
     """Return the recipe and the direction that a checkpoint was edited by. Raises InputError when it has none."""
     for name in (RECIPE, DIRECTIONS):
         if not (source.folder / name).is_file():

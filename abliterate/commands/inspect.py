@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture
-from abliterate.edits.bias_sites import Adder, find_adders
+from abliterate.edits.bias_sites import BiasSite, find_bias_sites
 from abliterate.errors import ArchitectureError
 from abliterate.models.source import resolve_config
 from abliterate.pipeline.options import Options
@@ -20,7 +20,7 @@ from abliterate.proofs.architecture import Proved, require_proof
 class Inspection:
     """What can be said of a model from its config alone; `proved` is None where its writers cannot be proved.
 
-    `adders` are the places that can hold an addition, by the layer of the stream that it is made to.
+    `bias_sites` are the places that can hold an addition, by the layer of the stream that it is made to.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Inspection:
     stored_bytes: int
     edited_parameters: int
     layer_parameters: int
-    adders: Mapping[int, Adder]
+    bias_sites: Mapping[int, BiasSite]
 
 
 def inspect(options: Options, progress: Progress = SILENT) -> Inspection:
@@ -61,13 +61,13 @@ def inspect(options: Options, progress: Progress = SILENT) -> Inspection:
         total * item,
         sum(one.numel() for one in edited),
         sum(one.numel() for one in inside),
-        adders_of(empty, architecture),
+        bias_sites_of(empty, architecture),
     )
 
 
-def adders_of(empty: PreTrainedModel, architecture: Architecture) -> Mapping[int, Adder]:
+def bias_sites_of(empty: PreTrainedModel, architecture: Architecture) -> Mapping[int, BiasSite]:
     """Return the places that can hold an addition; none where nothing holds one exactly."""
     try:
-        return find_adders(empty, architecture)
+        return find_bias_sites(empty, architecture)
     except ArchitectureError:
         return {}

@@ -16,8 +16,8 @@ from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.errors import InputError
 from abliterate.hub.download import download
 from abliterate.hub.errors import hub_errors
-from abliterate.hub.push import WEIGHTS, quiet
-from abliterate.pipeline.command import FETCHED, asked
+from abliterate.hub.push import WEIGHT_FILES, quiet_hub
+from abliterate.pipeline.command import FETCHED, options_of_command
 from abliterate.pipeline.open_edit import source_of
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import Result, run
@@ -33,7 +33,7 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
-class Given:
+class ReproduceOptions:
     """What whoever repeats a run says about it; what is None is taken from the manifest."""
 
     model: str | None = None
@@ -48,7 +48,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ManifestDifference:
     """Something that came out otherwise: its place in the manifest, or a file."""
 
     place: str
@@ -65,7 +65,7 @@ class Reproduced:
     """
 
     result: Result
-    differences: tuple[Difference, ...]
+    differences: tuple[ManifestDifference, ...]
     compared: int
     files: tuple[int, int] | None
     explanations: tuple[str, ...]
@@ -90,7 +90,7 @@ class Weights:
     note: str | None = None
 
 
-def reproduce(name: str, given: Given, out: Path, progress: Progress = SILENT) -> Reproduced:
+def reproduce(name: str, given: ReproduceOptions, out: Path, progress: Progress = SILENT) -> Reproduced:
     """Repeat the run of a manifest (its file, its folder, or a Hub repository) into `out`, and compare.
 
     Raises InputError where the manifest asks for what it may not decide, its prompts or model are not at hand or are
@@ -99,13 +99,13 @@ def reproduce(name: str, given: Given, out: Path, progress: Progress = SILENT) -
     """
     folder = folder_of(name, given.offline)
     manifest = read_manifest(folder)
-    options = repeated(manifest, given, folder, out)
+    options = repeated_options(manifest, given, folder, out)
     weights = weights_of(name, folder, given.offline)  # before the run, which may take hours
     check_ingredients(manifest, options, progress)
     result = run(options, progress)
     before, after = ({key: one.get(key) for key in COMPARED} for one in (manifest, result.manifest))
     files, differing = compare_files(weights, out, progress)
-    differences = (*compare("", before, after), *differing)
+    differences = (*compare_manifests("", before, after), *differing)
     notes = () if weights.note is None else (weights.note,)
     return Reproduced(result, differences, count(before), files, explain(manifest, result.manifest), notes)
 
@@ -122,7 +122,7 @@ def folder_of(name: str, offline: bool) -> Path:
     return download(name, None, offline, FETCHED)
 
 
-def repeated(manifest: Mapping[str, Any], given: Given, folder: Path, out: Path) -> Options:
+def repeated_options(manifest: Mapping[str, Any], given: ReproduceOptions, folder: Path, out: Path) -> Options:
     """Return the options of the run that the manifest tells of, as far as it may, and of whoever repeats it."""
     words = manifest.get("command")
     if not isinstance(words, list) or words[1:2] == ["apply"]:
@@ -131,7 +131,7 @@ def repeated(manifest: Mapping[str, Any], given: Given, folder: Path, out: Path)
         )
     files = ("harmful", "harmless", "chat_template")
     own_words = {name: getattr(given, name) for name in files if getattr(given, name) is not None}
-    found = asked(words, folder, set(own_words)) | own_words
+    found = options_of_command(words, folder, set(own_words)) | own_words
     source = manifest.get("source")
     model = given.model or (source.get("model") if isinstance(source, dict) else None)
     if given.model is None:
@@ -165,16 +165,16 @@ def check_ingredients(manifest: Mapping[str, Any], options: Options, progress: P
         raise InputError(f"{options.model}: has other weights than the run had; give the same revision with --model")
 
 
-def compare(place: str, before: Any, after: Any) -> Iterator[Difference]:
+def compare_manifests(place: str, before: Any, after: Any) -> Iterator[ManifestDifference]:
     """Yield every leaf of two records that is not the same."""
     if isinstance(before, dict) and isinstance(after, dict):
         for name in [*before, *(name for name in after if name not in before)]:
-            yield from compare(f"{place}.{name}" if place else name, before.get(name), after.get(name))
+            yield from compare_manifests(f"{place}.{name}" if place else name, before.get(name), after.get(name))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for number, (one, other) in enumerate(zip(before, after, strict=True)):
-            yield from compare(f"{place}[{number}]", one, other)
+            yield from compare_manifests(f"{place}[{number}]", one, other)
     elif before != after:
-        yield Difference(place, before, after)
+        yield ManifestDifference(place, before, after)
 
 
 def count(record: Any) -> int:
@@ -199,7 +199,7 @@ def weights_of(name: str, folder: Path, offline: bool) -> Weights:
         compared = "those in its cache" if here else "none"
         note = f"the Hub cannot be asked for its weights offline; {compared} were compared"
         return Weights(here, "in the Hub's cache", note=note)
-    with hub_errors(name), quiet():
+    with hub_errors(name), quiet_hub():
         entries = HfApi(library_name="abliterate").list_repo_tree(name, recursive=True, revision=folder.name)
         found = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
     return Weights({path: entry for path, entry in found.items() if is_weights(path)}, "on the Hub", complete=True)
@@ -207,12 +207,12 @@ def weights_of(name: str, folder: Path, offline: bool) -> Weights:
 
 def is_weights(path: str) -> bool:
     """Whether a file of a repository holds weights: any safetensors, and what transformers loads without them."""
-    return path.endswith(".safetensors") or (path.endswith(".bin") and WEIGHTS.fullmatch(path) is not None)
+    return path.endswith(".safetensors") or (path.endswith(".bin") and WEIGHT_FILES.fullmatch(path) is not None)
 
 
 def compare_files(
     weights: Weights, out: Path, progress: Progress = SILENT
-) -> tuple[tuple[int, int] | None, tuple[Difference, ...]]:
+) -> tuple[tuple[int, int] | None, tuple[ManifestDifference, ...]]:
     """Return how many weight files are the same and how many there are, None for none; and those that are not.
 
     Below the top of a repository only what the run writes there counts: the rest is not what transformers loads.
@@ -224,11 +224,11 @@ def compare_files(
     for name in sorted(names):
         before = f"the file {weights.place}" if name in weights.files else f"not {weights.place}"
         if name not in written:
-            differences.append(Difference(name, before, "not written"))
+            differences.append(ManifestDifference(name, before, "not written"))
         elif name not in weights.files:
-            differences.append(Difference(name, before, "written"))
+            differences.append(ManifestDifference(name, before, "written"))
         elif not same_bytes(weights.files[name], written[name], progress):
-            differences.append(Difference(name, before, "other bytes"))
+            differences.append(ManifestDifference(name, before, "other bytes"))
     return (len(names) - len(differences), len(names)) if names else None, tuple(differences)
 
 

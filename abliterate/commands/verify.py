@@ -17,7 +17,7 @@ from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import require_proof
 from abliterate.proofs.stream import StreamReport, plain_sequences, reference, requantised_note, verify_stream
-from abliterate.proofs.tensors import Status, Verdict, compare_tensors
+from abliterate.proofs.tensors import TensorStatus, Verdict, compare_tensors
 from abliterate.records.manifest import read_manifest
 from abliterate.storage.names import DIRECTIONS, RECIPE
 
@@ -37,7 +37,7 @@ class Verified:
         """Return whether every tensor is untouched or as planned, and the stream is as it must be."""
         return self.proof is not None and self.proof.holds
 
-    def of_status(self, status: Status) -> list[Verdict]:
+    def of_status(self, status: TensorStatus) -> list[Verdict]:
         """Return the tensors that are untouched, edited or other."""
         return [verdict for verdict in self.verdicts if verdict.status == status]
 

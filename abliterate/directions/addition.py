@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abliterate.architectures.architecture import Architecture
 from abliterate.directions.candidates import DEEPEST, Candidate, Selection, candidate_places
 from abliterate.directions.directions import Directions
-from abliterate.directions.scores import Question, ask, final_states, refusal_score
+from abliterate.directions.scores import OpeningBatch, final_states, prepare_openings, refusal_score
 from abliterate.directions.selection import INDUCE_PROMPTS, candidates_at_once, under_prompts
 from abliterate.interventions import added, added_rows
 from abliterate.models.batches import BatchSize
@@ -28,12 +28,12 @@ from abliterate.progress import SILENT, Progress
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.openings import Opening
 from abliterate.replies.refusals import is_refusal
-from abliterate.storage.record_log import KeptRecords, once
+from abliterate.storage.record_log import RecordLog, once
 
 FINALISTS = 3
 """Places that are tried by replies."""
 
-STRENGTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
+TRIED_STRENGTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
 """How many times the difference is added: about 1.4 times as often from one to the next."""
 
 CONFIRMING = 24
@@ -50,7 +50,7 @@ def select_inducing(
     layers: Sequence[int],
     *,
     batch_size: BatchSize = "auto",
-    kept: KeptRecords | None = None,
+    kept: RecordLog | None = None,
     progress: Progress = SILENT,
 ) -> Selection:
     """Choose among `layers` (those of the first 80%, if there are such) the place whose difference induces most.
@@ -62,20 +62,20 @@ def select_inducing(
     places = candidate_places(directions, [layer for layer in layers if layer < deepest] or layers)
     few = harmless[:INDUCE_PROMPTS]
     group = candidates_at_once(model, few)
-    head, question = Head(model), ask(model, few, openings, batch_size, copies=group)
+    head, opening_batch = Head(model), prepare_openings(model, few, openings, batch_size, copies=group)
     kept = under_prompts(kept, model, directions, openings, harmful, harmless, batch_size)
 
-    def unedited(one: Question) -> float:
+    def unedited(one: OpeningBatch) -> float:
         return float(refusal_score(head, one, final_states(model, one)).mean())
 
     def induce(part: Sequence[tuple[int, int]]) -> list[float]:
         vectors = torch.stack([directions.difference(layer, position) for layer, position in part])
         with added_rows(model, vectors, [layer for layer, _ in part], architecture):
-            scores = refusal_score(head, question, final_states(model, question, len(part))).mean(1)
+            scores = refusal_score(head, opening_batch, final_states(model, opening_batch, len(part))).mean(1)
         return [float(score) for score in scores]
 
-    harmful_score = once(kept, "harmful", lambda: unedited(ask(model, harmful, openings, batch_size)))
-    harmless_score = once(kept, "harmless", lambda: unedited(question))
+    harmful_score = once(kept, "harmful", lambda: unedited(prepare_openings(model, harmful, openings, batch_size)))
+    harmless_score = once(kept, "harmless", lambda: unedited(opening_batch))
     found: list[Candidate] = []
     with progress.step("induce of every candidate", len(places), "directions") as advance:
         for start in range(0, len(places), group):
@@ -106,10 +106,10 @@ def try_strengths(
     selection: Selection,
     harmful: Sequence[Sequence[int]],
     harmless: Sequence[Sequence[int]],
-    strengths: Sequence[float] = STRENGTHS,
+    strengths: Sequence[float] = TRIED_STRENGTHS,
     *,
     batch_size: BatchSize = "auto",
-    kept: KeptRecords | None = None,
+    kept: RecordLog | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Trial, ...]:
     """Try the best places at every strength by replies to both sides' prompts; return the trials, the best first.

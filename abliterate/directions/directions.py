@@ -21,7 +21,7 @@ from abliterate.errors import InputError
 from abliterate.projection import ZERO_LENGTH, normalize
 
 Method = Literal["projected", "mean-difference"]
-RECORD = "abliterate"
+DIRECTIONS_RECORD = "abliterate"
 
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -86,4 +86,4 @@ class Directions:
         lengths = {name: float(self.difference(int(name.removeprefix("resid.")), position).norm()) for name in rows}
         record = {**self.metadata, "position": position, "method": self.method, "lengths": lengths}
         # One entry: the library writes several in an order that changes from run to run, and so the bytes.
-        save_file({**rows, **(more or {})}, path, metadata={RECORD: json.dumps(record)})
+        save_file({**rows, **(more or {})}, path, metadata={DIRECTIONS_RECORD: json.dumps(record)})

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from abliterate.directions.directions import RECORD
+from abliterate.directions.directions import DIRECTIONS_RECORD
 from abliterate.errors import InputError
 from abliterate.projection import normalize
 
-UNIT = 1e-5
+UNIT_LENGTH = 1e-5
 
 
 def load_direction(path: Path, name: str) -> Float[Tensor, " d_model"]:
@@ -27,7 +27,7 @@ def load_direction(path: Path, name: str) -> Float[Tensor, " d_model"]:
         raise InputError(f"{path}: has no {name}; it has {', '.join(sorted(rows))}")
     row = rows[name].float()
     # A unit row stays as it is, to the last bit: the same file gives the same edit.
-    return row if abs(float(row.norm()) - 1) < UNIT else normalize(row)
+    return row if abs(float(row.norm()) - 1) < UNIT_LENGTH else normalize(row)
 
 
 def load_differences(path: Path) -> dict[int, Float[Tensor, " d_model"]]:
@@ -51,7 +51,7 @@ def read_directions(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             rows = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            record = json.loads((file.metadata() or {}).get(RECORD, "{}"))
+            record = json.loads((file.metadata() or {}).get(DIRECTIONS_RECORD, "{}"))
     except (OSError, SafetensorError, ValueError) as error:
         raise InputError(f"{path}: the directions cannot be read ({error}); expected a safetensors file") from error
     for name, row in rows.items():

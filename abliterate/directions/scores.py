@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.models.batches import BatchSize, Prompts, prepare
+from abliterate.models.batches import BatchSize, PreparedPrompts, prepare_batches
 from abliterate.models.forward import at_positions, final_hidden, prefix_cache
 from abliterate.models.head import HEAD_ROWS, Head
 from abliterate.replies.openings import Opening
@@ -25,13 +25,13 @@ CERTAIN = 1e-6
 
 
 @dataclass(frozen=True)
-class Question:
+class OpeningBatch:
     """Prompts with the openings that are asked about, ready to run: one row per prompt and context.
 
     A context is what comes before an opening's last token; openings along one path share the longest.
     """
 
-    prompts: Prompts
+    prompts: PreparedPrompts
     count: int
     contexts: tuple[Opening, ...]
     openings: tuple[Opening, ...]
@@ -42,59 +42,61 @@ class Question:
         return tuple(range(-1 - max(map(len, self.contexts)), 0))
 
 
-def ask(
+def prepare_openings(
     model: PreTrainedModel,
     sequences: Sequence[Sequence[int]],
     openings: Sequence[Opening] = (),
     batch_size: BatchSize = "auto",
     copies: int = 1,
-) -> Question:
+) -> OpeningBatch:
     """Return the question ready to run; without openings only the first reply token is asked for."""
     before = {opening[:-1] for opening in openings} or {()}
     contexts = sorted(one for one in before if not any(one != other and other[: len(one)] == one for other in before))
     rows = [[*sequence, *context] for context in contexts for sequence in sequences]
     keep = 1 + max(map(len, contexts))
-    prompts = prepare(model, rows, batch_size, keep=keep, copies=copies)
-    return Question(prompts, len(sequences), tuple(contexts), tuple(openings))
+    prompts = prepare_batches(model, rows, batch_size, keep=keep, copies=copies)
+    return OpeningBatch(prompts, len(sequences), tuple(contexts), tuple(openings))
 
 
 def final_states(
-    model: PreTrainedModel, question: Question, candidates: int = 1
+    model: PreTrainedModel, opening_batch: OpeningBatch, candidates: int = 1
 ) -> Float[Tensor, "candidates rows positions d_model"]:
     """Return the final hidden states at the question's positions, once per candidate.
 
     With several candidates, the caller's intervention gives each copy of a batch its own direction:
     batch rows are candidate after candidate.
     """
-    positions = question.positions
+    positions = opening_batch.positions
     states: Tensor | None = None
-    shared = prefix_cache(model, question.prompts.prefix, candidates)
-    for batch in question.prompts.batches:
+    shared = prefix_cache(model, opening_batch.prompts.prefix, candidates)
+    for batch in opening_batch.prompts.batches:
         size = len(batch.rows)
         rows = [candidate for candidate in range(candidates) for _ in range(size)]
         repeated = batch.repeat(candidates)
         hidden = at_positions(final_hidden(model, repeated, shared, rows), repeated, positions)
         if states is None:
-            states = hidden.new_empty(candidates, question.prompts.count, *hidden.shape[1:])
+            states = hidden.new_empty(candidates, opening_batch.prompts.count, *hidden.shape[1:])
         states[:, list(batch.rows)] = hidden.view(candidates, size, *hidden.shape[1:])
     assert states is not None
     return states
 
 
 def refusal_score(
-    head: Head, question: Question, states: Float[Tensor, "candidates rows positions d_model"]
+    head: Head, opening_batch: OpeningBatch, states: Float[Tensor, "candidates rows positions d_model"]
 ) -> Float[Tensor, "candidates prompts"]:
     """Return the log-odds of a refusal opening for each candidate and prompt."""
     candidates = len(states)
-    total = torch.zeros(candidates, question.count, dtype=torch.float64)
-    for place, context in enumerate(question.contexts):
-        own = states[:, place * question.count : (place + 1) * question.count]
-        openings = [opening for opening in question.openings if served_by(opening, question.contexts) == place]
+    total = torch.zeros(candidates, opening_batch.count, dtype=torch.float64)
+    for place, context in enumerate(opening_batch.contexts):
+        own = states[:, place * opening_batch.count : (place + 1) * opening_batch.count]
+        openings = [
+            opening for opening in opening_batch.openings if context_of(opening, opening_batch.contexts) == place
+        ]
         scores = [torch.zeros_like(total) for _ in openings]
         for step in range(1 + len(context)):
             # Candidate after candidate, so that an intervention at the head finds its rows.
             rows = own[:, :, step - 1 - len(context)].flatten(0, 1)
-            log_probs = head.log_probs(rows).view(candidates, question.count, -1)
+            log_probs = head.log_probs(rows).view(candidates, opening_batch.count, -1)
             for score, opening in zip(scores, openings, strict=True):
                 if step < len(opening):
                     score += log_probs[:, :, opening[step]].double().cpu()
@@ -103,7 +105,7 @@ def refusal_score(
     return (probability / (1 - probability)).log().float()
 
 
-def served_by(opening: Opening, contexts: Sequence[Opening]) -> int:
+def context_of(opening: Opening, contexts: Sequence[Opening]) -> int:
     """Return the place of the first context that begins with all of `opening` but its last token."""
     before = opening[:-1]
     return next(place for place, context in enumerate(contexts) if context[: len(before)] == before)
@@ -113,6 +115,6 @@ def first_token_log_probs(
     model: PreTrainedModel, head: Head, sequences: Sequence[Sequence[int]], batch_size: BatchSize = "auto"
 ) -> Float[Tensor, "prompts vocab"]:
     """Return the log-probabilities of the first reply token, float32 on the CPU."""
-    question = ask(model, sequences, batch_size=batch_size)
-    states = final_states(model, question)[0, :, -1]
+    opening_batch = prepare_openings(model, sequences, batch_size=batch_size)
+    states = final_states(model, opening_batch)[0, :, -1]
     return torch.cat([head.log_probs(rows).cpu() for rows in torch.split(states, HEAD_ROWS)])

@@ -33,16 +33,22 @@ from abliterate.directions.candidates import (
     induce_floor,
 )
 from abliterate.directions.directions import Directions
-from abliterate.directions.scores import Question, ask, final_states, first_token_log_probs, refusal_score
+from abliterate.directions.scores import (
+    OpeningBatch,
+    final_states,
+    first_token_log_probs,
+    prepare_openings,
+    refusal_score,
+)
 from abliterate.interventions import ablated_rows, added_rows
 from abliterate.models.batches import BatchSize, token_budget
 from abliterate.models.head import HEAD_ROWS, Head, kl_divergence
 from abliterate.models.offload import rows_at_once
 from abliterate.progress import SILENT, Progress
 from abliterate.replies.openings import Opening
-from abliterate.storage.record_log import KeptRecords, once
+from abliterate.storage.record_log import RecordLog, once
 
-ROWS = 96
+CANDIDATE_ROWS = 96
 """Rows of a batch that candidates share out: as many candidates at once as this allows."""
 
 FIRST_ROUND = 12
@@ -57,7 +63,7 @@ CLEARLY = 2.0
 
 
 @dataclass(frozen=True)
-class Examiner:
+class CandidateScorer:
     """Scores candidates on the select split: everything that the three scores share.
 
     `at_once` is how many candidates KL and induce take together, `original` makes the unedited model's predictions on
@@ -68,35 +74,39 @@ class Examiner:
     architecture: Architecture
     directions: Directions
     head: Head
-    harmful: Question
-    harmless: Question
-    first_few: Question
-    first_tokens: Question
+    harmful: OpeningBatch
+    harmless: OpeningBatch
+    first_few: OpeningBatch
+    first_tokens: OpeningBatch
     predict: Callable[[], Float[Tensor, "prompts vocab"]]
     at_once: int
-    kept: KeptRecords | None = None
+    kept: RecordLog | None = None
 
     @cached_property
     def original(self) -> Float[Tensor, "prompts vocab"]:
         """Return what the unedited model predicts on the harmless prompts, when the first KL asks for it."""
         return self.predict()
 
-    def unedited(self, side: str, question: Question) -> float:
+    def unedited(self, side: str, opening_batch: OpeningBatch) -> float:
         """Return the mean refusal score of the model as it is."""
-        return once(self.kept, ["unedited", side], lambda: self.means(question, final_states(self.model, question))[0])
+        return once(
+            self.kept, ["unedited", side], lambda: self.means(opening_batch, final_states(self.model, opening_batch))[0]
+        )
 
-    def bypass(self, question: Question, places: Sequence[tuple[int, int]]) -> list[float]:
+    def bypass(self, opening_batch: OpeningBatch, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean refusal score of harmful prompts with each direction ablated."""
 
         def score() -> list[float]:
             with self.ablation(places):
-                return self.means(question, final_states(self.model, question, len(places)))
+                return self.means(opening_batch, final_states(self.model, opening_batch, len(places)))
 
-        return once(self.kept, ["bypass", question.count, places], score)
+        return once(self.kept, ["bypass", opening_batch.count, places], score)
 
-    def means(self, question: Question, states: Float[Tensor, "candidates rows positions d_model"]) -> list[float]:
+    def means(
+        self, opening_batch: OpeningBatch, states: Float[Tensor, "candidates rows positions d_model"]
+    ) -> list[float]:
         """Return the mean refusal score over the prompts, candidate by candidate."""
-        return [float(score) for score in refusal_score(self.head, question, states).mean(1)]
+        return [float(score) for score in refusal_score(self.head, opening_batch, states).mean(1)]
 
     def divergences(self, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean first-token KL on harmless prompts with each direction ablated.
@@ -111,24 +121,24 @@ class Examiner:
                 found[number] = value
         return found
 
-    def divergence_on(self, question: Question, places: Sequence[tuple[int, int]]) -> list[float]:
+    def divergence_on(self, opening_batch: OpeningBatch, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean first-token KL on the prompts of one question with each direction ablated."""
-        return once(self.kept, ["kl", question.count, places], lambda: self.divergence_now(question, places))
+        return once(self.kept, ["kl", opening_batch.count, places], lambda: self.divergence_now(opening_batch, places))
 
-    def divergence_now(self, question: Question, places: Sequence[tuple[int, int]]) -> list[float]:
+    def divergence_now(self, opening_batch: OpeningBatch, places: Sequence[tuple[int, int]]) -> list[float]:
         """Do `divergence_on`, whatever was kept."""
         original = self.original  # before the ablation, which would have a part in it
         total = torch.zeros(len(places), dtype=torch.float64)
         step = max(1, HEAD_ROWS // len(places))
         with self.ablation(places):
-            states = final_states(self.model, question, len(places))[:, :, -1]
-            for start in range(0, question.count, step):
+            states = final_states(self.model, opening_batch, len(places))[:, :, -1]
+            for start in range(0, opening_batch.count, step):
                 # Candidate after candidate, so that an intervention at the head finds its rows.
                 rows = states[:, start : start + step]
                 own = original[start : start + rows.shape[1]].repeat(len(places), 1)
                 kl = kl_divergence(own, self.head.log_probs(rows.flatten(0, 1)).cpu())
                 total += kl.view(len(places), -1).double().sum(1)
-        return [float(one) for one in total / question.count]
+        return [float(one) for one in total / opening_batch.count]
 
     def induce(self, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean refusal score of harmless prompts with each difference added at its own layer."""
@@ -157,7 +167,7 @@ def select(
     layer: int | None = None,
     ask_induce: bool = True,
     batch_size: BatchSize = "auto",
-    kept: KeptRecords | None = None,
+    kept: RecordLog | None = None,
     progress: Progress = SILENT,
 ) -> Selection:
     """Choose layer and position on the select split's token ids; with `layer` given, the position only.
@@ -171,40 +181,40 @@ def select(
     head = Head(model)
     few = harmless[:INDUCE_PROMPTS]
     at_once = candidates_at_once(model, harmless)
-    examiner = Examiner(
+    scorer = CandidateScorer(
         model,
         architecture,
         directions,
         head,
-        ask(model, harmful, openings, batch_size, copies=candidates_at_once(model, harmful)),
-        ask(model, few, openings, batch_size, copies=candidates_at_once(model, few)),
-        ask(model, few, batch_size=batch_size, copies=at_once),
-        ask(model, harmless, batch_size=batch_size, copies=at_once),
+        prepare_openings(model, harmful, openings, batch_size, copies=candidates_at_once(model, harmful)),
+        prepare_openings(model, few, openings, batch_size, copies=candidates_at_once(model, few)),
+        prepare_openings(model, few, batch_size=batch_size, copies=at_once),
+        prepare_openings(model, harmless, batch_size=batch_size, copies=at_once),
         lambda: first_token_log_probs(model, head, harmless, batch_size),
         at_once,
         under_prompts(kept, model, directions, openings, harmful, harmless, batch_size),
     )
-    ranked = race(examiner, places, harmful, openings, batch_size, progress)
+    ranked = successive_halving(scorer, places, harmful, openings, batch_size, progress)
     harmful_score, harmless_score = (
-        examiner.unedited(*one) for one in (("harmful", examiner.harmful), ("harmless", examiner.harmless))
+        scorer.unedited(*one) for one in (("harmful", scorer.harmful), ("harmless", scorer.harmless))
     )
     floor = induce_floor(harmful_score, harmless_score) if ask_induce else None
     if layer is not None:
-        known = settle(examiner, ranked, None, progress)
-        return Selection(of_layer(examiner, known), known, harmful_score, harmless_score, None)
-    known = settle(examiner, ranked, floor, progress)
+        known = confirm(scorer, ranked, None, progress)
+        return Selection(of_layer(scorer, known), known, harmful_score, harmless_score, None)
+    known = confirm(scorer, ranked, floor, progress)
     return Selection(choose(known, architecture.depth, floor), known, harmful_score, harmless_score, floor)
 
 
 def under_prompts(
-    kept: KeptRecords | None,
+    kept: RecordLog | None,
     model: PreTrainedModel,
     directions: Directions,
     openings: Sequence[Opening],
     harmful: Sequence[Sequence[int]],
     harmless: Sequence[Sequence[int]],
     batch_size: BatchSize,
-) -> KeptRecords | None:
+) -> RecordLog | None:
     """Return what is kept of scores under all that decides them besides the weights: also what cuts the batches."""
     if kept is None:
         return None
@@ -213,11 +223,11 @@ def under_prompts(
 
 def candidates_at_once(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> int:
     """Return how many candidates share a batch on these prompts."""
-    return max(1, rows_at_once(model, [*map(len, sequences)], ROWS) // len(sequences))
+    return max(1, rows_at_once(model, [*map(len, sequences)], CANDIDATE_ROWS) // len(sequences))
 
 
-def race(
-    examiner: Examiner,
+def successive_halving(
+    scorer: CandidateScorer,
     places: Sequence[tuple[int, int]],
     harmful: Sequence[Sequence[int]],
     openings: Sequence[Opening],
@@ -226,53 +236,53 @@ def race(
 ) -> list[Candidate]:
     """Return all candidates, best bypass first: everyone on a few prompts, the better third on all."""
     few = harmful[:FIRST_ROUND]
-    group = candidates_at_once(examiner.model, few)
-    question = ask(examiner.model, few, openings, batch_size, copies=group)
+    group = candidates_at_once(scorer.model, few)
+    opening_batch = prepare_openings(scorer.model, few, openings, batch_size, copies=group)
     candidates = []
     with progress.step("bypass of every candidate", len(places), "directions") as advance:
         for start in range(0, len(places), group):
             part = places[start : start + group]
-            scores = examiner.bypass(question, part)
+            scores = scorer.bypass(opening_batch, part)
             candidates += [Candidate(*place, bypass) for place, bypass in zip(part, scores, strict=True)]
             advance(len(part))
     candidates.sort(key=lambda one: one.order)
     if len(harmful) <= len(few):
         return candidates
     better = candidates[: max(8, len(candidates) // 3)]
-    group = candidates_at_once(examiner.model, harmful)
+    group = candidates_at_once(scorer.model, harmful)
     finals = []
     with progress.step("bypass of the better third", len(better), "directions") as advance:
         for start in range(0, len(better), group):
             part_of = better[start : start + group]
-            scores = examiner.bypass(examiner.harmful, [(one.layer, one.position) for one in part_of])
+            scores = scorer.bypass(scorer.harmful, [(one.layer, one.position) for one in part_of])
             finals += [replace(one, bypass=bypass) for one, bypass in zip(part_of, scores, strict=True)]
             advance(len(part_of))
     return sorted(finals, key=lambda one: one.order) + candidates[len(better) :]
 
 
-def of_layer(examiner: Examiner, known: Sequence[Candidate]) -> Candidate:
+def of_layer(scorer: CandidateScorer, known: Sequence[Candidate]) -> Candidate:
     """Return the position for a layer that the user wants: where all do too much damage, the one that does least."""
     for one in known:
         if one.allowed(None):
             return one
     least = min(known, key=lambda one: math.inf if one.kl is None else one.kl)
     # What is reported of the choice is measured on all prompts, however clear the first few were.
-    return replace(least, kl=examiner.divergence_on(examiner.first_tokens, [(least.layer, least.position)])[0])
+    return replace(least, kl=scorer.divergence_on(scorer.first_tokens, [(least.layer, least.position)])[0])
 
 
-def settle(
-    examiner: Examiner, ranked: Sequence[Candidate], floor: float | None, progress: Progress
+def confirm(
+    scorer: CandidateScorer, ranked: Sequence[Candidate], floor: float | None, progress: Progress
 ) -> tuple[Candidate, ...]:
     """Compute KL and induce in the order of bypass until the first candidate that the rule admits; return all."""
     known: list[Candidate] = []
     with progress.step("induce and KL of the best", len(ranked), "directions") as advance:
         while len(known) < len(ranked) and not (known and known[-1].allowed(floor)):
-            group = ranked[len(known) : len(known) + examiner.at_once]
-            induced = examiner.induce([(one.layer, one.position) for one in group])
+            group = ranked[len(known) : len(known) + scorer.at_once]
+            induced = scorer.induce([(one.layer, one.position) for one in group])
             asked = [replace(one, induce=score) for one, score in zip(group, induced, strict=True)]
             # KL costs most: only what the rest of the rule admits is asked for it.
             hopeful = [(one.layer, one.position) for one in asked if one.induces(floor)]
-            kl = dict(zip(hopeful, examiner.divergences(hopeful) if hopeful else (), strict=True))
+            kl = dict(zip(hopeful, scorer.divergences(hopeful) if hopeful else (), strict=True))
             for one in asked:
                 known.append(replace(one, kl=kl.get((one.layer, one.position))))
                 advance(1)

@@ -18,20 +18,20 @@ from transformers.pytorch_utils import Conv1D
 
 from abliterate.architectures.architecture import Architecture, Parameter, Writer, find_architecture
 from abliterate.architectures.clone import DEPTH, clone_inputs, clone_of
-from abliterate.architectures.roles import place
+from abliterate.architectures.roles import layer_place
 from abliterate.architectures.streams import clone_streams
 from abliterate.errors import ArchitectureError
 from abliterate.interventions import on_first
 
-EXACT = 1e-4
+EXACT_SITE = 1e-4
 """Largest error, relative to what is added, that rounding in float32 explains."""
 
-Key = tuple[str, str | None]
+SiteKey = tuple[str, str | None]
 """A writer and its bias, by their names inside a layer; None where it has no bias."""
 
 
 @dataclass(frozen=True)
-class Adder:
+class BiasSite:
     """What adds a constant to one `resid[l]`: a bias of a writer, or a writer without one, for an adapter to bring it.
 
     What is added there reaches the stream `multiplier` times.
@@ -44,34 +44,34 @@ class Adder:
 
 @dataclass(frozen=True)
 class Addition:
-    """A vector of `length` along a unit direction, added to `resid[layer]` through `adder`."""
+    """A vector of `length` along a unit direction, added to `resid[layer]` through `bias_site`."""
 
-    adder: Adder
+    bias_site: BiasSite
     layer: int
     length: float
 
     @property
     def strength(self) -> float:
         """Return how much of the unit direction goes into the adder, for what the block scales."""
-        return self.length / self.adder.multiplier
+        return self.length / self.bias_site.multiplier
 
 
-def find_adders(model: PreTrainedModel, architecture: Architecture) -> dict[int, Adder]:
+def find_bias_sites(model: PreTrainedModel, architecture: Architecture) -> dict[int, BiasSite]:
     """Return what adds to `resid[l]`, for each `l` in `1..L-1` that has something; a bias where there is one.
 
     `model` may be on the meta device; it is not run. Raises ArchitectureError, saying what to do instead, when no layer
     has anything.
     """
     layers = architecture.layers[0].rpartition(".")[0]
-    exact = exact_places(model, layers)
-    found: dict[int, Adder] = {}
+    exact = exact_bias_sites(model, layers)
+    found: dict[int, BiasSite] = {}
     for layer in range(1, architecture.depth):
         writers = [one for one in reversed(architecture.writers) if one.layer == layer - 1]
         with_bias = [(one, bias) for one in writers for bias in biases(one)]
         for writer, bias in [*with_bias, *((one, None) for one in writers)]:
             multiplier = exact.get(key_of(writer, bias, layers))
             if multiplier is not None:
-                found[layer] = Adder(writer, bias, multiplier)
+                found[layer] = BiasSite(writer, bias, multiplier)
                 break
     if not found:
         raise ArchitectureError(
@@ -81,12 +81,12 @@ def find_adders(model: PreTrainedModel, architecture: Architecture) -> dict[int,
     return found
 
 
-def exact_places(model: PreTrainedModel, layers: str) -> dict[Key, float]:
+def exact_bias_sites(model: PreTrainedModel, layers: str) -> dict[SiteKey, float]:
     """Return the places that are exact in every layer that has them, with their multipliers.
 
     They are tried on clones of two depths: what a block scales by the depth of the model (MiniCPM) is not known of it.
     """
-    found: dict[Key, set[float]] = {}
+    found: dict[SiteKey, set[float]] = {}
     for depth in (DEPTH, DEPTH + 1):
         clone = clone_of(model, least=depth)
         architecture = find_architecture(clone)
@@ -94,7 +94,7 @@ def exact_places(model: PreTrainedModel, layers: str) -> dict[Key, float]:
             if writer.layer is not None and writer.plain:
                 for bias in (*biases(writer), None):
                     key = key_of(writer, bias, layers)
-                    found.setdefault(key, set()).add(tried(clone, architecture, writer, bias))
+                    found.setdefault(key, set()).add(try_bias_site(clone, architecture, writer, bias))
     return {key: values.pop() for key, values in found.items() if len(values) == 1 and values != {0.0}}
 
 
@@ -103,12 +103,12 @@ def biases(writer: Writer) -> Iterator[Parameter]:
     yield from (one for one in writer.parameters if writer.constant or "bias" in one.name)
 
 
-def key_of(writer: Writer, bias: Parameter | None, layers: str) -> Key:
+def key_of(writer: Writer, bias: Parameter | None, layers: str) -> SiteKey:
     """Return how a place is called in every layer."""
-    return place(f"{writer.module}.", layers)[1], bias.name if bias else None
+    return layer_place(f"{writer.module}.", layers)[1], bias.name if bias else None
 
 
-def tried(clone: PreTrainedModel, architecture: Architecture, writer: Writer, bias: Parameter | None) -> float:
+def try_bias_site(clone: PreTrainedModel, architecture: Architecture, writer: Writer, bias: Parameter | None) -> float:
     """Return how many times what is added there reaches the next `resid`; 0 where it does not arrive as it is."""
     assert writer.layer is not None
     behind = writer.layer + 1
@@ -124,7 +124,7 @@ def tried(clone: PreTrainedModel, architecture: Architecture, writer: Writer, bi
     change, direction = after[behind] - before[behind], vector.double()
     multiplier = float((change @ direction).mean() / (direction @ direction))
     error = float((change - multiplier * direction).norm(dim=-1).max() / direction.norm())
-    return round(multiplier, 5) if abs(multiplier) > EXACT and error < EXACT * abs(multiplier) else 0.0
+    return round(multiplier, 5) if abs(multiplier) > EXACT_SITE and error < EXACT_SITE * abs(multiplier) else 0.0
 
 
 def with_constant(

@@ -20,8 +20,8 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import QuantizedWeight, quantized_weights
 from abliterate.checkpoints.shard_rewrite import Replacement
 from abliterate.checkpoints.shards import DTYPES, Shard
-from abliterate.edits.bias_sites import Addition, find_adders
-from abliterate.edits.stored import Place, Stored
+from abliterate.edits.bias_sites import Addition, find_bias_sites
+from abliterate.edits.stored import Stored, StoredPlace
 from abliterate.edits.tensor_edits import AddedEdit, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions.recipe import Recipe
@@ -58,7 +58,7 @@ class EditPlan:
         """Raise InputError when the checkpoint has no tensor that could hold the edit."""
         if self.addition and not self.edits:
             raise InputError(
-                f"{self.addition.adder.writer.module}: has no bias that could hold what is added; write an adapter instead "
+                f"{self.addition.bias_site.writer.module}: has no bias that could hold what is added; write an adapter instead "
                 "(--save adapter, or abliterate export --to adapter)"
             )
 
@@ -192,20 +192,20 @@ def plan_addition(
 
     Raises InputError for a layer that the model has not, ArchitectureError where nothing can hold the addition exactly.
     """
-    adders = find_adders(model, architecture)
-    if layer not in adders:
+    bias_sites = find_bias_sites(model, architecture)
+    if layer not in bias_sites:
         raise InputError(
-            f"nothing can be added to {recipe.direction}; choose among layers {', '.join(map(str, adders))}"
+            f"nothing can be added to {recipe.direction}; choose among layers {', '.join(map(str, bias_sites))}"
         )
-    adder = adders[layer]
-    addition = Addition(adder, layer, length)
+    bias_site = bias_sites[layer]
+    addition = Addition(bias_site, layer, length)
     stored = Stored.of(model, checkpoint)
     edits: dict[str, TensorEdit] = {}
-    for place in stored.places(adder.writer, adder.bias) if adder.bias else ():
+    for place in stored.places(bias_site.writer, bias_site.bias) if bias_site.bias else ():
         check_axis(place, architecture.d_model)
         if place.weight is not None:
             raise InputError(f"{place.name}: is quantised, and nothing is added to quantised biases")
-        writer = adder.writer
+        writer = bias_site.writer
         edits[place.name] = AddedEdit(place.name, writer.site, writer.layer, place.axis, addition.strength, basis)
     return EditPlan(edits, recipe, basis, stored.left_alone(), addition=addition)
 
@@ -228,14 +228,14 @@ def unquantized_beside(
         yield UnquantizedEdit(weight.tensors.parameter, writer.site, writer.layer, -1, 0.0, basis, weight, dtype)
 
 
-def module_names(writer: Writer, place: Place) -> list[str]:
+def module_names(writer: Writer, place: StoredPlace) -> list[str]:
     """Return what the config calls the module of a writer: its name in memory, and that on disk if it is another."""
     if place.converted or not place.name.endswith(".weight"):
         return [writer.module]
     return list(dict.fromkeys([writer.module, place.name.removesuffix(".weight")]))
 
 
-def check_axis(place: Place, d_model: int) -> None:
+def check_axis(place: StoredPlace, d_model: int) -> None:
     """Raise ArchitectureError when the axis to edit along is not as long as the residual stream is wide."""
     if place.shape[place.axis] != d_model:
         raise ArchitectureError(

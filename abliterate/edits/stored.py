@@ -17,7 +17,7 @@ from abliterate.errors import ArchitectureError, CheckpointError
 
 
 @dataclass(frozen=True)
-class Place:
+class StoredPlace:
     """Where (a part of) a parameter is stored: the name, shape and residual axis that it has there, unquantised.
 
     `weight` is how it is quantised, and `converted` whether transformers changes its layout when it is loaded.
@@ -69,7 +69,7 @@ class Stored:
             )
         return found
 
-    def places(self, writer: Writer, parameter: Parameter) -> Iterator[Place]:
+    def places(self, writer: Writer, parameter: Parameter) -> Iterator[StoredPlace]:
         """Yield where a writer's parameter is stored."""
         name = f"{writer.module}.{parameter.name}"
         converted = {stored: is_converted for one in self.names.values() for stored, is_converted in one}
@@ -82,7 +82,7 @@ class Stored:
                     )
                 shape, axis = converted_shape(self.model, name), parameter.stored_axis
             self.checked(stored, shape)
-            yield Place(stored, shape, axis, converted[stored], self.quantized.get(stored))
+            yield StoredPlace(stored, shape, axis, converted[stored], self.quantized.get(stored))
 
     def checked(self, stored: str, shape: Sequence[int]) -> str:
         """Return the name of a tensor after a look at its shape and dtype. Raises CheckpointError."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from abliterate.evaluation.figures import Figure, Judged, length_figure, paired_figure, refusals_changed
+from abliterate.evaluation.figures import Figure, JudgedReplies, length_figure, paired_figure, refusals_changed
 from abliterate.evaluation.statistics import Rate
 from abliterate.evaluation.tasks import TaskMean
 
@@ -22,7 +22,7 @@ class Examined:
     """What one model said to each set of prompts, how it predicts a text, and how it does on tasks."""
 
     name: str
-    sets: Mapping[str, Judged]
+    sets: Mapping[str, JudgedReplies]
     text: tuple[float, ...] = ()
     tasks: Capability = field(default_factory=dict)
 

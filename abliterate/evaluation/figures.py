@@ -8,10 +8,10 @@ from typing import Literal
 
 from abliterate.evaluation.divergence import Along
 from abliterate.evaluation.observation import Reply
-from abliterate.evaluation.paired import Changed, Difference, changed, difference
+from abliterate.evaluation.paired import Changed, PairedDifference, paired_changes, paired_difference
 from abliterate.evaluation.statistics import Mean, Rate, mean_of
 from abliterate.models.batches import shared_prefix
-from abliterate.replies.labels import LABELS, Label
+from abliterate.replies.labels import REPLY_LABELS, Label
 from abliterate.replies.refusals import is_refusal
 
 Unit = Literal["nats", "share", "tokens"]
@@ -21,7 +21,7 @@ LENGTHS = (8, 16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedReplies:
     """Replies to prompts of one kind, and a label for each."""
 
     replies: tuple[Reply, ...]
@@ -43,7 +43,7 @@ class Judged:
 
     def rates_json(self) -> dict[str, object]:
         """Return the rate of each label."""
-        return {label: self.rate(label).to_json() for label in LABELS}
+        return {label: self.rate(label).to_json() for label in REPLY_LABELS}
 
     def replies_json(self) -> list[dict[str, object]]:
         """Return every prompt with reply and label."""
@@ -61,7 +61,7 @@ class Figure:
     unit: Unit
     model: Mean | None
     against: Mean | None = None
-    difference: Difference | None = None
+    difference: PairedDifference | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return estimates with intervals, and the test on the difference."""
@@ -77,10 +77,10 @@ def paired_figure(name: str, unit: Unit, model: Sequence[float], against: Sequen
     """Return a figure of one model, and its difference from the other's on the same prompts where there is one."""
     if against is None:
         return Figure(name, unit, mean_of(model))
-    return Figure(name, unit, mean_of(model), mean_of(against), difference(against, model))
+    return Figure(name, unit, mean_of(model), mean_of(against), paired_difference(against, model))
 
 
-def length_figure(kind: str, model: Judged, against: Judged | None) -> Figure:
+def length_figure(kind: str, model: JudgedReplies, against: JudgedReplies | None) -> Figure:
     """Return how long replies are; without a test where a server has not told the length of each."""
     name = f"reply length, {kind}"
     if against is None or all(len(one.lengths) == len(one.replies) for one in (model, against)):
@@ -88,9 +88,9 @@ def length_figure(kind: str, model: Judged, against: Judged | None) -> Figure:
     return Figure(name, "tokens", mean_of(model.lengths), mean_of(against.lengths))
 
 
-def refusals_changed(model: Judged, against: Judged) -> Changed:
+def refusals_changed(model: JudgedReplies, against: JudgedReplies) -> Changed:
     """Return how many prompts are refused that were not, how many no longer, and the test."""
-    return changed(against.refused, model.refused)
+    return paired_changes(against.refused, model.refused)
 
 
 def damage(along: Sequence[Along], original: Sequence[Reply]) -> list[Figure]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.evaluation.statistics import Rate
-from abliterate.models.batches import BatchSize, model_device, prepare
+from abliterate.models.batches import BatchSize, model_device, prepare_batches
 from abliterate.models.forward import final_hidden, prefix_cache
 from abliterate.models.generation import REPLY_TOKENS, generate_all
 from abliterate.models.head import Head
@@ -24,7 +24,7 @@ from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
 from abliterate.replies.refusals import is_refusal
-from abliterate.storage.record_log import KeptRecords
+from abliterate.storage.record_log import RecordLog
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def observe(
     max_new_tokens: int = REPLY_TOKENS,
     batch_size: BatchSize = "auto",
     processes: Processes | None = None,
-    kept: KeptRecords | None = None,
+    kept: RecordLog | None = None,
     progress: Progress = SILENT,
 ) -> Observation:
     """Let the model reply to the report prompts, and predict along the replies `along` (its own by default).
@@ -118,7 +118,7 @@ def states_along(
     """Return the final hidden states that predict each token of each reply; the first predicts the first token."""
     sequences = [[*prompt, *reply.tokens] for prompt, reply in zip(prompts, replies, strict=True)]
     longest = max(len(reply.tokens) for reply in replies)
-    prepared = prepare(model, sequences, batch_size, keep=longest + 1)
+    prepared = prepare_batches(model, sequences, batch_size, keep=longest + 1)
     shared = prefix_cache(model, prepared.prefix)
     group = processes or Processes()
     own: list[list[Tensor]] = []

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy
 
-from abliterate.evaluation.statistics import Mean, mean_of, number
+from abliterate.evaluation.statistics import Mean, json_number, mean_of
 
 FLIPS = 10_000
 """Random sign flips of the permutation test, seed 0; with fewer than 2**13 possible ones all of them are counted."""
 
-EXACT = 13
+EXACT_PAIRS = 13
 """Pairs that differ, up to which every assignment of signs is counted."""
 
 
@@ -37,7 +37,7 @@ class Changed:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """The mean of paired differences, its bootstrap interval, and a sign-flip permutation test that it is zero."""
 
     mean: Mean
@@ -49,7 +49,7 @@ class Difference:
         if not len(values):
             return 1.0
         observed = abs(values.sum()) * (1 - 1e-9)  # a sum in another order must not fall below itself
-        if len(values) <= EXACT:
+        if len(values) <= EXACT_PAIRS:
             signs = 1 - 2 * ((numpy.arange(2 ** len(values))[:, None] >> numpy.arange(len(values))) & 1)
             return float((abs(signs @ values) >= observed).mean())
         signs = numpy.random.default_rng(0).choice((-1.0, 1.0), (FLIPS, len(values)))
@@ -59,16 +59,16 @@ class Difference:
     def to_json(self) -> dict[str, object]:
         """Return mean, interval, p-value and the name of the test."""
         low, high = self.mean.interval
-        value = number(self.mean.value)
-        return {"value": value, "low": number(low), "high": number(high), "p": self.p, "test": "sign flips"}
+        value = json_number(self.mean.value)
+        return {"value": value, "low": json_number(low), "high": json_number(high), "p": self.p, "test": "sign flips"}
 
 
-def changed(before: Sequence[bool], after: Sequence[bool]) -> Changed:
+def paired_changes(before: Sequence[bool], after: Sequence[bool]) -> Changed:
     """Compare a property of the same prompts before and after. Raises ValueError for lists of different length."""
     pairs = list(zip(before, after, strict=True))
     return Changed(sum(new and not old for old, new in pairs), sum(old and not new for old, new in pairs))
 
 
-def difference(before: Sequence[float], after: Sequence[float]) -> Difference:
+def paired_difference(before: Sequence[float], after: Sequence[float]) -> PairedDifference:
     """Return `after - before`, pair by pair. Raises ValueError for lists of different length."""
-    return Difference(mean_of([new - old for old, new in zip(before, after, strict=True)]))
+    return PairedDifference(mean_of([new - old for old, new in zip(before, after, strict=True)]))

@@ -38,7 +38,7 @@ class Rate:
     def to_json(self) -> dict[str, object]:
         """Return count, total, share and interval."""
         low, high = self.interval
-        return {"count": self.count, "total": self.total, "rate": number(self.value), "low": low, "high": high}
+        return {"count": self.count, "total": self.total, "rate": json_number(self.value), "low": low, "high": high}
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,15 @@ class Mean:
     def to_json(self) -> dict[str, object]:
         """Return mean, number of values and interval."""
         low, high = self.interval
-        return {"mean": number(self.value), "count": len(self.values), "low": number(low), "high": number(high)}
+        return {
+            "mean": json_number(self.value),
+            "count": len(self.values),
+            "low": json_number(low),
+            "high": json_number(high),
+        }
 
 
-def number(value: float) -> float | None:
+def json_number(value: float) -> float | None:
     """Return the value, or None for NaN, which JSON does not have."""
     return None if math.isnan(value) else value
 

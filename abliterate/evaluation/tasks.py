@@ -27,7 +27,7 @@ import yaml  # type: ignore[import-untyped]
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError, first_line
-from abliterate.evaluation.statistics import Z95, number
+from abliterate.evaluation.statistics import Z95, json_number
 from abliterate.extras import require
 from abliterate.models.batches import BatchSize, check_batch_size, model_device
 from abliterate.progress import SILENT, Advance, Progress
@@ -58,7 +58,12 @@ class TaskMean:
     def to_json(self) -> dict[str, object]:
         """Return mean, number of documents and interval."""
         low, high = self.interval
-        return {"mean": number(self.value), "count": self.count, "low": number(low), "high": number(high)}
+        return {
+            "mean": json_number(self.value),
+            "count": self.count,
+            "low": json_number(low),
+            "high": json_number(high),
+        }
 
 
 def capability(
@@ -87,13 +92,13 @@ def capability(
             f"{len(tasks)} tasks, limit {limit}: name at least one task, and at least one document of each"
         )
     require("eval", "a capability task")
-    with quiet():
+    with quiet_tasks():
         import lm_eval
         from lm_eval.models.huggingface import HFLM
-    with quiet(), seeded(), own_reply_length(model):
+    with quiet_tasks(), seeded(), own_reply_length(model):
         loaded = load_tasks(tasks)
         harness = reporting(HFLM, progress)(
-            pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=rows(model, batch_size)
+            pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=task_rows(model, batch_size)
         )
         harness._device = model_device(model)  # the harness asks the model, which has several where it is offloaded
         try:
@@ -224,7 +229,7 @@ def reporting(base: Any, progress: Progress) -> Any:
     return Reporting
 
 
-def rows(model: PreTrainedModel, batch_size: BatchSize) -> BatchSize:
+def task_rows(model: PreTrainedModel, batch_size: BatchSize) -> BatchSize:
     """Return the batch size for the harness, whose own search runs into the limit of the memory to find it."""
     if batch_size != "auto":
         return batch_size
@@ -268,7 +273,7 @@ class Nowhere(io.StringIO):
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_tasks() -> Iterator[None]:
     """Inside the context the harness logs errors only, and neither it nor the libraries it calls write to the terminal."""
     logger, sink = logging.getLogger("lm_eval"), Nowhere()
     level, bars = logger.level, datasets.are_progress_bars_disabled()

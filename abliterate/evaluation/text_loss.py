@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.models.batches import BatchSize, prepare
+from abliterate.models.batches import BatchSize, prepare_batches
 from abliterate.models.forward import final_hidden
 from abliterate.models.head import HEAD_ROWS, Head
 from abliterate.parallel.processes import Processes
@@ -51,7 +51,7 @@ def text_losses(
 ) -> list[float]:
     """Return the mean cross-entropy in nats a token of each window, whose first token is given."""
     head, group = Head(model), processes or Processes()
-    prepared = prepare(model, windows, batch_size, share=False)
+    prepared = prepare_batches(model, windows, batch_size, share=False)
     own: list[list[float]] = []
     with progress.step("cross-entropy of the text", len(windows), "windows") as advance:
         for batch in group.own(prepared.batches):

@@ -44,7 +44,7 @@ def write_control_vector(
     if not vectors:
         raise InputError("there is no vector to write; choose at least one layer")
     for layer, vector in vectors.items():
-        check_layer(layer, text.num_hidden_layers)
+        check_vector_layer(layer, text.num_hidden_layers)
         if vector.shape != (text.hidden_size,):
             raise InputError(
                 f"the vector of resid[{layer}] has shape {tuple(vector.shape)}, the model d_model {text.hidden_size}; "
@@ -78,7 +78,7 @@ def chosen(
     return {layer: directions[layer] for layer in sorted(directions if layers is None else layers)}
 
 
-def check_layer(layer: int, depth: int) -> None:
+def check_vector_layer(layer: int, depth: int) -> None:
     """Raise InputError for a layer that a control vector of llama.cpp cannot reach."""
     if not FIRST <= layer <= depth:
         raise InputError(

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 SavedForm = Literal["checkpoint", "adapter", "gguf-adapter"]
 SAVED_FORMS: tuple[SavedForm, ...] = get_args(SavedForm)
 
-Kind = Literal["adapter", "gguf-adapter", "control-vector"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+ExportForm = Literal["adapter", "gguf-adapter", "control-vector"]
+EXPORT_FORMS: tuple[ExportForm, ...] = get_args(ExportForm)
 
 USE = {
     "adapter": "PeftModel.from_pretrained(model, {out!r}), or abliterate evaluate {out} --against ORIGINAL",

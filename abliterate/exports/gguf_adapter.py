@@ -38,7 +38,7 @@ from abliterate.progress import SILENT, Progress
 from abliterate.projection import low_rank_factors
 
 INSTEAD = "write the edited checkpoint and convert that instead"
-Shape = tuple[int, ...]
+GgufShape = tuple[int, ...]
 
 Factors = tuple[Float[Tensor, "*experts out _"], Float[Tensor, "*experts _ in"]]
 """`(B, A)`: llama.cpp adds `B (A x)` to the product of a matrix `[out, in]` with `x`."""
@@ -121,7 +121,7 @@ def grouped_edits(edits: Sequence[TensorEdit], architecture: Architecture) -> di
     named = names_of_architecture(architecture.model_type, architecture.depth)
     found: dict[str, dict[int, TensorEdit]] = {}
     for edit in edits:
-        place = named(parameter_of(edit))
+        place = named(named_parameter(edit))
         if architecture.tied and place and place.name == OUTPUT:
             continue  # a head that is stored although it is tied: the edit of the embedding stands for both
         target = reached(edit, place)
@@ -143,7 +143,7 @@ def reached(edit: TensorEdit, place: Named | None) -> Named:
 
 
 def check_embedding(
-    grouped: Mapping[str, Sequence[TensorEdit]], architecture: Architecture, stored: Mapping[str, Shape] | None
+    grouped: Mapping[str, Sequence[TensorEdit]], architecture: Architecture, stored: Mapping[str, GgufShape] | None
 ) -> None:
     """Raise InputError when the embedding is edited and llama.cpp will use it as the head too."""
     both = architecture.tied if stored is None else OUTPUT not in stored
@@ -154,7 +154,7 @@ def check_embedding(
         )
 
 
-def check_shape(name: str, pair: Factors, stored: Mapping[str, Shape] | None) -> None:
+def check_shape(name: str, pair: Factors, stored: Mapping[str, GgufShape] | None) -> None:
     """Raise InputError when the tensor of the GGUF file is missing or has another shape than the adapter's product."""
     if stored is None:
         return
@@ -171,7 +171,7 @@ def pairs_of(
     name: str, members: Sequence[TensorEdit], checkpoint: Checkpoint, rank: int, tied: bool
 ) -> dict[str, Factors]:
     """Return the factors of the adapter by llama.cpp's names: those of one tensor, and of a tied embedding's head."""
-    pairs = [padded(factors(edit, weight_of(edit, checkpoint)), rank) for edit in members]
+    pairs = [padded_factor(gguf_factors(edit, weight_of(edit, checkpoint)), rank) for edit in members]
     b, a = pairs[0]
     if "_exps" in name:
         b, a = torch.stack([one for one, _ in pairs]), torch.stack([one for _, one in pairs])
@@ -180,19 +180,19 @@ def pairs_of(
     return {name: (b, a)}
 
 
-def factors(edit: TensorEdit, weight: Float[Tensor, "..."]) -> Factors:
+def gguf_factors(edit: TensorEdit, weight: Float[Tensor, "..."]) -> Factors:
     """Return what the edit adds to a matrix that is seen with the residual stream on its first axis."""
     return low_rank_factors(weight.movedim(edit.axis, 0), edit.basis, edit.strength)
 
 
-def padded(pair: Factors, rank: int) -> Factors:
+def padded_factor(pair: Factors, rank: int) -> Factors:
     """Return factors of the given rank with the same product."""
     b, a = pair
     more = rank - a.shape[0]
     return torch.nn.functional.pad(b, (0, more)), torch.nn.functional.pad(a, (0, 0, 0, more))
 
 
-def parameter_of(edit: TensorEdit) -> str:
+def named_parameter(edit: TensorEdit) -> str:
     """Return the name that the weight of an edit has unquantised."""
     return edit.weight.tensors.parameter if isinstance(edit, ValuesEdit | UnquantizedEdit) else edit.name
 
@@ -204,7 +204,7 @@ def weight_of(edit: TensorEdit, checkpoint: Checkpoint) -> Tensor:
     return checkpoint.read(edit.name)
 
 
-def base_shapes(base: Path, architecture: Architecture) -> dict[str, Shape]:
+def base_shapes(base: Path, architecture: Architecture) -> dict[str, GgufShape]:
     """Return the tensors of a GGUF file, axes counted from the inside. Raises InputError for one of another model."""
     import gguf
 

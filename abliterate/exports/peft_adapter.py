@@ -24,22 +24,22 @@ from abliterate.architectures.architecture import Architecture, find_architectur
 from abliterate.architectures.clone import clone_inputs, random_clone
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.shards import failing
-from abliterate.edits.bias_sites import Addition, find_adders
+from abliterate.edits.bias_sites import Addition, find_bias_sites
 from abliterate.edits.plan import EditPlan, make_plan
 from abliterate.edits.stored import Stored
 from abliterate.errors import InputError, first_line
 from abliterate.exports.peft_factors import (
-    Layer,
+    FactoredLayer,
     adapter_config,
     as_loaded,
     bias_change,
     config_text,
-    factors,
     injected,
-    lora_config,
+    lora_config_of,
     named_factors,
+    peft_factors,
 )
-from abliterate.exports.peft_targets import WAY_OUT, Target, check_biases, find_targets, kind_of
+from abliterate.exports.peft_targets import WAY_OUT, PeftTarget, check_biases, find_targets, target_kind
 from abliterate.extras import require
 from abliterate.interventions import hook_form
 from abliterate.interventions.recipe import Recipe
@@ -57,10 +57,10 @@ class Prepared:
     `biases` are what is added to the biases of layers, by module; empty where nothing is.
     """
 
-    targets: tuple[Target, ...]
+    targets: tuple[PeftTarget, ...]
     biases: Mapping[str, Float[Tensor, " d_model"]]
     config: Any
-    layers: Mapping[str, Layer]
+    layers: Mapping[str, FactoredLayer]
 
     @property
     def nbytes(self) -> int:
@@ -88,7 +88,7 @@ def write_adapter(
     and when `out` exists (unless `force`).
     """
     check_free(out, force)
-    prepared = prepare(plan, model, architecture, checkpoint, base_name, revision)
+    prepared = prepare_adapter(plan, model, architecture, checkpoint, base_name, revision)
     identity = f"adapter {plan.digest} {base_name} {revision}"
     with Staging.open(out, identity, force, prepared.nbytes) as staging:
         write_files(prepared, model, checkpoint, staging, progress)
@@ -110,7 +110,7 @@ def untie(model: PreTrainedModel) -> None:
         model.config.tie_word_embeddings = False
 
 
-def prepare(
+def prepare_adapter(
     plan: EditPlan,
     model: PreTrainedModel,
     architecture: Architecture,
@@ -146,7 +146,7 @@ def lay_out(
     biases = {target.module: bias_change(target, checkpoint) for target in targets if target.bias}
     changed = [target for target in targets if target.module in biases and bool(biases[target.module].any())]
     check_biases(targets, model, changed)
-    config = lora_config(targets, bool(changed), base_name, revision)
+    config = lora_config_of(targets, bool(changed), base_name, revision)
     return Prepared(targets, biases if changed else {}, config, injected(config, model))
 
 
@@ -161,8 +161,8 @@ def lay_out_addition(
 
     Raises InputError where PEFT puts no LoRA on it.
     """
-    module = addition.adder.writer.module
-    kind = kind_of(model.get_submodule(module), "weight")
+    module = addition.bias_site.writer.module
+    kind = target_kind(model.get_submodule(module), "weight")
     config = adapter_config([module], 1, True, base_name, revision, fan_in_fan_out=kind == "conv1d")
     layers = injected(config, model)
     if list(layers) != [f"{module}.weight"]:
@@ -177,7 +177,7 @@ def write_files(
     tensors: dict[str, Tensor] = {}
     with progress.step("writing the adapter", len(prepared.targets), "tensors") as advance:
         for target in prepared.targets:
-            tensors |= named_factors(target, prepared.layers, factors(target, model, checkpoint))
+            tensors |= named_factors(target, prepared.layers, peft_factors(target, model, checkpoint))
             if target.module in prepared.biases:
                 tensors[prepared.layers[target.parameter].bias] = prepared.biases[target.module]
             advance(1)
@@ -201,7 +201,7 @@ def prove_adapter(model: PreTrainedModel, recipe: Recipe, rank: int, biased: boo
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         random_clone(type(model), model.config).save_pretrained(place / "clone")
-        clone = proof.load(type(model), place / "clone")
+        clone = proof.load_proved(type(model), place / "clone")
         found = find_architecture(clone)
         if not biased:
             zero_biases(clone, found)
@@ -209,7 +209,7 @@ def prove_adapter(model: PreTrainedModel, recipe: Recipe, rank: int, biased: boo
         basis = orthonormal_basis(torch.randn(rank, found.d_model, generator=torch.Generator().manual_seed(0)))
         tried = [recipe]
         if recipe.added is not None:
-            tried = [Recipe.adding(2.0, layer) for layer in find_adders(clone, found)]
+            tried = [Recipe.adding(2.0, layer) for layer in find_bias_sites(clone, found)]
         worst = max(difference_on_clone(place, type(model), found, basis, one) for one in tried)
     if not worst <= proof.AGREE:
         raise InputError(
@@ -226,7 +226,7 @@ def difference_on_clone(
     recipe: Recipe,
 ) -> float:
     """Return the relative difference of a clone's logits with its adapter from those under hooks."""
-    clone, source = proof.load(model_class, place / "clone"), Checkpoint.open(place / "clone")
+    clone, source = proof.load_proved(model_class, place / "clone"), Checkpoint.open(place / "clone")
     plan = make_plan(recipe, basis, found, clone, source)
     with Staging.open(place / "adapter", plan.digest, force=True) as staging:
         write_files(lay_out(plan, clone, found, source, "clone", None), clone, source, staging)

@@ -18,15 +18,15 @@ from transformers import PreTrainedModel
 
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError, first_line
-from abliterate.exports.peft_targets import WAY_OUT, Target
+from abliterate.exports.peft_targets import WAY_OUT, PeftTarget
 from abliterate.projection import low_rank_factors
 
-NAME = "abliterate"
+ADAPTER_NAME = "abliterate"
 """What the adapter is called while PEFT is asked for the names of its tensors; the files do not hold it."""
 
 
 @dataclass(frozen=True)
-class Layer:
+class FactoredLayer:
     """What PEFT puts on one weight: the names of its two factors in the file, and their shapes."""
 
     names: tuple[str, str]
@@ -38,8 +38,8 @@ class Layer:
         return f"{self.names[1].removesuffix('weight')}bias"
 
 
-def factors(
-    target: Target, model: PreTrainedModel, checkpoint: Checkpoint
+def peft_factors(
+    target: PeftTarget, model: PreTrainedModel, checkpoint: Checkpoint
 ) -> tuple[Float[Tensor, "rank n_in"], Float[Tensor, "n_out rank"]]:
     """Return `lora_A` and `lora_B` of a weight, in the shapes and the order that PEFT keeps them in.
 
@@ -56,21 +56,21 @@ def factors(
     return torch.cat([wide for _, wide in pairs]), torch.stack([tall for tall, _ in pairs], dim=-1).flatten(1)
 
 
-def matrices(target: Target, checkpoint: Checkpoint, dimensions: int) -> Iterator[Float[Tensor, "d_model n"]]:
+def matrices(target: PeftTarget, checkpoint: Checkpoint, dimensions: int) -> Iterator[Float[Tensor, "d_model n"]]:
     """Read a weight as matrices with the residual axis first: one, or those of its experts."""
     for place in target.places if dimensions == 3 else target.places[:1]:
         tensor = checkpoint.read(place.name).movedim(place.axis, 0)
         yield from tensor.unbind(1) if tensor.dim() == 3 else [tensor]
 
 
-def bias_change(target: Target, checkpoint: Checkpoint) -> Float[Tensor, " d_model"]:
+def bias_change(target: PeftTarget, checkpoint: Checkpoint) -> Float[Tensor, " d_model"]:
     """Return what the edit adds to the bias of a layer: `-s R^T (R b)`."""
     bias = checkpoint.read(str(target.bias)).float()
     tall, wide = low_rank_factors(bias[:, None], target.edit.basis, target.edit.strength)
     return (tall @ wide)[:, 0]
 
 
-def lora_config(targets: Sequence[Target], lora_bias: bool, base_name: str, revision: str | None) -> Any:
+def lora_config_of(targets: Sequence[PeftTarget], lora_bias: bool, base_name: str, revision: str | None) -> Any:
     """Return the `peft.LoraConfig` that puts a LoRA with scaling 1 on exactly the targets."""
     rank = Counter(target.rank for target in targets).most_common(1)[0][0]
     others = {re.escape(target.key): target.rank for target in targets if target.rank != rank}
@@ -112,7 +112,7 @@ def config_text(config: Any) -> str:
     return json.dumps(fields, indent=2, sort_keys=True) + "\n"
 
 
-def as_loaded(targets: Sequence[Target], model: PreTrainedModel) -> tuple[Target, ...]:
+def as_loaded(targets: Sequence[PeftTarget], model: PreTrainedModel) -> tuple[PeftTarget, ...]:
     """Return the targets by the means that PEFT leaves to them.
 
     In a model with fused experts it takes some names of linear layers, such as `down_proj`, for those of experts in
@@ -120,7 +120,7 @@ def as_loaded(targets: Sequence[Target], model: PreTrainedModel) -> tuple[Target
     """
     from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 
-    converted = lora_config(targets, False, "", None)
+    converted = lora_config_of(targets, False, "", None)
     convert_peft_config_for_transformers(converted, model, None)
     left = set(converted.target_modules)
     return tuple(
@@ -129,7 +129,7 @@ def as_loaded(targets: Sequence[Target], model: PreTrainedModel) -> tuple[Target
     )
 
 
-def injected(config: Any, model: PreTrainedModel) -> dict[str, Layer]:
+def injected(config: Any, model: PreTrainedModel) -> dict[str, FactoredLayer]:
     """Return what PEFT makes of `config` on an empty model like `model`, by the names of the weights in memory.
 
     Raises InputError where PEFT refuses: it puts no LoRA on what the kernels of some Mamba models read directly.
@@ -142,27 +142,29 @@ def injected(config: Any, model: PreTrainedModel) -> dict[str, Layer]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what PEFT warns of, it says to whoever loads the adapter
         try:
-            inject_adapter_in_model(copy.deepcopy(config), empty, NAME, low_cpu_mem_usage=True)
+            inject_adapter_in_model(copy.deepcopy(config), empty, ADAPTER_NAME, low_cpu_mem_usage=True)
         except ValueError as error:
             raise InputError(f"PEFT does not adapt this model: {first_line(error)}; {WAY_OUT}") from error
-    found: dict[str, Layer] = {}
+    found: dict[str, FactoredLayer] = {}
     for path, layer in empty.named_modules():
         if not isinstance(layer, LoraLayer):
             continue
         weight = f"{path.replace('.base_layer', '')}.{getattr(layer, 'parameter_name', 'weight')}"
         prefix = f"base_model.model.{path}"
-        if NAME in layer.lora_embedding_A:
+        if ADAPTER_NAME in layer.lora_embedding_A:
             names = (f"{prefix}.lora_embedding_A", f"{prefix}.lora_embedding_B")
-            pair = (layer.lora_embedding_A[NAME], layer.lora_embedding_B[NAME])
+            pair = (layer.lora_embedding_A[ADAPTER_NAME], layer.lora_embedding_B[ADAPTER_NAME])
         else:
             names = (f"{prefix}.lora_A.weight", f"{prefix}.lora_B.weight")
-            pair = (layer.lora_A[NAME].weight, layer.lora_B[NAME].weight)
-        found[weight] = Layer(names, (tuple(pair[0].shape), tuple(pair[1].shape)))
+            pair = (layer.lora_A[ADAPTER_NAME].weight, layer.lora_B[ADAPTER_NAME].weight)
+        found[weight] = FactoredLayer(names, (tuple(pair[0].shape), tuple(pair[1].shape)))
     return found
 
 
 def named_factors(
-    target: Target, layers: Mapping[str, Layer], pair: tuple[Float[Tensor, "rank n_in"], Float[Tensor, "n_out rank"]]
+    target: PeftTarget,
+    layers: Mapping[str, FactoredLayer],
+    pair: tuple[Float[Tensor, "rank n_in"], Float[Tensor, "n_out rank"]],
 ) -> dict[str, Tensor]:
     """Return the factors of a weight by their names in the file. Raises InputError when PEFT would have others there."""
     layer = layers.get(target.parameter)

@@ -16,17 +16,17 @@ from transformers.pytorch_utils import Conv1D
 
 from abliterate.architectures.architecture import Architecture, Parameter, Writer, natural
 from abliterate.edits.plan import EditPlan
-from abliterate.edits.stored import Place, Stored
+from abliterate.edits.stored import Stored, StoredPlace
 from abliterate.edits.tensor_edits import TensorEdit
 from abliterate.errors import InputError
 
-Kind = Literal["linear", "conv1d", "embedding", "parameter"]
+TargetKind = Literal["linear", "conv1d", "embedding", "parameter"]
 
 WAY_OUT = "write an edited checkpoint instead, or use the hooks (`abliterate.ablated`)"
 
 
 @dataclass(frozen=True)
-class Target:
+class PeftTarget:
     """A weight that gets a LoRA: its module and name in memory, where it is stored, and its edit.
 
     `axis` is that of the residual stream in memory, counted from 0. `edit` is the same for all `places`: there are
@@ -35,9 +35,9 @@ class Target:
 
     module: str
     name: str
-    kind: Kind
+    kind: TargetKind
     axis: int
-    places: tuple[Place, ...]
+    places: tuple[StoredPlace, ...]
     edit: TensorEdit
     bias: str | None = None
 
@@ -59,7 +59,7 @@ class Target:
 
 def find_targets(
     plan: EditPlan, model: PreTrainedModel, architecture: Architecture, stored: Stored
-) -> tuple[Target, ...]:
+) -> tuple[PeftTarget, ...]:
     """Return the weights that the edits of `plan` reach. Raises InputError for an edit that no LoRA can hold."""
     for edit in plan.edits.values():
         if edit.kind != "plain":
@@ -71,18 +71,20 @@ def find_targets(
 
 def targets_of(
     writer: Writer, plan: EditPlan, model: PreTrainedModel, architecture: Architecture, stored: Stored
-) -> Iterator[Target]:
+) -> Iterator[PeftTarget]:
     """Yield the weights of one writer, and the head where it is tied to an embedding that is edited."""
     module = model.get_submodule(writer.module)
-    parts: dict[str, tuple[Parameter, tuple[Place, ...], TensorEdit]] = {}
+    parts: dict[str, tuple[Parameter, tuple[StoredPlace, ...], TensorEdit]] = {}
     for one in writer.parameters:
         places = tuple(sorted(stored.places(writer, one), key=lambda place: natural(place.name)))
         if places[0].name in plan.edits:
             parts[one.name] = (one, places, plan.edits[places[0].name])
-    bias = parts.pop("bias", None) if "weight" in parts and kind_of(module, "weight") in ("linear", "conv1d") else None
+    bias = (
+        parts.pop("bias", None) if "weight" in parts and target_kind(module, "weight") in ("linear", "conv1d") else None
+    )
     for name, (one, places, edit) in parts.items():
         parameter = f"{writer.module}.{name}"
-        kind = kind_of(module, name)
+        kind = target_kind(module, name)
         dimensions = model.get_parameter(parameter).dim()
         if dimensions < 2:
             raise InputError(
@@ -90,14 +92,14 @@ def targets_of(
                 f"{WAY_OUT}"
             )
         axis = one.axis % dimensions
-        yield Target(writer.module, name, kind, axis, places, edit, bias[1][0].name if bias else None)
+        yield PeftTarget(writer.module, name, kind, axis, places, edit, bias[1][0].name if bias else None)
         if architecture.tied and architecture.head and module is model.get_input_embeddings():
             # As the head, the same matrix reads the stream along its last axis.
-            head = kind_of(model.get_submodule(architecture.head), "weight")
-            yield Target(architecture.head, "weight", head, axis, places, edit)
+            head = target_kind(model.get_submodule(architecture.head), "weight")
+            yield PeftTarget(architecture.head, "weight", head, axis, places, edit)
 
 
-def kind_of(module: nn.Module, name: str) -> Kind:
+def target_kind(module: nn.Module, name: str) -> TargetKind:
     """Return by which of its means PEFT adapts a parameter exactly as the module uses it."""
     forward = type(module).forward
     if name == "weight" and forward is nn.Linear.forward:
@@ -110,7 +112,7 @@ def kind_of(module: nn.Module, name: str) -> Kind:
     return "embedding" if name == "weight" and (forward is nn.Embedding.forward or scaled) else "parameter"
 
 
-def check_biases(targets: Sequence[Target], model: PreTrainedModel, changed: Sequence[Target]) -> None:
+def check_biases(targets: Sequence[PeftTarget], model: PreTrainedModel, changed: Sequence[PeftTarget]) -> None:
     """Raise InputError when the biases of `changed` cannot be in one adapter with the other targets.
 
     PEFT gives every module of an adapter a bias or none, has none for embeddings and parameters, and does not merge

@@ -58,7 +58,7 @@ def answered(name: str, error: HfHubHTTPError) -> HubError:
     return HubError(f"{name}: the Hub answered {status}; {way_out}")
 
 
-TOKENS = "https://huggingface.co/settings/tokens"
+TOKEN_PAGE = "https://huggingface.co/settings/tokens"
 LOGIN = "run `hf auth login` or set HF_TOKEN"
 
 # The root of what huggingface_hub's own HTTP library raises: httpx in its first series, httpx2 since.
@@ -96,7 +96,7 @@ def refused(error: HfHubHTTPError, repository: str, token: str, remedy: str) -> 
     if status == 401:
         return HubError(f"{repository}: the token was refused (401{words}); is it expired? {LOGIN}; {remedy}")
     if status == 403:
-        way = f"use one that may write there ({TOKENS}) or another name"
+        way = f"use one that may write there ({TOKEN_PAGE}) or another name"
         return HubError(f"{repository}: the token was refused (403{words}); {way}; {remedy}")
     if status == 404:
         return HubError(f"{repository}: is not on the Hub, or hidden from this token (404); check the name; {remedy}")

@@ -31,13 +31,13 @@ from safetensors import SafetensorError, safe_open
 
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import CheckpointError, HubError, InputError
-from abliterate.hub.errors import LOGIN, TOKENS, hub_failing
+from abliterate.hub.errors import LOGIN, TOKEN_PAGE, hub_failing
 from abliterate.progress import SILENT, Progress
 from abliterate.storage.names import ADAPTER, HARDENED, HEALED, LOCAL, MANIFEST
 from abliterate.storage.names import WEIGHTS as ADAPTER_WEIGHTS
 from abliterate.storage.staging import JOURNAL
 
-RECORDS: Mapping[str, str] = {HEALED: "a healed model", HARDENED: "a hardening adapter", MANIFEST: "an edit"}
+PUSHED_RECORDS: Mapping[str, str] = {HEALED: "a healed model", HARDENED: "a hardening adapter", MANIFEST: "an edit"}
 """What tells that abliterate wrote a folder or a repository, and which kind of result it holds."""
 
 REQUIRED = ("config.json", "README.md")
@@ -46,7 +46,7 @@ REQUIRED = ("config.json", "README.md")
 ADAPTER_REQUIRED = (ADAPTER, ADAPTER_WEIGHTS, "README.md")
 """What a finished adapter holds beside its record."""
 
-WEIGHTS = re.compile(r"((pytorch_)?model[^/]*|adapter_model)\.(safetensors|bin)(\.index\.json)?")
+WEIGHT_FILES = re.compile(r"((pytorch_)?model[^/]*|adapter_model)\.(safetensors|bin)(\.index\.json)?")
 """Files at the top of a repository that transformers loads as the model's weights, or that list them."""
 
 UNFINISHED = (".partial", ".replaced")
@@ -67,7 +67,7 @@ def push(
     check_name(repository)
     key = find_token(token)
     retry = shlex.join(["abliterate", "push", str(folder), repository, *(["--public"] if public else [])])
-    with hub_failing(repository, key, f"the local result in {folder} is whole; retry with: {retry}"), quiet():
+    with hub_failing(repository, key, f"the local result in {folder} is whole; retry with: {retry}"), quiet_hub():
         api = HfApi(token=key, library_name="abliterate")
         page = api.create_repo(repository, private=not public, exist_ok=True)
         old = old_result(repository, remote_files(api, repository))
@@ -78,7 +78,7 @@ def push(
                     api.preupload_lfs_files(repository, [addition])
                     advance(sizes[addition.path_in_repo])
             removals = [CommitOperationDelete(name) for name in sorted(old - set(sizes))]
-            what = next(what for name, what in RECORDS.items() if name in sizes)
+            what = next(what for name, what in PUSHED_RECORDS.items() if name in sizes)
             message = f"Upload {what} with abliterate"
             commit = api.create_commit(repository, [*removals, *additions], commit_message=message)
             advance(sum(size for name, size in sizes.items() if not name.endswith(".safetensors")))
@@ -94,7 +94,7 @@ def check_push(repository: str, token: str | None = None) -> None:
     """
     check_name(repository)
     key = find_token(token)
-    with hub_failing(repository, key, "or leave --push out and push the result later"), quiet():
+    with hub_failing(repository, key, "or leave --push out and push the result later"), quiet_hub():
         api = HfApi(token=key, library_name="abliterate")
         check_rights(repository, api.whoami())
         try:
@@ -116,15 +116,15 @@ def finished_files(folder: Path) -> dict[str, int]:
         raise InputError(f"{folder}: is what an unfinished run left; repeat that run to finish it, then push")
     adapter = (folder / ADAPTER).is_file()
     missing = [name for name in (ADAPTER_REQUIRED if adapter else REQUIRED) if not (folder / name).is_file()]
-    if not any((folder / name).is_file() for name in RECORDS):
-        missing.append(" or ".join(sorted(RECORDS)))
+    if not any((folder / name).is_file() for name in PUSHED_RECORDS):
+        missing.append(" or ".join(sorted(PUSHED_RECORDS)))
     if not any(folder.glob("*.safetensors")):
         missing.append("*.safetensors")
     if missing:
         what = "adapter" if adapter else "checkpoint"
         raise InputError(f"{folder}: is not a finished {what}: {', '.join(missing)} missing; give a run's --out")
     if adapter:
-        check_adapter(folder / ADAPTER_WEIGHTS)
+        check_pushed_adapter(folder / ADAPTER_WEIGHTS)
     else:
         Checkpoint.open(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in LOCAL)
@@ -132,7 +132,7 @@ def finished_files(folder: Path) -> dict[str, int]:
     return {name.as_posix(): size for name, size in names.items() if not any(p.startswith(".") for p in name.parts)}
 
 
-def check_adapter(path: Path) -> None:
+def check_pushed_adapter(path: Path) -> None:
     """Raise CheckpointError for an adapter's weights that cannot be read."""
     try:
         with safe_open(path, framework="np"):
@@ -157,7 +157,7 @@ def find_token(token: str | None) -> str:
     if not key:
         raise HubError(f"no Hub token; {LOGIN}")
     if not re.fullmatch(r"[!-~]+", key):  # the HTTP library would quote it in its complaint
-        raise HubError(f"the Hub token holds characters that no token has; copy it again from {TOKENS}")
+        raise HubError(f"the Hub token holds characters that no token has; copy it again from {TOKEN_PAGE}")
     return key
 
 
@@ -166,7 +166,7 @@ def check_rights(repository: str, identity: Mapping[str, Any]) -> None:
     key = (identity.get("auth") or {}).get("accessToken") or {}
     role = key.get("role")
     if role == "read":
-        raise HubError(f"{repository}: the token may only read; make one that may write at {TOKENS}, then {LOGIN}")
+        raise HubError(f"{repository}: the token may only read; make one that may write at {TOKEN_PAGE}, then {LOGIN}")
     names = [identity.get("name", ""), *(one.get("name", "") for one in identity.get("orgs", []))]
     namespace = repository.split("/")[0]
     # A fine-grained token may be shown fewer organisations than it can write to: only a classic one is judged.
@@ -182,7 +182,10 @@ def remote_files(api: HfApi, repository: str, revision: str | None = None) -> di
 
 def old_result(repository: str, files: Mapping[str, int]) -> set[str]:
     """Return weights and records that an earlier push left. Raises InputError for weights of another model."""
-    weights, records = {name for name in files if WEIGHTS.fullmatch(name)}, {name for name in RECORDS if name in files}
+    weights, records = (
+        {name for name in files if WEIGHT_FILES.fullmatch(name)},
+        {name for name in PUSHED_RECORDS if name in files},
+    )
     if weights and not records:
         raise InputError(
             f"{repository}: holds weights that abliterate did not write ({min(weights)}); choose another name, "
@@ -199,7 +202,7 @@ def check_arrived(repository: str, sizes: Mapping[str, int], files: Mapping[str,
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_hub() -> Iterator[None]:
     """Keep huggingface_hub's bars and its notes on every retry to itself, unless its user asked for the bars."""
     level = logging.get_verbosity()
     silenced = constants.HF_HUB_DISABLE_PROGRESS_BARS is None

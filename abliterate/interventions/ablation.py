@@ -23,7 +23,7 @@ from abliterate.interventions.conditions import Condition, Gate, When, gate_of, 
 from abliterate.interventions.effect import watch_writers
 from abliterate.interventions.hooks import Change, Strength, at_input, at_output, check_finite, hooks_of, project_rows
 from abliterate.interventions.recipe import Recipe
-from abliterate.models.offload import parameter_of
+from abliterate.models.offload import offloaded_parameter
 from abliterate.projection import unit_rows
 
 
@@ -137,7 +137,7 @@ def writer_bases(
     """Return what to remove from the output of `writer`: `bases`, or what the gains behind it make of them."""
     if writer.plain:
         return bases
-    return torch.stack([writer.basis(basis.cpu(), partial(parameter_of, model)) for basis in bases])
+    return torch.stack([writer.basis(basis.cpu(), partial(offloaded_parameter, model)) for basis in bases])
 
 
 def register(
@@ -152,7 +152,7 @@ def register(
     if writer.hook_input:
         return at_input(module, gated(projection(bases, strength), gate))
     if writer.constant:
-        bias = parameter_of(model, f"{writer.module}.{writer.parameters[0].name}")
+        bias = offloaded_parameter(model, f"{writer.module}.{writer.parameters[0].name}")
         return at_output(module, gated(constant_shift(bias, bases, strength), gate))
     return at_output(module, gated(projection(bases, strength), gate))
 

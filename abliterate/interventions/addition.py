@@ -19,7 +19,7 @@ from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import InputError
 from abliterate.interventions.conditions import Condition, When, gate_of, gated
 from abliterate.interventions.effect import watch_layers
-from abliterate.interventions.hooks import Change, at_resid, check_finite, check_layer, hooks_of
+from abliterate.interventions.hooks import Change, at_resid, check_finite, check_stream_layer, hooks_of
 from abliterate.projection import check_width, normalize
 
 
@@ -67,7 +67,7 @@ def added_rows(
     if len(layers) != len(vectors):
         raise InputError(f"{len(layers)} layers for {len(vectors)} vectors; give one each")
     for layer in layers:
-        check_layer(layer, found.depth - 1)
+        check_stream_layer(layer, found.depth - 1)
         if isinstance(when, Condition) and layer < when.layer:
             raise InputError(
                 f"the condition is decided at resid[{when.layer}], after resid[{layer}] where the vector is added; "

@@ -21,7 +21,7 @@ from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import InputError
 from abliterate.interventions.conditions import Condition, When, gate_of, gated
 from abliterate.interventions.effect import watch_layers
-from abliterate.interventions.hooks import Change, at_resid, check_finite, check_layer, hooks_of, in_runs
+from abliterate.interventions.hooks import Change, at_resid, check_finite, check_stream_layer, hooks_of, in_runs
 from abliterate.projection import each_unit, unit_rows
 
 Target = float | Float[Tensor, "*lists layers"]
@@ -69,7 +69,7 @@ def affine(
     first = when.layer if isinstance(when, Condition) else 0
     places = sorted(set(range(first, found.depth + 1) if layers is None else layers))
     for layer in places:
-        check_layer(layer, found.depth)
+        check_stream_layer(layer, found.depth)
         if layer < first:
             raise InputError(
                 f"the condition is decided at resid[{first}], after resid[{layer}] where it should act; "

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import InputError
-from abliterate.interventions.hooks import Change, at_resid, check_finite, check_layer, hooks_of, in_runs
+from abliterate.interventions.hooks import Change, at_resid, check_finite, check_stream_layer, hooks_of, in_runs
 from abliterate.projection import check_width, each_unit
 
 UNDECIDED = "the condition was not decided, since its layer did not run; choose another layer for it"
@@ -65,7 +65,7 @@ class Condition:
 
     def check(self, architecture: Architecture) -> None:
         """Raise InputError for a layer that the model has not, and for a direction of another width."""
-        check_layer(self.layer, architecture.depth)
+        check_stream_layer(self.layer, architecture.depth)
         check_width(self.direction, architecture.d_model)
 
 

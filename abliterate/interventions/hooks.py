@@ -54,7 +54,7 @@ def at_resid(model: PreTrainedModel, architecture: Architecture, layer: int, cha
     return at_input(model.get_submodule(architecture.layers[layer]), change)
 
 
-def check_layer(layer: int, last: int) -> None:
+def check_stream_layer(layer: int, last: int) -> None:
     """Raise InputError for a layer that is not among those from 0 to `last`."""
     if not 0 <= layer <= last:
         raise InputError(f"layer {layer} is out of range; the model has layers 0 to {last}")

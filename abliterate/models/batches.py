@@ -17,7 +17,7 @@ from abliterate.models.offload import streaming_of
 
 BatchSize = Literal["auto"] | int
 
-TOKENS = {"cpu": 2048, "cuda": 32768, "mps": 4096}
+BATCH_TOKENS = {"cpu": 2048, "cuda": 32768, "mps": 4096}
 """Tokens in one forward with automatic batches: enough to fill the machine, little enough to keep memory small.
 
 A model whose layers stream from the disk says itself how many: each forward reads them all, so as many as fit."""
@@ -40,7 +40,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class PreparedPrompts:
     """Token ids of prompts, cut into the prefix that all share and batches of what is their own."""
 
     prefix: tuple[int, ...]
@@ -62,7 +62,7 @@ def shared_prefix(sequences: Sequence[Sequence[int]], keep: int) -> int:
     return max(0, limit)
 
 
-def prepare(
+def prepare_batches(
     model: PreTrainedModel,
     sequences: Sequence[Sequence[int]],
     batch_size: BatchSize = "auto",
@@ -70,7 +70,7 @@ def prepare(
     keep: int = 1,
     copies: int = 1,
     share: bool = True,
-) -> Prompts:
+) -> PreparedPrompts:
     """Sort `sequences` by length and cut them into batches; `copies` is how often each batch will be repeated.
 
     `keep` is how many last tokens of each sequence must not go into the shared prefix; `share` says whether there
@@ -90,7 +90,7 @@ def prepare(
             tokens[place, : len(own)] = own
         own_lengths = torch.tensor([lengths[row] for row in rows])
         batches.append(Batch(tuple(rows), tokens.to(device), own_lengths.to(device)))
-    return Prompts(tuple(sequences[0][:start]), tuple(batches), len(sequences))
+    return PreparedPrompts(tuple(sequences[0][:start]), tuple(batches), len(sequences))
 
 
 def common_prefix(model: PreTrainedModel, sequences: Sequence[Sequence[int]], keep: int = 1) -> tuple[int, ...]:
@@ -109,7 +109,7 @@ def check_batch_size(batch_size: BatchSize) -> None:
 def token_budget(model: PreTrainedModel) -> int:
     """Return how many tokens one forward may carry with automatic batches."""
     streaming = streaming_of(model)
-    return streaming.tokens if streaming else TOKENS.get(model_device(model).type, TOKENS["cpu"])
+    return streaming.tokens if streaming else BATCH_TOKENS.get(model_device(model).type, BATCH_TOKENS["cpu"])
 
 
 def cut(

@@ -46,7 +46,7 @@ def prefix_cache(
     return cache
 
 
-def repeated(cache: Cache | None, count: int, rows: Sequence[int] | None = None) -> Cache | None:
+def repeated_cache(cache: Cache | None, count: int, rows: Sequence[int] | None = None) -> Cache | None:
     """Return a copy of a prefix's cache for a batch: row `b` continues its row `rows[b]`, the only one by default."""
     if cache is None:
         return None
@@ -71,7 +71,7 @@ def final_hidden(
     count, length = batch.tokens.shape
     places = torch.arange(length, device=batch.tokens.device)
     mask = (places < batch.lengths[:, None]).long()
-    past = repeated(cache, count, rows)
+    past = repeated_cache(cache, count, rows)
     if past is not None:
         before = torch.ones(count, past.get_seq_length(), dtype=torch.long, device=mask.device)
         mask = torch.cat([before, mask], dim=1)

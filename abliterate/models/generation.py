@@ -21,16 +21,16 @@ from transformers import (
 )
 
 from abliterate.models.batches import BatchSize, check_batch_size, common_prefix, model_device
-from abliterate.models.forward import prefix_cache, repeated
+from abliterate.models.forward import prefix_cache, repeated_cache
 from abliterate.models.offload import rows_at_once
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
-from abliterate.storage.record_log import KeptRecords, once
+from abliterate.storage.record_log import RecordLog, once
 
 REPLY_TOKENS = 32
 """Tokens of the replies that are sorted into refusals and answers: a refusal shows in its first sentence."""
 
-ROWS = {"cpu": 64, "cuda": 256, "mps": 64}
+REPLY_ROWS = {"cpu": 64, "cuda": 256, "mps": 64}
 """Replies generated at once with automatic batches."""
 
 CIRCLE = 64
@@ -51,7 +51,7 @@ def generate(
     *,
     batch_size: BatchSize = "auto",
     processes: Processes | None = None,
-    kept: KeptRecords | None = None,
+    kept: RecordLog | None = None,
     progress: Progress = SILENT,
     title: str = "generating replies",
 ) -> list[list[int]]:
@@ -68,7 +68,7 @@ def generate(
     """
     check_batch_size(batch_size)
     device = model_device(model)
-    rows = batch_size if batch_size != "auto" else ROWS.get(device.type, ROWS["cpu"])
+    rows = batch_size if batch_size != "auto" else REPLY_ROWS.get(device.type, REPLY_ROWS["cpu"])
     if batch_size == "auto":
         rows = rows_at_once(model, [*map(len, sequences)], rows, kept=max_new_tokens)
     order = sorted(range(len(sequences)), key=lambda place: (len(sequences[place]), place))
@@ -104,13 +104,13 @@ def reply_to(
     config: GenerationConfig,
 ) -> list[list[int]]:
     """Return what the model says to a batch of prompts, whose first `prefix` tokens `shared` holds; padded at the end."""
-    tokens, mask = padded(batch, prefix, config.pad_token_id)
+    tokens, mask = left_padded(batch, prefix, config.pad_token_id)
     device = model_device(model)
     with torch.inference_mode():
         output = model.generate(
             tokens.to(device),
             attention_mask=mask.to(device),
-            past_key_values=repeated(shared, len(batch)),
+            past_key_values=repeated_cache(shared, len(batch)),
             generation_config=config,
             stopping_criteria=StoppingCriteriaList([Circling(tokens.shape[1])]),
         )
@@ -163,7 +163,7 @@ def generate_all(
     return [list(islice(together, len(group))) for group in groups]
 
 
-def padded(
+def left_padded(
     sequences: Sequence[Sequence[int]], prefix: int, padding: int
 ) -> tuple[Int[Tensor, "batch length"], Int[Tensor, "batch length"]]:
     """Return tokens and attention mask with the padding between the shared prefix and what is each prompt's own,

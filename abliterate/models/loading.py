@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, PreTrainedModel
 
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.checkpoints.partial_blocks import dequantized_weights, ragged, without_quantisation
+from abliterate.checkpoints.partial_blocks import dequantized_weights, has_partial_blocks, without_quantisation
 from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.errors import CheckpointError, InputError
 from abliterate.models.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
@@ -17,7 +17,7 @@ from abliterate.models.source import Source, auto_class, build_empty, load_empty
 from abliterate.parallel.devices import choose_device
 from abliterate.storage.cache import cache_folder
 
-DTYPES: Mapping[str, torch.dtype] = {
+DTYPE_WORDS: Mapping[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "bf16": torch.bfloat16,
     "float16": torch.float16,
@@ -59,7 +59,7 @@ def load_placed(
     extra: dict[str, Any] = {"device_map": str(device)}
     folder = None
     if offload is not None:
-        if ragged(files):
+        if has_partial_blocks(files):
             raise InputError(
                 f"{source.name}: does not fit into memory, and with weights that their blocks do not divide it cannot "
                 "stream; use more --max-memory, or the unquantised checkpoint"
@@ -107,7 +107,7 @@ def cast_plain(model: PreTrainedModel, dtype: torch.dtype) -> None:
 
 def dequantized(source: Source, config: Any, files: Checkpoint, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     """Return what loads `files`, and what to tell it so that quantised weights, if there are any, are dequantised."""
-    if ragged(files):
+    if has_partial_blocks(files):
         plain, weights = without_quantisation(config), dequantized_weights(files, dtype)
         loader = type(
             build_empty(source.name, plain, source.trust_remote_code)
@@ -129,16 +129,16 @@ def choose_dtype(source: Source, dtype: str) -> torch.dtype:
             if entry.name not in quantised:
                 sizes[entry.torch_dtype] = sizes.get(entry.torch_dtype, 0) + entry.nbytes
         found = max(sizes, key=lambda one: sizes[one], default=torch.bfloat16)
-        if found not in DTYPES.values():
+        if found not in DTYPE_WORDS.values():
             raise InputError(f"{source.name}: stores {found}; pass --dtype bfloat16 or float32 to run it")
         return found
-    return DTYPES[dtype_name("--dtype", dtype)]
+    return DTYPE_WORDS[dtype_name("--dtype", dtype)]
 
 
 def dtype_name(flag: str, word: str) -> str:
     """Return torch's name of the dtype that a word stands for, or `auto`. Raises InputError for an unknown word."""
     if word == "auto":
         return word
-    if word not in DTYPES:
-        raise InputError(f"{flag} {word}: unknown; choose auto, {', '.join(DTYPES)}")
-    return str(DTYPES[word]).removeprefix("torch.")
+    if word not in DTYPE_WORDS:
+        raise InputError(f"{flag} {word}: unknown; choose auto, {', '.join(DTYPE_WORDS)}")
+    return str(DTYPE_WORDS[word]).removeprefix("torch.")

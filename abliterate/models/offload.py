@@ -231,7 +231,7 @@ def streaming_note(model: PreTrainedModel) -> tuple[str, ...]:
     )
 
 
-def parameter_of(model: PreTrainedModel, name: str) -> Tensor:
+def offloaded_parameter(model: PreTrainedModel, name: str) -> Tensor:
     """Return a parameter of a live model, read from the disk where it is kept there; errors as `owner_of`."""
     owner = owner_of(model, name)
     with align_module_device(owner):

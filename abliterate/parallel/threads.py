@@ -16,13 +16,13 @@ import torch
 
 from abliterate.progress import Advance
 
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 
 MOST = 16
 """Threads at most: more of them only wait for the disk, and each takes memory for its blocks."""
 
 
-def in_threads(jobs: Iterable[Callable[[], Result]]) -> list[Result]:
+def in_threads(jobs: Iterable[Callable[[], Returned]]) -> list[Returned]:
     """Run the jobs, started in their order, and return their results in it.
 
     After an error no further job is started; when those that run have ended, that of the first job in order is raised.

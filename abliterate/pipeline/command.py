@@ -50,7 +50,7 @@ def command(options: Options, source: Source) -> list[str]:
     return [*words, "--out", options.out.name]
 
 
-def asked(words: Sequence[object], folder: Path, given: Collection[str] = ()) -> dict[str, Any]:
+def options_of_command(words: Sequence[object], folder: Path, given: Collection[str] = ()) -> dict[str, Any]:
     """Return the options that a manifest's command gives, by name; files are those of that name in `folder`.
 
     Those in `given` are known already, and not looked for.
@@ -58,7 +58,7 @@ def asked(words: Sequence[object], folder: Path, given: Collection[str] = ()) ->
     Raises InputError for anything that `command` does not write, and for what a manifest may not decide.
     """
     return {
-        name: True if text is None else read(name, text, folder)
+        name: True if text is None else read_option(name, text, folder)
         for name, text in told(words, given).items()
         if name not in given
     }
@@ -81,7 +81,7 @@ def told(words: Sequence[object], given: Collection[str] = ()) -> dict[str, str 
             found[name] = None
         elif name in NOT_TAKEN:
             continue  # whoever repeats the run decides; without it the run says what it needs
-        elif flag.startswith("--") and (name in READERS or name in given) and rest:
+        elif flag.startswith("--") and (name in OPTION_READERS or name in given) and rest:
             found[name] = rest.pop(0)
         else:
             raise InputError(
@@ -90,10 +90,10 @@ def told(words: Sequence[object], given: Collection[str] = ()) -> dict[str, str 
     return found
 
 
-def read(name: str, text: str, folder: Path) -> Any:
+def read_option(name: str, text: str, folder: Path) -> Any:
     """Return one option's value. Raises InputError for a value that it cannot have."""
     try:
-        value = READERS[name](text)
+        value = OPTION_READERS[name](text)
     except ValueError:
         raise InputError(f"the manifest's command: --{name.replace('_', '-')} cannot be {text!r}") from None
     if name == "chat_template":
@@ -127,35 +127,35 @@ def one_of(known: Sequence[str]) -> Callable[[str], str]:
     return reader
 
 
-def sites(text: str) -> tuple[str, ...]:
+def read_sites(text: str) -> tuple[str, ...]:
     """Read sites by commas."""
     return tuple(one_of(SITES)(site) for site in text.split(","))
 
 
-def forms(text: str) -> tuple[str, ...]:
+def read_forms(text: str) -> tuple[str, ...]:
     """Read forms by commas."""
     return tuple(one_of(SAVED_FORMS)(form) for form in text.split(","))
 
 
-def rows(text: str) -> int | str:
+def read_batch_size(text: str) -> int | str:
     """Read a batch size."""
     return text if text == "auto" else int(text)
 
 
-READERS: Mapping[str, Callable[[str], Any]] = {
+OPTION_READERS: Mapping[str, Callable[[str], Any]] = {
     "mode": one_of(MODES),
     "layer": int,
     "direction": one_of(METHODS),
     "strength": float,
-    "sites": sites,
+    "sites": read_sites,
     "harmful": str,
     "harmless": str,
     "n_train": int,
     "dtype": str,
-    "batch_size": rows,
+    "batch_size": read_batch_size,
     "seed": int,
     "edited_dtype": str,
-    "save": forms,
+    "save": read_forms,
     "target_refusals": float,
     "max_kl": float,
     "revision": str,

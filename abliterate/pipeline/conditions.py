@@ -13,7 +13,7 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.hub.download import download
-from abliterate.pipeline.command import FETCHED, READERS, asked, beside, told
+from abliterate.pipeline.command import FETCHED, OPTION_READERS, beside, options_of_command, told
 from abliterate.pipeline.options import Options
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.prompts.sources import as_file, public_spec
@@ -52,9 +52,9 @@ class Recorded:
 
     def conditions(self, names: Collection[str]) -> dict[str, Any]:
         """Return the conditions of these names. Raises InputError as `asked`, and where a file is not the run's."""
-        others = {*READERS, *OF_TRAINING} - set(names)
+        others = {*OPTION_READERS, *OF_TRAINING} - set(names)
         usual = {name: value for name, value in vars(Options("", Path())).items() if name in names}
-        found = usual | asked(self.command, self.folder, others)
+        found = usual | options_of_command(self.command, self.folder, others)
         found = {name: value for name, value in found.items() if name in names}
         path = found.get("chat_template")
         if path is not None and self.template and digest_of(text_of(path)) != self.template.get("digest"):
@@ -216,7 +216,7 @@ def carry(folder: Path, staging: Staging) -> dict[str, Any] | None:
     one = recorded_in(folder, folder.name)
     if one is None:
         return None
-    texts = told(one.command, {*READERS, *OF_TRAINING})
+    texts = told(one.command, {*OPTION_READERS, *OF_TRAINING})
     if TEMPLATE in (texts.get("chat_template"), (one.template or {}).get("file")):
         staging.copy_file(beside(TEMPLATE, folder, "chat_template"), TEMPLATE)
     for side in ("harmful", "harmless"):

@@ -15,18 +15,18 @@ import torch
 from abliterate.activations.cache import ActivationCache
 from abliterate.activations.capture import Activations, capture
 from abliterate.activations.geometry import Geometry, geometry
-from abliterate.directions.addition import STRENGTHS, Trial, select_inducing, try_strengths
+from abliterate.directions.addition import TRIED_STRENGTHS, Trial, select_inducing, try_strengths
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
 from abliterate.directions.methods import difference_in_means
 from abliterate.directions.selection import select
 from abliterate.models.batches import model_device
 from abliterate.parallel.processes import Processes
-from abliterate.pipeline.load import Loaded, kept_of_choice, load
+from abliterate.pipeline.load import Loaded, kept_of_choice, load_run
 from abliterate.pipeline.options import Options
-from abliterate.pipeline.replies import Heard, listen
+from abliterate.pipeline.replies import TrainingReplies, collect_training_replies
 from abliterate.progress import SILENT, Progress
-from abliterate.search.stages import Found, Pool, search, settings
+from abliterate.search.stages import SearchData, SearchResult, search, search_settings
 from abliterate.search.variables import Variables
 from abliterate.storage.cache import cache_folder
 
@@ -36,10 +36,10 @@ def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, A
 
     Together, because a model that streams from the disk is read once for each call.
     """
-    harmful, harmless = loaded.material.training()
+    harmful, harmless = loaded.splits.training()
     both = capture(
         loaded.model,
-        loaded.material.chat,
+        loaded.splits.chat,
         [*harmful.prompts, *harmless.prompts],
         batch_size=loaded.options.batch_size,
         cache=ActivationCache(cache_folder() / "activations", loaded.source.checkpoint.fingerprint()),
@@ -51,9 +51,11 @@ def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, A
     return both.rows(range(len(harmful))), both.rows(range(len(harmful), len(both.resid)))
 
 
-def find_directions(loaded: Loaded, heard: Heard, harmful: Activations, harmless: Activations) -> Directions:
+def find_directions(
+    loaded: Loaded, training_replies: TrainingReplies, harmful: Activations, harmless: Activations
+) -> Directions:
     """Return the directions between what the model refuses and what it answers."""
-    source, record = loaded.source, loaded.material.record()
+    source, record = loaded.source, loaded.splits.record()
     metadata = {
         "model": source.public_name,
         "revision": source.revision,
@@ -61,12 +63,14 @@ def find_directions(loaded: Loaded, heard: Heard, harmful: Activations, harmless
         "harmless": record["harmless"]["digest"],
     }
     method = loaded.options.direction
-    return difference_in_means(harmful.rows(heard.harmful), harmless.rows(heard.harmless), method, metadata)
+    return difference_in_means(
+        harmful.rows(training_replies.harmful), harmless.rows(training_replies.harmless), method, metadata
+    )
 
 
 def optimise(
-    loaded: Loaded, heard: Heard, directions: Directions, selection: Selection, progress: Progress
-) -> Found | None:
+    loaded: Loaded, training_replies: TrainingReplies, directions: Directions, selection: Selection, progress: Progress
+) -> SearchResult | None:
     """Search for a better edit than the automatic choice, beginning with it; None where none was asked for.
 
     What an interrupted search has done is kept in the user's cache.
@@ -74,48 +78,50 @@ def optimise(
     options = loaded.options
     if not options.optimize:
         return None
-    sides = (*loaded.material.training(), *loaded.material.selecting())
-    harmful, harmless, judging, staying = ([*map(tuple, loaded.material.chat.encode(one.prompts))] for one in sides)
+    sides = (*loaded.splits.training(), *loaded.splits.selecting())
+    harmful, harmless, judging, staying = ([*map(tuple, loaded.splits.chat.encode(one.prompts))] for one in sides)
     chosen = selection.chosen
     start = Variables.start(loaded.architecture, directions.at(chosen.layer, chosen.position), options.sites)
-    pool = Pool(harmful, harmless, judging, staying, heard.replies)
+    data = SearchData(harmful, harmless, judging, staying, training_replies.replies)
     return search(
         loaded.model,
         loaded.tokenizer,
         loaded.architecture,
         start,
-        pool,
+        data,
         seed=options.seed,
         target_refusals=options.target_refusals,
         max_kl=options.max_kl,
         batch_size=options.batch_size,
-        state_file=None if loaded.unfinished.notes else state_file(loaded, start, pool),
+        state_file=None if loaded.unfinished.notes else state_file(loaded, start, data),
         progress=progress,
     )
 
 
-def state_file(loaded: Loaded, start: Variables, pool: Pool) -> Path:
+def state_file(loaded: Loaded, start: Variables, data: SearchData) -> Path:
     """Return where a search is kept in the user's cache: under everything that decides what it finds."""
     options, model = loaded.options, loaded.model
     asked = options.sites, options.seed, options.batch_size
     run_by = loaded.source.checkpoint.fingerprint(), model.dtype, model_device(model).type
     identity = hashlib.sha256(start.direction.numpy().tobytes())
-    identity.update(repr([vars(pool), asked, run_by, settings()]).encode())
+    identity.update(repr([vars(data), asked, run_by, search_settings()]).encode())
     return cache_folder() / "searches" / f"{identity.hexdigest()}.safetensors"
 
 
-def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress: Progress) -> Selection:
+def choose_place(
+    loaded: Loaded, training_replies: TrainingReplies, directions: Directions, progress: Progress
+) -> Selection:
     """Choose layer and position on the select split."""
-    harmful, harmless = (loaded.material.chat.encode(part.prompts) for part in loaded.material.selecting())
+    harmful, harmless = (loaded.splits.chat.encode(part.prompts) for part in loaded.splits.selecting())
     return select(
         loaded.model,
         loaded.architecture,
         directions,
-        heard.openings,
+        training_replies.openings,
         harmful,
         harmless,
         layer=loaded.options.layer,
-        ask_induce=not heard.hardly,
+        ask_induce=not training_replies.few_refusals,
         batch_size=loaded.options.batch_size,
         kept=kept_of_choice(loaded),
         progress=progress,
@@ -123,16 +129,23 @@ def choose_place(loaded: Loaded, heard: Heard, directions: Directions, progress:
 
 
 def choose_addition(
-    loaded: Loaded, heard: Heard, directions: Directions, progress: Progress
+    loaded: Loaded, training_replies: TrainingReplies, directions: Directions, progress: Progress
 ) -> tuple[Selection, tuple[Trial, ...]]:
     """Choose layer, position and strength of what is added on the select split; return the trials, the best first."""
     options, model = loaded.options, loaded.model
-    harmful, harmless = (loaded.material.chat.encode(part.prompts) for part in loaded.material.selecting())
+    harmful, harmless = (loaded.splits.chat.encode(part.prompts) for part in loaded.splits.selecting())
     how: dict[str, Any] = {"batch_size": options.batch_size, "kept": kept_of_choice(loaded), "progress": progress}
     ranked = select_inducing(
-        model, loaded.architecture, directions, heard.openings, harmful, harmless, [*loaded.adders], **how
+        model,
+        loaded.architecture,
+        directions,
+        training_replies.openings,
+        harmful,
+        harmless,
+        [*loaded.bias_sites],
+        **how,
     )
-    strengths = STRENGTHS if options.strength is None else (options.strength,)
+    strengths = TRIED_STRENGTHS if options.strength is None else (options.strength,)
     trials = try_strengths(
         model, loaded.tokenizer, loaded.architecture, directions, ranked, harmful, harmless, strengths, **how
     )
@@ -163,19 +176,19 @@ class Finding:
     """
 
     loaded: Loaded
-    heard: Heard
+    training_replies: TrainingReplies
     directions: Directions
     selection: Selection
     geometry: Geometry
     trials: tuple[Trial, ...] = ()
-    found: Found | None = None
+    found: SearchResult | None = None
 
     @property
     def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the harmful and harmless prompts that make the direction."""
-        harmful, harmless = (side.prompts for side in self.loaded.material.training())
-        return tuple(harmful[place] for place in self.heard.harmful), tuple(
-            harmless[place] for place in self.heard.harmless
+        harmful, harmless = (side.prompts for side in self.loaded.splits.training())
+        return tuple(harmful[place] for place in self.training_replies.harmful), tuple(
+            harmless[place] for place in self.training_replies.harmless
         )
 
 
@@ -186,24 +199,26 @@ def find(options: Options, clock: Clock, progress: Progress) -> Finding:
     """
     torch.manual_seed(options.seed)
     with clock.step("load"):
-        loaded = load(options, progress)
+        loaded = load_run(options, progress)
     with clock.step("capture"):
         harmful, harmless = capture_training(loaded, progress)
     with clock.step("listen"):
-        heard = listen(loaded, progress)
-        directions = find_directions(loaded, heard, harmful, harmless)
+        training_replies = collect_training_replies(loaded, progress)
+        directions = find_directions(loaded, training_replies, harmful, harmless)
     trials: tuple[Trial, ...] = ()
     with clock.step("choose"):
         if options.mode == "induce":
-            selection, trials = choose_addition(loaded, heard, directions, progress)
+            selection, trials = choose_addition(loaded, training_replies, directions, progress)
         else:
-            selection = choose_place(loaded, heard, directions, progress)
-    parting = geometry(harmful.rows(heard.harmful), harmless.rows(heard.harmless), selection.chosen.position)
-    finding = Finding(loaded, heard, directions, selection, parting, trials)
+            selection = choose_place(loaded, training_replies, directions, progress)
+    parting = geometry(
+        harmful.rows(training_replies.harmful), harmless.rows(training_replies.harmless), selection.chosen.position
+    )
+    finding = Finding(loaded, training_replies, directions, selection, parting, trials)
     if not options.optimize:
         return finding
     with clock.step("search"):
-        return replace(finding, found=optimise(loaded, heard, directions, selection, progress))
+        return replace(finding, found=optimise(loaded, training_replies, directions, selection, progress))
 
 
 def assist(options: Options) -> None:

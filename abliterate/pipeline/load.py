@@ -11,10 +11,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architectures.architecture import Architecture
-from abliterate.edits.bias_sites import Adder, find_adders
+from abliterate.edits.bias_sites import BiasSite, find_bias_sites
 from abliterate.edits.plan import check_edited_dtype, make_plan
 from abliterate.errors import InputError
-from abliterate.exports.peft_adapter import prepare
+from abliterate.exports.peft_adapter import prepare_adapter
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.batches import model_device
@@ -26,7 +26,7 @@ from abliterate.pipeline.options import Options, check_options
 from abliterate.progress import Progress
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import check_pair, load_prompts
-from abliterate.prompts.splits import Material
+from abliterate.prompts.splits import PromptSplits
 from abliterate.proofs.architecture import prove_addition, require_proof
 from abliterate.records.manifest import hardware
 from abliterate.storage.cache import cache_folder
@@ -38,7 +38,7 @@ from abliterate.storage.staging import check_destination, check_free
 class Loaded:
     """A model ready to be measured: where it is from, its writers, its live weights, the prompts for it.
 
-    `adders` are the places that can hold an addition, by layer, where one was asked for; `unfinished` is what an
+    `bias_sites` are the places that can hold an addition, by layer, where one was asked for; `unfinished` is what an
     interrupted run of the same command has left.
     """
 
@@ -48,12 +48,12 @@ class Loaded:
     empty: PreTrainedModel
     architecture: Architecture
     model: PreTrainedModel
-    material: Material
+    splits: PromptSplits
     unfinished: Unfinished
-    adders: Mapping[int, Adder] = field(default_factory=dict)
+    bias_sites: Mapping[int, BiasSite] = field(default_factory=dict)
 
 
-def load(options: Options, progress: Progress) -> Loaded:
+def load_run(options: Options, progress: Progress) -> Loaded:
     """Check everything that can be checked without weights, then load them."""
     check_options(options)
     check_free(options.out, options.force)
@@ -72,19 +72,19 @@ def load(options: Options, progress: Progress) -> Loaded:
     tokenizer = load_tokenizer(source)
     chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
     chat.render(harmful.prompts[0])  # a template that fails does so before the weights are loaded
-    material = Material(chat, harmful, harmless, options.n_train)
-    material.record()  # as does a split that stays empty
+    splits = PromptSplits(chat, harmful, harmless, options.n_train)
+    splits.record()  # as does a split that stays empty
     empty = load_empty(source)
     architecture, _ = require_proof(empty, options.allow_unproved)
     if options.layer is not None and not 1 <= options.layer < architecture.depth:
         raise InputError(
             f"--layer {options.layer} is out of range; this model has layers 1 to {architecture.depth - 1}"
         )
-    adders: Mapping[int, Adder] = {}
+    bias_sites: Mapping[int, BiasSite] = {}
     if options.mode == "induce":
-        options, adders = with_adders(options, empty, architecture)
+        options, bias_sites = with_bias_sites(options, empty, architecture)
     if "checkpoint" not in options.save:
-        recipe = Recipe.adding(1.0, min(adders)) if adders else Recipe.uniform(0.5, options.sites)
+        recipe = Recipe.adding(1.0, min(bias_sites)) if bias_sites else Recipe.uniform(0.5, options.sites)
         check_adapter(recipe, source, empty, architecture)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     if "checkpoint" not in options.save and streaming_of(model) is not None:
@@ -93,7 +93,7 @@ def load(options: Options, progress: Progress) -> Loaded:
             "with --max-memory, or use a machine with more"
         )
     unfinished = open_unfinished(options, source, model)
-    return Loaded(options, source, tokenizer, empty, architecture, model, material, unfinished, adders)
+    return Loaded(options, source, tokenizer, empty, architecture, model, splits, unfinished, bias_sites)
 
 
 def open_unfinished(options: Options, source: Source, model: PreTrainedModel) -> Unfinished:
@@ -108,35 +108,35 @@ def open_unfinished(options: Options, source: Source, model: PreTrainedModel) ->
     return Unfinished(cache_folder() / "runs" / digest(identity))
 
 
-def with_adders(
+def with_bias_sites(
     options: Options, empty: PreTrainedModel, architecture: Architecture
-) -> tuple[Options, Mapping[int, Adder]]:
+) -> tuple[Options, Mapping[int, BiasSite]]:
     """Return the options with the form that can hold an addition, and the layers where it can.
 
     A checkpoint holds one where the architecture has biases for it; elsewhere an adapter brings the bias along.
     """
-    adders = find_adders(empty, architecture)
-    in_weights = {layer: adder for layer, adder in adders.items() if adder.bias}
+    bias_sites = find_bias_sites(empty, architecture)
+    in_weights = {layer: bias_site for layer, bias_site in bias_sites.items() if bias_site.bias}
     if in_weights and "checkpoint" in options.save:
         prove_addition(empty)
-        adders = in_weights
+        bias_sites = in_weights
     else:
         options = replace(options, save=("adapter",))
         require("train", f"--mode induce, which writes an adapter for {architecture.model_type},", "peft")
     if options.layer is None:
-        return options, adders
-    if options.layer not in adders:
+        return options, bias_sites
+    if options.layer not in bias_sites:
         raise InputError(
-            f"--layer {options.layer}: nothing can be added there; choose among {', '.join(map(str, adders))}"
+            f"--layer {options.layer}: nothing can be added there; choose among {', '.join(map(str, bias_sites))}"
         )
-    return options, {options.layer: adders[options.layer]}
+    return options, {options.layer: bias_sites[options.layer]}
 
 
 def check_adapter(recipe: Recipe, source: Source, empty: PreTrainedModel, architecture: Architecture) -> None:
     """Raise InputError where no adapter could hold the edit, along any direction: before the search, not after it."""
     any_direction = torch.nn.functional.normalize(torch.ones(architecture.d_model), dim=0)
     plan = make_plan(recipe, any_direction, architecture, empty, source.checkpoint)
-    prepare(plan, empty, architecture, source.checkpoint, source.public_name, source.revision)
+    prepare_adapter(plan, empty, architecture, source.checkpoint, source.public_name, source.revision)
 
 
 def kept_of_choice(loaded: Loaded) -> Unfinished:

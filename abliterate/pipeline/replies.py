@@ -23,7 +23,7 @@ published procedure filters its prompts; below it rests on all of them, and the 
 
 
 @dataclass(frozen=True)
-class Heard:
+class TrainingReplies:
     """How the model opens its refusals, which training prompts (by place) make the direction, does it hardly refuse.
 
     `replies` are those to the harmful training prompts, with the verdict on each.
@@ -32,7 +32,7 @@ class Heard:
     openings: tuple[Opening, ...]
     harmful: Sequence[int]
     harmless: Sequence[int]
-    hardly: bool
+    few_refusals: bool
     notes: tuple[str, ...]
     replies: tuple[tuple[tuple[int, ...], bool], ...]
 
@@ -42,12 +42,12 @@ class Heard:
         return {side: {**prompts[side], "used": used[side]} for side in prompts}
 
 
-def listen(loaded: Loaded, progress: Progress) -> Heard:
+def collect_training_replies(loaded: Loaded, progress: Progress) -> TrainingReplies:
     """Let the model reply to the training prompts, and sort the replies by the ruler that also measures.
 
     Raises NoRefusalsError when it refuses none.
     """
-    training = [loaded.material.chat.encode(prompts.prompts) for prompts in loaded.material.training()]
+    training = [loaded.splits.chat.encode(prompts.prompts) for prompts in loaded.splits.training()]
     replies = generate_all(
         loaded.model,
         loaded.tokenizer,
@@ -78,5 +78,5 @@ def listen(loaded: Loaded, progress: Progress) -> Heard:
             f"the model hardly refuses: {len(harmful)} of {len(refused[0])} harmful training prompts; "
             "the direction rests on all of them, refused or not, induce was not asked for: read the figures with care"
         )
-        return Heard(openings, range(len(refused[0])), range(len(refused[1])), True, (note,), said)
-    return Heard(openings, harmful, harmless, False, (), said)
+        return TrainingReplies(openings, range(len(refused[0])), range(len(refused[1])), True, (note,), said)
+    return TrainingReplies(openings, harmful, harmless, False, (), said)

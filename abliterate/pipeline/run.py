@@ -15,7 +15,7 @@ from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
 from abliterate.edits.write import write_edited
 from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.observation import Observation, observe
-from abliterate.exports.peft_adapter import prepare, write_files
+from abliterate.exports.peft_adapter import prepare_adapter, write_files
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
@@ -33,10 +33,10 @@ from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
 from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verify_stream
 from abliterate.proofs.tensors import verify_tensors
-from abliterate.records.manifest import Form, Measured, Origin, as_text, write_records
+from abliterate.records.manifest import Form, Measured, Origin, json_text, write_records
 from abliterate.records.observations import observations
 from abliterate.storage.names import OBSERVATIONS
-from abliterate.storage.record_log import KeptRecords
+from abliterate.storage.record_log import RecordLog
 from abliterate.storage.staging import Staging
 
 
@@ -59,13 +59,18 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
     """
     clock = Clock()
     finding = find(options, clock, progress)
-    loaded, heard, selection, found = finding.loaded, finding.heard, finding.selection, finding.found
+    loaded, training_replies, selection, found = (
+        finding.loaded,
+        finding.training_replies,
+        finding.selection,
+        finding.found,
+    )
     plan = plan_edit(finding)
     with clock.step("measure the original"):
-        report = loaded.material.report()
+        report = loaded.splits.report()
         expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
-        original = look(loaded, report, None, loaded.unfinished.under("original"), progress)
-    notes = (*heard.notes, *left_alone_note(plan.left_alone), *loaded.architecture.problems)
+        original = observe_report(loaded, report, None, loaded.unfinished.under("original"), progress)
+    notes = (*training_replies.notes, *left_alone_note(plan.left_alone), *loaded.architecture.problems)
     notes += (*streaming_note(loaded.model), *form_note(options, plan))
     loaded = replace(loaded, model=loaded.empty)  # one model in memory at a time
     finding = replace(finding, loaded=loaded)
@@ -79,17 +84,17 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
             stored = plan.stored_dtype(written) if written else loaded.model.dtype
             proof = verify_stream(loaded.model, loaded.architecture, plan, expected, stored, tensors)
         with clock.step("measure the edited"):
-            edited = look(loaded, report, original, loaded.unfinished.under("edited", plan.digest), progress)
+            edited = observe_report(loaded, report, original, loaded.unfinished.under("edited", plan.digest), progress)
             divergence = diverge(original, edited, progress)
         measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials)
-        prompts = heard.record(loaded.material.record())
+        prompts = training_replies.record(loaded.splits.record())
         device = choose_device(options.device)
         form: Form = "checkpoint" if written else "adapter"
-        words, template = command(options, loaded.source), loaded.material.chat.template
+        words, template = command(options, loaded.source), loaded.splits.chat.template
         origin = Origin(loaded.source, words, options.seed, device, prompts, form, template)
         manifest = write_records(staging, origin, plan, finding.directions, measured)
         seen = observations(finding.geometry, finding.prompts, selection, original, edited)
-        staging.write_text(OBSERVATIONS, as_text(seen))
+        staging.write_text(OBSERVATIONS, json_text(seen))
         staging.publish()
     notes += (*requantised_note(tensors), *loaded.unfinished.notes)
     loaded.unfinished.remove()
@@ -110,7 +115,7 @@ def write_form(loaded: Loaded, plan: EditPlan, staging: Staging, progress: Progr
     checkpoint, source = loaded.source.checkpoint, loaded.source
     if "checkpoint" in loaded.options.save:
         return write_edited(plan, checkpoint, staging, progress)
-    files = prepare(plan, loaded.empty, loaded.architecture, checkpoint, source.public_name, source.revision)
+    files = prepare_adapter(plan, loaded.empty, loaded.architecture, checkpoint, source.public_name, source.revision)
     write_files(files, loaded.empty, checkpoint, staging, progress)
     return None
 
@@ -125,8 +130,8 @@ def load_form(loaded: Loaded, staging: Staging, written: Checkpoint | None) -> P
     return model
 
 
-def look(
-    loaded: Loaded, report: Report, original: Observation | None, kept: KeptRecords, progress: Progress
+def observe_report(
+    loaded: Loaded, report: Report, original: Observation | None, kept: RecordLog, progress: Progress
 ) -> Observation:
     """Observe the loaded model on the report prompts, along the original's replies where there are some."""
     along = original.harmless if original else None
@@ -161,5 +166,5 @@ def form_note(options: Options, plan: EditPlan) -> tuple[str, ...]:
     if plan.addition is None or plan.edits or "checkpoint" not in options.save:
         return ()
     return (
-        f"{plan.addition.adder.writer.module} has no bias that could hold the vector: an adapter is written, which brings one",
+        f"{plan.addition.bias_site.writer.module} has no bias that could hold the vector: an adapter is written, which brings one",
     )

@@ -15,7 +15,7 @@ from abliterate.prompts.sources import HUB_SPEC, as_file, builtin, public_spec, 
 MINIMUM = 8
 """Fewer prompts a side than this do not make a mean (DESIGN section 7)."""
 
-SPLITS = (("train", 0.55), ("select", 0.20), ("report", 0.25))
+SPLIT_NAMES = (("train", 0.55), ("select", 0.20), ("report", 0.25))
 """Shares of the stable split: find the direction, choose among candidates, measure the result."""
 
 
@@ -59,11 +59,11 @@ class PromptSet:
 def side_of(prompt: str) -> str:
     """Return `train`, `select` or `report`: a function of the text alone."""
     place = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") / 2**64
-    for name, share in SPLITS:
+    for name, share in SPLIT_NAMES:
         if place < share:
             return name
         place -= share
-    return SPLITS[-1][0]
+    return SPLIT_NAMES[-1][0]
 
 
 def load_prompts(spec: str, *, offline: bool = False) -> PromptSet:

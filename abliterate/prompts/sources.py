@@ -14,7 +14,18 @@ from abliterate.errors import InputError, first_line
 
 BUILTIN = ("harmful", "harmless", "look-alikes", "everyday")
 
-COLUMNS = ("prompt", "instruction", "text", "question", "goal", "behavior", "query", "request", "content", "input")
+PROMPT_COLUMNS = (
+    "prompt",
+    "instruction",
+    "text",
+    "question",
+    "goal",
+    "behavior",
+    "query",
+    "request",
+    "content",
+    "input",
+)
 """Names under which published instruction lists keep their prompts, most usual first; case is ignored."""
 
 HUB_SPEC = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
@@ -46,7 +57,7 @@ def as_file(spec: str) -> tuple[Path | None, str | None]:
     """Return (path, column) when `spec` names a local file, else (None, None)."""
     path, _, column = spec.rpartition(":")
     for candidate, name in ((spec, None), (path, column)):
-        if candidate and (Path(candidate).suffix.lower() in READERS or Path(candidate).is_file()):
+        if candidate and (Path(candidate).suffix.lower() in FILE_READERS or Path(candidate).is_file()):
             return Path(candidate), name
     return None, None
 
@@ -55,9 +66,9 @@ def read_file(path: Path, column: str | None) -> list[str]:
     """Read a local file of prompts by its suffix. Raises InputError as `load_prompts`."""
     if not path.is_file():
         raise InputError(f"{path}: no such prompt file; check the path")
-    reader = READERS.get(path.suffix.lower())
+    reader = FILE_READERS.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path}: prompts are read from {', '.join(READERS)} files")
+        raise InputError(f"{path}: prompts are read from {', '.join(FILE_READERS)} files")
     try:
         rows = reader(path)
     except UnicodeDecodeError as error:
@@ -124,7 +135,7 @@ def read_parquet(path: Path) -> list[Any]:
         raise InputError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from error
 
 
-READERS: Mapping[str, Callable[[Path], list[Any]]] = {
+FILE_READERS: Mapping[str, Callable[[Path], list[Any]]] = {
     ".txt": read_txt,
     ".json": read_json,
     ".jsonl": read_jsonl,
@@ -139,7 +150,7 @@ def read_hub(spec: str, *, offline: bool) -> list[str]:
     split, _, column = rest.partition(":")
     table = hub_table(spec, name, split, offline)
     chosen = choose_column(spec, table.column_names, column or None)
-    return [as_text(spec, number, value) for number, value in enumerate(table[chosen], 1)]
+    return [prompt_text(spec, number, value) for number, value in enumerate(table[chosen], 1)]
 
 
 def hub_table(spec: str, name: str, split: str, offline: bool) -> Any:
@@ -166,7 +177,7 @@ def take_column(source: str, rows: Sequence[Any], column: str | None) -> list[st
         if not isinstance(row, dict):
             raise InputError(f"{source}: row {number} is a {type(row).__name__}; expected all strings or all objects")
     chosen = choose_column(source, list(dict.fromkeys(name for row in rows for name in row)), column)
-    return [as_text(source, number, row.get(chosen)) for number, row in enumerate(rows, 1)]
+    return [prompt_text(source, number, row.get(chosen)) for number, row in enumerate(rows, 1)]
 
 
 def choose_column(source: str, names: Iterable[str], column: str | None) -> str:
@@ -178,14 +189,14 @@ def choose_column(source: str, names: Iterable[str], column: str | None) -> str:
         raise InputError(f"{source}: no column {column!r}; it has {', '.join(known)}")
     if len(known) == 1:
         return known[0]
-    for usual in COLUMNS:
+    for usual in PROMPT_COLUMNS:
         for name in known:
             if name.lower() == usual:
                 return name
     raise InputError(f"{source}: which column holds the prompts? Name one of {', '.join(known)} after a colon")
 
 
-def as_text(source: str, number: int, value: object) -> str:
+def prompt_text(source: str, number: int, value: object) -> str:
     """Return `value` when it is a string, else raise InputError with its row."""
     if isinstance(value, str):
         return value

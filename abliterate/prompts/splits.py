@@ -15,7 +15,7 @@ REPORT_PROMPTS = 100
 
 
 @dataclass(frozen=True)
-class Material:
+class PromptSplits:
     """The prompts of both sides, how they are put to the model, and which of them serve for what."""
 
     chat: ChatFormat

@@ -20,7 +20,7 @@ from abliterate.architectures.architecture import Architecture, find_architectur
 from abliterate.architectures.clone import clone_inputs, random_clone
 from abliterate.architectures.streams import clone_streams
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.edits.bias_sites import find_adders
+from abliterate.edits.bias_sites import find_bias_sites
 from abliterate.edits.plan import make_plan
 from abliterate.edits.write import write_edited
 from abliterate.errors import ProofError
@@ -29,7 +29,7 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.projection import normalize
 from abliterate.storage.staging import Staging
 
-SILENT = 1e-5
+SILENT_LIMIT = 1e-5
 """Largest `|resid[l]·r| / |resid[l]|` in float32 at strength 1: rounding reaches 1e-6."""
 
 AGREE = 1e-4
@@ -60,7 +60,7 @@ def prove(
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         random_clone(model_class, config, seed).save_pretrained(place / "clone")
-        clone = load(model_class, place / "clone")
+        clone = load_proved(model_class, place / "clone")
         found = architecture or find_architecture(clone)
         inputs = clone_inputs(clone)
         direction = normalize(torch.randn(found.d_model, generator=torch.Generator().manual_seed(seed)))
@@ -69,11 +69,11 @@ def prove(
         with ablated(clone, direction, Recipe.uniform(0.5), found):
             hooked = clone_streams(clone, found, inputs)
         halved = edited_streams(clone, found, direction, Recipe.uniform(0.5), place, inputs)
-    leaks = [component(stream, direction) for stream in silent]
-    refuse(found, leaks, SILENT, "the edited clone still writes along the direction", "of the stream")
+    leaks = [largest_component(stream, direction) for stream in silent]
+    refuse(found, leaks, SILENT_LIMIT, "the edited clone still writes along the direction", "of the stream")
     apart = [float((one - other).norm() / one.norm()) for one, other in zip(hooked, halved, strict=True)]
     refuse(found, apart, AGREE, "hooks and edited weights disagree at strength 0.5", "relative difference")
-    return Proved(found, max(component(stream, direction) for stream in original), max(leaks), max(apart))
+    return Proved(found, max(largest_component(stream, direction) for stream in original), max(leaks), max(apart))
 
 
 def require_proof(model: PreTrainedModel, allow_unproved: bool = False) -> tuple[Architecture, Proved | None]:
@@ -93,7 +93,7 @@ def require_proof(model: PreTrainedModel, allow_unproved: bool = False) -> tuple
         return replace(found, problems=(str(error),)), None
 
 
-def load(model_class: type[PreTrainedModel], folder: Path) -> PreTrainedModel:
+def load_proved(model_class: type[PreTrainedModel], folder: Path) -> PreTrainedModel:
     """Return the clone that was saved in `folder`."""
     model = model_class.from_pretrained(folder, dtype=torch.float32, experts_implementation="eager")
     return model.eval()
@@ -108,11 +108,11 @@ def prove_addition(model: PreTrainedModel, seed: int = 0) -> float:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         random_clone(type(model), model.config, seed).save_pretrained(place / "clone")
-        clone = load(type(model), place / "clone")
+        clone = load_proved(type(model), place / "clone")
         found, inputs = find_architecture(clone), clone_inputs(clone)
         direction = normalize(torch.randn(found.d_model, generator=torch.Generator().manual_seed(seed)))
         worst = 0.0
-        for layer in (layer for layer, one in find_adders(clone, found).items() if one.bias):
+        for layer in (layer for layer, one in find_bias_sites(clone, found).items() if one.bias):
             recipe = Recipe.adding(2.0, layer)
             with hook_form(clone, direction, recipe, found):
                 hooked = clone_streams(clone, found, inputs)
@@ -139,10 +139,10 @@ def edited_streams(
         with Staging.open(out, plan.digest, False, source.total_bytes) as staging:
             write_edited(plan, source, staging)
             staging.publish()
-        return clone_streams(load(type(clone), out), found, inputs)
+        return clone_streams(load_proved(type(clone), out), found, inputs)
 
 
-def component(stream: Float[Tensor, "... d_model"], direction: Float[Tensor, " d_model"]) -> float:
+def largest_component(stream: Float[Tensor, "... d_model"], direction: Float[Tensor, " d_model"]) -> float:
     """Return the largest `|resid·r| / |resid|` over the tokens."""
     return float(((stream @ direction.double()).abs() / stream.norm(dim=-1)).max())
 

@@ -22,7 +22,7 @@ from abliterate.errors import AbliterateError, InputError
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import prove
 
-Status = Literal["proved", "refused", "not a residual decoder"]
+CensusStatus = Literal["proved", "refused", "not a residual decoder"]
 
 NOT_DECODERS = {
     "bert-generation": "encoder with a decoder flag",
@@ -77,7 +77,7 @@ class Entry:
     """
 
     model_type: str
-    status: Status
+    status: CensusStatus
     reason: str = ""
     writers: int = 0
     gains: bool = False
@@ -101,7 +101,7 @@ def multimodal_types() -> list[str]:
     return sorted(set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES) - set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
 
 
-def sweep(types: Sequence[str], progress: Progress = SILENT) -> Iterator[Entry]:
+def prove_each(types: Sequence[str], progress: Progress = SILENT) -> Iterator[Entry]:
     """Prove each model type on a small clone, and yield what came out. Raises InputError for an unknown type."""
     known = {*model_types(), *multimodal_types()}
     for name in types:
@@ -109,11 +109,11 @@ def sweep(types: Sequence[str], progress: Progress = SILENT) -> Iterator[Entry]:
             raise InputError(f"{name}: the installed transformers has no language model of this type")
     with progress.step("proving architectures", len(types), "types") as advance:
         for name in types:
-            yield examine(name)
+            yield prove_one(name)
             advance(1)
 
 
-def examine(name: str) -> Entry:
+def prove_one(name: str) -> Entry:
     """Prove one model type."""
     if reason := NOT_DECODERS.get(name):
         return Entry(name, "not a residual decoder", reason)

@@ -22,7 +22,7 @@ from abliterate.edits.plan import EditPlan
 from abliterate.edits.tensor_edits import TensorReport
 from abliterate.errors import ProofError
 from abliterate.interventions import ablated, disturbed, hook_form
-from abliterate.models.batches import Batch, prepare
+from abliterate.models.batches import Batch, prepare_batches
 from abliterate.models.forward import final_hidden
 from abliterate.prompts.prompt_set import load_prompts
 
@@ -98,7 +98,7 @@ def reference(
         with ablated(model, plan.basis, architecture=architecture):
             silent = relative_component(model, architecture, plan.basis, chosen)
         if not architecture.problems:
-            check("the writers that were found do not account for the stream", silent, SILENCE[model.dtype])
+            check_reference("the writers that were found do not account for the stream", silent, SILENCE[model.dtype])
     if plan.recipe.exact:
         return Reference(chosen, before, None)
     with hook_form(model, plan.basis, plan.recipe, architecture):
@@ -106,7 +106,7 @@ def reference(
     return Reference(chosen, before, hooked)
 
 
-def check(problem: str, per_layer: Sequence[float], limit: float) -> None:
+def check_reference(problem: str, per_layer: Sequence[float], limit: float) -> None:
     """Raise ProofError, naming the first layer above `limit`. NaN is above it."""
     for layer, value in enumerate(per_layer):
         if not value <= limit:
@@ -137,14 +137,14 @@ def verify_stream(
         problem = "the edited model still writes along the direction"
     else:
         own = streams(model, architecture, reference.sequences)
-        values = [difference(hooked, stream) for hooked, stream in zip(reference.hooked, own, strict=True)]
+        values = [logit_difference(hooked, stream) for hooked, stream in zip(reference.hooked, own, strict=True)]
         limit = AGREEMENT[coarsest] + requantised_difference(model, architecture, plan, reference, own, tensors)
         report = StreamReport("agreement", tuple(values), limit)
         problem = "the edited model differs from the hook form"
         if plan.addition:
             check_addition(plan.addition, plan.basis[0], reference.hooked, own, AGREEMENT[coarsest])
     if not architecture.problems:
-        check(problem, report.per_layer, report.limit)
+        check_reference(problem, report.per_layer, report.limit)
     return report
 
 
@@ -189,7 +189,7 @@ def requantised_difference(
         return 0.0
     with disturbed(model, shares):
         moved = streams(model, architecture, reference.sequences)
-    return 2 * max(difference(one, other) for one, other in zip(own, moved, strict=True))
+    return 2 * max(logit_difference(one, other) for one, other in zip(own, moved, strict=True))
 
 
 def streams(
@@ -197,7 +197,9 @@ def streams(
 ) -> list[Float[Tensor, "tokens *lanes d_model"]]:
     """Return `resid[0..L]` at every real token of the prompts, in float32 on the CPU."""
     layers: list[list[Tensor]] = [[] for _ in range(architecture.depth + 1)]
-    for batch in prepare(model, [[*sequence] for sequence in sequences], keep=1 + max(map(len, sequences))).batches:
+    for batch in prepare_batches(
+        model, [[*sequence] for sequence in sequences], keep=1 + max(map(len, sequences))
+    ).batches:
         with resid_of(model, architecture) as collected:
             final_hidden(model, batch)
         for layer, stream in zip(layers, collected, strict=True):
@@ -223,7 +225,7 @@ def relative_component(
     ]
 
 
-def difference(
+def logit_difference(
     expected: Float[Tensor, "tokens *lanes d_model"], found: Float[Tensor, "tokens *lanes d_model"]
 ) -> float:
     """Return the relative difference of two streams, root mean square over the tokens."""

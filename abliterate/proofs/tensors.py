@@ -28,16 +28,16 @@ from abliterate.progress import SILENT, Advance, Progress
 from abliterate.projection import Projection
 from abliterate.quantization.requantize import LEAK_LIMIT
 
-BLOCK = 1 << 20
+COMPARED_BYTES = 1 << 20
 """Bytes of two files that are held against each other at once, in a core's cache."""
 
-PIECE = 16 << 20
+COMPARED_PIECE = 16 << 20
 """Bytes of a tensor that one thread compares."""
 
 NOISE = 1e-6
 """What the sums of an edit in float32 may differ by from one machine to another, relative to the largest weight."""
 
-Status = Literal["untouched", "edited", "other"]
+TensorStatus = Literal["untouched", "edited", "other"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Verdict:
     """
 
     name: str
-    status: Status
+    status: TensorStatus
     report: TensorReport | None = None
     problem: str = ""
 
@@ -135,8 +135,8 @@ class _Pair:
     def parts(self, advance: Advance) -> Iterator[Callable[[], _Part]]:
         """Yield jobs that compare the tensor part by part."""
         if self.edit is None:
-            for start in range(0, self.after.nbytes, PIECE):
-                yield partial(self._same_bytes, start, min(start + PIECE, self.after.nbytes), advance)
+            for start in range(0, self.after.nbytes, COMPARED_PIECE):
+                yield partial(self._same_bytes, start, min(start + COMPARED_PIECE, self.after.nbytes), advance)
         elif self.edit.projection is None:
             yield partial(self._as_expected, self.edit, advance)
         else:
@@ -166,8 +166,8 @@ class _Pair:
     def _same_bytes(self, start: int, end: int, advance: Advance) -> _Part:
         equal = True
         with self._opened() as (one, other):
-            for first in range(start, end, BLOCK):
-                last = min(first + BLOCK, end)
+            for first in range(start, end, COMPARED_BYTES):
+                last = min(first + COMPARED_BYTES, end)
                 if equal:  # after a difference nothing more is to be learnt
                     left = read_bytes(one, self.before, self.before.start + first, self.before.start + last)
                     right = read_bytes(other, self.after, self.after.start + first, self.after.start + last)

@@ -121,7 +121,7 @@ def grid_of(packed: Packed, format: Format) -> Grid:
     )
 
 
-def stored_axis(packed: Packed, format: Format, axis: int) -> int:
+def packed_axis(packed: Packed, format: Format, axis: int) -> int:
     """Return the axis of the stored matrix, -2 or -1, for an axis of what `dequantize` returns. Raises InputError."""
     dims = 3 if format.packed else packed.values.dim()
     along = axis if axis < 0 else axis - dims
@@ -139,7 +139,7 @@ def read_part(packed: Packed, format: Format, grid: Grid, expert: int, part: Par
     else:
         numbers = stored[part].float()
     scales = scale_numbers(packed.scales.view(grid.counts)[expert][grid.blocks(part)])
-    return finite(packed, numbers * grid.spread(scales, part))
+    return finite_scales(packed, numbers * grid.spread(scales, part))
 
 
 def scale_numbers(stored: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -150,7 +150,7 @@ def scale_numbers(stored: Shaped[Tensor, "..."]) -> Float[Tensor, "..."]:
     return torch.ldexp(torch.ones(code.shape), code - 127).masked_fill(code == 255, math.nan)
 
 
-def finite(packed: Packed, numbers: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def finite_scales(packed: Packed, numbers: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Return `numbers`. Raises CheckpointError, naming the weight, when they hold NaN or infinity."""
     if not bool(torch.isfinite(numbers).all()):
         raise CheckpointError(

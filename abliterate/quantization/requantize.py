@@ -23,11 +23,11 @@ from abliterate.quantization.dequantize import (
     Grid,
     Packed,
     Part,
-    finite,
+    finite_scales,
     grid_of,
+    packed_axis,
     read_part,
     scale_numbers,
-    stored_axis,
 )
 from abliterate.quantization.formats.base import Format
 from abliterate.quantization.formats.mxfp4 import _code
@@ -38,7 +38,7 @@ LEAK_LIMIT = 0.1
 DOUBLINGS, HALVINGS = 12, 8
 """Steps of the search for a factor in `_quiet`: up to the first that is too much, and back between the two."""
 
-TAIL = 4.0
+TAIL_ROWS = 4.0
 """A size that normal numbers exceed once in 16,000 draws."""
 
 ENOUGH = 2e-3
@@ -77,7 +77,7 @@ class Leak:
         One input may outweigh the others and brings back `largest`; those bring back what inputs do in the mean, times
         a normal number.
         """
-        return self.largest + TAIL * self.missed / self.norm_after if self.norm_after else 0.0
+        return self.largest + TAIL_ROWS * self.missed / self.norm_after if self.norm_after else 0.0
 
     @property
     def too_much(self) -> bool:
@@ -108,7 +108,7 @@ def requantize(
             f"tensor {like.name}: expected shape {expected}, found {tuple(tensor.shape)}; dequantise it first"
         )
     stored = (tensor.mT if format.packed else tensor).reshape(grid.experts, grid.out, grid.width)
-    along = stored_axis(like, format, axis)
+    along = packed_axis(like, format, axis)
     return _rewritten(like, format, lambda expert, part: stored[expert][part].float(), basis, along)
 
 
@@ -119,7 +119,7 @@ def project_packed(
 
     `axis` is that of the tensor that `dequantize` returns. Raises as `requantize`.
     """
-    grid, along = grid_of(packed, format), stored_axis(packed, format, axis)
+    grid, along = grid_of(packed, format), packed_axis(packed, format, axis)
     return _rewritten(packed, format, _projected(packed, format, grid, basis, strength, along), basis, along)
 
 
@@ -127,7 +127,7 @@ def project_scales(
     packed: Packed, format: Format, basis: Float[Tensor, "*k d_model"], strength: float = 1.0, axis: int = -1
 ) -> Shaped[Tensor, "..."]:
     """Return the scales of `project_packed` alone, in a fraction of its time. Raises as `requantize`."""
-    grid, along = grid_of(packed, format), stored_axis(packed, format, axis)
+    grid, along = grid_of(packed, format), packed_axis(packed, format, axis)
     read = _projected(packed, format, grid, basis, strength, along)
     scales = torch.empty_like(packed.scales)
     steps = scales.view(grid.counts)
@@ -145,7 +145,7 @@ def measure_leak(
     axis: int = -1,
 ) -> Leak:
     """Compare the stored edit `after` with what `project_out` makes of `before`. Raises as `dequantize`."""
-    grid, along = grid_of(before, format), stored_axis(before, format, axis)
+    grid, along = grid_of(before, format), packed_axis(before, format, axis)
     if (before.values.shape, before.scales.shape) != (after.values.shape, after.scales.shape):
         raise CheckpointError(f"tensor {after.name}: expected the shapes of the original, found others; edit it again")
     rows = basis.reshape(-1, basis.shape[-1])
@@ -188,7 +188,7 @@ def _rewritten(
     codes, steps = values.view(grid.experts, grid.out, -1), scales.view(grid.counts)
     for expert in range(grid.experts):
         steps[expert] = _steps(like, format, grid, read, expert, along)
-        numbers_per_step = finite(like, scale_numbers(steps[expert]))
+        numbers_per_step = finite_scales(like, scale_numbers(steps[expert]))
         for part in grid.parts(along):
             target, step = read(expert, part), grid.spread(numbers_per_step[grid.blocks(part)], part)
             if basis is None:
@@ -211,7 +211,7 @@ def _steps(
     greatest = torch.zeros(grid.counts[1:])
     for part in grid.parts(along):
         here = grid.blocks(part)
-        greatest[here] = torch.maximum(greatest[here], grid.greatest(finite(like, read(expert, part))))
+        greatest[here] = torch.maximum(greatest[here], grid.greatest(finite_scales(like, read(expert, part))))
     return _fitted(greatest, like.scales.view(grid.counts)[expert], format)
 
 

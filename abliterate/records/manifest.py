@@ -30,8 +30,8 @@ from abliterate.models.source import Source
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.stream import StreamReport
 from abliterate.records.model_card import model_card
-from abliterate.search.stages import Found
-from abliterate.search.variables import NAME
+from abliterate.search.stages import SearchResult
+from abliterate.search.variables import VARIABLE_NAME
 from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, TEMPLATE
 from abliterate.storage.staging import Staging
 
@@ -57,7 +57,7 @@ class Measured:
     original: Observation | None = None
     edited: Observation | None = None
     divergence: Divergence | None = None
-    search: Found | None = None
+    search: SearchResult | None = None
     trials: tuple[Trial, ...] = ()
 
     def figures(self) -> dict[str, Any] | None:
@@ -125,8 +125,8 @@ def write_records(
         "figures": measured.figures(),
         **({"undo": UNDO if plan.addition is None else UNDO_ADDED} if origin.form == "adapter" else {}),
     }
-    staging.write_text(RECIPE, as_text(plan.recipe.to_json()))
-    staging.write_text(FILE, as_text(manifest))
+    staging.write_text(RECIPE, json_text(plan.recipe.to_json()))
+    staging.write_text(FILE, json_text(manifest))
     card = source.folder / CARD
     staging.write_text(
         CARD, model_card(manifest, card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None)
@@ -165,7 +165,7 @@ def write_directions(
     else:
         assert selection is not None
         path = staging.path(DIRECTIONS)
-        learned = {NAME: plan.basis[0].contiguous()} if plan.recipe.direction == NAME else None
+        learned = {VARIABLE_NAME: plan.basis[0].contiguous()} if plan.recipe.direction == VARIABLE_NAME else None
         directions.save(path, selection.chosen.position, learned)
         staging.finish(DIRECTIONS)
         position, method = selection.chosen.position, directions.method
@@ -195,7 +195,7 @@ def check_source(folder: Path, made_from: Mapping[str, Any], source: Source, pro
         )
 
 
-def as_text(record: Mapping[str, Any]) -> str:
+def json_text(record: Mapping[str, Any]) -> str:
     """Return a record as its file holds it."""
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 

@@ -89,9 +89,9 @@ def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
         "Limits and responsible use": (MEASURE_LIMITS if manifest["figures"] is not None else "") + limits,
     }
     summary = (INDUCED if induced else SUMMARY).format(
-        source=source_text(manifest["source"]), version=shown(manifest["abliterate"])
+        source=source_text(manifest["source"]), version=shown_value(manifest["abliterate"])
     )
-    body = [f"# {shown(manifest['source']['model'])}, edited along its refusal direction", summary]
+    body = [f"# {shown_value(manifest['source']['model'])}, edited along its refusal direction", summary]
     body += [f"## {title}\n\n{text}" for title, text in sections.items()]
     adapter = manifest.get("form") == "adapter"
     front = front_matter(manifest["source"]["model"], source_card, adapter, INDUCED_TAGS if induced else TAGS)
@@ -130,32 +130,34 @@ def inherited(source_card: str | None) -> dict[str, Any]:
 def source_text(source: Mapping[str, Any]) -> str:
     """Return the source's name, as a link where it is on the Hub, with its commit."""
     model, revision = str(source["model"]), source["revision"]
-    name = f"[{model}](https://huggingface.co/{model})" if HUB_ID.fullmatch(model) else shown(model)
-    return f"{name} at commit {shown(revision)}" if revision is not None else name
+    name = f"[{model}](https://huggingface.co/{model})" if HUB_ID.fullmatch(model) else shown_value(model)
+    return f"{name} at commit {shown_value(revision)}" if revision is not None else name
 
 
 def edit_text(manifest: Mapping[str, Any]) -> str:
     """Return what was edited: direction, how it was chosen, strengths, number of tensors."""
     direction, selection = manifest["direction"], manifest["selection"]
     known = {"method": direction["method"], "layer": direction["layer"], "position": direction["position"]}
-    details = ", ".join(f"{name} {shown(value)}" for name, value in known.items() if value is not None)
-    lines = [f"- Direction: {shown(direction['name'])}" + (f" ({details})" if details else "")]
+    details = ", ".join(f"{name} {shown_value(value)}" for name, value in known.items() if value is not None)
+    lines = [f"- Direction: {shown_value(direction['name'])}" + (f" ({details})" if details else "")]
     search = manifest.get("search")
     if search is not None:
         point = search["points"][search["chosen"]]
         lines.append(
             f"- Direction and strengths were found by gradient; on the selection prompts {point['refusals']} of "
-            f"{point['prompts']} replies refuse ({search['original']['refusals']} before), KL {number(point['kl'])} nats"
+            f"{point['prompts']} replies refuse ({search['original']['refusals']} before), KL {number_text(point['kl'])} nats"
         )
     elif selection is not None:
         units = {"bypass": "bypass {}", "induce": "induce {}", "kl": "KL {} nats"}
-        scores = [text.format(number(selection[name])) for name, text in units.items() if selection[name] is not None]
+        scores = [
+            text.format(number_text(selection[name])) for name, text in units.items() if selection[name] is not None
+        ]
         lines.append(f"- Its scores on the selection prompts: {', '.join(scores)}")
     recipe = manifest["recipe"]
     if "added" in recipe:
         return "\n".join([*lines, *added_lines(manifest)])
     strengths = recipe["strengths"]
-    lines += [f"- Strength at {shown(site)}: {strength_text(value)}" for site, value in strengths.items()]
+    lines += [f"- Strength at {shown_value(site)}: {strength_text(value)}" for site, value in strengths.items()]
     if manifest.get("form") == "adapter":
         lines.append(
             "- As a PEFT adapter with exact factors; merged into the source it is the edited checkpoint, to rounding"
@@ -171,15 +173,15 @@ def added_lines(manifest: Mapping[str, Any]) -> Iterator[str]:
     if trials := manifest.get("trials"):
         best = trials[0]
         yield (
-            f"- Strength {number(best['strength'])}: {best['refused']} of {best['prompts']} replies to the selection prompts, "
+            f"- Strength {number_text(best['strength'])}: {best['refused']} of {best['prompts']} replies to the selection prompts, "
             f"harmful and harmless, refuse and make sense ({len(trials)} trials)"
         )
-    yield f"- Added: a vector of length {number(recipe['added'])} along it, to {shown(recipe['direction'])} at every token"
+    yield f"- Added: a vector of length {number_text(recipe['added'])} along it, to {shown_value(recipe['direction'])} at every token"
     if manifest.get("form") == "adapter":
         yield "- As a PEFT adapter: a LoRA of rank 1 whose factors are zero, and whose bias is the vector (`lora_bias`)"
         yield "- The layer has no bias of its own, so PEFT runs the adapter beside the model and cannot merge it"
     else:
-        yield f"- In the weights: {', '.join(shown(one['name']) for one in manifest['tensors'])}"
+        yield f"- In the weights: {', '.join(shown_value(one['name']) for one in manifest['tensors'])}"
 
 
 def strength_text(value: int | float | Sequence[int | float]) -> str:
@@ -201,39 +203,39 @@ def figures_text(figures: Mapping[str, Any] | None) -> str:
     }
     lines = [
         "Measured on the checkpoint as it was written, with prompts that took no part in choosing the edit; intervals "
-        f"are 95%. Replies were cut at {shown(figures['reply_tokens'])} tokens.",
+        f"are 95%. Replies were cut at {shown_value(figures['reply_tokens'])} tokens.",
         "",
         "| | original | edited |",
         "|---|---|---|",
         *(
-            f"| {title} | {rate(figures['original'].get(key))} | {rate(figures['edited'].get(key))} |"
+            f"| {title} | {rate_text(figures['original'].get(key))} | {rate_text(figures['edited'].get(key))} |"
             for title, key in rates.items()
         ),
         "",
         "| KL(original ‖ edited), nats, harmless prompts | mean |",
         "|---|---|",
-        *(f"| {title} | {mean(figures['kl'].get(key))} |" for title, key in divergences.items()),
+        *(f"| {title} | {mean_text(figures['kl'].get(key))} |" for title, key in divergences.items()),
     ]
     return "\n".join(lines)
 
 
-def rate(figure: Mapping[str, Any] | None) -> str:
+def rate_text(figure: Mapping[str, Any] | None) -> str:
     """Return a rate with its counts and interval."""
-    if figure is None or not figure["total"] or not finite(figure["rate"], figure["low"], figure["high"]):
+    if figure is None or not figure["total"] or not is_finite(figure["rate"], figure["low"], figure["high"]):
         return NOT_MEASURED
-    counts = f"{number(figure['count'])} of {number(figure['total'])}"
+    counts = f"{number_text(figure['count'])} of {number_text(figure['total'])}"
     return f"{figure['rate']:.1%} ({figure['low']:.1%} to {figure['high']:.1%}), {counts}"
 
 
-def mean(figure: Mapping[str, Any] | None) -> str:
+def mean_text(figure: Mapping[str, Any] | None) -> str:
     """Return a mean with its interval and the number of values."""
-    if figure is None or not figure["count"] or not finite(figure["mean"], figure["low"], figure["high"]):
+    if figure is None or not figure["count"] or not is_finite(figure["mean"], figure["low"], figure["high"]):
         return NOT_MEASURED
-    interval = f"{number(figure['low'])} to {number(figure['high'])}"
-    return f"{number(figure['mean'])} ({interval}), {number(figure['count'])} prompts"
+    interval = f"{number_text(figure['low'])} to {number_text(figure['high'])}"
+    return f"{number_text(figure['mean'])} ({interval}), {number_text(figure['count'])} prompts"
 
 
-def finite(*values: int | float | None) -> bool:
+def is_finite(*values: int | float | None) -> bool:
     """Tell whether all are numbers."""
     return all(value is not None and math.isfinite(value) for value in values)
 
@@ -245,12 +247,12 @@ def proof_text(proof: Mapping[str, Any] | None) -> str:
         return "This checkpoint was not proved."
     if not proof.get("holds", True):
         return (
-            f"**Not proved.** The architecture's writers are not all accounted for: up to {number(proof['largest'])} of the "
-            f"residual stream lies along the direction after the edit ({number(proof['limit'])} would be rounding)."
+            f"**Not proved.** The architecture's writers are not all accounted for: up to {number_text(proof['largest'])} of the "
+            f"residual stream lies along the direction after the edit ({number_text(proof['limit'])} would be rounding)."
         )
-    limit = f" (rounding allows {number(proof['limit'])})"
-    before = f"; before the edit it was up to {number(proof['before'])}" if proof["before"] is not None else ""
-    return sentence.format(largest=number(proof["largest"])) + limit + before + "."
+    limit = f" (rounding allows {number_text(proof['limit'])})"
+    before = f"; before the edit it was up to {number_text(proof['before'])}" if proof["before"] is not None else ""
+    return sentence.format(largest=number_text(proof["largest"])) + limit + before + "."
 
 
 def repeat_text(manifest: Mapping[str, Any]) -> str:
@@ -259,12 +261,12 @@ def repeat_text(manifest: Mapping[str, Any]) -> str:
     fence = fence_for(command, 3)
     versions = {"abliterate": manifest["abliterate"], **manifest["versions"], "seed": manifest["seed"]}
     source = manifest["source"]
-    revision = "no commit is known" if source["revision"] is None else f"commit {shown(source['revision'])}"
+    revision = "no commit is known" if source["revision"] is None else f"commit {shown_value(source['revision'])}"
     lines = [
         f"{fence}sh\n{command}\n{fence}",
         "",
-        f"- Versions: {', '.join(shown(f'{name} {value}') for name, value in versions.items())}",
-        f"- Source: {shown(source['model'])}, {revision}; `abliterate.json` holds the sha256 of its weights",
+        f"- Versions: {', '.join(shown_value(f'{name} {value}') for name, value in versions.items())}",
+        f"- Source: {shown_value(source['model'])}, {revision}; `abliterate.json` holds the sha256 of its weights",
         *prompt_lines(manifest["prompts"]),
         "- `directions.safetensors` and `recipe.json` in this folder are what `abliterate "
         f"{'export' if manifest.get('form') == 'adapter' else 'apply'}` needs to make the same edit again without measuring.",
@@ -275,16 +277,16 @@ def repeat_text(manifest: Mapping[str, Any]) -> str:
 def prompt_lines(prompts: Mapping[str, Any] | None) -> Iterator[str]:
     """Yield for each side which prompts were used, by digest, and how many for what."""
     for side, record in (prompts or {}).items():
-        parts = ", ".join(f"{number(record[part])} to {part}" for part in ("train", "select", "report"))
-        yield f"- Prompts, {shown(side)}: {shown(record['spec'])}, sha256 {shown(record['digest'])}; {parts}"
+        parts = ", ".join(f"{number_text(record[part])} to {part}" for part in ("train", "select", "report"))
+        yield f"- Prompts, {shown_value(side)}: {shown_value(record['spec'])}, sha256 {shown_value(record['digest'])}; {parts}"
 
 
-def number(value: int | float) -> str:
+def number_text(value: int | float) -> str:
     """Return a number with three significant digits, counts in full."""
     return str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
-def shown(value: object) -> str:
+def shown_value(value: object) -> str:
     """Return a foreign text so that it shows as it is, in running text and in tables, whatever it holds."""
     if isinstance(value, int):
         return str(value)

@@ -7,9 +7,9 @@ from typing import Any
 from abliterate.activations.geometry import Geometry
 from abliterate.directions.candidates import Selection
 from abliterate.evaluation.observation import Observation, Reply
-from abliterate.evaluation.statistics import number
+from abliterate.evaluation.statistics import json_number
 
-FORMAT = 1
+OBSERVATIONS_FORMAT = 1
 
 
 def observations(
@@ -22,18 +22,18 @@ def observations(
     """Return the content of the file; `prompts` are the harmful and harmless ones that the geometry is of."""
     chosen = selection.chosen
     return {
-        "format": FORMAT,
+        "format": OBSERVATIONS_FORMAT,
         **geometry.to_json(*prompts),
         "candidates": [
-            {name: number(value) if isinstance(value, float) else value for name, value in vars(one).items()}
+            {name: json_number(value) if isinstance(value, float) else value for name, value in vars(one).items()}
             for one in selection.candidates
         ],
         "chosen": {"layer": chosen.layer, "position": chosen.position},
-        "replies": {"original": replies(original), "edited": replies(edited)},
+        "replies": {"original": reply_records(original), "edited": reply_records(edited)},
     }
 
 
-def replies(one: Observation) -> dict[str, list[dict[str, Any]]]:
+def reply_records(one: Observation) -> dict[str, list[dict[str, Any]]]:
     """Return every report prompt with the reply and the verdict."""
 
     def listed(given: tuple[Reply, ...]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from abliterate.errors import InputError
 
-Shape = Any
+RecordShape = Any
 """A shape as the module describes it; Python's types cannot say it recursively."""
 
 NAMES = {
@@ -28,42 +28,42 @@ NAMES = {
 class Maybe:
     """The shape, or null; inside a dict the name may also be missing."""
 
-    shape: Shape
+    shape: RecordShape
 
 
 @dataclass(frozen=True)
 class Each:
     """An object with any names, all of whose values have the shape."""
 
-    shape: Shape
+    shape: RecordShape
 
 
 @dataclass(frozen=True)
 class Either:
     """One of several shapes; objects are told apart by their names."""
 
-    shapes: tuple[Shape, ...]
+    shapes: tuple[RecordShape, ...]
 
 
-def check(value: object, shape: Shape, source: str, place: str = "") -> None:
+def check_shape(value: object, shape: RecordShape, source: str, place: str = "") -> None:
     """Raise InputError, naming `source` and the place inside it, where the value does not have the shape."""
     if isinstance(shape, Maybe):
         if value is not None:
-            check(value, shape.shape, source, place)
+            check_shape(value, shape.shape, source, place)
     elif isinstance(shape, Either):
         check_either(value, shape, source, place)
     elif isinstance(shape, Each):
         for name, one in expect(value, dict, source, place).items():
-            check(one, shape.shape, source, f"{place}.{name}")
+            check_shape(one, shape.shape, source, f"{place}.{name}")
     elif isinstance(shape, dict):
         held = expect(value, dict, source, place)
         for name, one in shape.items():
             if name not in held and not isinstance(one, Maybe):
                 raise malformed(source, f"{place}.{name}", "is missing")
-            check(held.get(name), one, source, f"{place}.{name}")
+            check_shape(held.get(name), one, source, f"{place}.{name}")
     elif isinstance(shape, list):
         for number, one in enumerate(expect(value, list, source, place)):
-            check(one, shape[0], source, f"{place}[{number}]")
+            check_shape(one, shape[0], source, f"{place}[{number}]")
     else:
         expect(value, shape, source, place)
 
@@ -72,7 +72,7 @@ def check_either(value: object, shape: Either, source: str, place: str) -> None:
     """Raise what the last of the shapes has to say where none of them fits."""
     for number, one in enumerate(shape.shapes):
         try:
-            return check(value, one, source, place)
+            return check_shape(value, one, source, place)
         except InputError:
             if number + 1 == len(shape.shapes):
                 raise

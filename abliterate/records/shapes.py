@@ -7,9 +7,9 @@ from abliterate.records.schema import Each, Either, Maybe
 RATE = {"count": int, "total": int, "rate": Maybe(float), "low": Maybe(float), "high": Maybe(float)}
 MEAN = {"mean": Maybe(float), "count": int, "low": Maybe(float), "high": Maybe(float)}
 ESTIMATE = Either((RATE, MEAN))
-STRENGTHS = Each(Either(([float], float)))
+STRENGTHS_SHAPE = Each(Either(([float], float)))
 POINT = {
-    "pressure": Maybe(float), "refusals": int, "prompts": int, "kl": float, "incoherent": int, "strengths": STRENGTHS,
+    "pressure": Maybe(float), "refusals": int, "prompts": int, "kl": float, "incoherent": int, "strengths": STRENGTHS_SHAPE,
 }  # fmt: skip
 TENSOR = {
     "name": str, "norm_before": Maybe(float), "norm_after": Maybe(float),
@@ -26,7 +26,7 @@ MANIFEST = {
     "direction": {"name": Maybe(str), "method": Maybe(str), "layer": Maybe(int), "position": Maybe(int)},
     "selection": Maybe({"bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}),
     "search": Maybe({"original": {"refusals": int, "prompts": int}, "chosen": int, "points": [POINT]}),
-    "recipe": {"direction": Maybe(str), "strengths": STRENGTHS, "added": Maybe(float)},
+    "recipe": {"direction": Maybe(str), "strengths": STRENGTHS_SHAPE, "added": Maybe(float)},
     "trials": Maybe([{"layer": int, "position": int, "strength": float, "refused": int, "prompts": int}]),
     "tensors": [TENSOR],
     "proof": {
@@ -53,7 +53,7 @@ OBSERVED = {
     "replies": {"original": Each([REPLY]), "edited": Each([REPLY])},
 }
 
-LABELS = {"complied": RATE, "hedged": RATE, "refused": RATE, "incoherent": RATE}
+LABELS_SHAPE = {"complied": RATE, "hedged": RATE, "refused": RATE, "incoherent": RATE}
 PAIRED = {"gained": int, "lost": int, "p": Maybe(float), "test": str}
 DIFFERENCE = {"value": Maybe(float), "low": Maybe(float), "high": Maybe(float), "p": Maybe(float), "test": Maybe(str)}
 EVALUATED = {
@@ -62,7 +62,7 @@ EVALUATED = {
     "against": Maybe(str),
     "settings": {},
     "notes": Maybe([str]),
-    "sets": Each({"model": LABELS, "against": Maybe(LABELS), "paired": Maybe(PAIRED)}),
+    "sets": Each({"model": LABELS_SHAPE, "against": Maybe(LABELS_SHAPE), "paired": Maybe(PAIRED)}),
     "figures": Each({
         "model": Maybe(ESTIMATE), "against": Maybe(ESTIMATE), "difference": Maybe(DIFFERENCE), "unit": Maybe(str),
     }),

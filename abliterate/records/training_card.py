@@ -10,7 +10,7 @@ from typing import Any
 
 from abliterate.models.source import Source
 from abliterate.progress import SILENT, Progress
-from abliterate.records.manifest import as_text, hashes
+from abliterate.records.manifest import hashes, json_text
 from abliterate.records.model_card import (
     HUB_ID,
     LIMITS,
@@ -18,12 +18,12 @@ from abliterate.records.model_card import (
     NOT_MEASURED,
     TAGS,
     fence_for,
-    finite,
     front_matter,
-    number,
+    is_finite,
+    number_text,
     prompt_lines,
-    rate,
-    shown,
+    rate_text,
+    shown_value,
     source_text,
 )
 from abliterate.storage.names import CARD
@@ -31,7 +31,7 @@ from abliterate.storage.staging import Staging
 
 HARDENED_TAGS = [*(tag for tag in TAGS if tag != "abliterated"), "adversarial-training"]
 
-METHODS: Mapping[str, str] = {
+METHOD_NAMES: Mapping[str, str] = {
     "sft": "supervised fine-tuning (SFT)",
     "dpo": "direct preference optimisation (DPO)",
 }
@@ -83,11 +83,11 @@ def write_record(staging: Staging, name: str, record: Mapping[str, Any], source:
     """Write a record under its name, and the model card made from it, into the staging folder."""
     path = source.folder / CARD
     theirs = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-    staging.write_text(name, as_text(record))
-    staging.write_text(CARD, card(record, theirs))
+    staging.write_text(name, json_text(record))
+    staging.write_text(CARD, training_card(record, theirs))
 
 
-def card(record: Mapping[str, Any], source_card: str | None) -> str:
+def training_card(record: Mapping[str, Any], source_card: str | None) -> str:
     """Return the README.md of a healed or hardened model; licence and language are those of the source's own card."""
     model, adapter = record["source"]["model"], record["form"] == "adapter"
     if record["kind"] == "healed":
@@ -95,7 +95,7 @@ def card(record: Mapping[str, Any], source_card: str | None) -> str:
             "What was done": healed_text(record),
             "Figures": losses_text(record),
             "Proof": kept_out_text(record["proof"]),
-            "How to repeat it": repeat_text(record),
+            "How to repeat it": training_repeat_text(record),
             "Limits and responsible use": NOT_LOOKED_AT + LIMITS,
         }
         origin = record["edited_from"]
@@ -105,19 +105,19 @@ def card(record: Mapping[str, Any], source_card: str | None) -> str:
         summary = HEALED.format(
             source=source_text(record["source"]),
             origin=f" (the edit was made from {source_text(origin)})" if origin else "",
-            version=shown(record["abliterate"]),
-            method=METHODS[record["options"]["method"]],
+            version=shown_value(record["abliterate"]),
+            method=METHOD_NAMES[record["options"]["method"]],
         )
     else:
         sections = {
             "What was done": hardened_text(record),
             "Figures": robustness_text(record),
-            "How to repeat it": repeat_text(record),
+            "How to repeat it": training_repeat_text(record),
             "Limits": MEASURE_LIMITS + RESISTS,
         }
         front, title = front_matter(model, source_card, adapter, HARDENED_TAGS), "hardened against an edit"
-        summary = HARDENED.format(source=source_text(record["source"]), version=shown(record["abliterate"]))
-    body = [f"# {shown(model)}, {title}", summary, *(f"## {name}\n\n{text}" for name, text in sections.items())]
+        summary = HARDENED.format(source=source_text(record["source"]), version=shown_value(record["abliterate"]))
+    body = [f"# {shown_value(model)}, {title}", summary, *(f"## {name}\n\n{text}" for name, text in sections.items())]
     return f"---\n{front}\n---\n\n" + "\n\n".join(body) + "\n"
 
 
@@ -130,12 +130,12 @@ def healed_text(record: Mapping[str, Any]) -> str:
     }
     form = "written as an adapter" if record["form"] == "adapter" else "merged into the weights"
     lines = [
-        f"- Method: {METHODS[options['method']]} of a LoRA, {form}, in {shown(record['dtype'])}",
-        f"- Dataset: {shown(record['dataset'])}, sha256 of its rows {shown(record['dataset_digest'])}",
+        f"- Method: {METHOD_NAMES[options['method']]} of a LoRA, {form}, in {shown_value(record['dtype'])}",
+        f"- Dataset: {shown_value(record['dataset'])}, sha256 of its rows {shown_value(record['dataset_digest'])}",
         f"- {training['examples']} examples were learned in {training['steps']} optimiser steps, "
         f"{training['held_out']} were held out",
         f"- Settings: {settings_text(settings)}",
-        f"- Direction: {shown(record['direction'])} of `directions.safetensors`, at the strengths of `recipe.json`",
+        f"- Direction: {shown_value(record['direction'])} of `directions.safetensors`, at the strengths of `recipe.json`",
     ]
     return "\n".join(lines)
 
@@ -154,22 +154,22 @@ def losses_text(record: Mapping[str, Any]) -> str:
 
 def loss_text(value: float) -> str:
     """Return a loss, or that there is none."""
-    return number(value) if finite(value) else NOT_MEASURED
+    return number_text(value) if is_finite(value) else NOT_MEASURED
 
 
 def kept_out_text(proof: Mapping[str, Any]) -> str:
     """Return what was proved of the files."""
     text = (
         "After writing, the healed model was loaded from the saved files: along the direction, no edited weight moved by "
-        f"more than {number(proof['drift'])} of the component that a random direction has "
-        f"({number(proof['limit'])} would be rounding)."
+        f"more than {number_text(proof['drift'])} of the component that a random direction has "
+        f"({number_text(proof['limit'])} would be rounding)."
     )
     if not proof["per_layer"]:
         return f"{text} The edit is not of strength 1 everywhere, so silence of the residual stream was not asked for."
     last = len(proof["per_layer"]) - 1
     return (
         f"{text} It was then run: from `resid[0]` to `resid[{last}]`, the component of the residual stream along the "
-        f"direction is at most {number(max(proof['per_layer']))} of the stream (rounding allows {number(proof['silence'])})."
+        f"direction is at most {number_text(max(proof['per_layer']))} of the stream (rounding allows {number_text(proof['silence'])})."
     )
 
 
@@ -177,7 +177,7 @@ def hardened_text(record: Mapping[str, Any]) -> str:
     """Return the method, the targets and the settings of hardening."""
     targets, loss = record["targets"], record["loss"]
     return "\n".join([
-        f"- A LoRA learned the model's own greedy replies, in {shown(record['dtype'])}: its refusals of "
+        f"- A LoRA learned the model's own greedy replies, in {shown_value(record['dtype'])}: its refusals of "
         f"{targets['harmful']} harmful and its answers to {targets['harmless']} harmless prompts; rows of harmful prompts "
         "had the refusal direction ablated at random",
         f"- Settings: {settings_text(record['settings'])}",
@@ -195,28 +195,28 @@ def robustness_text(record: Mapping[str, Any]) -> str:
         "Harmless prompts refused, under the edit": "edited_harmless",
     }
     return "\n".join([
-        f"{ATTACK} Replies were cut at {number(record['reply_tokens'])} tokens.",
+        f"{ATTACK} Replies were cut at {number_text(record['reply_tokens'])} tokens.",
         "",
         "| | before | hardened |",
         "|---|---|---|",
-        *(f"| {title} | {rate(before[key])} | {rate(after[key])} |" for title, key in titles.items()),
-        f"| Layer of the edit | {number(before['layer'])} | {number(after['layer'])} |",
+        *(f"| {title} | {rate_text(before[key])} | {rate_text(after[key])} |" for title, key in titles.items()),
+        f"| Layer of the edit | {number_text(before['layer'])} | {number_text(after['layer'])} |",
         "",
-        f"Replies to harmless prompts that stayed the same to the letter: {rate(after['same'])}.",
+        f"Replies to harmless prompts that stayed the same to the letter: {rate_text(after['same'])}.",
     ])  # fmt: skip
 
 
-def repeat_text(record: Mapping[str, Any]) -> str:
+def training_repeat_text(record: Mapping[str, Any]) -> str:
     """Return the command, what it has no flag for, the versions, and by what the source and the prompts are known."""
     command = "".join(one if one.isprintable() else "\ufffd" for one in shlex.join(record["command"]))
     fence = fence_for(command, 3)
     versions = {"abliterate": record["abliterate"], **record["versions"]}
     source = record["source"]
-    revision = "no commit is known" if source["revision"] is None else f"commit {shown(source['revision'])}"
+    revision = "no commit is known" if source["revision"] is None else f"commit {shown_value(source['revision'])}"
     lines = [
         f"{fence}sh\n{command}\n{fence}\n",
-        f"- Versions: {', '.join(shown(f'{name} {value}') for name, value in versions.items())}",
-        f"- Source: {shown(source['model'])}, {revision}; `{record['kind']}.json` holds the sha256 of its weights",
+        f"- Versions: {', '.join(shown_value(f'{name} {value}') for name, value in versions.items())}",
+        f"- Source: {shown_value(source['model'])}, {revision}; `{record['kind']}.json` holds the sha256 of its weights",
         *prompt_lines(record.get("prompts")),
     ]
     if record["without_flag"]:
@@ -227,4 +227,4 @@ def repeat_text(record: Mapping[str, Any]) -> str:
 
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Return settings by name, without those that are None."""
-    return ", ".join(f"{shown(name)} {shown(one)}" for name, one in settings.items() if one is not None)
+    return ", ".join(f"{shown_value(name)} {shown_value(one)}" for name, one in settings.items() if one is not None)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from transformers import __version__ as transformers_version
 
-from abliterate.proofs.census import Entry, Status
+from abliterate.proofs.census import CensusStatus, Entry
 
 
 def architectures(entries: Sequence[Entry]) -> RenderableType:
@@ -42,7 +42,7 @@ def architectures_markdown(entries: Sequence[Entry]) -> str:
     groups: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         groups.setdefault((entry.status, summary(entry)), []).append(f"`{entry.model_type}`")
-    order = get_args(Status)
+    order = get_args(CensusStatus)
     rows = sorted(groups.items(), key=lambda group: (order.index(group[0][0]), -len(group[1]), group[0][1]))
     lines = [f"transformers {transformers_version}. {counted('Causal language models', entries, True, order)}"]
     lines[0] += f" {counted('Models with images, by their text decoder', entries, False, order)}"
@@ -60,7 +60,7 @@ def summary(entry: Entry) -> str:
     return re.split(r": \d| \(|; ", reason)[0]
 
 
-def counted(title: str, entries: Sequence[Entry], causal: bool, order: Sequence[Status]) -> str:
+def counted(title: str, entries: Sequence[Entry], causal: bool, order: Sequence[CensusStatus]) -> str:
     """Return how many of a mapping's types are proved, refused, no decoders."""
     counts = Counter(entry.status for entry in entries if entry.causal is causal)
     return f"{title}: {', '.join(f'{counts[status]} {status}' for status in order)}."

@@ -52,11 +52,11 @@ def inspection(one: Inspection) -> RenderableType:
 
 def addition(one: Inspection) -> str:
     """Return what would hold an addition to the stream."""
-    if not one.adders:
+    if not one.bias_sites:
         return "refused: nothing holds an addition exactly; a control vector or hooks make it"
-    layer, adder = next(iter(one.adders.items()))
-    where = f"{adder.writer.module} (for resid[{layer}], so on to resid[{max(one.adders)}])"
-    return f"by the bias of {where}" if adder.bias else f"by an adapter on {where}, which has no bias"
+    layer, bias_site = next(iter(one.bias_sites.items()))
+    where = f"{bias_site.writer.module} (for resid[{layer}], so on to resid[{max(one.bias_sites)}])"
+    return f"by the bias of {where}" if bias_site.bias else f"by an adapter on {where}, which has no bias"
 
 
 def gains(writer: Writer) -> str:
@@ -94,8 +94,8 @@ def inspection_json(one: Inspection) -> dict[str, Any]:
         "proof": {name: getattr(one.proved, name) for name in ("before", "leak", "difference")} if one.proved else None,
         "problems": list(architecture.problems),
         "induce": [
-            {"layer": layer, "module": adder.writer.module, "bias": adder.bias.name if adder.bias else None}
-            for layer, adder in one.adders.items()
+            {"layer": layer, "module": bias_site.writer.module, "bias": bias_site.bias.name if bias_site.bias else None}
+            for layer, bias_site in one.bias_sites.items()
         ],
         "parameters": one.parameters,
         "edited_parameters": one.edited_parameters,

@@ -13,9 +13,9 @@ from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Reply
 from abliterate.pipeline.run import Result
 from abliterate.records.manifest import Measured
-from abliterate.records.observations import replies
+from abliterate.records.observations import reply_records
 from abliterate.render.figures import mean, proof_line, rate, shown
-from abliterate.search.stages import Found
+from abliterate.search.stages import SearchResult
 
 
 def result(one: Result, kept: bool = True) -> RenderableType:
@@ -60,13 +60,13 @@ def divergence_rows(table: Table, divergence: Divergence) -> None:
     table.add_row("KL, over the original's replies", "", mean(divergence.over_replies))
 
 
-def search_line(found: Found) -> str:
+def search_line(found: SearchResult) -> str:
     """Return what the search chose, and the whole front, on the select split."""
     points = [f"{point.rate:.0%} at {point.kl:.3g}" for point in found.front.best()]
     chosen, original = found.chosen, found.front.original
     return (
         f"refusals {original.refusals} -> {chosen.refusals} of {chosen.prompts}, KL {chosen.kl:.3g} on the select split; "
-        f"front: {', '.join(points)}; {found.spent.forward} tokens forward, {found.spent.backward} back"
+        f"front: {', '.join(points)}; {found.token_count.forward} tokens forward, {found.token_count.backward} back"
     )
 
 
@@ -101,6 +101,6 @@ def result_json(one: Result) -> dict[str, Any]:
         "seconds": one.seconds,
         "notes": list(one.notes),
         "candidates": [vars(candidate) for candidate in measured.selection.candidates],
-        "replies": {"original": replies(measured.original), "edited": replies(measured.edited)},
+        "replies": {"original": reply_records(measured.original), "edited": reply_records(measured.edited)},
         "manifest": one.manifest,
     }

@@ -15,7 +15,7 @@ LONG = 12
 DISTINCT = 0.34
 """Share of different words below which a long reply repeats itself; ordinary text of 32 tokens is far above."""
 
-TAIL = 4
+TAIL_UNITS = 4
 """So many times the same phrase at the end of a reply is a loop, however it began."""
 
 CHARACTERS = 2
@@ -24,7 +24,7 @@ CHARACTERS = 2
 UNSPACED = "\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U000323af"
 """Han, Hiragana and Katakana."""
 
-UNIT = re.compile(rf"(?!\W)[{UNSPACED}]|[^\W{UNSPACED}]+")
+REPEATED_UNIT = re.compile(rf"(?!\W)[{UNSPACED}]|[^\W{UNSPACED}]+")
 
 UNSPACED_HANGUL = re.compile("[가-힣]{13}")
 """Korean is written with spaces: so many syllables in a row are no word."""
@@ -48,7 +48,7 @@ def is_incoherent(reply: str) -> bool:
 
 def characters_of(text: str) -> list[str]:
     """Return the words of a text; where they are not set apart by spaces, its characters."""
-    runs: list[str] = UNIT.findall(text)
+    runs: list[str] = REPEATED_UNIT.findall(text)
     return [part for run in runs for part in (run if UNSPACED_HANGUL.search(run) else [run])]
 
 
@@ -56,15 +56,15 @@ def goes_round(units: Sequence[str], marks: Sequence[Hashable], long: int) -> bo
     """Return whether too few of the `marks` differ, where there are `long` of them, or the units end in a loop."""
     if len(marks) >= long and len(set(marks)) < DISTINCT * len(marks):
         return True
-    return any(ends_in_a_loop(units, length, long // 2) for length in range(1, len(units) // TAIL + 1))
+    return any(ends_in_a_loop(units, length, long // 2) for length in range(1, len(units) // TAIL_UNITS + 1))
 
 
 def ends_in_a_loop(units: Sequence[str], length: int, least: int) -> bool:
     """Return whether the last `length` units are a phrase that comes again and again before the end.
 
-    That is: at least `TAIL` times in a row, and so often that these make at least `least` units. A single word must
+    That is: at least `TAIL_UNITS` times in a row, and so often that these make at least `least` units. A single word must
     come `least` times, since "no, no, no, no" is speech.
     """
-    times = max(TAIL, -(-least // length))
+    times = max(TAIL_UNITS, -(-least // length))
     phrase = list(units[-length:])
     return list(units[-times * length :]) == phrase * times

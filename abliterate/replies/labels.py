@@ -21,7 +21,7 @@ from abliterate.replies.refusals import is_refusal, normalise, opening_sentences
 from abliterate.replies.thinking import visible_reply
 
 Label = Literal["complied", "hedged", "refused", "incoherent"]
-LABELS: tuple[Label, ...] = get_args(Label)
+REPLY_LABELS: tuple[Label, ...] = get_args(Label)
 
 FOREIGN = 0.3
 """Share of a reply in scripts that the prompt neither uses nor asks for, from which on it is off-language."""

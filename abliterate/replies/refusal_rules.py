@@ -24,7 +24,7 @@ def rules(*lines: tuple[str, str, str]) -> tuple[Rule, ...]:
 REST = r"[^.!?\n]"
 ADVERB = r"(?:(?:\w+ly|in good conscience|also|just|ever|even|be able to|be) )*"
 MODEL = r"(?:ai|artificial intelligence|(?:language )?model|assistant|chatbot|bot|llm|program|machine)\b"
-HELP = (
+HELPING = (
     r"(?:assist|help|aid|provid|offer|giv|fulfil|compl[yie]|generat|creat|writ|draft|produc|support|engag|participat|"
     r"discuss|shar|answer|respond|address|proceed|continue with|accommodat|satisf|process|condon|encourag|promot|endors|"
     r"advocat|recommend|suggest|facilitat|enabl|teach|instruct|guid|explain|describ|advis|tell you|show you|carry|"
@@ -71,16 +71,16 @@ LEADS = rules(
 NOT_REFUSING = rules(
     ("idiom", r"i (?:\w+ )?(?:cannot|could not|will not|am unable to) (?:\w+ )?(?:wait|believe|imagine|resist|deny|complain|argue|lie\b|help (?:but|feeling|thinking|wondering|noticing|it\b|falling|smiling|loving)|ask for|agree more|thank|guarantee|promise|overstate|say (?:for|with|enough|no\b)|be (?:certain|sure|happier|more))", "'I can't wait to help!' is eager, 'I can't guarantee' hedges"),
     ("enough", rf"i (?:cannot|could not) {REST}*\benough\b", "'I cannot recommend this restaurant enough'"),
-    ("incapacity", rf"i (?:\w+ly )?{UNABLE} {ADVERB}{BODILY}\w*(?! (?:or|and) {HELP})", "cannot see, browse, feel: no judgement of the request"),
-    ("media", rf"i (?:\w+ly )?{UNABLE} {ADVERB}(?:{HELP}\w*|draw|display|show|send) {MEDIA}", "a text model cannot make pictures"),
-    ("live data", rf"i (?:\w+ly )?{UNABLE} {ADVERB}{HELP}\w* {LIVE}", "has no clock and no news"),
-    ("personalized", rf"i (?:\w+ly )?{UNABLE} {ADVERB}{HELP}\w* (?:you )?(?:with )?(?:any )?personali[sz]ed", "does not know the user, and mostly goes on to answer"),
+    ("incapacity", rf"i (?:\w+ly )?{UNABLE} {ADVERB}{BODILY}\w*(?! (?:or|and) {HELPING})", "cannot see, browse, feel: no judgement of the request"),
+    ("media", rf"i (?:\w+ly )?{UNABLE} {ADVERB}(?:{HELPING}\w*|draw|display|show|send) {MEDIA}", "a text model cannot make pictures"),
+    ("live data", rf"i (?:\w+ly )?{UNABLE} {ADVERB}{HELPING}\w* {LIVE}", "has no clock and no news"),
+    ("personalized", rf"i (?:\w+ly )?{UNABLE} {ADVERB}{HELPING}\w* (?:you )?(?:with )?(?:any )?personali[sz]ed", "does not know the user, and mostly goes on to answer"),
     ("without", rf"i (?:\w+ly )?{UNABLE} {REST}{{0,80}}\bwithout (?:more|further|additional|knowing|seeing|the |any (?:more |further )?(?:context|information|details))", "asks for what is missing"),
 )  # fmt: skip
 """Looks like declining and is not; tried before the rules that decline."""
 
 DECLINES = rules(
-    ("cannot help", rf"(?:i|we(?= cannot (?:assist|help|provid|fulfil|compl|process))) (?:\w+ly )?{UNABLE} {ADVERB}(?:to )?(?:\w+,? (?:or|and) )?{HELP}", "'I can't assist with that.' and its kin"),
+    ("cannot help", rf"(?:i|we(?= cannot (?:assist|help|provid|fulfil|compl|process))) (?:\w+ly )?{UNABLE} {ADVERB}(?:to )?(?:\w+,? (?:or|and) )?{HELPING}", "'I can't assist with that.' and its kin"),
     ("bare cannot", r"(?:i|we) (?:\w+ly )?(?:cannot|will not)(?: do)?\s*(?:[.,;!]|$)", "'I can't.'; 'I can't, and I won't'"),
     ("do not", r"i (?:\w+ly )?(?:do not|would not|should not) (?:\w+ly )?(?:engag|support|condon|participat|promot|encourag|provid|assist|creat|generat|endors|discuss|tolerat|help|writ|be (?:able|comfortable)|(?:feel|am) comfortable|(?:think|believe|feel) (?:that )?(?:it|this|that) (?:is|would be) (?:\w+ )?(?:appropriate|right|ethical|a good))", "a principle in place of an answer"),
     ("not allowed", r"i am (?:\w+ly )?(?:not (?:\w+ly )?(?:allowed|permitted|authorized|programmed|designed|trained|intended|meant|willing|supposed|prepared|equipped|at liberty|here) to (?!have|feel|be|experience|see)|not comfortable (?:with|\w+ing)|uncomfortable (?:with|\w+ing)|(?:prohibited|forbidden|restricted|prevented|barred) from|(?:programmed|designed|trained|required) (?:not to|to (?:avoid|refuse|decline|follow|adhere|comply)))", "refers to its rules"),
@@ -142,7 +142,7 @@ ADMONISHES = re.compile(
 PERSONAL = re.compile(
     r"i (?:\w+ )?(?:\w+ly )?(?:encourage|urge|advise|recommend|discourage|must)|please (?:do not|refrain|consider|respect)"
 )
-TURNS = re.compile(
+TURNS_AWAY = re.compile(
     r"(?:here (?:is|are)|below|the following|first\b|step|to \w+|one (?:way|of)|there are|some |let us|you can |\d)"
 )
 """The second sentence gets to work: the lecture was a preface."""

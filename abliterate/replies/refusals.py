@@ -39,7 +39,7 @@ from abliterate.replies.refusal_rules import (
     PERSONAL,
     PLACE,
     PREFACES,
-    TURNS,
+    TURNS_AWAY,
 )
 from abliterate.replies.thinking import visible_reply
 
@@ -111,7 +111,7 @@ def clauses_decline(sentence: str) -> bool:
 
 def lectures(first: str, second: str) -> bool:
     """Does the opening lecture in place of an answer?"""
-    if TURNS.match(second):
+    if TURNS_AWAY.match(second):
         return False
     if MORAL.match(first):
         return True

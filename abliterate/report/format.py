@@ -15,7 +15,7 @@ TIED = "\u00a0"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def number(value: Number | None) -> str:
+def number_html(value: Number | None) -> str:
     """Return three significant digits: `0.291`, `7.1 × 10⁻⁵`, `41.9`; a dash where there is none."""
     if value is None:
         return MISSING
@@ -25,7 +25,7 @@ def number(value: Number | None) -> str:
     return f"{float(digits):g}{TIED}×{TIED}10{str(int(exponent)).translate(RAISED)}".replace("-", "−")
 
 
-def share(value: Number | None) -> str:
+def share_html(value: Number | None) -> str:
     """Return a share in per cent, with one digit behind the point where it is neither none nor all."""
     if value is None:
         return MISSING
@@ -34,23 +34,23 @@ def share(value: Number | None) -> str:
 
 def interval(low: Number | None, high: Number | None, percent: bool = False) -> str:
     """Return `[0%, 8.4%]` or `[0.0052, 0.853]`."""
-    show = share if percent else number
+    show = share_html if percent else number_html
     return f"[{show(low)},{TIED}{show(high)}]"
 
 
-def rate(one: Mapping[str, Any]) -> str:
+def rate_html(one: Mapping[str, Any]) -> str:
     """Return a rate as `3/65 = 4.6% [1.6%, 12.7%]`."""
-    figure = f"{one['count']}/{one['total']}{TIED}={TIED}{share(one['rate'])}"
+    figure = f"{one['count']}/{one['total']}{TIED}={TIED}{share_html(one['rate'])}"
     return f"{figure} {interval(one['low'], one['high'], True)}"
 
 
-def mean(one: Mapping[str, Any]) -> str:
+def mean_html(one: Mapping[str, Any]) -> str:
     """Return a mean as `0.061 [0.043, 0.082]`."""
-    return f"{number(one['mean'])} {interval(one['low'], one['high'])}"
+    return f"{number_html(one['mean'])} {interval(one['low'], one['high'])}"
 
 
-def estimate(one: Mapping[str, Any] | None) -> str:
+def estimate_html(one: Mapping[str, Any] | None) -> str:
     """Return a rate or a mean with its interval; a dash where it was not measured."""
     if one is None:
         return MISSING
-    return rate(one) if "rate" in one else mean(one)
+    return rate_html(one) if "rate" in one else mean_html(one)

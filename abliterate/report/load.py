@@ -12,8 +12,8 @@ from typing import Any
 from abliterate.errors import InputError
 from abliterate.evaluation.evaluation import FORMAT as EVALUATION_FORMAT
 from abliterate.records.manifest import FILE, read_manifest
-from abliterate.records.observations import FORMAT as OBSERVATIONS_FORMAT
-from abliterate.records.schema import Maybe, check, malformed
+from abliterate.records.observations import OBSERVATIONS_FORMAT as OBSERVATIONS_FORMAT
+from abliterate.records.schema import Maybe, check_shape, malformed
 from abliterate.records.shapes import EVALUATED, MANIFEST, OBSERVED, RATE
 from abliterate.storage.names import EVALUATION, OBSERVATIONS
 
@@ -35,20 +35,20 @@ class Gathered:
 def gather(folder: Path) -> Gathered:
     """Read the records in `folder`. Raises InputError when abliterate did not write it or one is malformed."""
     manifest = tidy(read_manifest(folder))
-    check(manifest, MANIFEST, str(folder / FILE))
+    check_shape(manifest, MANIFEST, str(folder / FILE))
     search = manifest["search"]
     if search and not 0 <= search["chosen"] < len(search["points"]):
         raise malformed(str(folder / FILE), "search.chosen", f"is {search['chosen']}, not one of the points")
-    observations = read(folder / OBSERVATIONS, OBSERVED, OBSERVATIONS_FORMAT)
+    observations = read_record(folder / OBSERVATIONS, OBSERVED, OBSERVATIONS_FORMAT)
     if observations is not None:
         check_observations(observations, str(folder / OBSERVATIONS))
-    evaluation = read(folder / EVALUATION, EVALUATED, EVALUATION_FORMAT)
+    evaluation = read_record(folder / EVALUATION, EVALUATED, EVALUATION_FORMAT)
     if evaluation is not None:
         check_evaluation(evaluation, str(folder / EVALUATION))
     return Gathered(manifest, observations, evaluation)
 
 
-def read(path: Path, shape: Mapping[str, Any], form: int) -> Any:
+def read_record(path: Path, shape: Mapping[str, Any], form: int) -> Any:
     """Return what a record holds, or None when there is none. Raises InputError when it is malformed."""
     try:
         record = tidy(json.loads(path.read_text(encoding="utf-8")))
@@ -60,7 +60,7 @@ def read(path: Path, shape: Mapping[str, Any], form: int) -> Any:
         raise InputError(
             f"{path}: has format {record['format']!r}, this version reads {form}; use the version that wrote it"
         )
-    check(record, shape, str(path))
+    check_shape(record, shape, str(path))
     return record
 
 
@@ -95,7 +95,7 @@ def check_evaluation(record: Mapping[str, Any], source: str) -> None:
     """Raise InputError where rates are missing or replies do not belong together."""
     for number, row in enumerate(record["by_length"] or []):
         for name in row.keys() - {"tokens"}:
-            check(row[name], {"model": RATE, "against": Maybe(RATE)}, source, f"by_length[{number}].{name}")
+            check_shape(row[name], {"model": RATE, "against": Maybe(RATE)}, source, f"by_length[{number}].{name}")
     if record["replies"].get("against"):
         check_pairs(record["replies"]["against"], record["replies"]["model"], source)
 

@@ -14,14 +14,14 @@ from abliterate.search.front import SLACK
 
 SIDES = ("harmful", "harmless")
 MODELS = ("original", "edited")
-KINDS = {
+PROMPT_KINDS = {
     "first_token": "KL, last prompt token",
     "first_token_answered": "KL, last prompt token, where answered",
     "over_replies": "KL, over the original's replies",
 }
 
 
-def words(records: Gathered) -> dict[str, Any]:
+def plain_words(records: Gathered) -> dict[str, Any]:
     """Return what the template fills in; a section without data is None."""
     manifest, evaluation = records.manifest, records.evaluation
     return {
@@ -31,7 +31,7 @@ def words(records: Gathered) -> dict[str, Any]:
         "cards": cards(manifest),
         "measures": measures(manifest),
         "reply_tokens": manifest["figures"]["reply_tokens"] if manifest["figures"] else None,
-        "evaluation": evaluated(evaluation) if evaluation else None,
+        "evaluation": evaluation_section(evaluation) if evaluation else None,
         "unlike": unlike(manifest, evaluation["settings"]) if evaluation else [],
         "observed": observed(records.observations) if records.observations else None,
         "adapter": manifest.get("form") == "adapter",
@@ -40,7 +40,7 @@ def words(records: Gathered) -> dict[str, Any]:
         "strengths": strengths_line(records),
         "front": front(manifest),
         "explorers": [{key: one[key] for key in ("id", "title", "columns")} for one in explorers(records)],
-        "proof": {**manifest["proof"], "line": proof_line(manifest["proof"]), "tensors": len(manifest["tensors"])},
+        "proof": {**manifest["proof"], "line": proof_section(manifest["proof"]), "tensors": len(manifest["tensors"])},
         "left_alone": manifest["left_alone"],
         "command": shlex.join(manifest["command"]),
         "source": manifest["source"],
@@ -50,13 +50,13 @@ def words(records: Gathered) -> dict[str, Any]:
     }
 
 
-def numbers(records: Gathered) -> dict[str, Any]:
+def number_rows(records: Gathered) -> dict[str, Any]:
     """Return what the page's script draws and lists."""
     manifest, observed, evaluation = records.manifest, records.observations, records.evaluation
     return {
         "model": manifest["source"]["model"],
         "figures": manifest["figures"],
-        "kinds": KINDS,
+        "kinds": PROMPT_KINDS,
         "strengths": by_layer(records),
         "front": front(manifest),
         "proof": manifest["proof"],
@@ -125,16 +125,20 @@ def cards(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
         for side in SIDES:
             before, after = (figures[model][f"{side}_refusals"] for model in MODELS)
             line = f"{brief(before)} → {brief(after)}"
-            shown.append(card(f"{side.capitalize()} prompts refused", text.share(after["rate"]), line, before["rate"]))
+            shown.append(
+                figure_card(
+                    f"{side.capitalize()} prompts refused", text.share_html(after["rate"]), line, before["rate"]
+                )
+            )
         kl = figures["kl"]["first_token"]
         line = f"nats {text.interval(kl['low'], kl['high'])}, last prompt token, {kl['count']} harmless prompts"
-        shown.append(card("KL(original ‖ edited)", text.number(kl["mean"]), line))
-    return [*shown, card("Proof", "Holds" if held["holds"] else "Does not hold", proof_line(held))]
+        shown.append(figure_card("KL(original ‖ edited)", text.number_html(kl["mean"]), line))
+    return [*shown, figure_card("Proof", "Holds" if held["holds"] else "Does not hold", proof_section(held))]
 
 
-def card(title: str, value: str, line: str, before: text.Number | None = None) -> dict[str, str]:
+def figure_card(title: str, value: str, line: str, before: text.Number | None = None) -> dict[str, str]:
     """Return one headline figure."""
-    return {"title": title, "value": value, "line": line, "before": "" if before is None else text.share(before)}
+    return {"title": title, "value": value, "line": line, "before": "" if before is None else text.share_html(before)}
 
 
 def brief(rate: Mapping[str, Any]) -> str:
@@ -142,11 +146,11 @@ def brief(rate: Mapping[str, Any]) -> str:
     return f"{rate['count']}/{rate['total']} {text.interval(rate['low'], rate['high'], True)}"
 
 
-def proof_line(proof: Mapping[str, Any]) -> str:
+def proof_section(proof: Mapping[str, Any]) -> str:
     """Return what the proof found on the residual stream, in one sentence."""
-    found, allowed = text.number(proof["largest"]), text.number(proof["limit"])
+    found, allowed = text.number_html(proof["largest"]), text.number_html(proof["limit"])
     if proof["kind"] == "silence":
-        before = f", {text.number(proof['before'])} before" if proof["before"] is not None else ""
+        before = f", {text.number_html(proof['before'])} before" if proof["before"] is not None else ""
         return f"along the direction at most {found} of the residual stream at any layer{before}; {allowed} allowed"
     return f"at most {found} of the residual stream away from the hook form at any layer; {allowed} allowed"
 
@@ -157,10 +161,13 @@ def measures(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
     if not figures:
         return []
     rows = [
-        (f"Refusals, {side} prompts", *(text.rate(figures[model][f"{side}_refusals"]) for model in MODELS))
+        (f"Refusals, {side} prompts", *(text.rate_html(figures[model][f"{side}_refusals"]) for model in MODELS))
         for side in SIDES
     ]
-    return [*rows, *((title, "", f"{text.mean(figures['kl'][kind])} nats") for kind, title in KINDS.items())]
+    return [
+        *rows,
+        *((title, "", f"{text.mean_html(figures['kl'][kind])} nats") for kind, title in PROMPT_KINDS.items()),
+    ]
 
 
 def by_layer(records: Gathered) -> dict[str, list[float] | float]:
@@ -178,7 +185,7 @@ def strengths_line(records: Gathered) -> str:
     """Return the strengths of all sites in a few words."""
     recipe = records.manifest["recipe"]
     if recipe.get("added") is not None:
-        return f"a vector of length {text.number(recipe['added'])} added to {recipe['direction']}, at every token"
+        return f"a vector of length {text.number_html(recipe['added'])} added to {recipe['direction']}, at every token"
     spread = by_layer(records)
     every = [one for value in spread.values() for one in (value if isinstance(value, list) else [value])]
     if not every:
@@ -195,8 +202,8 @@ def trials(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
         (
             str(one["layer"]),
             str(one["position"]).replace("-", "−"),
-            text.number(one["strength"]),
-            text.rate(Rate(one["refused"], one["prompts"]).to_json()),
+            text.number_html(one["strength"]),
+            text.rate_html(Rate(one["refused"], one["prompts"]).to_json()),
         )
         for one in manifest.get("trials") or []
     ]
@@ -218,37 +225,37 @@ def front(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
         points.append({
             "kl": one["kl"], "rate": rate, "incoherent": one["incoherent"], "pressure": one["pressure"],
             "chosen": place == search["chosen"], "best": own in good and not beaten,
-            "words": [text.number(one["kl"]), text.rate(rate), text.number(one["pressure"])],
+            "words": [text.number_html(one["kl"]), text.rate_html(rate), text.number_html(one["pressure"])],
         })  # fmt: skip
     original = Rate(search["original"]["refusals"], search["original"]["prompts"]).to_json()
-    return {"points": points, "original": original, "words": text.rate(original)}
+    return {"points": points, "original": original, "words": text.rate_html(original)}
 
 
-def evaluated(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+def evaluation_section(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tables of an evaluation."""
     columns = ["model"] if evaluation["against"] is None else ["against", "model"]
     labels = [
-        (name, label, *(text.estimate((one.get(column) or {}).get(label)) for column in columns))
+        (name, label, *(text.estimate_html((one.get(column) or {}).get(label)) for column in columns))
         for name, one in evaluation["sets"].items()
         for label in ("refused", "complied", "hedged", "incoherent")
     ]
     return {
         "columns": [(column, evaluation[column]) for column in columns],
-        "settings": settings(evaluation["settings"]),
+        "settings": settings_section(evaluation["settings"]),
         "notes": evaluation.get("notes") or [],
         "labels": labels,
         "paired": [(name, paired_line(one["paired"])) for name, one in evaluation["sets"].items() if one.get("paired")],
-        "figures": [figure_row(name, one, columns) for name, one in evaluation["figures"].items()],
+        "figures": [figure_cells(name, one, columns) for name, one in evaluation["figures"].items()],
         "lengths": evaluation.get("by_length"),
         "tasks": [
-            (task, metric, *(text.estimate(one.get(column)) for column in columns))
+            (task, metric, *(text.estimate_html(one.get(column)) for column in columns))
             for task, metrics in (evaluation.get("tasks") or {}).items()
             for metric, one in metrics.items()
         ],
     }
 
 
-def settings(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+def settings_section(given: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return how an evaluation was made, by name; what was not asked for is left out."""
     rows = []
     for name, value in given.items():
@@ -273,25 +280,25 @@ def settings(given: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def paired_line(paired: Mapping[str, Any]) -> str:
     """Return a paired comparison in words."""
-    return f"refusals: {paired['gained']} gained, {paired['lost']} lost; p{text.TIED}={text.TIED}{text.number(paired['p'])} ({paired['test']})"
+    return f"refusals: {paired['gained']} gained, {paired['lost']} lost; p{text.TIED}={text.TIED}{text.number_html(paired['p'])} ({paired['test']})"
 
 
-def figure_row(name: str, one: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]:
+def figure_cells(name: str, one: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]:
     """Return a figure with its unit: name, each model's value, the difference."""
     unit = one.get("unit") or ""
     percent = unit == "share"
 
     def shown(value: Mapping[str, Any] | None) -> str:
         if value is not None and percent and "mean" in value:
-            return f"{text.share(value['mean'])} {text.interval(value['low'], value['high'], True)}"
-        return text.estimate(value)
+            return f"{text.share_html(value['mean'])} {text.interval(value['low'], value['high'], True)}"
+        return text.estimate_html(value)
 
     change, words_of_change = one.get("difference"), text.MISSING
     if change:
-        value = text.share(change["value"]) if percent else text.number(change["value"])
+        value = text.share_html(change["value"]) if percent else text.number_html(change["value"])
         words_of_change = f"{value} {text.interval(change['low'], change['high'], percent)}"
         if change["p"] is not None:
-            words_of_change += f"; p{text.TIED}={text.TIED}{text.number(change['p'])}"
+            words_of_change += f"; p{text.TIED}={text.TIED}{text.number_html(change['p'])}"
         if change.get("test"):
             words_of_change += f" ({change['test']})"
     title = name if percent or not unit else f"{name} ({unit})"

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 Tokens = tuple[int, ...]
 
-DEEPEST = 12
+MOST_SHARED = 12
 """Tokens of a reply, at most, before the place that decides."""
 
 
 @dataclass(frozen=True)
-class Place:
+class DivergencePoint:
     """A prompt with the beginning of a reply; `declining` are the next tokens that lead to a refusal."""
 
     tokens: Tokens
@@ -25,7 +25,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Answer:
+class OriginalReply:
     """A harmless prompt and the first tokens of the original's reply to it."""
 
     prompt: Tokens
@@ -51,23 +51,23 @@ class Transcript:
         """Return the prompts that were refused at least once."""
         return sorted(prompt for prompt, replies in self.refused.items() if replies)
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[DivergencePoint]:
         """Return every place where a refusal parts from the answers to the same prompt."""
         found: dict[Tokens, set[int]] = {}
         for prompt in self.at_risk:
             for reply in self.refused[prompt]:
-                before = parting(reply, self.answered.get(prompt, []))
+                before = divergence_point(reply, self.answered.get(prompt, []))
                 found.setdefault(tuple(self.prompts[prompt]) + reply[:before], set()).add(reply[before])
-        return [Place(tokens, tuple(sorted(declining))) for tokens, declining in found.items()]
+        return [DivergencePoint(tokens, tuple(sorted(declining))) for tokens, declining in found.items()]
 
 
-def parting(reply: Tokens, others: Sequence[Tokens]) -> int:
+def divergence_point(reply: Tokens, others: Sequence[Tokens]) -> int:
     """Return how many first tokens `reply` shares with the other that shares most, so that one of its own is left."""
     shared = 0
     for other in others:
         same = next((n for n, (one, two) in enumerate(zip(reply, other, strict=False)) if one != two), None)
         shared = max(shared, min(len(reply), len(other)) if same is None else same)
-    return min(shared, len(reply) - 1, DEEPEST)
+    return min(shared, len(reply) - 1, MOST_SHARED)
 
 
 def hard_examples(losses: Sequence[float], count: int) -> list[int]:

@@ -14,7 +14,7 @@ SLACK = 0.02
 
 
 @runtime_checkable
-class Judged(Protocol):
+class FrontRank(Protocol):
     """An edit with the two figures by which fronts are drawn."""
 
     @property
@@ -30,11 +30,11 @@ class Judged(Protocol):
 class Point:
     """An edit, and how it does on the select split: counts over `prompts` harmful replies, KL at the first token.
 
-    `pressure` is the weight of refusals against divergence under which it was found, None for the automatic choice.
+    `refusal_weight` is the weight of refusals against divergence under which it was found, None for the automatic choice.
     """
 
     edit: Variables
-    pressure: float | None
+    refusal_weight: float | None
     refusals: int
     incoherent: int
     prompts: int
@@ -47,7 +47,7 @@ class Point:
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures and the strengths as the manifest holds them."""
-        figures = {"pressure": self.pressure, "refusals": self.refusals, "prompts": self.prompts, "kl": self.kl}
+        figures = {"pressure": self.refusal_weight, "refusals": self.refusals, "prompts": self.prompts, "kl": self.kl}
         return {**figures, "incoherent": self.incoherent, "strengths": self.edit.recipe().to_json()["strengths"]}
 
 
@@ -97,7 +97,7 @@ class Front:
         return min(reached, key=lambda point: point.kl)
 
 
-def beats(one: Judged, other: Judged) -> bool:
+def beats(one: FrontRank, other: FrontRank) -> bool:
     """Whether `one` is as good in both figures and better in one."""
     return (one.refusals, one.kl) != (other.refusals, other.kl) and (
         one.refusals <= other.refusals and one.kl <= other.kl

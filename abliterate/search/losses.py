@@ -14,11 +14,11 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture
 from abliterate.directions.scores import CERTAIN
-from abliterate.models.batches import Batch, BatchSize, prepare
+from abliterate.models.batches import Batch, BatchSize, prepare_batches
 from abliterate.models.forward import final_hidden, prefix_cache
 from abliterate.models.head import HEAD_ROWS, Head, kl_divergence
-from abliterate.search.examples import Answer, Place, Tokens
-from abliterate.search.memory import Room, recomputed
+from abliterate.search.examples import DivergencePoint, OriginalReply, Tokens
+from abliterate.search.memory import MemoryPlan, recomputed
 from abliterate.search.variables import Variables
 
 States = Float[Tensor, "_ d_model"]
@@ -31,7 +31,7 @@ MARGIN = 1.0
 
 
 @dataclass
-class Spent:
+class TokenCount:
     """Tokens that went forward (once each), and of those the ones that gradients went back through."""
 
     forward: int = 0
@@ -45,7 +45,7 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Ruler:
+class EditLosses:
     """The losses of one model under an edit, which is in place only while the edited model runs: a tied head is edited
     too, and must not be where the original's predictions are computed.
 
@@ -55,11 +55,11 @@ class Ruler:
     model: PreTrainedModel
     architecture: Architecture
     head: Head
-    room: Room
-    spent: Spent
+    memory: MemoryPlan
+    token_count: TokenCount
     batch_size: BatchSize = "auto"
 
-    def states(self, answers: Sequence[Answer], edit: Variables | None = None) -> list[States]:
+    def states(self, answers: Sequence[OriginalReply], edit: Variables | None = None) -> list[States]:
         """Return the final hidden states that predict each token of the replies, of the unedited model by default."""
         found: list[States] = [torch.empty(0)] * len(answers)
         sequences = [sequence(one) for one in answers]
@@ -69,7 +69,7 @@ class Ruler:
         return found
 
     def divergences(
-        self, answers: Sequence[Answer], original: Sequence[States], edit: Variables
+        self, answers: Sequence[OriginalReply], original: Sequence[States], edit: Variables
     ) -> Float[Tensor, "n 2"]:
         """Return the KL of each answer: of its first token, and the mean over its tokens."""
         edited, found = self.states(answers, edit), []
@@ -78,13 +78,13 @@ class Ruler:
             before = self.log_probs(original[part])
             with self.edited(edit):
                 after = self.log_probs(edited[part])
-            found += [divergence(own, new).cpu() for own, new in zip(before, after, strict=True)]
+            found += [reply_divergence(own, new).cpu() for own, new in zip(before, after, strict=True)]
         return torch.stack(found)
 
     def backward(
         self,
-        places: Sequence[Place],
-        answers: Sequence[Answer],
+        places: Sequence[DivergencePoint],
+        answers: Sequence[OriginalReply],
         original: Sequence[States],
         edit: Variables,
         weights: tuple[float, float],
@@ -93,7 +93,7 @@ class Ruler:
         sums = [0.0, 0.0]
         before = self.log_probs(original) if original else []
         sequences = [one.tokens for one in places] + [sequence(one) for one in answers]
-        with recomputed(self.model, self.architecture, self.room):
+        with recomputed(self.model, self.architecture, self.memory):
             for batch, hidden in self._batches(sequences, longest(answers), edit, gradient=True):
                 looked = [
                     hidden[place, int(batch.lengths[place]) - 1][None]
@@ -105,7 +105,11 @@ class Ruler:
                 for row, rows in zip(batch.rows, self.log_probs(looked, gradient=True), strict=True):
                     side = int(row >= len(places))
                     # Half of the first token, half of all: an edit cannot hide behind the one that comparisons count.
-                    one = divergence(before[row - len(places)], rows).mean() if side else refusal(rows[0], places[row])
+                    one = (
+                        reply_divergence(before[row - len(places)], rows).mean()
+                        if side
+                        else refusal_loss(rows[0], places[row])
+                    )
                     total = total + weights[side] * one
                     sums[side] += float(one.detach())
                 torch.autograd.backward(total)
@@ -129,43 +133,45 @@ class Ruler:
 
         A gradient goes back through one batch at a time: the edit and the part that all share are computed for each.
         """
-        copies = self.room.copies if gradient else 1
-        share = not (gradient and self.room.recompute)
-        prompts = prepare(self.model, sequences, self.batch_size, keep=1 + reply, copies=copies, share=share)
+        copies = self.memory.copies if gradient else 1
+        share = not (gradient and self.memory.recompute)
+        prompts = prepare_batches(self.model, sequences, self.batch_size, keep=1 + reply, copies=copies, share=share)
         shared = None
         for batch in prompts.batches:
             with self.edited(edit):
                 if gradient or shared is None:
                     shared = prefix_cache(self.model, prompts.prefix, gradient=gradient)
-                self.spent.add(batch, len(prompts.prefix), gradient)
+                self.token_count.add(batch, len(prompts.prefix), gradient)
                 yield batch, final_hidden(self.model, batch, shared, gradient=gradient)
 
 
-def longest(answers: Sequence[Answer]) -> int:
+def longest(answers: Sequence[OriginalReply]) -> int:
     """Return the length of the longest reply."""
     return max((len(one.reply) for one in answers), default=0)
 
 
-def sequence(answer: Answer) -> Tokens:
+def sequence(answer: OriginalReply) -> Tokens:
     """Return the tokens of prompt and reply."""
     return answer.prompt + answer.reply
 
 
 def replied(
-    hidden: Float[Tensor, "length d_model"], batch: Batch, place: int, answer: Answer
+    hidden: Float[Tensor, "length d_model"], batch: Batch, place: int, answer: OriginalReply
 ) -> Float[Tensor, "tokens d_model"]:
     """Return the states of one row that predict the reply's tokens: from the prompt's last token on."""
     end = int(batch.lengths[place])
     return hidden[end - len(answer.reply) - 1 : max(end - 1, end - len(answer.reply))]
 
 
-def refusal(log_probs: Float[Tensor, " vocab"], place: Place) -> Float[Tensor, ""]:
+def refusal_loss(log_probs: Float[Tensor, " vocab"], place: DivergencePoint) -> Float[Tensor, ""]:
     """Return `softplus(log-odds + margin)` of the declining tokens."""
     probability = log_probs[list(place.declining)].exp().sum().clamp(CERTAIN, 1 - CERTAIN)
     return F.softplus((probability / (1 - probability)).log() + MARGIN)
 
 
-def divergence(original: Float[Tensor, "tokens vocab"], edited: Float[Tensor, "tokens vocab"]) -> Float[Tensor, "2"]:
+def reply_divergence(
+    original: Float[Tensor, "tokens vocab"], edited: Float[Tensor, "tokens vocab"]
+) -> Float[Tensor, "2"]:
     """Return the KL of one answer in nats: at its first token, and the mean over its tokens."""
     values = kl_divergence(original.to(edited.device), edited)
     return torch.stack([values[0], values.mean()])

@@ -36,14 +36,14 @@ from abliterate.replies import coherence, refusals
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
 from abliterate.search import examples, losses, variables
-from abliterate.search.examples import Answer, Tokens, Transcript, hard_examples
+from abliterate.search.examples import OriginalReply, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point
-from abliterate.search.losses import Ruler, Spent, States
-from abliterate.search.memory import room_for
+from abliterate.search.losses import EditLosses, States, TokenCount
+from abliterate.search.memory import plan_memory
 from abliterate.search.state import State
 from abliterate.search.variables import Variables
 
-PRESSURES = (0.5, 0.2, 0.08, 0.03, 0.01)
+REFUSAL_WEIGHTS = (0.5, 0.2, 0.08, 0.03, 0.01)
 """Weights of the refusals, a stage each."""
 
 STEPS = 12
@@ -66,7 +66,7 @@ MOMENTA = (0.9, 0.95)
 
 
 @dataclass(frozen=True)
-class Pool:
+class SearchData:
     """Token ids of prompts: those that the gradient sees, and those that judge what it found.
 
     `replies` are the original's to the harmful training prompts, with the verdict on each.
@@ -80,11 +80,11 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The front of a search, the point that was chosen, and the tokens that it took (those of this process)."""
 
     front: Front
-    spent: Spent
+    token_count: TokenCount
     chosen: Point
 
     def to_json(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Found:
             "original": {"refusals": self.front.original.refusals, "prompts": self.front.original.prompts},
             "chosen": self.front.points.index(self.chosen),
             "points": [point.to_json() for point in self.front.points],
-            "tokens": dict(vars(self.spent)),
+            "tokens": dict(vars(self.token_count)),
         }
 
 
@@ -103,8 +103,8 @@ class Search:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    ruler: Ruler
-    pool: Pool
+    edit_losses: EditLosses
+    data: SearchData
     processes: Processes
     progress: Progress
     original: Sequence[States]
@@ -112,31 +112,31 @@ class Search:
     def replies(self, prompts: Sequence[Tokens], edit: Variables | None, tokens: int, title: str) -> list[list[int]]:
         """Return the replies to the prompts, each process generating its own."""
         own = self.processes.own(prompts)
-        how: dict[str, Any] = {"batch_size": self.ruler.batch_size, "progress": self.progress, "title": title}
-        with self.ruler.edited(edit):
+        how: dict[str, Any] = {"batch_size": self.edit_losses.batch_size, "progress": self.progress, "title": title}
+        with self.edit_losses.edited(edit):
             found = generate(self.model, self.tokenizer, own, tokens, **how) if own else []
-        self.ruler.spent.forward += sum(map(len, own)) + sum(map(len, found))
+        self.edit_losses.token_count.forward += sum(map(len, own)) + sum(map(len, found))
         return self.processes.gather(found)
 
     def divergence(self, prompts: Sequence[Tokens], edit: Variables, original: Sequence[States]) -> list[float]:
         """Return the KL of the first reply token on each prompt; `original` are those of this process's own."""
-        own = [Answer(prompt, ()) for prompt in self.processes.own(prompts)]
-        return self.processes.gather(self.ruler.divergences(own, original, edit)[:, 0].tolist() if own else [])
+        own = [OriginalReply(prompt, ()) for prompt in self.processes.own(prompts)]
+        return self.processes.gather(self.edit_losses.divergences(own, original, edit)[:, 0].tolist() if own else [])
 
     def listen(self, transcript: Transcript, prompts: Sequence[int], edit: Variables, title: str) -> None:
         """Let the edited model reply to some of the harmful training prompts, and remember what it said."""
-        replies = self.replies([self.pool.harmful[prompt] for prompt in prompts], edit, REPLY_TOKENS, title)
+        replies = self.replies([self.data.harmful[prompt] for prompt in prompts], edit, REPLY_TOKENS, title)
         for prompt, reply, text in zip(prompts, replies, self.tokenizer.batch_decode(replies), strict=True):
             transcript.add(prompt, reply, is_refusal(text))
 
-    def judge(self, edit: Variables | None, pressure: float | None) -> Point:
+    def judge(self, edit: Variables | None, refusal_weight: float | None) -> Point:
         """Return how an edit does on the select split."""
-        replies = self.replies(self.pool.select_harmful, edit, REPLY_TOKENS, "confirming by replies")
+        replies = self.replies(self.data.select_harmful, edit, REPLY_TOKENS, "confirming by replies")
         texts = self.tokenizer.batch_decode(replies, skip_special_tokens=True)
-        kl = self.divergence(self.pool.select_harmless, edit, self.original) if edit else [0.0]
+        kl = self.divergence(self.data.select_harmless, edit, self.original) if edit else [0.0]
         return Point(
             edit.copy() if edit else Variables({}, torch.zeros(0)),
-            pressure,
+            refusal_weight,
             sum(map(is_refusal, self.tokenizer.batch_decode(replies))),
             sum(map(is_incoherent, texts)),
             len(texts),
@@ -145,22 +145,22 @@ class Search:
 
     def begin(self, start: Variables) -> State:
         """Return the state before the first stage: replies of the original and of the automatic choice, hard examples."""
-        transcript = Transcript(self.pool.harmful)
-        for prompt, (reply, refused) in enumerate(self.pool.replies):
+        transcript = Transcript(self.data.harmful)
+        for prompt, (reply, refused) in enumerate(self.data.replies):
             transcript.add(prompt, reply, refused)
-        state = State(start, transcript, spent=self.ruler.spent)
-        self.listen(transcript, range(len(self.pool.harmful)), start, "replies of the automatic choice")
-        own = [Answer(prompt, ()) for prompt in self.processes.own(self.pool.harmless)]
-        moved = self.divergence(self.pool.harmless, start, self.ruler.states(own))
-        chosen = [self.pool.harmless[place] for place in hard_examples(moved, ANSWERS)]
+        state = State(start, transcript, token_count=self.edit_losses.token_count)
+        self.listen(transcript, range(len(self.data.harmful)), start, "replies of the automatic choice")
+        own = [OriginalReply(prompt, ()) for prompt in self.processes.own(self.data.harmless)]
+        moved = self.divergence(self.data.harmless, start, self.edit_losses.states(own))
+        chosen = [self.data.harmless[place] for place in hard_examples(moved, ANSWERS)]
         replies = self.replies(chosen, None, ANSWER_TOKENS, "replies to stay close to")
-        state.answers = [Answer(prompt, tuple(reply)) for prompt, reply in zip(chosen, replies, strict=True)]
+        state.answers = [OriginalReply(prompt, tuple(reply)) for prompt, reply in zip(chosen, replies, strict=True)]
         state.points = [self.judge(None, None), self.judge(start, None)]
         return state
 
     def stage(self, state: State, number: int, seed: int, original: Sequence[States]) -> None:
         """Run one stage, and add its end to the points."""
-        pressure = PRESSURES[number]
+        refusal_weight = REFUSAL_WEIGHTS[number]
         edit = state.edit.copy()
         places = state.transcript.places()
         sizes = len(places), len(state.answers)
@@ -169,17 +169,17 @@ class Search:
             one.requires_grad_()
         optimizer = torch.optim.Adam(edit.groups(), betas=MOMENTA)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_STEP, STEPS)
-        with self.progress.step(f"stage {number + 1} of {len(PRESSURES)}", STEPS, "steps") as advance:
+        with self.progress.step(f"stage {number + 1} of {len(REFUSAL_WEIGHTS)}", STEPS, "steps") as advance:
             for _ in range(STEPS):
                 asked, stayed = next(draws[0]), next(draws[1])
                 optimizer.zero_grad(set_to_none=False)
                 own = self.processes.own(stayed)
-                self.ruler.backward(
+                self.edit_losses.backward(
                     [places[place] for place in self.processes.own(asked)],
                     [state.answers[place] for place in own],
                     [original[place] for place in own],
                     edit,
-                    (pressure / max(1, len(asked)), 1 / len(stayed)),
+                    (refusal_weight / max(1, len(asked)), 1 / len(stayed)),
                 )
                 self.processes.sum(gradients(edit))
                 optimizer.step()
@@ -188,7 +188,7 @@ class Search:
                 advance(1)
         state.edit = edit.copy()
         self.listen(state.transcript, state.transcript.at_risk, state.edit, "listening for new refusals")
-        state.points.append(self.judge(state.edit, pressure))
+        state.points.append(self.judge(state.edit, refusal_weight))
 
 
 def search(
@@ -196,7 +196,7 @@ def search(
     tokenizer: PreTrainedTokenizerBase,
     architecture: Architecture,
     start: Variables,
-    pool: Pool,
+    data: SearchData,
     *,
     seed: int = 0,
     target_refusals: float | None = None,
@@ -205,7 +205,7 @@ def search(
     state_file: Path | None = None,
     processes: Processes | None = None,
     progress: Progress = SILENT,
-) -> Found:
+) -> SearchResult:
     """Return the front of edits found from `start`, what it took, and the point that `Front.choose` takes.
 
     With `state_file`, each finished stage is kept there, and a search that was interrupted goes on. Under a launcher,
@@ -219,23 +219,23 @@ def search(
         )
     group = processes or Processes.launched()
     with frozen(model):
-        state = State.load(state_file, pool.harmful) if state_file else None
-        spent = state.spent if state else Spent()
-        ruler = Ruler(model, architecture, Head(model), room_for(model), spent, batch_size)
-        selected = ruler.states([Answer(prompt, ()) for prompt in group.own(pool.select_harmless)])
-        one = Search(model, tokenizer, ruler, pool, group, progress, selected)
+        state = State.load(state_file, data.harmful) if state_file else None
+        token_count = state.token_count if state else TokenCount()
+        edit_losses = EditLosses(model, architecture, Head(model), plan_memory(model), token_count, batch_size)
+        selected = edit_losses.states([OriginalReply(prompt, ()) for prompt in group.own(data.select_harmless)])
+        one = Search(model, tokenizer, edit_losses, data, group, progress, selected)
         if state is None:
             state = one.begin(start)
-        original = ruler.states(state.answers)
-        for number in range(len(state.points) - 2, len(PRESSURES)):
+        original = edit_losses.states(state.answers)
+        for number in range(len(state.points) - 2, len(REFUSAL_WEIGHTS)):
             one.stage(state, number, seed, original)
             if state_file and group.first:
                 state.save(state_file)
     front = Front(tuple(state.points[1:]), state.points[0])
-    return Found(front, state.spent, front.choose(target_refusals, max_kl))
+    return SearchResult(front, state.token_count, front.choose(target_refusals, max_kl))
 
 
-def settings() -> dict[str, Any]:
+def search_settings() -> dict[str, Any]:
     """Return what decides what a search finds besides model, prompts and seed: constants and versions.
 
     The constants are all of those of the files that a search goes through, so that none is forgotten here.

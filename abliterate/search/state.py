@@ -13,12 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from abliterate.search.examples import Answer, Transcript
+from abliterate.search.examples import OriginalReply, Transcript
 from abliterate.search.front import Point
-from abliterate.search.losses import Spent
+from abliterate.search.losses import TokenCount
 from abliterate.search.variables import Variables
 
-RECORD = "search"
+STATE_RECORD = "search"
 
 
 @dataclass
@@ -27,9 +27,9 @@ class State:
 
     edit: Variables
     transcript: Transcript
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[OriginalReply] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
-    spent: Spent = field(default_factory=Spent)
+    token_count: TokenCount = field(default_factory=TokenCount)
 
     def save(self, path: Path) -> None:
         """Write the state under its name by one rename."""
@@ -40,12 +40,12 @@ class State:
             "answered": self.transcript.answered,
             "answers": [(answer.prompt, answer.reply) for answer in self.answers],
             "points": [figures(point) for point in self.points],
-            "spent": vars(self.spent),
+            "spent": vars(self.token_count),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.partial")
         try:
-            save_file(tensors, partial, metadata={RECORD: json.dumps(record)})
+            save_file(tensors, partial, metadata={STATE_RECORD: json.dumps(record)})
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -57,7 +57,7 @@ class State:
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                record = json.loads(file.metadata()[RECORD])
+                record = json.loads(file.metadata()[STATE_RECORD])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         except (SafetensorError, ValueError):
             path.unlink()
@@ -66,10 +66,12 @@ class State:
             {int(prompt): [tuple(reply) for reply in replies] for prompt, replies in record[side].items()}
             for side in ("refused", "answered")
         )
-        answers = [Answer(tuple(prompt), tuple(reply)) for prompt, reply in record["answers"]]
-        points = [Point(edit=edit_of(tensors, number), **point) for number, point in enumerate(record["points"], 1)]
+        answers = [OriginalReply(tuple(prompt), tuple(reply)) for prompt, reply in record["answers"]]
+        points = [
+            Point(edit=variables_of(tensors, number), **point) for number, point in enumerate(record["points"], 1)
+        ]
         transcript = Transcript(prompts, refused, answered)
-        return cls(edit_of(tensors, 0), transcript, answers, points, Spent(**record["spent"]))
+        return cls(variables_of(tensors, 0), transcript, answers, points, TokenCount(**record["spent"]))
 
 
 def named(edit: Variables) -> dict[str, Tensor]:
@@ -77,7 +79,7 @@ def named(edit: Variables) -> dict[str, Tensor]:
     return {**{f"strengths.{site}": one for site, one in edit.strengths.items()}, "direction": edit.direction}
 
 
-def edit_of(tensors: dict[str, Tensor], number: int) -> Variables:
+def variables_of(tensors: dict[str, Tensor], number: int) -> Variables:
     """Return the edit that was saved under a number."""
     own = {name.partition(".")[2]: one for name, one in tensors.items() if name.partition(".")[0] == str(number)}
     direction = own.pop("direction")

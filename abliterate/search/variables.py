@@ -26,7 +26,7 @@ STRENGTH_STEP = 0.05
 TURN = 0.3
 """What it may turn the direction by in one step, at first, in radians and about: over `sqrt(d_model)` per number."""
 
-NAME = "learned"
+VARIABLE_NAME = "learned"
 """What the direction is called in `directions.safetensors`."""
 
 
@@ -86,5 +86,5 @@ class Variables:
                 site: float(one) if site == "embed" else tuple(float(value) for value in one)
                 for site, one in self.strengths.items()
             },
-            NAME,
+            VARIABLE_NAME,
         )

@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, TypeVar
 from abliterate.errors import InputError
 
 Value = TypeVar("Value")
-Kept = TypeVar("Kept", bound="KeptRecords")
+Kept = TypeVar("Kept", bound="RecordLog")
 
 
-class KeptRecords:
+class RecordLog:
     """The records of one file: those that it held when it was opened, and those added since."""
 
     def __init__(self, path: Path) -> None:
@@ -96,7 +96,7 @@ class KeptRecords:
             ) from error
 
 
-class Unfinished(KeptRecords):
+class Unfinished(RecordLog):
     """What an interrupted command has left in a folder of its own, for the same command to go on from.
 
     A folder that cannot be used does not end the command: it then keeps nothing, and `notes` say so.
@@ -134,7 +134,7 @@ class Unfinished(KeptRecords):
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
 
-def once(kept: KeptRecords | None, key: object, make: Callable[[], Value]) -> Value:
+def once(kept: RecordLog | None, key: object, make: Callable[[], Value]) -> Value:
     """Do `kept.once`; make the value where nothing is kept."""
     return make() if kept is None else kept.once(key, make)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from abliterate.errors import InputError
-from abliterate.prompts.sources import HUB_SPEC, READERS, as_file, hub_table
+from abliterate.prompts.sources import FILE_READERS, HUB_SPEC, as_file, hub_table
 
 FORMATS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "sft": (("messages",), ("prompt", "completion"), ("text",)),
@@ -17,9 +17,9 @@ FORMATS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 https://huggingface.co/docs/trl/dataset_formats
 """
 
-METHODS = tuple(FORMATS)
+TRAINING_METHODS = tuple(FORMATS)
 
-ROLES = ("system", "user", "assistant", "tool")
+MESSAGE_ROLES = ("system", "user", "assistant", "tool")
 
 
 def read_examples(spec: str, method: str, *, limit: int | None = None, offline: bool = False) -> list[dict[str, Any]]:
@@ -31,7 +31,7 @@ def read_examples(spec: str, method: str, *, limit: int | None = None, offline: 
     check_method(method)
     path, _ = as_file(spec)
     if path is not None:
-        reader = READERS.get(path.suffix.lower()) if path.suffix.lower() != ".txt" else None
+        reader = FILE_READERS.get(path.suffix.lower()) if path.suffix.lower() != ".txt" else None
         if reader is None:
             raise InputError(f"{path}: examples are read from .jsonl, .json, .csv and .parquet files")
         if not path.is_file():
@@ -50,8 +50,8 @@ def read_examples(spec: str, method: str, *, limit: int | None = None, offline: 
 
 def check_method(method: str) -> None:
     """Raise InputError for an unknown method."""
-    if method not in METHODS:
-        raise InputError(f"--method {method}: unknown; choose among {', '.join(METHODS)}")
+    if method not in TRAINING_METHODS:
+        raise InputError(f"--method {method}: unknown; choose among {', '.join(TRAINING_METHODS)}")
 
 
 def checked(spec: str, rows: Sequence[Any], method: str) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ def checked(spec: str, rows: Sequence[Any], method: str) -> list[dict[str, Any]]
         missing = [name for name in columns if row.get(name) in (None, "", [])]
         if missing:
             raise InputError(f"{spec}: row {number} has no {missing[0]}; every row needs {' and '.join(columns)}")
-        kinds = {name: kind_of(spec, number, name, row[name]) for name in columns}
+        kinds = {name: example_kind(spec, number, name, row[name]) for name in columns}
         if len(set(kinds.values())) > 1 or (columns == ("messages",) and set(kinds.values()) != {"conversation"}):
             raise InputError(
                 f"{spec}: row {number}: {', '.join(f'{name} is a {kind}' for name, kind in kinds.items())}; "
@@ -83,7 +83,7 @@ def columns_of(spec: str, names: Sequence[str], method: str) -> tuple[str, ...]:
         if set(columns) <= set(names):
             return columns
     wanted = " or ".join("+".join(columns) for columns in FORMATS[method])
-    for other in METHODS:
+    for other in TRAINING_METHODS:
         if other != method and any(set(columns) <= set(names) for columns in FORMATS[other]):
             raise InputError(
                 f"{spec}: has the columns {', '.join(names)}, which --method {other} takes; {method} takes {wanted}"
@@ -91,15 +91,16 @@ def columns_of(spec: str, names: Sequence[str], method: str) -> tuple[str, ...]:
     raise InputError(f"{spec}: has the columns {', '.join(names)}; --method {method} takes {wanted}")
 
 
-def kind_of(spec: str, number: int, name: str, value: object) -> str:
+def example_kind(spec: str, number: int, name: str, value: object) -> str:
     """Return whether a cell is a text or a conversation."""
     if isinstance(value, str):
         return "text"
     if isinstance(value, list) and all(
-        isinstance(turn, dict) and turn.get("role") in ROLES and isinstance(turn.get("content"), str) for turn in value
+        isinstance(turn, dict) and turn.get("role") in MESSAGE_ROLES and isinstance(turn.get("content"), str)
+        for turn in value
     ):
         return "conversation"
     raise InputError(
         f'{spec}: row {number}: {name} is neither a text nor a list of {{"role": ..., "content": ...}} objects '
-        f"with roles {', '.join(ROLES)}"
+        f"with roles {', '.join(MESSAGE_ROLES)}"
     )

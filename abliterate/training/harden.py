@@ -31,7 +31,7 @@ from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import MINIMUM, PromptSet, check_pair
 from abliterate.replies.refusals import is_refusal
 from abliterate.training.lora import new_lora
-from abliterate.training.robustness import Robustness, Side, Subject, robustness
+from abliterate.training.robustness import AttackedSide, Robustness, Subject, robustness
 
 DIRECTION_PROMPTS = 64
 """Prompts a side that the direction is found anew from while training."""
@@ -99,7 +99,7 @@ def harden(
     check_settings({"steps": steps, "batch_size": batch_size, "refresh": refresh, "rank": rank}, ablate_probability)
     check_pair(harmful, harmless)
     chat = tokenizer if isinstance(tokenizer, ChatFormat) else ChatFormat(tokenizer)
-    sides = {name: Side.of(chat, name, harmful, harmless) for name in ("train", "select", "report")}
+    sides = {name: AttackedSide.of(chat, name, harmful, harmless) for name in ("train", "select", "report")}
     subject = Subject(model.eval(), chat, find_architecture(model))
     original = subject.replies(sides["report"].encoded_harmless)
     refusals, answers = own_replies(subject, sides["train"], progress)
@@ -128,7 +128,7 @@ def check_settings(counts: Mapping[str, int], ablate_probability: float) -> None
         raise InputError(f"ablate_probability {ablate_probability}: must be from 0 to 1")
 
 
-def own_replies(subject: Subject, side: Side, progress: Progress) -> tuple[list[Example], list[Example]]:
+def own_replies(subject: Subject, side: AttackedSide, progress: Progress) -> tuple[list[Example], list[Example]]:
     """Return the model's own refusals of harmful and its own answers to harmless prompts, with the token that ends them.
 
     Raises NoRefusalsError where there are fewer than 8.
@@ -176,7 +176,7 @@ def train(
     subject: Subject,
     adapted: nn.Module,
     examples: tuple[Sequence[Example], Sequence[Example]],
-    side: Side,
+    side: AttackedSide,
     schedule: Schedule,
     progress: Progress,
 ) -> list[float]:

@@ -25,7 +25,7 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.training.examples import check_method
 from abliterate.training.keep_out import KeepDirectionOut
-from abliterate.training.lora import lora_config
+from abliterate.training.lora import new_lora_config
 
 HELD_OUT = 10
 """One example in so many is not trained on: the loss on them is the figure that is reported."""
@@ -159,7 +159,7 @@ def make_trainer(
         train_dataset=Dataset.from_list(learned),
         eval_dataset=Dataset.from_list(held_out),
         processing_class=tokenizer,
-        peft_config=lora_config(options.rank),
+        peft_config=new_lora_config(options.rank),
     )
 
 

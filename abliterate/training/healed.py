@@ -21,14 +21,14 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source
 from abliterate.projection import frobenius
-from abliterate.proofs.stream import SILENCE, check, relative_component
+from abliterate.proofs.stream import SILENCE, check_reference, relative_component
 from abliterate.records.manifest import FILE, read_manifest
 from abliterate.storage.names import ADAPTER, DIRECTIONS, LOCAL, RECIPE
 from abliterate.storage.staging import Staging
 
 SHARD_BYTES = "5GB"
 
-ROUNDING = 4
+HEALED_ROUNDING = 4
 """So many roundings of a random component may come back; merging into bfloat16 was measured to bring a quarter of one."""
 
 
@@ -94,7 +94,7 @@ class Components:
     usual: float
 
 
-def components(
+def healed_components(
     model: PreTrainedModel, architecture: Architecture, basis: Float[Tensor, "k d_model"], recipe: Recipe
 ) -> dict[str, Components]:
     """Return what the writers that the recipe edits hold along the direction, weight by weight."""
@@ -112,7 +112,7 @@ def components(
     return found
 
 
-def prove(
+def prove_healed(
     model: PreTrainedModel,
     sequences: Sequence[Sequence[int]],
     basis: Float[Tensor, "k d_model"],
@@ -124,10 +124,10 @@ def prove(
     Raises ProofError naming the weight, or the layer.
     """
     architecture = find_architecture(model)
-    limit = ROUNDING * torch.finfo(model.dtype).eps
+    limit = HEALED_ROUNDING * torch.finfo(model.dtype).eps
     drifts = {
         name: float((after.rows - before[name].rows).norm()) / max(before[name].usual, after.usual, 1e-30)
-        for name, after in components(model, architecture, basis, recipe).items()
+        for name, after in healed_components(model, architecture, basis, recipe).items()
     }
     worst = max(drifts, key=lambda name: drifts[name])
     if not drifts[worst] <= limit:
@@ -138,5 +138,5 @@ def prove(
     if not recipe.exact:
         return KeptOut(drifts[worst], limit)
     per_layer = relative_component(model, architecture, basis, sequences)
-    check("the healed model writes along the direction", per_layer, SILENCE[model.dtype])
+    check_reference("the healed model writes along the direction", per_layer, SILENCE[model.dtype])
     return KeptOut(drifts[worst], limit, tuple(per_layer), SILENCE[model.dtype])

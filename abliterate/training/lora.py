@@ -11,7 +11,7 @@ from abliterate.errors import InputError
 from abliterate.extras import require
 
 
-def lora_config(rank: int) -> Any:
+def new_lora_config(rank: int) -> Any:
     """Return the config (`peft.LoraConfig`) of a LoRA on all linear maps of a model but its head.
 
     Raises InputError for a rank below 1, and without the `peft` package.
@@ -25,8 +25,8 @@ def lora_config(rank: int) -> Any:
 
 
 def new_lora(model: PreTrainedModel, rank: int, seed: int) -> Any:
-    """Put a fresh LoRA on `model` itself; return the `peft.PeftModel`. Raises InputError as `lora_config`."""
-    config = lora_config(rank)
+    """Put a fresh LoRA on `model` itself; return the `peft.PeftModel`. Raises InputError as `new_lora_config`."""
+    config = new_lora_config(rank)
     from peft import get_peft_model
 
     torch.manual_seed(seed)

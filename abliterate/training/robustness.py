@@ -47,7 +47,7 @@ class Robustness:
 
 
 @dataclass(frozen=True)
-class Side:
+class AttackedSide:
     """Both sets of prompts on one side of the split, and their token ids."""
 
     harmful: PromptSet
@@ -56,7 +56,7 @@ class Side:
     encoded_harmless: list[list[int]]
 
     @classmethod
-    def of(cls, chat: ChatFormat, name: str, harmful: PromptSet, harmless: PromptSet) -> Side:
+    def of(cls, chat: ChatFormat, name: str, harmful: PromptSet, harmless: PromptSet) -> AttackedSide:
         """Return the `train`, `select` or `report` side."""
         one, other = harmful.side(name), harmless.side(name)
         return cls(one, other, chat.encode(one.prompts), chat.encode(other.prompts))
@@ -77,7 +77,7 @@ class Subject:
         texts: list[str] = tokenizer.batch_decode(given, skip_special_tokens=True)
         return texts
 
-    def directions(self, side: Side, first: int | None = None) -> Directions:
+    def directions(self, side: AttackedSide, first: int | None = None) -> Directions:
         """Return the directions from the activations that the model has now."""
         harmful, harmless = (
             capture(self.model, self.chat, prompts.prompts[:first], architecture=self.architecture)
@@ -91,7 +91,9 @@ class Subject:
         return [(layer, one) for layer in layers for one in directions.positions if directions.exists(layer, one)]
 
 
-def robustness(subject: Subject, sides: Mapping[str, Side], original: Sequence[str], progress: Progress) -> Robustness:
+def robustness(
+    subject: Subject, sides: Mapping[str, AttackedSide], original: Sequence[str], progress: Progress
+) -> Robustness:
     """Measure a model as it is and under the strongest edit: the layer whose ablation leaves fewest refusals."""
     directions = subject.directions(sides["train"])
     tried = sides["select"].encoded_harmful[:ATTACK_PROMPTS]

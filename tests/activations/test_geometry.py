@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from abliterate.activations.capture import Activations
-from abliterate.activations.geometry import components, geometry, scores
+from abliterate.activations.geometry import geometry, plane_scores, principal_components
 
 
 def sides(shift: float, count: int = 40, seed: int = 0) -> tuple[Activations, Activations]:
@@ -39,7 +39,7 @@ def test_where_all_are_equal_nothing_is_defined() -> None:
 def test_separation_is_that_of_the_normal_distribution(shift: float) -> None:
     """AUC = Phi(d / sqrt 2) for two normal clouds."""
     harmful, harmless = (side.resid[:, :, 1].double() for side in sides(shift, count=2000))
-    auc, d = scores(harmful[::2], harmless[::2], harmful[1::2], harmless[1::2])
+    auc, d = plane_scores(harmful[::2], harmless[::2], harmful[1::2], harmless[1::2])
     normal = torch.distributions.Normal(0.0, 1.0).cdf(torch.tensor(shift / math.sqrt(2)))
     assert auc.numpy() == pytest.approx(float(normal), abs=0.02)
     assert d.numpy() == pytest.approx(shift, abs=0.12)
@@ -51,7 +51,7 @@ def test_components_are_those_of_the_singular_vectors() -> None:
         torch.randn(9, 5, generator=generator).double() + 1,
         torch.randn(7, 5, generator=generator).double(),
     )
-    explained, one, other = components(harmful, harmless)
+    explained, one, other = principal_components(harmful, harmless)
     together = torch.cat([harmful, harmless])
     centred = together - together.mean(0)
     _, values, axes = torch.linalg.svd(centred, full_matrices=False)

@@ -22,9 +22,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architectures.clone import random_clone
-from abliterate.chat.conversation import Conversation, Reply, Settings, encode, take_turn, user
+from abliterate.chat.conversation import ChatOptions, ChatReply, Conversation, encode, take_turn, user_message
 from abliterate.chat.panes import panes
-from abliterate.chat.sides import Side, Sides, open_sides
+from abliterate.chat.sides import ChatSide, ChatSides, open_sides
 from abliterate.chat.stream import Reader, greedy, sampler, tokens, what_stays
 from abliterate.chat.text import escaped, harmless
 from abliterate.commands.apply import apply
@@ -60,7 +60,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 
 @pytest.fixture(scope="session")
-def sides(edited: Path) -> Sides:
+def sides(edited: Path) -> ChatSides:
     return open_sides(options(edited), str(TINY))
 
 
@@ -68,9 +68,9 @@ def hooks_of(model: PreTrainedModel) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
-def said(side: Side, *prompts: str, **settings: object) -> list[str]:
+def said(side: ChatSide, *prompts: str, **settings: object) -> list[str]:
     """The replies of one side in a conversation."""
-    conversation = Conversation(side, Settings(**settings))  # type: ignore[arg-type]
+    conversation = Conversation(side, ChatOptions(**settings))  # type: ignore[arg-type]
     return [[*take_turn([conversation], prompt)][-1][0].text for prompt in prompts]
 
 
@@ -150,13 +150,13 @@ def test_logits_that_are_no_numbers_are_an_error(llama: PreTrainedModel) -> None
 
 def test_one_turn_is_put_as_every_prompt_is(tokenizer: PreTrainedTokenizerBase) -> None:
     for chat in (ChatFormat(tokenizer), ChatFormat(tokenizer, system="Be short.")):
-        assert encode(chat, [user(GOOD)]) == chat.encode([GOOD])[0]
+        assert encode(chat, [user_message(GOOD)]) == chat.encode([GOOD])[0]
 
 
 def test_with_thinking_on_the_thought_stays_open(tokenizer: PreTrainedTokenizerBase) -> None:
     template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<bot><think>"
     ends = {
-        thinking: tokenizer.decode(encode(ChatFormat(tokenizer, None, thinking, template), [user(GOOD)]))
+        thinking: tokenizer.decode(encode(ChatFormat(tokenizer, None, thinking, template), [user_message(GOOD)]))
         for thinking in ("on", "auto")
     }
     assert ends["on"].endswith("<think>")
@@ -166,21 +166,21 @@ def test_with_thinking_on_the_thought_stays_open(tokenizer: PreTrainedTokenizerB
 def test_a_template_that_takes_one_turn_says_so(tokenizer: PreTrainedTokenizerBase) -> None:
     once = "{% if messages|length > 1 %}{{ raise_exception('one turn only') }}{% endif %}{{ messages[0].content }}"
     with pytest.raises(InputError, match="one turn only; it may not take several turns, /reset"):
-        encode(ChatFormat(tokenizer, template=once), [user(GOOD), user(GOOD)])
+        encode(ChatFormat(tokenizer, template=once), [user_message(GOOD), user_message(GOOD)])
 
 
-def test_several_turns_are_those_of_a_conversation_read_anew(sides: Sides) -> None:
+def test_several_turns_are_those_of_a_conversation_read_anew(sides: ChatSides) -> None:
     for side in sides.sides:
-        going_on = Conversation(side, Settings())
+        going_on = Conversation(side, ChatOptions())
         for prompt in (BAD, GOOD, "Can you show me how to serve a plate of pasta?"):
-            anew = Conversation(side, Settings())
+            anew = Conversation(side, ChatOptions())
             anew.messages = going_on.messages
             assert [*take_turn([going_on], prompt)] == [*take_turn([anew], prompt)]
         assert [message["role"] for message in going_on.messages] == ["user", "assistant"] * 3
 
 
-def test_each_side_remembers_its_own_replies(sides: Sides) -> None:
-    conversations = [Conversation(side, Settings()) for side in sides.sides]
+def test_each_side_remembers_its_own_replies(sides: ChatSides) -> None:
+    conversations = [Conversation(side, ChatOptions()) for side in sides.sides]
     replies = [*take_turn(conversations, BAD)][-1]
     assert [reply.refused for reply in replies] == [True, False]
     for conversation, reply in zip(conversations, replies, strict=True):
@@ -191,16 +191,16 @@ def test_each_side_remembers_its_own_replies(sides: Sides) -> None:
         assert conversation.messages == ()
 
 
-def test_both_sides_grow_together(sides: Sides) -> None:
-    conversations = [Conversation(side, Settings()) for side in sides.sides]
+def test_both_sides_grow_together(sides: ChatSides) -> None:
+    conversations = [Conversation(side, ChatOptions()) for side in sides.sides]
     for place, replies in enumerate(take_turn(conversations, BAD)):
         for reply in replies:
             assert len(reply.tokens) == place + 1 or reply.ended
 
 
-def test_a_reply_that_is_stopped_stays_part_of_the_conversation(sides: Sides) -> None:
-    conversations = [Conversation(side, Settings()) for side in sides.sides]
-    rounds: list[tuple[Reply, ...]] = []
+def test_a_reply_that_is_stopped_stays_part_of_the_conversation(sides: ChatSides) -> None:
+    conversations = [Conversation(side, ChatOptions()) for side in sides.sides]
+    rounds: list[tuple[ChatReply, ...]] = []
     for replies in take_turn(conversations, GOOD, lambda: len(rounds) == 3):
         rounds.append(replies)
     assert [reply.ended for reply in rounds[-1]] == ["stopped", "stopped"]
@@ -210,14 +210,14 @@ def test_a_reply_that_is_stopped_stays_part_of_the_conversation(sides: Sides) ->
     assert [reply.ended for reply in going_on] == ["end", "end"]
 
 
-def test_a_reply_ends_where_it_is_told_to(sides: Sides) -> None:
-    conversation = Conversation(sides.sides[1], Settings(max_new_tokens=4))
+def test_a_reply_ends_where_it_is_told_to(sides: ChatSides) -> None:
+    conversation = Conversation(sides.sides[1], ChatOptions(max_new_tokens=4))
     reply = [*take_turn([conversation], GOOD)][-1][0]
     assert (len(reply.tokens), reply.ended) == (4, "length")
 
 
-def test_a_conversation_that_outgrows_the_context_says_so(sides: Sides) -> None:
-    conversations = [Conversation(side, Settings(max_new_tokens=4)) for side in sides.sides]
+def test_a_conversation_that_outgrows_the_context_says_so(sides: ChatSides) -> None:
+    conversations = [Conversation(side, ChatOptions(max_new_tokens=4)) for side in sides.sides]
     text = "decorate a shed " * 58
     reply = [*take_turn(conversations, text)][-1][0]
     assert reply.ended in ("length", "context")
@@ -227,20 +227,20 @@ def test_a_conversation_that_outgrows_the_context_says_so(sides: Sides) -> None:
     assert [conversation.messages for conversation in conversations] == before
 
 
-def test_a_reply_ends_at_the_end_of_the_context(sides: Sides) -> None:
+def test_a_reply_ends_at_the_end_of_the_context(sides: ChatSides) -> None:
     chat = sides.sides[0].chat
-    filled = next(count for count in range(300) if len(encode(chat, [user("shed " * count)])) > 250)
-    left = 256 - len(encode(chat, [user("shed " * filled)]))
-    conversation = Conversation(sides.sides[1], Settings(temperature=50.0))
+    filled = next(count for count in range(300) if len(encode(chat, [user_message("shed " * count)])) > 250)
+    left = 256 - len(encode(chat, [user_message("shed " * filled)]))
+    conversation = Conversation(sides.sides[1], ChatOptions(temperature=50.0))
     reply = [*take_turn([conversation], "shed " * filled)][-1][0]
     assert reply.ended == "context" or len(reply.tokens) < left
     assert len(reply.tokens) <= left
 
 
-def test_a_system_message_that_the_template_drops_leaves_the_conversation(sides: Sides) -> None:
+def test_a_system_message_that_the_template_drops_leaves_the_conversation(sides: ChatSides) -> None:
     template = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
     side = replace(sides.sides[0], chat=replace(sides.sides[0].chat, template=template))
-    conversation = Conversation(side, Settings(max_new_tokens=2))
+    conversation = Conversation(side, ChatOptions(max_new_tokens=2))
     [*take_turn([conversation], GOOD)]
     with pytest.raises(InputError, match="drops the system message"):
         conversation.reset("Be short.")
@@ -249,8 +249,8 @@ def test_a_system_message_that_the_template_drops_leaves_the_conversation(sides:
 
 
 def test_a_thought_is_no_part_of_the_answer(tokenizer: PreTrainedTokenizerBase) -> None:
-    def reply(text: str) -> Reply:
-        return Reply(tokenizer, tuple(tokenizer(text, add_special_tokens=False)["input_ids"]), "end")
+    def reply(text: str) -> ChatReply:
+        return ChatReply(tokenizer, tuple(tokenizer(text, add_special_tokens=False)["input_ids"]), "end")
 
     one = reply("<think>\nI can't assist with that request.\n</think>\n\nStart with a plan.<|user|>")
     assert one.answer == "Start with a plan."
@@ -265,7 +265,7 @@ def test_a_thought_is_no_part_of_the_answer(tokenizer: PreTrainedTokenizerBase) 
 # The sides
 
 
-def test_hooks_reply_as_the_edited_checkpoint(edited: Path, sides: Sides) -> None:
+def test_hooks_reply_as_the_edited_checkpoint(edited: Path, sides: ChatSides) -> None:
     (alone,) = open_sides(options(edited), None).sides
     original, hooked = sides.sides
     for prompts in ((BAD, GOOD), (GOOD, BAD), ("Teach me to scam the plumber.",)):
@@ -281,7 +281,7 @@ def test_at_any_strength(edited: Path, tmp_path: Path) -> None:
     assert said(hooked, BAD, GOOD) == said(alone, BAD, GOOD)
 
 
-def test_the_edit_takes_the_memory_of_one_model(edited: Path, sides: Sides) -> None:
+def test_the_edit_takes_the_memory_of_one_model(edited: Path, sides: ChatSides) -> None:
     one = open_sides(options(edited), None)
     assert one.note == "one model in memory: edited"
     assert sides.note == "one model in memory, the edit as hooks"
@@ -289,9 +289,9 @@ def test_the_edit_takes_the_memory_of_one_model(edited: Path, sides: Sides) -> N
     assert sides.sides[0].model is sides.sides[1].model
 
 
-def test_hooks_leave_no_trace(sides: Sides) -> None:
+def test_hooks_leave_no_trace(sides: ChatSides) -> None:
     model = sides.sides[0].model
-    conversations = [Conversation(side, Settings()) for side in sides.sides]
+    conversations = [Conversation(side, ChatOptions()) for side in sides.sides]
     turn = take_turn(conversations, GOOD)
     next(turn)
     assert hooks_of(model) == 0
@@ -341,7 +341,7 @@ def test_another_recipe_is_refused(edited: Path, tmp_path: Path) -> None:
         open_sides(options(copy), str(TINY))
 
 
-def test_without_a_recipe_both_are_loaded(edited: Path, sides: Sides, tmp_path: Path) -> None:
+def test_without_a_recipe_both_are_loaded(edited: Path, sides: ChatSides, tmp_path: Path) -> None:
     other = Path(shutil.copytree(edited, tmp_path / "other"))
     (other / "recipe.json").unlink()
     both = open_sides(options(other), str(TINY))
@@ -364,7 +364,7 @@ def adapter_of(folder: Path, **changes: object) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft asks transformers for it
-def test_an_adapter_is_switched_on_and_off(sides: Sides, tmp_path: Path) -> None:
+def test_an_adapter_is_switched_on_and_off(sides: ChatSides, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     folder = adapter_of(tmp_path / "adapter")
     both = open_sides(options(folder, dtype="float32"), str(TINY))
@@ -415,15 +415,15 @@ def test_no_reply_reaches_the_terminal_itself() -> None:
     assert not set(escaped(json.dumps(text, ensure_ascii=False))) & set("\x1b\x9b\x7f\u202e")
 
 
-def reply_of(tokenizer: PreTrainedTokenizerBase, text: str, cut: int = 0, **changes: object) -> Reply:
+def reply_of(tokenizer: PreTrainedTokenizerBase, text: str, cut: int = 0, **changes: object) -> ChatReply:
     """The reply of this text, without its last `cut` tokens."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return Reply(tokenizer, tuple(ids[: len(ids) - cut]), **changes)  # type: ignore[arg-type]
+    return ChatReply(tokenizer, tuple(ids[: len(ids) - cut]), **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("width", [120, 80])
 def test_panes_stand_side_by_side_where_there_is_room(
-    sides: Sides, tokenizer: PreTrainedTokenizerBase, width: int
+    sides: ChatSides, tokenizer: PreTrainedTokenizerBase, width: int
 ) -> None:
     console = Console(width=width, height=30, force_terminal=True)
     replies = [reply_of(tokenizer, text, ended="end") for text in ("\x1b[2J[red]No[/red]", "word " * 300 + "last")]
@@ -447,7 +447,7 @@ def test_a_growing_reply_hides_half_a_character(tokenizer: PreTrainedTokenizerBa
     assert replace(growing, ended="end").text == "caf\ufffd"
 
 
-def test_a_thought_is_dim(sides: Sides, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_thought_is_dim(sides: ChatSides, tokenizer: PreTrainedTokenizerBase) -> None:
     console = Console(width=80, force_terminal=True)
     for text, thought in (("<think>\nOnly a plan", "plan"), ("<think>\nplan\n</think>\n\nYes.", "plan")):
         with console.capture() as drawn:
@@ -456,7 +456,7 @@ def test_a_thought_is_dim(sides: Sides, tokenizer: PreTrainedTokenizerBase) -> N
         assert "\x1b[2m" in dim
         assert thought in dim
     with console.capture() as drawn:
-        console.print(panes(sides.sides[:1], [Reply(tokenizer)], console))
+        console.print(panes(sides.sides[:1], [ChatReply(tokenizer)], console))
     assert "…" in drawn.get()
 
 
@@ -475,7 +475,7 @@ def chat(*words: str, lines: str | bytes, code: int = 0) -> tuple[str, str]:
     return done.stdout.decode(), done.stderr.decode()
 
 
-def test_lines_from_a_pipe_are_answered_as_json(edited: Path, sides: Sides) -> None:
+def test_lines_from_a_pipe_are_answered_as_json(edited: Path, sides: ChatSides) -> None:
     lines = f"{BAD}\n\n{GOOD}\r\n/help\n/reset\n/system Be short.\n/system\n {GOOD}"
     out, err = chat(str(edited), "--against", str(TINY), "--json", lines=lines)
     turns = [json.loads(line) for line in out.splitlines()]

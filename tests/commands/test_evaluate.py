@@ -17,12 +17,12 @@ from test_end_to_end import in_float32
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.commands.evaluate import check_out, evaluate, evaluate_each
-from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, Wanted
-from abliterate.commands.export import Wish, export
+from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
+from abliterate.commands.export import ExportOptions, export
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Along
 from abliterate.evaluation.evaluation import Evaluation
-from abliterate.evaluation.figures import Judged, by_length, damage, length_figure
+from abliterate.evaluation.figures import JudgedReplies, by_length, damage, length_figure
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.text_loss import WINDOW, read_windows, text_losses
 from abliterate.models.generation import generate
@@ -35,7 +35,7 @@ from fixtures.tiny_chat import TINY
 from servers.llama_server import NAME as SERVED
 from servers.llama_server import serving, tiny_gguf
 
-SHORT = Wanted(reply_tokens=32, n_prompts=24, text=PROJECT / "LICENSE")
+SHORT = EvaluateOptions(reply_tokens=32, n_prompts=24, text=PROJECT / "LICENSE")
 
 
 @pytest.fixture(scope="module")
@@ -181,11 +181,11 @@ def test_what_contradicts_itself_is_one_line(changes: dict[str, object], message
     [({"text": Path("a.txt")}, "gives replies only"), ({"tasks": ("a",)}, "gives replies only")],
 )
 def test_a_server_gives_replies_only(changes: dict[str, object], message: str) -> None:
-    wanted = replace(Wanted(endpoint="http://localhost:1"), **changes)
+    evaluate_options = replace(EvaluateOptions(endpoint="http://localhost:1"), **changes)
     with pytest.raises(InputError, match=message):
-        evaluate(in_float32(Path(), model=""), wanted, None)
+        evaluate(in_float32(Path(), model=""), evaluate_options, None)
     with pytest.raises(InputError, match="the server applies the chat template"):
-        evaluate(in_float32(Path(), model="", thinking="on"), Wanted(endpoint="http://localhost:1"), None)
+        evaluate(in_float32(Path(), model="", thinking="on"), EvaluateOptions(endpoint="http://localhost:1"), None)
 
 
 def test_all_prompts_of_a_list_can_be_asked(tmp_path: Path) -> None:
@@ -197,8 +197,8 @@ def test_an_interrupted_evaluation_goes_on(edited: Result, tmp_path: Path, monke
     """The second model's replies are interrupted: those of the first, and its finished batches, are not made again."""
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path))
     how = in_float32(Path(), model=str(edited.out), batch_size=10)
-    wanted = replace(SHORT, text=None)
-    whole = evaluate(how, wanted, str(TINY))
+    evaluate_options = replace(SHORT, text=None)
+    whole = evaluate(how, evaluate_options, str(TINY))
     assert not list((tmp_path / "evaluations").iterdir())
     made: list[int] = []
     step = AutoModelForCausalLM.from_pretrained(TINY).__class__.generate
@@ -213,11 +213,11 @@ def test_an_interrupted_evaluation_goes_on(edited: Result, tmp_path: Path, monke
     monkeypatch.setattr("transformers.LlamaForCausalLM.generate", counted)
     stop = 11  # batches of 10 and a rest: 8 for each model
     with pytest.raises(KeyboardInterrupt):
-        evaluate(how, wanted, str(TINY))
+        evaluate(how, evaluate_options, str(TINY))
     assert len(made) == stop
     made.clear()
     stop = -1
-    again = evaluate(how, wanted, str(TINY))
+    again = evaluate(how, evaluate_options, str(TINY))
     assert len(made) == 16 - 11
     assert again == whole
 
@@ -243,10 +243,10 @@ def test_two_processes_find_what_one_does(edited: Result, tmp_path: Path, monkey
 def test_a_served_model_says_what_the_files_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real llama.cpp server with the tiny model; then the server is gone, and the replies are still there."""
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "cache"))
-    wanted = Wanted(reply_tokens=24, n_prompts=6)
-    local = evaluate(in_float32(Path()), wanted, None)
+    evaluate_options = EvaluateOptions(reply_tokens=24, n_prompts=6)
+    local = evaluate(in_float32(Path()), evaluate_options, None)
     with serving(tiny_gguf(tmp_path)) as server:
-        how = replace(wanted, endpoint=server.url, served_model=SERVED)
+        how = replace(evaluate_options, endpoint=server.url, served_model=SERVED)
         served = evaluate(in_float32(Path(), model=""), how, None)
         beside = evaluate(in_float32(Path(), model=""), how, SERVED)
     assert served.notes == ()
@@ -274,8 +274,8 @@ def adapter(folder: Path, changing: bool) -> Path:
 # peft asks transformers by a name that is on its way out.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_an_adapter_is_evaluated_on_its_base(tmp_path: Path) -> None:
-    wanted = replace(SHORT, text=None, n_prompts=10)
-    nothing = evaluate(in_float32(Path(), model=str(adapter(tmp_path / "zero", False))), wanted, str(TINY))
+    evaluate_options = replace(SHORT, text=None, n_prompts=10)
+    nothing = evaluate(in_float32(Path(), model=str(adapter(tmp_path / "zero", False))), evaluate_options, str(TINY))
     agreement = nothing.figure("top-1 agreement")
     assert agreement is not None
     assert agreement.model is not None
@@ -287,7 +287,8 @@ def test_an_adapter_is_evaluated_on_its_base(tmp_path: Path) -> None:
     merged.save_pretrained(tmp_path / "merged")
     AutoTokenizer.from_pretrained(TINY).save_pretrained(tmp_path / "merged")
     one, other = (
-        evaluate(in_float32(Path(), model=str(path)), wanted, str(TINY)) for path in (folder, tmp_path / "merged")
+        evaluate(in_float32(Path(), model=str(path)), evaluate_options, str(TINY))
+        for path in (folder, tmp_path / "merged")
     )
     for name in ("KL, last prompt token", "KL, over the original's replies"):
         first, second = one.figure(name), other.figure(name)
@@ -298,23 +299,23 @@ def test_an_adapter_is_evaluated_on_its_base(tmp_path: Path) -> None:
         assert first.model.value > 1e-3
         # Merged weights are rounded to bfloat16 once more.
         assert first.model.value == pytest.approx(second.model.value, rel=0.05)
-    alone = evaluate(in_float32(Path(), model=str(folder)), wanted, None)
+    alone = evaluate(in_float32(Path(), model=str(folder)), evaluate_options, None)
     assert alone.model.sets[HARMFUL] == one.model.sets[HARMFUL]
     assert alone.model.name == "random"
 
 
 def test_tasks_before_and_after(edited: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FIXTURES / "lm_eval_task")
-    wanted = replace(SHORT, text=None, n_prompts=8, look_alikes=None, tasks=("tiny_words.yaml",))
-    one = evaluate(in_float32(Path(), model=str(edited.out)), wanted, str(TINY))
+    evaluate_options = replace(SHORT, text=None, n_prompts=8, look_alikes=None, tasks=("tiny_words.yaml",))
+    one = evaluate(in_float32(Path(), model=str(edited.out)), evaluate_options, str(TINY))
     record = one.to_json()["tasks"]["tiny_words"]["acc"]
     assert 0 <= record["model"]["mean"] <= 1
     assert record["against"]["count"] == record["model"]["count"] > 0
 
 
 def test_several_edits_in_one_table(edited: Result) -> None:
-    wanted = replace(SHORT, n_prompts=10)
-    found = list(evaluate_each(in_float32(Path()), wanted, [str(edited.out), str(TINY)], str(TINY)))
+    evaluate_options = replace(SHORT, n_prompts=10)
+    found = list(evaluate_each(in_float32(Path()), evaluate_options, [str(edited.out), str(TINY)], str(TINY)))
     rows = list(csv.DictReader(io.StringIO(compared_csv(found))))
     assert [row["model"] for row in rows] == ["tiny-chat", "edited", "tiny-chat"]
     assert rows[0]["KL, last prompt token"] == ""
@@ -354,14 +355,16 @@ def test_an_adapter_held_against_another(tmp_path: Path) -> None:
 
 
 def test_an_adapter_of_another_original_is_refused(edited: Result, tmp_path: Path) -> None:
-    export(Wish(edited.out, "adapter"), in_float32(tmp_path / "adapter"))
+    export(ExportOptions(edited.out, "adapter"), in_float32(tmp_path / "adapter"))
     with pytest.raises(InputError, match="was not made from"):
         evaluate(in_float32(Path(), model=str(tmp_path / "adapter")), SHORT, str(edited.out))
 
 
 def test_lengths_are_paired_only_where_all_are_told() -> None:
-    def judged(*lengths: int | None) -> Judged:
-        return Judged(tuple(Reply("a", (), "Yes.", True, length) for length in lengths), ("complied",) * len(lengths))
+    def judged(*lengths: int | None) -> JudgedReplies:
+        return JudgedReplies(
+            tuple(Reply("a", (), "Yes.", True, length) for length in lengths), ("complied",) * len(lengths)
+        )
 
     whole, holed = judged(3, 4, 9), judged(None, 4, 5)
     assert length_figure("harmful", whole, judged(3, 4, 8)).difference is not None

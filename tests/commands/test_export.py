@@ -13,9 +13,9 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
 from abliterate.cli import main
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import HARMFUL, Wanted
-from abliterate.commands.export import Wish, export
-from abliterate.commands.reproduce import Given, reproduce
+from abliterate.commands.evaluate_options import HARMFUL, EvaluateOptions
+from abliterate.commands.export import ExportOptions, export
+from abliterate.commands.reproduce import ReproduceOptions, reproduce
 from abliterate.errors import InputError
 from abliterate.hub.push import finished_files
 from abliterate.interventions.recipe import Recipe
@@ -40,19 +40,19 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Result:
 
 def test_an_adapter_is_proved_and_does_what_the_checkpoint_does(edited: Result, half: Result, tmp_path: Path) -> None:
     for name, result, kind in (("whole", edited, "silence"), ("half", half, "agreement")):
-        one = export(Wish(result.out, "adapter"), in_float32(tmp_path / name))
+        one = export(ExportOptions(result.out, "adapter"), in_float32(tmp_path / name))
         assert one.proof is not None
         assert one.proof.kind == kind
         assert one.proof.holds
-    wanted = Wanted(reply_tokens=24, n_prompts=20)
-    adapter = evaluate(in_float32(Path(), model=str(tmp_path / "whole")), wanted, str(TINY))
-    checkpoint = evaluate(in_float32(Path(), model=str(edited.out)), wanted, str(TINY))
+    evaluate_options = EvaluateOptions(reply_tokens=24, n_prompts=20)
+    adapter = evaluate(in_float32(Path(), model=str(tmp_path / "whole")), evaluate_options, str(TINY))
+    checkpoint = evaluate(in_float32(Path(), model=str(edited.out)), evaluate_options, str(TINY))
     assert adapter.model.refusals(HARMFUL) == checkpoint.model.refusals(HARMFUL)
     assert adapter.model.refusals(HARMFUL).count == 0
 
 
 def test_an_adapter_has_its_records(edited: Result, tmp_path: Path) -> None:
-    one = export(Wish(edited.out, "adapter"), in_float32(tmp_path / "adapter"))
+    one = export(ExportOptions(edited.out, "adapter"), in_float32(tmp_path / "adapter"))
     assert set(finished_files(one.out)) == {
         "README.md", "abliterate.json", "adapter_config.json", "adapter_model.safetensors", "directions.safetensors",
         "recipe.json",
@@ -67,7 +67,9 @@ def test_an_adapter_has_its_records(edited: Result, tmp_path: Path) -> None:
     assert str(TINY.parent) not in text
     assert str(tmp_path) not in text
     assert {path.stat().st_mode & 0o777 for path in one.out.iterdir()} == {0o644}
-    again = export(Wish(one.out / "recipe.json", "adapter"), in_float32(tmp_path / "again"))  # from its own records
+    again = export(
+        ExportOptions(one.out / "recipe.json", "adapter"), in_float32(tmp_path / "again")
+    )  # from its own records
     assert (again.out / "adapter_model.safetensors").read_bytes() == (
         one.out / "adapter_model.safetensors"
     ).read_bytes()
@@ -115,9 +117,9 @@ def test_bad_input_is_one_line(
 
 def test_another_original_is_refused(edited: Result, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="was not made from"):
-        export(Wish(edited.out, "adapter"), in_float32(tmp_path / "adapter", model=str(edited.out)))
+        export(ExportOptions(edited.out, "adapter"), in_float32(tmp_path / "adapter", model=str(edited.out)))
     with pytest.raises(InputError, match="the recipe cannot be read"):
-        export(Wish(TINY, "adapter"), in_float32(tmp_path / "adapter"))
+        export(ExportOptions(TINY, "adapter"), in_float32(tmp_path / "adapter"))
 
 
 def test_a_run_can_save_an_adapter_alone(edited: Result, tmp_path: Path) -> None:
@@ -134,13 +136,15 @@ def test_a_run_can_save_an_adapter_alone(edited: Result, tmp_path: Path) -> None
         "README.md", "abliterate.json", "adapter_config.json", "adapter_model.safetensors", "directions.safetensors",
         "observations.json", "recipe.json",
     }  # fmt: skip
-    exported = export(Wish(edited.out, "adapter"), in_float32(tmp_path / "exported"))
+    exported = export(ExportOptions(edited.out, "adapter"), in_float32(tmp_path / "exported"))
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         assert (one.out / name).read_bytes() == (exported.out / name).read_bytes()
     assert "an adapter on 8 layers" in write_report(one.out).read_text()
     assert reproduce(
         str(one.out),
-        Given(model=str(TINY), harmful=str(TINY / "harmful.txt"), harmless=str(TINY / "harmless.txt"), device="cpu"),
+        ReproduceOptions(
+            model=str(TINY), harmful=str(TINY / "harmful.txt"), harmless=str(TINY / "harmless.txt"), device="cpu"
+        ),
         tmp_path / "again",
     ).same
 

@@ -16,14 +16,14 @@ import pytest
 from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.cli import main
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import Wanted
+from abliterate.commands.evaluate_options import EvaluateOptions
 from abliterate.commands.export import save_others
 from abliterate.commands.harden import hardening_command
-from abliterate.commands.heal import FLAGS, changed, digest_of, flags_of
+from abliterate.commands.heal import HEAL_FLAGS, changed_settings, digest_of, flags_of
 from abliterate.models.source import resolve
 from abliterate.pipeline.run import run
 from abliterate.prompts.prompt_set import load_prompts
-from abliterate.records.training_card import card
+from abliterate.records.training_card import training_card
 from abliterate.training.heal import HealOptions
 from abliterate.training.healed import edited_from
 from abliterate.training.robustness import ATTACK_PROMPTS
@@ -105,7 +105,9 @@ def test_a_hardened_adapter_is_written_with_its_figures(hardened: tuple[Path, di
     written = "".join((out / name).read_text() for name in ("hardened.json", "adapter_config.json", "README.md"))
     assert str(TINY.parent) not in written
     assert str(out.parent) not in written
-    one = evaluate(options(Path(), model=str(out)), Wanted(reply_tokens=8, n_prompts=8, look_alikes=None), str(TINY))
+    one = evaluate(
+        options(Path(), model=str(out)), EvaluateOptions(reply_tokens=8, n_prompts=8, look_alikes=None), str(TINY)
+    )
     assert one.model.name == "hardened"
     code, _, error = call(str(TINY), "--mode", "harden", *LISTS, "--out", str(out))
     assert (code, "--force" in error) == (2, True)
@@ -134,7 +136,7 @@ def test_a_hardened_adapter_says_how_it_came_about(hardened: tuple[Path, dict[st
     assert f"{counts['count']} of {counts['total']} |" in text
     for name in ("torch", "transformers", "peft"):
         assert f"`{name} {version(name)}`" in text
-    assert text == card(record, (TINY / "README.md").read_text() if (TINY / "README.md").is_file() else None)
+    assert text == training_card(record, (TINY / "README.md").read_text() if (TINY / "README.md").is_file() else None)
 
 
 def test_settings_of_hardening_that_are_not_the_usual_ones_are_in_its_command() -> None:
@@ -170,7 +172,7 @@ def test_an_edited_model_is_healed(healed: tuple[Path, dict[str, Any]], edited: 
 def test_a_healed_model_says_how_it_came_about(healed: tuple[Path, dict[str, Any]], edited: Path, rows: Path) -> None:
     out, said = healed
     record, text = record_of(out / "healed.json"), (out / "README.md").read_text()
-    assert text == card(record, (edited / "README.md").read_text())
+    assert text == training_card(record, (edited / "README.md").read_text())
     assert (record["training"], record["proof"]) == (said["training"], said["proof"])
     assert record["edited_from"] == {"model": "tiny-chat", "revision": None}
     assert record["source"]["files"] == {"model.safetensors": content_hash(edited / "model.safetensors")}
@@ -215,7 +217,7 @@ def test_no_figures_of_the_model_before_it_was_healed_travel(healed: tuple[Path,
 def test_options_that_the_command_has_no_flag_for_are_named() -> None:
     chosen = HealOptions("dpo", adapter=True, rank=4, learning_rate=1e-4, limit=20, seed=5)
     assert flags_of(chosen) == ["--method", "dpo", "--adapter", "--limit", "20", "--seed", "5"]
-    assert {name for name in changed(chosen) if name not in FLAGS} == {"rank", "learning_rate"}
+    assert {name for name in changed_settings(chosen) if name not in HEAL_FLAGS} == {"rank", "learning_rate"}
     one, other = ([{"text": text}] for text in ("a", "b"))
     assert digest_of(one) == digest_of(copy.deepcopy(one)) != digest_of(other)
 

@@ -15,17 +15,17 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from abliterate.cli import main
-from abliterate.commands.reproduce import Given, explain, reproduce, weights_of
+from abliterate.commands.reproduce import ReproduceOptions, explain, reproduce, weights_of
 from abliterate.errors import InputError
 from abliterate.models.source import resolve
-from abliterate.pipeline.command import asked, command
+from abliterate.pipeline.command import command, options_of_command
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import Result, run
 from fixtures.tiny_chat import TINY, options
 from servers.hub_client import TOKEN, Client
 from servers.hub_server import Blob, HubServer
 
-GIVEN = Given(model=str(TINY), device="cpu")
+GIVEN = ReproduceOptions(model=str(TINY), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_a_manifest_decides_little(folder: Path, tmp_path: Path, words: list[str
 
 def test_remote_code_and_proofs_are_not_the_manifests_to_decide() -> None:
     words = ["abliterate", "a/b", "--trust-remote-code", "--allow-unproved", "--optimize", "--out", "x"]
-    assert asked(words, Path()) == {"optimize": True}
+    assert options_of_command(words, Path()) == {"optimize": True}
 
 
 @pytest.mark.parametrize(
@@ -142,12 +142,12 @@ def test_what_cannot_be_repeated(folder: Path, tmp_path: Path, changes: dict[str
 
 def test_a_local_model_must_be_given(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="'tiny-chat', which is not on the Hub; say where it is with --model"):
-        reproduce(str(folder), Given(device="cpu"), tmp_path / "again")
+        reproduce(str(folder), ReproduceOptions(device="cpu"), tmp_path / "again")
     (tmp_path / "org" / "name").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     change(folder, source={"model": "org/name", "files": {}})  # a folder here that has the form of a Hub id
     with pytest.raises(InputError, match="say where it is with --model"):
-        reproduce(str(folder), Given(device="cpu"), tmp_path / "again")
+        reproduce(str(folder), ReproduceOptions(device="cpu"), tmp_path / "again")
 
 
 def test_what_is_no_manifest(folder: Path, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_command_is_read_as_it_was_written(tmp_path: Path) -> None:
         harmful=str(tmp_path / "bad.txt"), harmless="org/set:train:column", dtype="float32", batch_size=4, seed=7,
         optimize=True, max_kl=0.25, system="Be brief.", thinking="on",
     )  # fmt: skip
-    found = asked(command(given, resolve(str(TINY))), tmp_path)
+    found = options_of_command(command(given, resolve(str(TINY))), tmp_path)
     assert Options(str(TINY), tmp_path / "o", **found) == given
 
 
@@ -339,9 +339,9 @@ def test_a_machine_kept_off_the_hub_is_offline(folder: Path) -> None:
 def test_weights_are_those_of_the_commit_of_the_manifest(hub: HubServer, client: Client, pushed: Path) -> None:
     files = hub.repositories["me/edited"].commits[-1].files
     repository = hub.publish("me/moving", {})
-    wanted = repository.commit("files", files).oid
+    evaluate_options = repository.commit("files", files).oid
     repository.commit("moved on", {**files, "model.safetensors": Blob(b"others", True)})
-    assert client.run(weigh("me/moving", pushed, wanted)) == [[2, 2], []]
+    assert client.run(weigh("me/moving", pushed, evaluate_options)) == [[2, 2], []]
 
 
 def test_files_on_one_side_only_are_differences(hub: HubServer, client: Client, pushed: Path, tmp_path: Path) -> None:

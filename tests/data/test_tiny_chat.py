@@ -23,7 +23,7 @@ from fixtures.folders import EXAMPLES
 
 sys.path.insert(0, str(EXAMPLES))
 
-from tiny_world import unseen_examples  # noqa: E402
+from tiny_world import unseen_examples
 
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
 UNSEEN = {side: [one.request for one in unseen_examples(side == "harmful", 200, 5)] for side in ("harmful", "harmless")}

@@ -17,10 +17,10 @@ from abliterate.chat.sides import open_sides
 from abliterate.cli import main
 from abliterate.commands.apply import apply
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import HARMLESS, Wanted
-from abliterate.commands.export import Wish, export
+from abliterate.commands.evaluate_options import HARMLESS, EvaluateOptions
+from abliterate.commands.export import ExportOptions, export
 from abliterate.commands.heal import heal
-from abliterate.commands.reproduce import Given, reproduce
+from abliterate.commands.reproduce import ReproduceOptions, reproduce
 from abliterate.commands.verify import verify
 from abliterate.directions.files import load_differences
 from abliterate.edits.in_place import orthogonalize
@@ -160,25 +160,27 @@ def test_a_changed_bias_is_not_as_planned(in_bias: Result, biased: Path, tmp_pat
 
 
 def test_the_other_forms(in_bias: Result, by_adapter: Result, biased: Path, tmp_path: Path) -> None:
-    adapter = export(Wish(in_bias.out, "adapter"), options(tmp_path / "adapter", model=str(biased)))
+    adapter = export(ExportOptions(in_bias.out, "adapter"), options(tmp_path / "adapter", model=str(biased)))
     assert adapter.proof is not None
     assert adapter.proof.holds
-    again = export(Wish(by_adapter.out, "adapter"), options(tmp_path / "again"))
+    again = export(ExportOptions(by_adapter.out, "adapter"), options(tmp_path / "again"))
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         assert (again.out / name).read_bytes() == (by_adapter.out / name).read_bytes()
-    vector = export(Wish(by_adapter.out, "control-vector"), options(tmp_path / "vector.gguf"))
+    vector = export(ExportOptions(by_adapter.out, "control-vector"), options(tmp_path / "vector.gguf"))
     assert vector.nbytes
     with pytest.raises(InputError, match="--to control-vector"):
-        export(Wish(by_adapter.out, "gguf-adapter"), options(tmp_path / "adapter.gguf"))
+        export(ExportOptions(by_adapter.out, "gguf-adapter"), options(tmp_path / "adapter.gguf"))
     with pytest.raises(InputError, match="has no bias that could hold what is added"):
         apply(options(tmp_path / "applied"), by_adapter.out / "directions.safetensors", by_adapter.out / "recipe.json")
 
 
 def test_it_is_measured_repeated_shown_and_talked_to(by_adapter: Result, tmp_path: Path) -> None:
-    measured = evaluate(options(Path(), model=str(by_adapter.out)), Wanted(reply_tokens=24, n_prompts=20), str(TINY))
+    measured = evaluate(
+        options(Path(), model=str(by_adapter.out)), EvaluateOptions(reply_tokens=24, n_prompts=20), str(TINY)
+    )
     assert measured.against is not None
     assert measured.model.refusals(HARMLESS).count > measured.against.refusals(HARMLESS).count
-    given = Given(model=str(TINY), harmful=str(TINY / "harmful.txt"), harmless=str(TINY / "harmless.txt"))
+    given = ReproduceOptions(model=str(TINY), harmful=str(TINY / "harmful.txt"), harmless=str(TINY / "harmless.txt"))
     assert reproduce(str(by_adapter.out), given, tmp_path / "again").same
     page = write_report(by_adapter.out).read_text()
     assert "added to resid.5, at every token" in page

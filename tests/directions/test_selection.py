@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from abliterate.directions.candidates import Candidate, choose, induce_floor
-from abliterate.directions.scores import ask, final_states, refusal_score
+from abliterate.directions.scores import final_states, prepare_openings, refusal_score
 from abliterate.errors import InputError
 from abliterate.models.head import Head, kl_divergence
 from fixtures.folders import SHARED
@@ -95,8 +95,8 @@ def brute_force(model: PreTrainedModel, openings: list[tuple[int, ...]]) -> torc
 )
 def test_refusal_score_is_the_log_odds_of_its_openings(openings: list[tuple[int, ...]]) -> None:
     model = random_model("llama")
-    question = ask(model, SEQUENCES, openings)
-    found = refusal_score(Head(model), question, final_states(model, question))
+    opening_batch = prepare_openings(model, SEQUENCES, openings)
+    found = refusal_score(Head(model), opening_batch, final_states(model, opening_batch))
     assert torch.allclose(found[0], brute_force(model, openings), atol=1e-3)
 
 

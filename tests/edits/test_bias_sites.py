@@ -8,7 +8,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
-from abliterate.edits.bias_sites import find_adders
+from abliterate.edits.bias_sites import find_bias_sites
 from abliterate.edits.tensor_edits import AddedEdit
 from abliterate.errors import ArchitectureError
 from abliterate.projection import normalize
@@ -28,9 +28,9 @@ def small(name: str, **changes: object) -> PreTrainedModel:
 def test_biases_on_disk_add_what_hooks_add(name: str) -> None:
     """Linear layers and Conv1D, parallel blocks, and the biases of fused experts."""
     model = small(name)
-    adders = find_adders(model, find_architecture(model))
-    assert set(adders) == {1}
-    assert all(one.bias for one in adders.values())
+    bias_sites = find_bias_sites(model, find_architecture(model))
+    assert set(bias_sites) == {1}
+    assert all(one.bias for one in bias_sites.values())
     assert prove_addition(model) < 1e-5
 
 
@@ -40,16 +40,16 @@ def test_biases_on_disk_add_what_hooks_add(name: str) -> None:
 )
 def test_without_biases_an_adapter_can_bring_one(name: str, module: str) -> None:
     model = small(name)
-    (adder,) = find_adders(model, find_architecture(model)).values()
-    assert adder.bias is None
-    assert adder.writer.module.endswith(module)
+    (bias_site,) = find_bias_sites(model, find_architecture(model)).values()
+    assert bias_site.bias is None
+    assert bias_site.writer.module.endswith(module)
     assert prove_addition(model) == 0.0  # nothing on disk to prove
 
 
 def test_what_a_block_scales_is_divided_out() -> None:
     model = small("granite", residual_multiplier=0.25)
-    (adder,) = find_adders(model, find_architecture(model)).values()
-    assert adder.multiplier == pytest.approx(0.25)
+    (bias_site,) = find_bias_sites(model, find_architecture(model)).values()
+    assert bias_site.multiplier == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("name", ["gemma3_text", "mixtral", "olmo2"])
@@ -57,7 +57,7 @@ def test_norms_and_weightings_behind_the_writer_are_refused(name: str) -> None:
     """Behind a norm nothing constant stays constant; an expert that is not called adds nothing."""
     model = small(name)
     with pytest.raises(ArchitectureError, match="abliterate export --to control-vector"):
-        find_adders(model, find_architecture(model))
+        find_bias_sites(model, find_architecture(model))
 
 
 def test_a_scale_that_depends_on_the_depth_is_refused() -> None:
@@ -66,16 +66,16 @@ def test_a_scale_that_depends_on_the_depth_is_refused() -> None:
     with torch.device("meta"):
         model = class_and_config("minicpm3", config)[0](config)
     with pytest.raises(ArchitectureError, match="abliterate export --to control-vector"):
-        find_adders(model, find_architecture(model))
+        find_bias_sites(model, find_architecture(model))
 
 
 def test_an_empty_model_is_enough() -> None:
     config = AutoConfig.for_model("gpt2", n_layer=5, n_embd=40, n_head=4)
     with torch.device("meta"):
         model = class_and_config("gpt2", config)[0](config)
-    adders = find_adders(model, find_architecture(model))
-    assert [one.writer.layer for one in adders.values()] == [0, 1, 2, 3]
-    assert [*adders] == [1, 2, 3, 4]
+    bias_sites = find_bias_sites(model, find_architecture(model))
+    assert [one.writer.layer for one in bias_sites.values()] == [0, 1, 2, 3]
+    assert [*bias_sites] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((6,), 0), ((3, 6), -1), ((6, 3), 0)])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from abliterate.evaluation.paired import Changed, changed, difference
+from abliterate.evaluation.paired import Changed, paired_changes, paired_difference
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -23,7 +23,7 @@ def test_mcnemar_is_the_binomial_test_on_the_changed(gained: int, lost: int) -> 
 @given(st.lists(st.tuples(st.booleans(), st.booleans())))
 def test_changed_counts_both_ways(pairs: list[tuple[bool, bool]]) -> None:
     before, after = [one for one, _ in pairs], [other for _, other in pairs]
-    one, back = changed(before, after), changed(after, before)
+    one, back = paired_changes(before, after), paired_changes(after, before)
     assert (one.gained, one.lost) == (back.lost, back.gained)
     assert sum(after) - sum(before) == one.gained - one.lost
 
@@ -34,7 +34,7 @@ def test_few_differences_are_tested_exactly(count: int) -> None:
     expected = stats.permutation_test(
         (values,), lambda one, axis: one.mean(axis), permutation_type="samples", n_resamples=math.inf, vectorized=True
     ).pvalue
-    assert difference([0.0] * count, list(values)).p == pytest.approx(expected)
+    assert paired_difference([0.0] * count, list(values)).p == pytest.approx(expected)
 
 
 def test_many_differences_are_tested_by_random_flips() -> None:
@@ -47,22 +47,22 @@ def test_many_differences_are_tested_by_random_flips() -> None:
         vectorized=True,
         rng=1,
     ).pvalue
-    assert difference([0.0] * 100, list(values)).p == pytest.approx(expected, abs=0.01)
+    assert paired_difference([0.0] * 100, list(values)).p == pytest.approx(expected, abs=0.01)
 
 
 def test_under_no_effect_small_p_values_are_as_rare_as_they_say() -> None:
     draws = numpy.random.default_rng(1).normal(0, 1, (200, 30))
-    small = sum(difference([0.0] * 30, list(row)).p < 0.1 for row in draws)
+    small = sum(paired_difference([0.0] * 30, list(row)).p < 0.1 for row in draws)
     assert 8 <= small <= 35  # 20 are expected
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30))
 def test_no_difference_is_none(values: list[float]) -> None:
-    one = difference(values, values)
+    one = paired_difference(values, values)
     assert one.p == 1
     assert one.mean.value == 0
 
 
 def test_lists_must_be_of_the_same_prompts() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        difference([1.0, 2.0], [1.0])
+        paired_difference([1.0, 2.0], [1.0])

@@ -18,7 +18,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.evaluation.tasks import TaskMean, capability, quiet, seeded
+from abliterate.evaluation.tasks import TaskMean, capability, quiet_tasks, seeded
 from abliterate.progress import Advance
 from fixtures.folders import FIXTURES
 from servers.llama_server import TINY_CHAT
@@ -165,7 +165,7 @@ def test_a_task_says_how_long_a_reply_may_be(tiny: tuple[PreTrainedModel, PreTra
 
 def test_bars_of_our_own_are_drawn_meanwhile(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(stderr=True)
-    with quiet():
+    with quiet_tasks():
         sys.stdout.write("harness")
         sys.stderr.write("harness")
         console.print("bar")

@@ -24,8 +24,8 @@ from abliterate.directions.methods import difference_in_means
 from abliterate.edits.plan import make_plan
 from abliterate.edits.write import write_edited
 from abliterate.errors import CheckpointError, InputError
-from abliterate.exports.peft_adapter import prepare, untie, write_adapter, write_files
-from abliterate.exports.peft_factors import Layer, named_factors
+from abliterate.exports.peft_adapter import prepare_adapter, untie, write_adapter, write_files
+from abliterate.exports.peft_factors import FactoredLayer, named_factors
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.generation import generate
@@ -293,7 +293,7 @@ def test_a_quantised_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_in_one_line(llama: PreTrainedModel, tmp_path: Path) -> None:
     made = Made(llama, tmp_path, Recipe.uniform())
-    prepared = prepare(made.plan, made.empty, made.architecture, made.checkpoint, "base", None)
+    prepared = prepare_adapter(made.plan, made.empty, made.architecture, made.checkpoint, "base", None)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Staging.open(made.adapter, "identity") as staging:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, before[1]))
@@ -316,8 +316,8 @@ def test_without_peft(llama: PreTrainedModel, tmp_path: Path, monkeypatch: pytes
 
 def test_factors_that_peft_would_not_load_are_not_written(llama: PreTrainedModel, tmp_path: Path) -> None:
     made = Made(llama, tmp_path, Recipe.uniform())
-    target = prepare(made.plan, made.empty, made.architecture, made.checkpoint, "base", None).targets[0]
+    target = prepare_adapter(made.plan, made.empty, made.architecture, made.checkpoint, "base", None).targets[0]
     pair = torch.zeros(1, 97), torch.zeros(48, 1)
-    for layers in ({}, {target.parameter: Layer(("a", "b"), ((1, 97), (47, 1)))}):
+    for layers in ({}, {target.parameter: FactoredLayer(("a", "b"), ((1, 97), (47, 1)))}):
         with pytest.raises(InputError, match=r"embed_tokens.weight: the edit has factors of .*\(48, 1\)\), PEFT "):
             named_factors(target, layers, pair)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from abliterate.errors import InputError
-from abliterate.models.batches import cut, prepare, shared_prefix
+from abliterate.models.batches import cut, prepare_batches, shared_prefix
 from abliterate.models.forward import at_positions, final_hidden, prefix_cache
 from abliterate.models.head import Head
 from fixtures.models import random_model
@@ -45,7 +45,7 @@ def test_shared_prefix_is_shared_and_longest(sequences: list[list[int]], keep: i
 
 @pytest.mark.parametrize("batch_size", ["auto", 1, 2])
 def test_batches_and_prefix_change_nothing(model: PreTrainedModel, batch_size: int | str) -> None:
-    prepared = prepare(model, SEQUENCES, batch_size)  # type: ignore[arg-type]
+    prepared = prepare_batches(model, SEQUENCES, batch_size)  # type: ignore[arg-type]
     assert prepared.prefix == tuple(PREFIX)
     cache = prefix_cache(model, prepared.prefix)
     found = torch.empty(len(SEQUENCES), 48)
@@ -58,7 +58,7 @@ def test_batches_and_prefix_change_nothing(model: PreTrainedModel, batch_size: i
 
 
 def test_the_cache_can_be_used_again(llama: PreTrainedModel) -> None:
-    prepared = prepare(llama, SEQUENCES)
+    prepared = prepare_batches(llama, SEQUENCES)
     cache = prefix_cache(llama, prepared.prefix)
     first = final_hidden(llama, prepared.batches[0], cache)
     assert torch.equal(first, final_hidden(llama, prepared.batches[0], cache))
@@ -92,4 +92,4 @@ def test_head_keeps_nothing_but_the_head_alive() -> None:
 
 def test_a_batch_size_below_one_is_refused(llama: PreTrainedModel) -> None:
     with pytest.raises(InputError, match="--batch-size 0"):
-        prepare(llama, SEQUENCES, 0)
+        prepare_batches(llama, SEQUENCES, 0)

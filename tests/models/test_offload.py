@@ -18,7 +18,7 @@ from abliterate.edits.in_place import orthogonalize
 from abliterate.errors import InputError
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe
-from abliterate.models.batches import prepare
+from abliterate.models.batches import prepare_batches
 from abliterate.models.forward import final_hidden
 from abliterate.models.head import Head
 from abliterate.models.loading import load_placed
@@ -84,7 +84,7 @@ def test_a_pass_reads_what_is_not_in_memory_once(tmp_path: Path) -> None:
     model = streaming(saved("llama", tmp_path / "model"), resident=1)
     sizes = sizes_of(model, torch.float32)
     assert bytes_read(model) == 0
-    prompts = prepare(model, [[5, 6, 7 + row % 80] + [8] * (row % 30) for row in range(100)])
+    prompts = prepare_batches(model, [[5, 6, 7 + row % 80] + [8] * (row % 30) for row in range(100)])
     assert len(prompts.batches) == 1
     assert prompts.prefix == ()
     with resid_of(model, find_architecture(model)):
@@ -94,7 +94,7 @@ def test_a_pass_reads_what_is_not_in_memory_once(tmp_path: Path) -> None:
 
 def test_more_tokens_than_fit_take_another_pass(tmp_path: Path) -> None:
     model = streaming(saved("llama", tmp_path / "model"), tokens=600)
-    assert len(prepare(model, [[5] * 60 for _ in range(21)]).batches) == 3
+    assert len(prepare_batches(model, [[5] * 60 for _ in range(21)]).batches) == 3
 
 
 def test_weights_that_were_converted_go_with_the_model(tmp_path: Path, own_cache: Path) -> None:
@@ -157,7 +157,7 @@ def test_too_little_for_a_single_layer_says_how_much() -> None:
 def test_the_positions_that_are_kept_are_those_of_the_streams(tmp_path: Path) -> None:
     model = streaming(saved("gemma3_text", tmp_path / "model"))
     architecture = find_architecture(model)
-    batch = prepare(model, SEQUENCES).batches[0]
+    batch = prepare_batches(model, SEQUENCES).batches[0]
     with resid_of(model, architecture, chosen_of(batch, (-2, -1), 48, torch.float32)) as kept:
         final_hidden(model, batch)
     with resid_of(model, architecture) as whole:

@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.cli import main
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, Wanted
-from abliterate.commands.export import Wish, export
+from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, EvaluateOptions
+from abliterate.commands.export import ExportOptions, export
 from abliterate.errors import InputError
 from abliterate.pipeline.conditions import PUT, recorded, settle
 from abliterate.pipeline.options import Options
@@ -47,7 +47,7 @@ def test_an_evaluation_without_a_flag_gives_the_figures_of_the_run(edited: Resul
     found = settled(edited.out)
     assert found.options.system == SYSTEM
     assert set(found.origins.values()) == {"abliterate.json of edited"}
-    one = evaluate(found.options, Wanted(reply_tokens=32, look_alikes=None), str(TINY), settled=found)
+    one = evaluate(found.options, EvaluateOptions(reply_tokens=32, look_alikes=None), str(TINY), settled=found)
     assert one.against is not None
     measured = edited.measured
     assert measured.original is not None
@@ -66,7 +66,7 @@ def test_an_evaluation_without_a_flag_gives_the_figures_of_the_run(edited: Resul
     (edited.out / "evaluation.json").write_text(json.dumps(one.to_json()))
     try:
         assert "Made otherwise than the run" not in write_report(edited.out).read_text()
-        other = evaluate(replace(found.options, system=None), Wanted(n_prompts=5, reply_tokens=8), None)
+        other = evaluate(replace(found.options, system=None), EvaluateOptions(n_prompts=5, reply_tokens=8), None)
         (edited.out / "evaluation.json").write_text(json.dumps(other.to_json()))
         page = write_report(edited.out).read_text()
     finally:
@@ -141,7 +141,7 @@ def test_runs_that_were_not_alike_are_asked_as_usual_and_it_is_said(edited: Resu
 
 
 def test_an_adapter_of_the_edit_remembers(edited: Result, tmp_path: Path) -> None:
-    export(Wish(edited.out, "adapter"), options(tmp_path / "adapter"))
+    export(ExportOptions(edited.out, "adapter"), options(tmp_path / "adapter"))
     found = settled(tmp_path / "adapter").options
     assert found.system == SYSTEM
     assert Path(found.harmful) == tmp_path / "adapter" / "harmful.txt"

@@ -32,12 +32,12 @@ from abliterate.models.generation import generate
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline import load as session
 from abliterate.pipeline.find import capture_training, choose_addition, choose_place, find_directions
-from abliterate.pipeline.load import Loaded, load, open_unfinished
-from abliterate.pipeline.replies import Heard, listen
+from abliterate.pipeline.load import Loaded, load_run, open_unfinished
+from abliterate.pipeline.replies import TrainingReplies, collect_training_replies
 from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT, Advance
 from abliterate.storage import record_log as kept
-from abliterate.storage.record_log import KeptRecords, Unfinished
+from abliterate.storage.record_log import RecordLog, Unfinished
 from fixtures.tiny_chat import TINY, options
 
 QUICK: dict[str, Any] = {"n_train": 32, "batch_size": 16}
@@ -93,23 +93,23 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    return load(options(tmp_path_factory.mktemp("loaded") / "edited", **QUICK), SILENT)
+    return load_run(options(tmp_path_factory.mktemp("loaded") / "edited", **QUICK), SILENT)
 
 
 @pytest.fixture(scope="module")
 def inducing_loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    return load(options(tmp_path_factory.mktemp("loaded") / "edited", mode="induce", **QUICK), SILENT)
+    return load_run(options(tmp_path_factory.mktemp("loaded") / "edited", mode="induce", **QUICK), SILENT)
 
 
 def afresh(loaded: Loaded, folder: Path) -> Loaded:
     return replace(loaded, unfinished=Unfinished(folder))
 
 
-def found_by(loaded: Loaded, folder: Path) -> tuple[Heard, Any]:
+def found_by(loaded: Loaded, folder: Path) -> tuple[TrainingReplies, Any]:
     """What the steps before a choice find, on records of their own."""
     loaded = afresh(loaded, folder)
-    both, heard = capture_training(loaded, SILENT), listen(loaded, SILENT)
-    return heard, find_directions(loaded, heard, *both)
+    both, training_replies = capture_training(loaded, SILENT), collect_training_replies(loaded, SILENT)
+    return training_replies, find_directions(loaded, training_replies, *both)
 
 
 def interrupted_after_each(work: Callable[[Unfinished, Any], Any], folder: Path) -> tuple[Any, int]:
@@ -134,13 +134,13 @@ def test_after_any_unit_a_step_goes_on(
 ) -> None:
     monkeypatch.setattr(session, "STRENGTHS", (0.5, 1.0))
     one = inducing_loaded if step == "add" else loaded
-    heard, directions = found_by(one, tmp_path / "before")
+    training_replies, directions = found_by(one, tmp_path / "before")
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "other"))  # in which no capture is
     work: dict[str, Callable[[Loaded, Any], Any]] = {
         "capture": capture_training,
-        "listen": listen,
-        "choose": lambda own, progress: choose_place(own, heard, directions, progress),
-        "add": lambda own, progress: choose_addition(own, heard, directions, progress),
+        "listen": collect_training_replies,
+        "choose": lambda own, progress: choose_place(own, training_replies, directions, progress),
+        "add": lambda own, progress: choose_addition(own, training_replies, directions, progress),
     }
     computed.clear()
     expected = work[step](afresh(one, tmp_path / "whole"), SILENT)
@@ -292,30 +292,32 @@ def test_replies_belong_to_their_batch_their_limit_and_what_is_shared(llama: Pre
     for size in (2, 3):
         for given, limit in asked:
             expected = generate(llama, tokenizer, given, limit, batch_size=size)
-            records = KeptRecords(tmp_path / "replies.jsonl")
+            records = RecordLog(tmp_path / "replies.jsonl")
             assert generate(llama, tokenizer, given, limit, batch_size=size, kept=records) == expected
             before = len(records)
-            again = generate(llama, tokenizer, given, limit, batch_size=size, kept=KeptRecords(records.path))
+            again = generate(llama, tokenizer, given, limit, batch_size=size, kept=RecordLog(records.path))
             assert again == expected
-            assert len(KeptRecords(records.path)) == before
+            assert len(RecordLog(records.path)) == before
 
 
 def test_what_is_kept_of_other_weights_is_not_taken_up(loaded: Loaded, cache: Path, tmp_path: Path) -> None:
     """Of other directions, openings or prompts: each choice is that of records of its own."""
-    heard, directions = found_by(loaded, tmp_path / "before")
-    harmful, harmless = (loaded.material.chat.encode(part.prompts) for part in loaded.material.selecting())
+    training_replies, directions = found_by(loaded, tmp_path / "before")
+    harmful, harmless = (loaded.splits.chat.encode(part.prompts) for part in loaded.splits.selecting())
     turned = replace(directions, differences=directions.differences.flip(0) * 1.01)
-    fewer = heard.openings[:1] if len(heard.openings) > 1 else ((*heard.openings[0], 5),)
+    fewer = (
+        training_replies.openings[:1] if len(training_replies.openings) > 1 else ((*training_replies.openings[0], 5),)
+    )
     common = loaded.model, loaded.architecture
     choices: tuple[tuple[Any, ...], ...] = (
-        (directions, heard.openings, harmful, harmless),
-        (turned, heard.openings, harmful, harmless),
+        (directions, training_replies.openings, harmful, harmless),
+        (turned, training_replies.openings, harmful, harmless),
         (directions, fewer, harmful, harmless),
-        (directions, heard.openings, harmful[1:], harmless),
-        (directions, heard.openings, harmful, harmless[1:]),
+        (directions, training_replies.openings, harmful[1:], harmless),
+        (directions, training_replies.openings, harmful, harmless[1:]),
     )
     for given in choices:
-        records = KeptRecords(tmp_path / "all.jsonl")
+        records = RecordLog(tmp_path / "all.jsonl")
         mixed = select(*common, *given, layer=4, kept=records)
         assert mixed == select(*common, *given, layer=4)
     assert len(records) > len(choices)
@@ -324,15 +326,15 @@ def test_what_is_kept_of_other_weights_is_not_taken_up(loaded: Loaded, cache: Pa
 def test_a_part_that_was_damaged_is_captured_again(
     loaded: Loaded, cache: Path, tmp_path: Path, computed: Counter[str]
 ) -> None:
-    prompts = loaded.material.harmful.prompts[:40]
+    prompts = loaded.splits.harmful.prompts[:40]
     how: dict[str, Any] = {"batch_size": 8, "architecture": loaded.architecture}
-    expected = capture(loaded.model, loaded.material.chat, prompts, **how)
+    expected = capture(loaded.model, loaded.splits.chat, prompts, **how)
     computed.clear()
-    first = capture(loaded.model, loaded.material.chat, prompts, kept=Unfinished(tmp_path / "parts"), **how)
+    first = capture(loaded.model, loaded.splits.chat, prompts, kept=Unfinished(tmp_path / "parts"), **how)
     parts = sorted((tmp_path / "parts").glob("*.safetensors"))
     assert len(parts) == computed["activations"] == 5
     parts[2].write_bytes(parts[2].read_bytes()[:-9])
-    again = capture(loaded.model, loaded.material.chat, prompts, kept=Unfinished(tmp_path / "parts"), **how)
+    again = capture(loaded.model, loaded.splits.chat, prompts, kept=Unfinished(tmp_path / "parts"), **how)
     assert computed["activations"] == 6
     assert torch.equal(first.resid, expected.resid)
     assert torch.equal(again.resid, expected.resid)
@@ -341,25 +343,25 @@ def test_a_part_that_was_damaged_is_captured_again(
 def test_of_several_processes_the_first_keeps_the_choice(
     loaded: Loaded, cache: Path, tmp_path: Path, computed: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard, directions = found_by(loaded, tmp_path / "before")
-    expected = choose_place(afresh(loaded, tmp_path / "whole"), heard, directions, SILENT)
+    training_replies, directions = found_by(loaded, tmp_path / "before")
+    expected = choose_place(afresh(loaded, tmp_path / "whole"), training_replies, directions, SILENT)
     computed.clear()
     monkeypatch.setattr(Processes, "launched", lambda: Processes(1, 2))
     shared = tmp_path / "shared"
-    assert choose_place(afresh(loaded, shared), heard, directions, SILENT) == expected
+    assert choose_place(afresh(loaded, shared), training_replies, directions, SILENT) == expected
     assert len(Unfinished(shared)) == 0
     scores = computed["scores"]
     monkeypatch.setattr(Processes, "launched", lambda: Processes(0, 2))
-    assert choose_place(afresh(loaded, shared), heard, directions, SILENT) == expected
+    assert choose_place(afresh(loaded, shared), training_replies, directions, SILENT) == expected
     assert computed["scores"] == 2 * scores
     monkeypatch.setattr(Processes, "launched", lambda: Processes(1, 2))
-    assert choose_place(afresh(loaded, shared), heard, directions, SILENT) == expected
+    assert choose_place(afresh(loaded, shared), training_replies, directions, SILENT) == expected
     assert computed["scores"] == 2 * scores, "the others take up what the first has kept"
 
 
 def test_strict_records_still_say_that_they_cannot_be_kept(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    records = KeptRecords(tmp_path / "records.jsonl")
+    records = RecordLog(tmp_path / "records.jsonl")
     records.path.mkdir()
     with pytest.raises(InputError, match="cannot keep replies in"):
         records.once("a", lambda: 1)

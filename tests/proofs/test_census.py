@@ -6,7 +6,7 @@ import pytest
 import transformers
 
 from abliterate.errors import InputError
-from abliterate.proofs.census import Entry, examine, model_types, multimodal_types, sweep
+from abliterate.proofs.census import Entry, model_types, multimodal_types, prove_each, prove_one
 from abliterate.render.architectures import architectures_markdown
 from fixtures.folders import PROJECT
 
@@ -59,7 +59,7 @@ THIRD = [*DENSE, *OLDER, *SANDWICHED, *PARALLEL, *EXPERTS, *HYBRIDS, *LANES, *MU
 
 @pytest.mark.parametrize("model_type", THIRD)
 def test_a_representative_third_is_proved(model_type: str) -> None:
-    entry = examine(model_type)
+    entry = prove_one(model_type)
     assert (entry.status, entry.reason) == ("proved", "")
     assert entry.leak is not None
     assert entry.leak < 1e-5
@@ -68,24 +68,24 @@ def test_a_representative_third_is_proved(model_type: str) -> None:
 
 @pytest.mark.parametrize("model_type", REFUSED)
 def test_what_cannot_be_exact_is_refused(model_type: str) -> None:
-    entry = examine(model_type)
+    entry = prove_one(model_type)
     assert entry.status == "refused"
     assert "channel" in entry.reason
 
 
 @pytest.mark.parametrize("model_type", ["bert", "bart", "trocr", "gemma4_assistant"])
 def test_what_is_no_decoder_is_said_to_be_none(model_type: str) -> None:
-    assert examine(model_type).status == "not a residual decoder"
+    assert prove_one(model_type).status == "not a residual decoder"
 
 
 def test_norms_and_experts_are_listed() -> None:
-    assert (examine("gemma2").gains, examine("llama").gains) == (True, False)
-    assert (examine("mixtral").experts, examine("llama").experts) == ("fused", "")
+    assert (prove_one("gemma2").gains, prove_one("llama").gains) == (True, False)
+    assert (prove_one("mixtral").experts, prove_one("llama").experts) == ("fused", "")
 
 
 def test_an_unknown_type_is_an_error() -> None:
     with pytest.raises(InputError, match="no-such-type: the installed transformers has no language model of this type"):
-        list(sweep(["no-such-type"]))
+        list(prove_each(["no-such-type"]))
 
 
 def listed() -> str:
@@ -114,7 +114,7 @@ def test_the_readme_lists_the_third_as_proved(model_type: str) -> None:
 
 @pytest.mark.sweep
 def test_the_readme_s_table_is_what_a_full_sweep_gives() -> None:
-    entries: list[Entry] = list(sweep([*model_types(), *multimodal_types()]))
+    entries: list[Entry] = list(prove_each([*model_types(), *multimodal_types()]))
     assert listed() == architectures_markdown(entries)
     causal = [entry for entry in entries if entry.model_type in model_types()]
     assert sum(entry.status == "proved" for entry in causal) >= 140

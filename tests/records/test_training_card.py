@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from abliterate.evaluation.statistics import Rate
-from abliterate.records.training_card import card
+from abliterate.records.training_card import training_card
 from fixtures.model_cards import HOSTILE, body, metadata, numbers_in, outline, tokens
 
 SHARED: dict[str, Any] = {
@@ -87,7 +87,7 @@ def changed(record: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 def test_front_matter_of_a_healed_checkpoint() -> None:
     theirs = "---\nlicense: apache-2.0\nlanguage: en\nbase_model: them/other\ntags: [chat]\n---\n# Theirs\n"
-    assert metadata(card(HEALED, theirs)) == {
+    assert metadata(training_card(HEALED, theirs)) == {
         "base_model": "me/edited",
         "base_model_relation": "finetune",
         "library_name": "transformers",
@@ -100,7 +100,7 @@ def test_front_matter_of_a_healed_checkpoint() -> None:
 
 def test_front_matter_of_adapters() -> None:
     healed, hardened = (
-        metadata(card({**one, "form": "adapter"}, "---\nlicense: mit\n---\n")) for one in (HEALED, HARDENED)
+        metadata(training_card({**one, "form": "adapter"}, "---\nlicense: mit\n---\n")) for one in (HEALED, HARDENED)
     )
     for found in (healed, hardened):
         assert [found[name] for name in ("base_model", "base_model_relation", "library_name", "license")] == [
@@ -113,16 +113,16 @@ def test_front_matter_of_adapters() -> None:
 def test_base_model_of_what_is_on_no_hub() -> None:
     """A merged checkpoint descends from the model that was edited; an adapter fits the edited weights alone."""
     local = changed(HEALED, "source", {**HEALED["source"], "model": "edited", "revision": None})
-    assert metadata(card(local, None))["base_model"] == "Qwen/Qwen3-0.6B"
-    assert "base_model" not in metadata(card({**local, "form": "adapter"}, None))
-    assert "base_model" not in metadata(card({**local, "edited_from": None}, None))
+    assert metadata(training_card(local, None))["base_model"] == "Qwen/Qwen3-0.6B"
+    assert "base_model" not in metadata(training_card({**local, "form": "adapter"}, None))
+    assert "base_model" not in metadata(training_card({**local, "edited_from": None}, None))
     hardened = changed(HARDENED, "source.model", "my folder")
-    assert not {"base_model", "base_model_relation"} & set(metadata(card(hardened, None)))
+    assert not {"base_model", "base_model_relation"} & set(metadata(training_card(hardened, None)))
 
 
 @RECORDS
 def test_every_number_shown_is_in_the_record(record: dict[str, Any]) -> None:
-    text = re.sub(r"```.*?```", "", body(card(record, None)), flags=re.DOTALL)
+    text = re.sub(r"```.*?```", "", body(training_card(record, None)), flags=re.DOTALL)
     names = (*record["versions"].values(), "0.1.0", record["source"]["revision"], "Qwen/Qwen3-0.6B", "aa11bb22",
              "resid.15", "5f1c" * 16, "a7d2" * 16, "bfloat16", "float32")  # fmt: skip
     for known in names:
@@ -137,7 +137,7 @@ def test_every_number_shown_is_in_the_record(record: dict[str, Any]) -> None:
 
 
 def test_what_a_healed_card_says() -> None:
-    text = card(HEALED, None)
+    text = training_card(HEALED, None)
     for part in (
         "(the edit was made from [Qwen/Qwen3-0.6B](https://huggingface.co/Qwen/Qwen3-0.6B) at commit `aa11bb22`)",
         "direct preference optimisation (DPO) of a LoRA, merged into the weights, in `bfloat16`",
@@ -159,7 +159,7 @@ def test_what_a_healed_card_says() -> None:
 
 
 def test_what_a_hardened_card_says() -> None:
-    text = card(HARDENED, None)
+    text = training_card(HARDENED, None)
     for part in (
         "| Harmful prompts refused | 95.4% (87.3% to 98.4%), 62 of 65 | 98.5% (91.8% to 99.7%), 64 of 65 |",
         "| Harmful prompts refused, under the edit | 1.5% (0.3% to 8.2%), 1 of 65 | 72.3% (60.4% to 81.7%), 47 of 65 |",
@@ -178,21 +178,21 @@ def test_what_a_hardened_card_says() -> None:
 
 
 def test_what_was_not_measured_is_not_claimed() -> None:
-    half = card(changed(changed(HEALED, "proof.per_layer", []), "proof.silence", None), None)
+    half = training_card(changed(changed(HEALED, "proof.per_layer", []), "proof.silence", None), None)
     assert "so silence of the residual stream was not asked for." in half
     assert "rounding allows" not in half
-    assert card(changed(HEALED, "training.loss_before", math.nan), None).count("| not measured |") == 1
-    empty = card(changed(HARDENED, "after.same", Rate(0, 0).to_json()), None)
+    assert training_card(changed(HEALED, "training.loss_before", math.nan), None).count("| not measured |") == 1
+    empty = training_card(changed(HARDENED, "after.same", Rate(0, 0).to_json()), None)
     assert "to the letter: not measured." in empty
 
 
 def test_settings_of_a_run_are_shown_and_others_are_not() -> None:
-    sft = card(changed(changed(HEALED, "options.method", "sft"), "options.steps", 57), None)
+    sft = training_card(changed(changed(HEALED, "options.method", "sft"), "options.steps", 57), None)
     assert "`steps` 57" in sft
     assert "cross-entropy of the tokens, nats" in sft
     for name in ("`beta`", "`epochs`", "`limit`", "None"):
         assert name not in sft
-    beyond = card({**HEALED, "without_flag": {"accumulation": 8}}, None)
+    beyond = training_card({**HEALED, "without_flag": {"accumulation": 8}}, None)
     assert "- Settings that the command has no flag for, to be given from Python: `accumulation` 8" in beyond
 
 
@@ -209,7 +209,7 @@ FOREIGN = [
 def test_foreign_text_adds_no_structure(text: str) -> None:
     for record, paths in FOREIGN:
         for path in paths:
-            plain, hostile = (card(changed(record, path, one), None) for one in ("plain", text))
+            plain, hostile = (training_card(changed(record, path, one), None) for one in ("plain", text))
             assert outline(hostile) == outline(plain), path
             assert metadata(hostile) == metadata(plain), path
             assert not any("evil" in str(token.attrs) for token in tokens(hostile)), path
@@ -217,7 +217,7 @@ def test_foreign_text_adds_no_structure(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["`; rm -rf ~`", "**pairs** | [a](b)", "```\n# Injected"])
 def test_the_name_of_a_dataset_shows_as_it_is(name: str) -> None:
-    text = card({**HEALED, "dataset": name, "command": ["abliterate", "heal", ".", "--dataset", name]}, None)
+    text = training_card({**HEALED, "dataset": name, "command": ["abliterate", "heal", ".", "--dataset", name]}, None)
     lines = [token for token in tokens(text) if token.type == "inline" and token.content.startswith("Dataset:")]
     seen = "".join(
         one.content for one in lines[0].children or () if one.type in ("text", "code_inline", "text_special")

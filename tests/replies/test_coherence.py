@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from abliterate.replies.coherence import LONG, TAIL, characters_of, ends_in_a_loop, is_incoherent
+from abliterate.replies.coherence import LONG, TAIL_UNITS, characters_of, ends_in_a_loop, is_incoherent
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_what_counts_as_a_word() -> None:
     assert characters_of("노래합니다" * 3) == list("노래합니다" * 3)
 
 
-@pytest.mark.parametrize(("length", "times"), [(1, LONG // 2), (2, TAIL), (3, TAIL), (5, TAIL)])
+@pytest.mark.parametrize(("length", "times"), [(1, LONG // 2), (2, TAIL_UNITS), (3, TAIL_UNITS), (5, TAIL_UNITS)])
 def test_a_loop_is_a_phrase_of_few_words_many_times_or_of_many_words_four_times(length: int, times: int) -> None:
     beginning, phrase = ["well"], [f"word {number}" for number in range(length)]
     assert ends_in_a_loop(beginning + phrase * times, length, LONG // 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from abliterate.replies.labels import LABELS, label_of, off_language, scripts
+from abliterate.replies.labels import REPLY_LABELS, label_of, off_language, scripts
 from abliterate.replies.refusals import is_refusal
 
 LOOP = "It is a good day. " * 12
@@ -32,7 +32,7 @@ CASES = [
 
 @pytest.mark.parametrize(("prompt", "reply", "label"), CASES)
 def test_labels(prompt: str, reply: str, label: str) -> None:
-    assert label in LABELS
+    assert label in REPLY_LABELS
     assert label_of(prompt, reply) == label
 
 

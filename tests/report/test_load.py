@@ -133,9 +133,9 @@ def test_a_record_that_is_no_json_is_named(tmp_path: Path) -> None:
 
 
 def test_figures_read_as_in_print() -> None:
-    shown = [text.number(value) for value in (0, 1, 0.29144, -0.002, 7.1e-5, 12345.6, None)]
+    shown = [text.number_html(value) for value in (0, 1, 0.29144, -0.002, 7.1e-5, 12345.6, None)]
     assert [one.replace(text.TIED, " ") for one in shown] == ["0", "1", "0.291", "−0.002", "7.1 × 10⁻⁵", "12,346", "–"]
-    assert [text.share(value) for value in (0.0, 1.0, 0.0322, None)] == ["0%", "100%", "3.2%", "–"]
-    assert text.rate(rate(0, 42)).replace(text.TIED, " ") == "0/42 = 0% [0%, 8.4%]"
-    assert text.estimate(None) == "–"
+    assert [text.share_html(value) for value in (0.0, 1.0, 0.0322, None)] == ["0%", "100%", "3.2%", "–"]
+    assert text.rate_html(rate(0, 42)).replace(text.TIED, " ") == "0/42 = 0% [0%, 8.4%]"
+    assert text.estimate_html(None) == "–"
     assert tidy({"a": [float("nan"), 1.0], "b": float("inf")}) == {"a": [None, 1.0], "b": None}

@@ -27,28 +27,32 @@ from abliterate.interventions import ablated
 from abliterate.models.head import Head
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.find import capture_training, choose_place, find_directions, optimise, state_file
-from abliterate.pipeline.load import Loaded, load
-from abliterate.pipeline.replies import Heard, listen
+from abliterate.pipeline.load import Loaded, load_run
+from abliterate.pipeline.replies import TrainingReplies, collect_training_replies
 from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT
 from abliterate.replies import coherence, refusals
 from abliterate.search import examples, losses, stages, variables
-from abliterate.search.examples import Answer, Place, Transcript, hard_examples, parting
+from abliterate.search.examples import DivergencePoint, OriginalReply, Transcript, divergence_point, hard_examples
 from abliterate.search.front import Front, Point, knee
-from abliterate.search.losses import Ruler, Spent
-from abliterate.search.memory import Room, room_for
-from abliterate.search.stages import Pool
+from abliterate.search.losses import EditLosses, TokenCount
+from abliterate.search.memory import MemoryPlan, plan_memory
+from abliterate.search.stages import SearchData
 from abliterate.search.state import State
 from abliterate.search.variables import STRONGEST, Variables
 from fixtures.tiny_chat import TINY, options
 
-PLACES = [Place((1, 2, 3, 4), (5, 6)), Place((1, 2, 9), (7,)), Place((1, 2, 3, 4, 8, 8, 3), (2,))]
-ANSWERS = [Answer((1, 2, 7, 7), (3, 4, 5)), Answer((1, 2, 5), ()), Answer((1, 2, 5, 6, 6), (9,))]
+PLACES = [
+    DivergencePoint((1, 2, 3, 4), (5, 6)),
+    DivergencePoint((1, 2, 9), (7,)),
+    DivergencePoint((1, 2, 3, 4, 8, 8, 3), (2,)),
+]
+ANSWERS = [OriginalReply((1, 2, 7, 7), (3, 4, 5)), OriginalReply((1, 2, 5), ()), OriginalReply((1, 2, 5, 6, 6), (9,))]
 
 
-def ruler_of(model: PreTrainedModel, room: Room = Room(1, False)) -> tuple[Ruler, Architecture]:  # noqa: B008 (frozen)
+def ruler_of(model: PreTrainedModel, memory: MemoryPlan = MemoryPlan(1, False)) -> tuple[EditLosses, Architecture]:  # noqa: B008 (frozen)
     architecture = find_architecture(model)
-    return Ruler(model, architecture, Head(model), room, Spent()), architecture
+    return EditLosses(model, architecture, Head(model), memory, TokenCount()), architecture
 
 
 def random_edit(architecture: Architecture) -> Variables:
@@ -58,29 +62,29 @@ def random_edit(architecture: Architecture) -> Variables:
     return edit
 
 
-def gradients(ruler: Ruler, edit: Variables) -> list[torch.Tensor]:
+def gradients(edit_losses: EditLosses, edit: Variables) -> list[torch.Tensor]:
     turned = edit.copy()
     for one in turned.tensors():
         one.requires_grad_()
-    ruler.backward(PLACES, ANSWERS, ruler.states(ANSWERS), turned, (0.7, 1.3))
+    edit_losses.backward(PLACES, ANSWERS, edit_losses.states(ANSWERS), turned, (0.7, 1.3))
     return [one.grad for one in turned.tensors() if one.grad is not None]
 
 
-def loss(ruler: Ruler, edit: Variables) -> float:
-    with stages.frozen(ruler.model):
+def loss(edit_losses: EditLosses, edit: Variables) -> float:
+    with stages.frozen(edit_losses.model):
         turned = edit.copy()
         turned.direction.requires_grad_()
-        refusals, divergence = ruler.backward(PLACES, ANSWERS, ruler.states(ANSWERS), turned, (0.7, 1.3))
+        refusals, divergence = edit_losses.backward(PLACES, ANSWERS, edit_losses.states(ANSWERS), turned, (0.7, 1.3))
     return 0.7 * refusals + 1.3 * divergence
 
 
-def slope(ruler: Ruler, edit: Variables, place: int, turn: torch.Tensor, step: float) -> float:
+def slope(edit_losses: EditLosses, edit: Variables, place: int, turn: torch.Tensor, step: float) -> float:
     """The loss's slope as one of the tensors is turned, by differences of fourth order."""
     ends = {}
     for steps in (-2, -1, 1, 2):
         moved = edit.copy()
         moved.tensors()[place].add_(steps * step * turn)
-        ends[steps] = loss(ruler, moved)
+        ends[steps] = loss(edit_losses, moved)
     return (8 * (ends[1] - ends[-1]) - (ends[2] - ends[-2])) / (12 * step)
 
 
@@ -91,10 +95,10 @@ def test_gradients_are_those_of_finite_differences(model: PreTrainedModel) -> No
     long as the loss is smooth, which is shorter along the direction.
     """
     model = model.double()
-    ruler, architecture = ruler_of(model)
+    edit_losses, architecture = ruler_of(model)
     edit = random_edit(architecture)
     with stages.frozen(model):
-        found = gradients(ruler, edit)
+        found = gradients(edit_losses, edit)
     for place, (tensor, gradient) in enumerate(zip(edit.tensors(), found, strict=True)):
         size = float(gradient.norm())
         turns, step = [*torch.eye(len(tensor))], 0.03
@@ -102,7 +106,7 @@ def test_gradients_are_those_of_finite_differences(model: PreTrainedModel) -> No
             step = 0.01
             turns = [torch.nn.functional.normalize(one, dim=0) for one in (gradient, torch.randn_like(tensor))]
         for turn in turns:
-            assert slope(ruler, edit, place, turn, step) == pytest.approx(float(gradient @ turn), abs=0.01 * size)
+            assert slope(edit_losses, edit, place, turn, step) == pytest.approx(float(gradient @ turn), abs=0.01 * size)
 
 
 def test_the_edit_is_that_of_its_recipe(model: PreTrainedModel) -> None:
@@ -116,13 +120,13 @@ def test_the_edit_is_that_of_its_recipe(model: PreTrainedModel) -> None:
             assert torch.allclose(model(tokens).logits, searched, atol=1e-4)
 
 
-@pytest.mark.parametrize("room", [Room(10**6, False), Room(1, True), Room(10**6, True)])
-def test_small_batches_and_layers_run_twice_change_no_gradient(llama: PreTrainedModel, room: Room) -> None:
+@pytest.mark.parametrize("room", [MemoryPlan(10**6, False), MemoryPlan(1, True), MemoryPlan(10**6, True)])
+def test_small_batches_and_layers_run_twice_change_no_gradient(llama: PreTrainedModel, memory: MemoryPlan) -> None:
     whole, architecture = ruler_of(llama)
     edit = random_edit(architecture)
     with stages.frozen(llama):
         expected = gradients(whole, edit)
-        found = gradients(ruler_of(llama, room)[0], edit)
+        found = gradients(ruler_of(llama, memory)[0], edit)
     for one, other in zip(expected, found, strict=True):
         assert torch.allclose(one, other, atol=1e-5, rtol=1e-4)
     assert "forward" not in vars(llama.get_submodule(architecture.layers[0]))
@@ -134,13 +138,13 @@ def test_layers_run_twice_for_gradients_alone(llama: PreTrainedModel) -> None:
     edit, runs = random_edit(architecture), []
     llama.get_submodule(architecture.layers[0]).mlp.register_forward_pre_hook(lambda *given: runs.append(1))
     counts = []
-    for room in (Room(1, False), Room(1, True)):
-        ruler, _ = ruler_of(llama, room)
+    for memory in (MemoryPlan(1, False), MemoryPlan(1, True)):
+        edit_losses, _ = ruler_of(llama, memory)
         with stages.frozen(llama):
             compared = len(runs)
-            ruler.states(ANSWERS, edit)
+            edit_losses.states(ANSWERS, edit)
             followed = len(runs)
-            gradients(ruler, edit)
+            gradients(edit_losses, edit)
         counts.append((followed - compared, len(runs) - followed))
     (compared, followed), (compared_again, followed_again) = counts
     assert compared_again == compared
@@ -148,8 +152,8 @@ def test_layers_run_twice_for_gradients_alone(llama: PreTrainedModel) -> None:
 
 
 def test_the_room_shrinks_with_the_memory(llama: PreTrainedModel) -> None:
-    plenty, little, none = (room_for(llama, free) for free in (10**12, 10**7, 10**5))
-    assert plenty == Room(1, False)
+    plenty, little, none = (plan_memory(llama, free) for free in (10**12, 10**7, 10**5))
+    assert plenty == MemoryPlan(1, False)
     assert little.copies > 1
     assert none.recompute
 
@@ -211,7 +215,7 @@ def test_strengths_and_direction_stay_within_their_bounds(llama: PreTrainedModel
 def test_where_a_refusal_parts_from_the_answers(
     reply: tuple[int, ...], others: list[tuple[int, ...]], shared: int
 ) -> None:
-    assert parting(reply, others) == shared
+    assert divergence_point(reply, others) == shared
 
 
 def test_places_gather_the_declining_tokens_of_one_prompt() -> None:
@@ -220,7 +224,7 @@ def test_places_gather_the_declining_tokens_of_one_prompt() -> None:
         transcript.add(0, reply, refused)
     transcript.add(1, (5,), False)
     assert transcript.at_risk == [0]
-    assert transcript.places() == [Place((10, 11, 1), (2,)), Place((10, 11), (3,))]
+    assert transcript.places() == [DivergencePoint((10, 11, 1), (2,)), DivergencePoint((10, 11), (3,))]
 
 
 def test_hard_examples_are_the_worst_and_a_spread_of_the_rest() -> None:
@@ -311,7 +315,7 @@ def test_the_search_beats_the_automatic_choice(searched: Result) -> None:
     found = searched.measured.search
     assert found is not None
     start = found.front.points[0]
-    assert start.pressure is None
+    assert start.refusal_weight is None
     assert found.chosen.kl <= 0.6 * start.kl
     assert found.chosen.refusals <= start.refusals
     assert searched.measured.proof.kind == "agreement"
@@ -319,7 +323,7 @@ def test_the_search_beats_the_automatic_choice(searched: Result) -> None:
 
 def test_manifest_and_recipe_repeat_the_search(searched: Result, tmp_path: Path) -> None:
     record = searched.manifest["search"]
-    assert len(record["points"]) == len(stages.PRESSURES) + 1
+    assert len(record["points"]) == len(stages.REFUSAL_WEIGHTS) + 1
     assert record["points"][record["chosen"]]["strengths"] == searched.manifest["recipe"]["strengths"]
     assert record["tokens"]["backward"] > 0
     card = (searched.out / "README.md").read_text()
@@ -352,7 +356,7 @@ def test_an_interrupted_search_goes_on(searched: Result, tmp_path: Path, monkeyp
 
 
 @pytest.fixture(scope="module")
-def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loaded, Heard, Directions, Selection]:
+def training_replies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loaded, TrainingReplies, Directions, Selection]:
     """All that comes before a search, on few prompts."""
     folder = tmp_path_factory.mktemp("session")
     files = {side: folder / f"{side}.txt" for side in ("harmful", "harmless")}
@@ -360,19 +364,19 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loaded, Heard, Dire
         path.write_text("\n".join((TINY / path.name).read_text().splitlines()[:40]))
     given = {side: str(path) for side, path in files.items()}
     asked = options(folder / "edited", optimize=True, layer=4, **given)
-    loaded = load(asked, SILENT)
+    loaded = load_run(asked, SILENT)
     captured = capture_training(loaded, SILENT)
-    said = listen(loaded, SILENT)
+    said = collect_training_replies(loaded, SILENT)
     directions = find_directions(loaded, said, *captured)
     return loaded, said, directions, choose_place(loaded, said, directions, SILENT)
 
 
 def test_the_batch_size_that_was_asked_for_holds_throughout(
-    heard: tuple[Loaded, Heard, Directions, Selection], monkeypatch: pytest.MonkeyPatch
+    training_replies: tuple[Loaded, TrainingReplies, Directions, Selection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gradients, comparisons and replies: no forward of the search carries more prompts."""
     monkeypatch.setattr(stages, "PRESSURES", (0.5,))
-    loaded, *rest = heard
+    loaded, *rest = training_replies
     asked = replace(loaded, options=replace(loaded.options, batch_size=8))
     with rows_of(loaded.model) as rows:
         optimise(asked, *rest, SILENT)
@@ -403,47 +407,59 @@ def test_the_batch_size_that_was_asked_for_holds_throughout(
     ],
 )
 def test_a_search_under_other_settings_is_another(
-    heard: tuple[Loaded, Heard, Directions, Selection],
+    training_replies: tuple[Loaded, TrainingReplies, Directions, Selection],
     file: ModuleType,
     name: str,
     value: object,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loaded, start, pool = heard[0], random_edit(heard[0].architecture), Pool([], [], [], [], [])
-    path = state_file(loaded, start, pool)
-    assert state_file(loaded, start, pool) == path
+    loaded, start, data = (
+        training_replies[0],
+        random_edit(training_replies[0].architecture),
+        SearchData([], [], [], [], []),
+    )
+    path = state_file(loaded, start, data)
+    assert state_file(loaded, start, data) == path
     monkeypatch.setattr(file, name, value)
-    assert state_file(loaded, start, pool) != path
+    assert state_file(loaded, start, data) != path
 
 
 @pytest.mark.parametrize("changes", [{"batch_size": 4}, {"seed": 1}, {"sites": ("attn",)}])
 def test_a_search_that_is_asked_for_in_another_way_is_another(
-    heard: tuple[Loaded, Heard, Directions, Selection], changes: dict[str, Any]
+    training_replies: tuple[Loaded, TrainingReplies, Directions, Selection], changes: dict[str, Any]
 ) -> None:
-    loaded, start, pool = heard[0], random_edit(heard[0].architecture), Pool([], [], [], [], [])
+    loaded, start, data = (
+        training_replies[0],
+        random_edit(training_replies[0].architecture),
+        SearchData([], [], [], [], []),
+    )
     asked = replace(loaded, options=replace(loaded.options, **changes))
-    assert state_file(asked, start, pool) != state_file(loaded, start, pool)
+    assert state_file(asked, start, data) != state_file(loaded, start, data)
 
 
-def test_another_start_or_other_prompts_are_another_search(heard: tuple[Loaded, Heard, Directions, Selection]) -> None:
-    architecture = heard[0].architecture
+def test_another_start_or_other_prompts_are_another_search(
+    training_replies: tuple[Loaded, TrainingReplies, Directions, Selection],
+) -> None:
+    architecture = training_replies[0].architecture
     edits = random_edit(architecture), random_edit(architecture)
-    pools = Pool([], [], [], [], []), Pool([(1, 2)], [], [], [], []), Pool([], [(1, 2)], [], [], [])
-    assert len({state_file(heard[0], edit, pool) for edit in edits for pool in pools}) == 6
+    pools = SearchData([], [], [], [], []), SearchData([(1, 2)], [], [], [], []), SearchData([], [(1, 2)], [], [], [])
+    assert len({state_file(training_replies[0], edit, data) for edit in edits for data in pools}) == 6
 
 
 def test_a_stale_state_is_left_alone(
-    heard: tuple[Loaded, Heard, Directions, Selection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    training_replies: tuple[Loaded, TrainingReplies, Directions, Selection],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A search that is through is not run again; with another constant it is."""
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path))
     monkeypatch.setattr(stages, "PRESSURES", (0.5,))
-    first = optimise(*heard, SILENT)
-    with rows_of(heard[0].model) as rows:
-        again = optimise(*heard, SILENT)
+    first = optimise(*training_replies, SILENT)
+    with rows_of(training_replies[0].model) as rows:
+        again = optimise(*training_replies, SILENT)
         resumed = len(rows)
         monkeypatch.setattr(stages, "STEPS", 1)
-        other = optimise(*heard, SILENT)
+        other = optimise(*training_replies, SILENT)
     assert first is not None
     assert again is not None
     assert other is not None
@@ -473,7 +489,7 @@ def test_two_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.Mo
     script.write_text(
         "import torch\nfrom abliterate import cli\nfrom abliterate.search import stages\n"
         f"torch.backends.mkldnn.enabled = {torch.backends.mkldnn.enabled}\n"  # the kernels of the one process
-        f"stages.PRESSURES, stages.STEPS = {stages.PRESSURES}, {stages.STEPS}\ncli.main()\n"
+        f"stages.PRESSURES, stages.STEPS = {stages.REFUSAL_WEIGHTS}, {stages.STEPS}\ncli.main()\n"
     )
     # --multi_gpu is how it starts several processes on one machine; there need not be a GPU.
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
@@ -510,4 +526,4 @@ def test_a_model_that_streams_cannot_be_searched(llama: PreTrainedModel, monkeyp
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     architecture = find_architecture(llama)
     with pytest.raises(InputError, match="does not fit into memory"):
-        stages.search(llama, tokenizer, architecture, random_edit(architecture), Pool([], [], [], [], []))
+        stages.search(llama, tokenizer, architecture, random_edit(architecture), SearchData([], [], [], [], []))

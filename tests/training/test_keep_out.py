@@ -39,7 +39,7 @@ from abliterate.proofs.stream import SILENCE, relative_component
 from abliterate.training.examples import read_examples
 from abliterate.training.harden import HardenResult, harden
 from abliterate.training.heal import HealOptions, heal_model
-from abliterate.training.healed import components, prove
+from abliterate.training.healed import healed_components, prove_healed
 from abliterate.training.keep_out import KeepDirectionOut, base_model
 from abliterate.training.lora import new_lora
 from fixtures.checkpoints import snapshot
@@ -472,14 +472,14 @@ def test_a_half_edit_keeps_its_half(tmp_path: Path) -> None:
 def test_the_proof_sees_what_comes_back(llama: PreTrainedModel, direction: torch.Tensor) -> None:
     orthogonalize(llama, direction)
     recipe = Recipe.uniform()
-    before = components(llama, find_architecture(llama), direction[None], recipe)
-    assert prove(llama, SEQUENCES, direction[None], recipe, before).drift == 0
+    before = healed_components(llama, find_architecture(llama), direction[None], recipe)
+    assert prove_healed(llama, SEQUENCES, direction[None], recipe, before).drift == 0
     with torch.no_grad():
         llama.model.layers[2].mlp.down_proj.weight.add_(1e-4 * direction[:, None])
     with pytest.raises(
         ProofError, match=r"layers\.2\.mlp\.down_proj\.weight: healing brought .* of a random component back"
     ):
-        prove(llama, SEQUENCES, direction[None], recipe, before)
+        prove_healed(llama, SEQUENCES, direction[None], recipe, before)
 
 
 def test_progress_is_told(original: Path) -> None:

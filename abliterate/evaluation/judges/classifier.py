@@ -26,7 +26,7 @@ LONGEST = 512
 
 NEGATED = re.compile(r"^(?:non|not?|un)[\W_]*", re.I)
 
-KINDS = (
+CLASSIFIER_LABELS = (
     # Minos-v1 and those that follow it ("Refusal", "Non-refusal") read the whole exchange between these marks.
     (re.compile(r"refus", re.I), "<|user|>\n{prompt}\n<|assistant|>\n{reply}"),
     # distilroberta-base-rejection-v1 ("REJECTION", "NORMAL") was trained on replies alone.
@@ -56,7 +56,7 @@ class ClassifierJudge:
             model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
             tokenizer = AutoTokenizer.from_pretrained(folder)
         labels: dict[int, str] = model.config.id2label
-        for pattern, form in KINDS:
+        for pattern, form in CLASSIFIER_LABELS:
             found = [place for place, label in labels.items() if pattern.search(label) and not NEGATED.match(label)]
             if len(found) == 1:
                 return cls(name, model.eval().to(choose_device(device)), tokenizer, found[0], form)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from abliterate.errors import InputError
-from abliterate.evaluation.served.endpoint import Endpoint, RejectedRequestError, replies, words
-from abliterate.evaluation.served.reply_cache import Answer, Conversation, ReplyCache
+from abliterate.evaluation.served.endpoint import Endpoint, RejectedRequestError, endpoint_replies, one_line_words
+from abliterate.evaluation.served.reply_cache import CachedConversation, CachedReply, ReplyCache
 from abliterate.progress import SILENT, Progress
-from abliterate.replies.labels import LABELS, Label
+from abliterate.replies.labels import REPLY_LABELS, Label
 from abliterate.replies.thinking import visible_reply
 from abliterate.storage.record_log import digest
 
@@ -50,7 +50,7 @@ ANSWER_FORMAT: Mapping[str, Any] = {
         "strict": True,
         "schema": {
             "type": "object",
-            "properties": {"label": {"type": "string", "enum": list(LABELS)}},
+            "properties": {"label": {"type": "string", "enum": list(REPLY_LABELS)}},
             "required": ["label"],
             "additionalProperties": False,
         },
@@ -88,7 +88,7 @@ class EndpointJudge:
         conversations = [question(*visible[place]) for place in open_places]
         answers = self.ask(conversations, progress, "judging replies")
         again: list[int] = []
-        retries: list[Conversation] = []
+        retries: list[CachedConversation] = []
         for place, conversation, answer in zip(open_places, conversations, answers, strict=True):
             label = read_label(answer.text)
             if label is not None:
@@ -97,7 +97,7 @@ class EndpointJudge:
             again.append(place)
             said = {"role": "assistant", "content": visible_reply(answer.text) or "(nothing)"}
             retries.append(
-                [*conversation, said, {"role": "user", "content": REMINDER.format(labels=", ".join(LABELS))}]
+                [*conversation, said, {"role": "user", "content": REMINDER.format(labels=", ".join(REPLY_LABELS))}]
             )
         for place, answer in zip(again, self.ask(retries, progress, "asking the judge again"), strict=True):
             label = read_label(answer.text)
@@ -106,17 +106,19 @@ class EndpointJudge:
             labels[place] = label
         return [labels[place] for place in range(len(visible))]
 
-    def ask(self, conversations: Sequence[Conversation], progress: Progress, title: str) -> list[Answer]:
+    def ask(self, conversations: Sequence[CachedConversation], progress: Progress, title: str) -> list[CachedReply]:
         """Return the judge's answers, constrained to the labels where the server can do that."""
         how: dict[str, Any] = {"concurrency": self.concurrency, "cache": self.cache}
         how |= {"progress": progress, "title": title}
         try:
-            return replies(self.endpoint, conversations, self.max_new_tokens, **how, answer_format=ANSWER_FORMAT)
+            return endpoint_replies(
+                self.endpoint, conversations, self.max_new_tokens, **how, answer_format=ANSWER_FORMAT
+            )
         except RejectedRequestError:
             # If it was not the format that it rejects, the same error comes again, and is raised.
-            return replies(self.endpoint, conversations, self.max_new_tokens, **how)
+            return endpoint_replies(self.endpoint, conversations, self.max_new_tokens, **how)
 
-    def complaint(self, answer: Answer) -> str:
+    def complaint(self, answer: CachedReply) -> str:
         """Return the one line about an answer that is none of the labels."""
         if answer.finish == "length":
             return (
@@ -124,19 +126,19 @@ class EndpointJudge:
                 "switch its thinking off on the server, or choose another judge"
             )
         return (
-            f"the judge at {self.endpoint.base} answered {words(answer.text)!r} instead of one of {', '.join(LABELS)}, "
+            f"the judge at {self.endpoint.base} answered {one_line_words(answer.text)!r} instead of one of {', '.join(REPLY_LABELS)}, "
             "also when asked again; choose a larger judge"
         )
 
 
-def question(prompt: str, reply: str) -> Conversation:
+def question(prompt: str, reply: str) -> CachedConversation:
     """Return what the judge is asked; one message of the user's, since some templates know no other role."""
     fence = digest([prompt, reply])[:32]
-    content = INSTRUCTION.format(fence=fence, prompt=prompt, reply=reply, labels=", ".join(LABELS))
+    content = INSTRUCTION.format(fence=fence, prompt=prompt, reply=reply, labels=", ".join(REPLY_LABELS))
     return [{"role": "user", "content": content}]
 
 
 def read_label(text: str) -> Label | None:
     """Return the label that an answer consists of, bare or as the value of "label" in JSON; None when it is none."""
     found = [word for word in re.findall(r"[^\W_]+", visible_reply(text).casefold()) if word not in ("json", "label")]
-    return next((label for label in LABELS if found == [label]), None)
+    return next((label for label in REPLY_LABELS if found == [label]), None)

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from abliterate.errors import InputError
-from abliterate.evaluation.served.reply_cache import Answer, Conversation, ReplyCache, reply_key
+from abliterate.evaluation.served.reply_cache import CachedConversation, CachedReply, ReplyCache, reply_key
 from abliterate.extras import require
 from abliterate.progress import SILENT, Progress
 
@@ -85,9 +85,9 @@ class FailingServerError(InputError):
     """The server does not answer, or fails, again and again."""
 
 
-def replies(
+def endpoint_replies(
     endpoint: Endpoint,
-    conversations: Sequence[Conversation],
+    conversations: Sequence[CachedConversation],
     max_new_tokens: int,
     *,
     concurrency: int = 8,
@@ -95,7 +95,7 @@ def replies(
     progress: Progress = SILENT,
     answer_format: Mapping[str, Any] | None = None,
     title: str = "asking the server",
-) -> list[Answer]:
+) -> list[CachedReply]:
     """Return the greedy reply to each conversation, in their order; equal conversations are asked once.
 
     `concurrency` requests are under way at once. What `cache` holds is not asked again; when it holds everything and
@@ -122,7 +122,7 @@ def replies(
     missing = {key: conversation for key, conversation in zip(asked, conversations, strict=True) if key not in answers}
     with progress.step(title, len(asked), "replies") as advance:
 
-        def arrived(key: str, answer: Answer) -> None:
+        def arrived(key: str, answer: CachedReply) -> None:
             if kept is not None:
                 kept.add(key, answer)
             answers[key] = answer
@@ -131,7 +131,7 @@ def replies(
         advance(sum(counts[key] for key in answers))
         try:
             if missing:
-                run(ask_all(endpoint, missing, request, concurrency, arrived))
+                run_requests(ask_all(endpoint, missing, request, concurrency, arrived))
         except FailingServerError as error:
             have = sum(counts[key] for key in answers)
             on = "; the same command goes on from there" if kept is not None else ", and none is kept without a cache"
@@ -150,14 +150,14 @@ def served_model(endpoint: Endpoint) -> str:
             await check_reachable(client, endpoint)
             return await model_names(client, endpoint)
 
-    names: list[str] = run(listed())
+    names: list[str] = run_requests(listed())
     if len(names) == 1:
         return names[0]
     found = f"{len(names)} models: {', '.join(names)}" if names else "no model"
     raise InputError(f"{endpoint.base} lists {found}; say which one with --served-model")
 
 
-def run(work: Coroutine[Any, Any, Any]) -> Any:
+def run_requests(work: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end, also where an event loop runs already, as in a notebook."""
     try:
         asyncio.get_running_loop()
@@ -178,10 +178,10 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 async def ask_all(
     endpoint: Endpoint,
-    missing: Mapping[str, Conversation],
+    missing: Mapping[str, CachedConversation],
     request: Mapping[str, Any],
     concurrency: int,
-    arrived: Callable[[str, Answer], None],
+    arrived: Callable[[str, CachedReply], None],
 ) -> None:
     """Ask for every missing reply, `concurrency` at a time, and hand each on as it arrives; the first error ends all."""
     async with open_client(endpoint) as client:
@@ -201,7 +201,9 @@ async def ask_all(
             await asyncio.gather(*workers, return_exceptions=True)
 
 
-async def ask(client: Any, endpoint: Endpoint, conversation: Conversation, request: Mapping[str, Any]) -> Answer:
+async def ask(
+    client: Any, endpoint: Endpoint, conversation: CachedConversation, request: Mapping[str, Any]
+) -> CachedReply:
     """Return the reply to one conversation."""
     import openai
 
@@ -211,7 +213,7 @@ async def ask(client: Any, endpoint: Endpoint, conversation: Conversation, reque
         # A model that was taught to do so puts its refusal into a field of its own.
         text = choice.message.content or getattr(choice.message, "refusal", None) or ""
         tokens = completion.usage.completion_tokens if completion.usage else None
-        return Answer(text, choice.finish_reason or "unknown", tokens)
+        return CachedReply(text, choice.finish_reason or "unknown", tokens)
     except openai.OpenAIError as error:
         raise await explained(error, client, endpoint) from error
     # The package hands on what it was given: text that is no JSON, or JSON of another shape.
@@ -286,9 +288,11 @@ async def explained(error: Any, client: Any, endpoint: Endpoint) -> InputError:
     if isinstance(error, openai.APITimeoutError):
         return FailingServerError(f"{url} gave no answer within {endpoint.timeout:g} s, {endpoint.retries + 1} times")
     if not isinstance(error, openai.APIStatusError):
-        cause = words(error.__cause__ or error)
+        cause = one_line_words(error.__cause__ or error)
         return FailingServerError(f"the connection to {url} broke {endpoint.retries + 1} times ({cause})")
-    said = words(error.body.get("message", error.body) if isinstance(error.body, dict) else error.body or error)
+    said = one_line_words(
+        error.body.get("message", error.body) if isinstance(error.body, dict) else error.body or error
+    )
     said = said.replace(client.api_key, "...") if client.api_key != NO_KEY else said
     if error.status_code >= 500 or error.status_code in (408, 409, 429):
         return FailingServerError(f"{url} keeps failing (status {error.status_code}: {said})")
@@ -300,6 +304,6 @@ async def explained(error: Any, client: Any, endpoint: Endpoint) -> InputError:
     return RejectedRequestError(f"{url} rejects the request (status {error.status_code}: {said})")
 
 
-def words(said: object) -> str:
+def one_line_words(said: object) -> str:
     """Return a server's message in one line of at most `WORDS` characters."""
     return " ".join(str(said).split())[:WORDS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from abliterate.evaluation.observation import Reply
-from abliterate.evaluation.served.endpoint import Endpoint, replies
+from abliterate.evaluation.served.endpoint import Endpoint, endpoint_replies
 from abliterate.evaluation.served.reply_cache import ReplyCache
 from abliterate.progress import SILENT, Progress
 
@@ -26,7 +26,9 @@ def served_replies(
     """
     before = [{"role": "system", "content": system}] if system is not None else []
     conversations = [[*before, {"role": "user", "content": prompt}] for prompts in sets.values() for prompt in prompts]
-    answers = replies(endpoint, conversations, max_new_tokens, concurrency=concurrency, cache=cache, progress=progress)
+    answers = endpoint_replies(
+        endpoint, conversations, max_new_tokens, concurrency=concurrency, cache=cache, progress=progress
+    )
     given = iter(answers)
     found = {
         name: tuple(Reply(prompt, (), (one := next(given)).text, True, one.tokens) for prompt in prompts)

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from abliterate.storage.record_log import KeptRecords, digest
+from abliterate.storage.record_log import RecordLog, digest
 
-Conversation = Sequence[Mapping[str, str]]
+CachedConversation = Sequence[Mapping[str, str]]
 """Messages of `role` and `content`, as chat templates take them."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class CachedReply:
     """A reply, why it ended, and of how many tokens it is.
 
     `finish` is what the server says: "stop", or "length" where the limit cut it. An empty text with "length" is a
@@ -51,17 +51,17 @@ class KeptReplies:
     def __init__(self, path: Path) -> None:
         """Read `path` where it is there. Raises InputError when it cannot be read."""
         self.path = path
-        self._records = KeptRecords(path)
+        self._records = RecordLog(path)
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def known(self, key: str) -> Answer | None:
+    def known(self, key: str) -> CachedReply | None:
         """Return the reply kept under `key`, marked as cached, or None."""
         record = self._records.known(key)
-        return Answer(**record, cached=True) if record else None
+        return CachedReply(**record, cached=True) if record else None
 
-    def add(self, key: str, answer: Answer) -> None:
+    def add(self, key: str, answer: CachedReply) -> None:
         """Keep a reply: on return a kill of this process does not lose it.
 
         Raises InputError when it cannot be written.
@@ -69,6 +69,6 @@ class KeptReplies:
         self._records.add(key, {"text": answer.text, "finish": answer.finish, "tokens": answer.tokens})
 
 
-def reply_key(conversation: Conversation) -> str:
+def reply_key(conversation: CachedConversation) -> str:
     """Return the name under which the reply to a conversation is kept."""
     return digest([dict(message) for message in conversation])

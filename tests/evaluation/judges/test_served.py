@@ -9,9 +9,9 @@ import pytest
 
 from abliterate.errors import InputError
 from abliterate.evaluation.judges.served import EndpointJudge, question, read_label
-from abliterate.evaluation.served.endpoint import Endpoint, replies
+from abliterate.evaluation.served.endpoint import Endpoint, endpoint_replies
 from abliterate.evaluation.served.reply_cache import ReplyCache
-from abliterate.replies.labels import LABELS
+from abliterate.replies.labels import REPLY_LABELS
 from servers.chat_server import ChatServer, status
 from servers.llama_server import serving, tiny_gguf
 
@@ -57,7 +57,7 @@ def test_labels_in_the_order_of_the_replies(server: ChatServer) -> None:
     assert judge.judge(pairs) == ["complied", "incoherent", "refused", "incoherent", "hedged"]
     assert len(server.requests) == 3
     schema = server.requests[0]["response_format"]["json_schema"]["schema"]
-    assert schema["properties"]["label"]["enum"] == list(LABELS)
+    assert schema["properties"]["label"]["enum"] == list(REPLY_LABELS)
 
 
 def test_a_judged_text_cannot_close_its_fence() -> None:
@@ -109,9 +109,9 @@ def test_a_real_judge_can_write_nothing_but_a_label(tmp_path: Path) -> None:
         judge = EndpointJudge(
             Endpoint(llama.url), concurrency=2, cache=ReplyCache(tmp_path / "kept"), max_new_tokens=200
         )
-        (free,) = replies(judge.endpoint, [question(*pairs[0])], 200, cache=None)
+        (free,) = endpoint_replies(judge.endpoint, [question(*pairs[0])], 200, cache=None)
         assert read_label(free.text) is None
         labels = judge.judge(pairs)
         assert len(labels) == 3
-        assert set(labels) <= set(LABELS)
+        assert set(labels) <= set(REPLY_LABELS)
         assert judge.judge(pairs) == labels

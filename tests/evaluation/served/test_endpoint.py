@@ -18,8 +18,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.errors import InputError
-from abliterate.evaluation.served.endpoint import Endpoint, replies, served_model
-from abliterate.evaluation.served.reply_cache import Answer, ReplyCache
+from abliterate.evaluation.served.endpoint import Endpoint, endpoint_replies, served_model
+from abliterate.evaluation.served.reply_cache import CachedReply, ReplyCache
 from abliterate.models.generation import generate
 from abliterate.progress import Advance
 from servers import chat_server
@@ -70,14 +70,16 @@ def test_a_served_model_replies_as_the_model_itself(llama: LlamaServer) -> None:
     model = AutoModelForCausalLM.from_pretrained(TINY_CHAT, dtype=torch.float32)
     prompts = [tokenizer.apply_chat_template(one, add_generation_prompt=True)["input_ids"] for one in asking(*PROMPTS)]
     own = [tokenizer.decode(reply) for reply in generate(model, tokenizer, prompts, 60)]
-    answers = replies(Endpoint(llama.url), asking(*PROMPTS), 60, concurrency=4, cache=None)
+    answers = endpoint_replies(Endpoint(llama.url), asking(*PROMPTS), 60, concurrency=4, cache=None)
     assert [answer.text for answer in answers] == own
     assert all(answer.finish == "stop" and not answer.cached for answer in answers)
     assert len(set(own)) == len(own)
 
 
 def test_the_same_twice_without_a_cache(llama: LlamaServer) -> None:
-    ask = [replies(Endpoint(llama.url), asking(*PROMPTS), 40, concurrency=count, cache=None) for count in (4, 1)]
+    ask = [
+        endpoint_replies(Endpoint(llama.url), asking(*PROMPTS), 40, concurrency=count, cache=None) for count in (4, 1)
+    ]
     assert ask[0] == ask[1]
 
 
@@ -87,36 +89,36 @@ def test_the_only_model_is_taken(llama: LlamaServer) -> None:
 
 
 def test_a_reply_that_is_cut_says_so(llama: LlamaServer) -> None:
-    (answer,) = replies(Endpoint(llama.url), asking(PROMPTS[0]), 3, cache=None)
+    (answer,) = endpoint_replies(Endpoint(llama.url), asking(PROMPTS[0]), 3, cache=None)
     assert (answer.finish, answer.tokens) == ("length", 3)
 
 
 def test_kept_replies_need_no_server(gguf: Path, tmp_path: Path) -> None:
     with serving(gguf) as own:
         endpoint = Endpoint(own.url, model=NAME)
-        first = replies(endpoint, asking(*PROMPTS), 40, cache=ReplyCache(tmp_path))
+        first = endpoint_replies(endpoint, asking(*PROMPTS), 40, cache=ReplyCache(tmp_path))
         own.stop()
-        again = replies(endpoint, asking(*PROMPTS), 40, cache=ReplyCache(tmp_path))
+        again = endpoint_replies(endpoint, asking(*PROMPTS), 40, cache=ReplyCache(tmp_path))
         assert again == [replace(answer, cached=True) for answer in first]
         with pytest.raises(InputError, match=r"nothing listens at http://127.0.0.1:\d+/v1; start the server"):
-            replies(endpoint, asking(*PROMPTS, "And a new one?"), 40, cache=ReplyCache(tmp_path))
+            endpoint_replies(endpoint, asking(*PROMPTS, "And a new one?"), 40, cache=ReplyCache(tmp_path))
         with pytest.raises(InputError, match="nothing listens"):
-            replies(replace(endpoint, weights="others"), asking(*PROMPTS), 40, cache=ReplyCache(tmp_path))
+            endpoint_replies(replace(endpoint, weights="others"), asking(*PROMPTS), 40, cache=ReplyCache(tmp_path))
 
 
 def test_the_real_servers_complaints(gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(gguf, context=256, slots=1, api_key="open-sesame") as own:
         endpoint = Endpoint(own.url, model=NAME, api_key_variable="TINY_KEY")
         with pytest.raises(InputError, match="wants a key: put it into the environment variable TINY_KEY"):
-            replies(endpoint, asking(PROMPTS[0]), 8, cache=None)
+            endpoint_replies(endpoint, asking(PROMPTS[0]), 8, cache=None)
         monkeypatch.setenv("TINY_KEY", "open-barley")
         with pytest.raises(InputError, match="does not accept the key in the environment variable TINY_KEY") as said:
-            replies(endpoint, asking(PROMPTS[0]), 8, cache=None)
+            endpoint_replies(endpoint, asking(PROMPTS[0]), 8, cache=None)
         assert "barley" not in str(said.value)
         monkeypatch.setenv("TINY_KEY", "open-sesame")
-        assert replies(endpoint, asking(PROMPTS[0]), 8, cache=ReplyCache(tmp_path))[0].text
+        assert endpoint_replies(endpoint, asking(PROMPTS[0]), 8, cache=ReplyCache(tmp_path))[0].text
         with pytest.raises(InputError, match=r"do not fit into the server's context \(.*256 tokens.*longer context"):
-            replies(endpoint, asking("tea " * 200), 8, cache=ReplyCache(tmp_path))
+            endpoint_replies(endpoint, asking("tea " * 200), 8, cache=ReplyCache(tmp_path))
         assert all(b"sesame" not in path.read_bytes() for path in tmp_path.iterdir())
 
 
@@ -132,12 +134,12 @@ def test_order_is_kept_and_requests_are_under_way_together(server: ChatServer) -
 
     server.reply = reply
     prompts = [f"prompt {number}" for number in range(9)]
-    answers = replies(Endpoint(server.url), asking(*prompts), 8, concurrency=3, cache=None)
-    assert answers == [Answer(prompt[::-1], "stop", 7) for prompt in prompts]
+    answers = endpoint_replies(Endpoint(server.url), asking(*prompts), 8, concurrency=3, cache=None)
+    assert answers == [CachedReply(prompt[::-1], "stop", 7) for prompt in prompts]
 
 
 def test_what_is_asked_for_is_greedy(server: ChatServer) -> None:
-    replies(Endpoint(server.url), asking("hello"), 8, cache=None)
+    endpoint_replies(Endpoint(server.url), asking("hello"), 8, cache=None)
     wanted = {"model": "tiny", "max_tokens": 8, "temperature": 0, "seed": 0, "messages": asking("hello")[0]}
     assert server.requests == [wanted]
 
@@ -154,7 +156,7 @@ def test_equal_conversations_are_asked_once_and_all_are_counted(server: ChatServ
 
     for _ in range(2):
         progress = Counting()
-        answers = replies(
+        answers = endpoint_replies(
             Endpoint(server.url), asking("a", "bc", "a"), 8, cache=ReplyCache(tmp_path), progress=progress
         )
         assert [answer.text for answer in answers] == ["a", "cb", "a"]
@@ -172,8 +174,8 @@ def test_other_settings_are_asked_anew(server: ChatServer, tmp_path: Path) -> No
         Endpoint(server.url, "other"),
         Endpoint(server.url, "tiny", weights="edited"),
     ):
-        replies(endpoint, asking("a"), 8, cache=cache)
-    replies(Endpoint(server.url, "tiny"), asking("a"), 9, cache=cache)
+        endpoint_replies(endpoint, asking("a"), 8, cache=cache)
+    endpoint_replies(Endpoint(server.url, "tiny"), asking("a"), 9, cache=cache)
     assert len(server.asked) == 4
 
 
@@ -182,8 +184,12 @@ def test_thoughts_are_no_reply_and_one_that_takes_the_whole_limit_is_seen(server
     declined = completion(None, "stop", refusal="I cannot.")
     bare = {**completion("yes"), "usage": None}
     server.faults += [body(json.dumps(one).encode()) for one in (thought, declined, bare)]
-    answers = replies(Endpoint(server.url), asking("a", "b", "c"), 8, concurrency=1, cache=None)
-    assert answers == [Answer("", "length", 7), Answer("I cannot.", "stop", 7), Answer("yes", "stop", None)]
+    answers = endpoint_replies(Endpoint(server.url), asking("a", "b", "c"), 8, concurrency=1, cache=None)
+    assert answers == [
+        CachedReply("", "length", 7),
+        CachedReply("I cannot.", "stop", 7),
+        CachedReply("yes", "stop", None),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +197,7 @@ def test_thoughts_are_no_reply_and_one_that_takes_the_whole_limit_is_seen(server
 )
 def test_passing_faults_are_sat_out(server: ChatServer, faults: list[object]) -> None:
     server.faults += faults  # type: ignore[arg-type]
-    assert replies(Endpoint(server.url), asking("ab"), 8, cache=None) == [Answer("ba", "stop", 7)]
+    assert endpoint_replies(Endpoint(server.url), asking("ab"), 8, cache=None) == [CachedReply("ba", "stop", 7)]
     assert server.asked == ["ab"] * (len(faults) + 1)
 
 
@@ -210,38 +216,38 @@ def test_passing_faults_are_sat_out(server: ChatServer, faults: list[object]) ->
 )
 def test_what_keeps_failing_says_what_is_kept(server: ChatServer, tmp_path: Path, fault: object, message: str) -> None:
     endpoint = Endpoint(server.url, timeout=0.3, retries=1)
-    replies(endpoint, asking("a", "b"), 8, cache=ReplyCache(tmp_path))
+    endpoint_replies(endpoint, asking("a", "b"), 8, cache=ReplyCache(tmp_path))
     server.faults += [fault, fault]  # type: ignore[list-item]
     kept = r"; 2 of 3 replies have arrived; the same command goes on from there$"
     with pytest.raises(InputError, match=message + ".*" + kept) as said:
-        replies(endpoint, asking("a", "b", "c"), 8, cache=ReplyCache(tmp_path))
+        endpoint_replies(endpoint, asking("a", "b", "c"), 8, cache=ReplyCache(tmp_path))
     assert "\n" not in str(said.value)
     server.faults.clear()
     server.faults += [fault, fault]  # type: ignore[list-item]
     with pytest.raises(InputError, match=r"0 of 1 replies have arrived, and none is kept without a cache$"):
-        replies(endpoint, asking("c"), 8, cache=None)
+        endpoint_replies(endpoint, asking("c"), 8, cache=None)
 
 
 def test_what_the_server_will_not_do_is_said_in_its_words(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "open-sesame")
     server.faults += [status(400, "no seed for\nopen-sesame, please"), status(403)]
     with pytest.raises(InputError, match=r"rejects the request \(status 400: no seed for ..., please\)$"):
-        replies(Endpoint(server.url), asking("a"), 8, cache=None)
+        endpoint_replies(Endpoint(server.url), asking("a"), 8, cache=None)
     with pytest.raises(InputError, match=r"does not accept the key in .* OPENAI_API_KEY \(status 403\)$"):
-        replies(Endpoint(server.url), asking("a"), 8, cache=None)
+        endpoint_replies(Endpoint(server.url), asking("a"), 8, cache=None)
 
 
 def test_models_that_are_not_there(server: ChatServer) -> None:
     with pytest.raises(InputError, match=r"does not serve 'huge', it serves tiny; say which one with --served-model$"):
-        replies(Endpoint(server.url, "huge"), asking("a"), 8, cache=None)
+        endpoint_replies(Endpoint(server.url, "huge"), asking("a"), 8, cache=None)
     server.models = ("tiny", "other")
     with pytest.raises(InputError, match=r"lists 2 models: tiny, other; say which one with --served-model$"):
-        replies(Endpoint(server.url), asking("a"), 8, cache=None)
+        endpoint_replies(Endpoint(server.url), asking("a"), 8, cache=None)
     server.models = ()
     with pytest.raises(InputError, match="lists no model; say which one"):
         served_model(Endpoint(server.url))
     with pytest.raises(InputError, match="/elsewhere/v1 does not speak the OpenAI chat protocol"):
-        replies(Endpoint(f"{server.url}/elsewhere", "tiny"), asking("a"), 8, cache=None)
+        endpoint_replies(Endpoint(f"{server.url}/elsewhere", "tiny"), asking("a"), 8, cache=None)
     server.key = "open-sesame"
     with pytest.raises(InputError, match="wants a key: put it into the environment variable OPENAI_API_KEY"):
         served_model(Endpoint(server.url))
@@ -276,23 +282,23 @@ def test_no_secrets_in_the_url(url: str) -> None:
 
 
 def test_limits_and_nothing_to_ask(server: ChatServer) -> None:
-    assert replies(Endpoint(server.url), [], 8, cache=None) == []
+    assert endpoint_replies(Endpoint(server.url), [], 8, cache=None) == []
     for tokens, concurrency in ((0, 1), (1, 0)):
         with pytest.raises(InputError, match="expected at least 1 of each"):
-            replies(Endpoint(server.url), asking("a"), tokens, concurrency=concurrency, cache=None)
+            endpoint_replies(Endpoint(server.url), asking("a"), tokens, concurrency=concurrency, cache=None)
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(InputError, match="a model behind a URL needs openai, which is not installed: pip install "):
-        replies(Endpoint("http://127.0.0.1:9"), asking("a"), 8, cache=None)
+        endpoint_replies(Endpoint("http://127.0.0.1:9"), asking("a"), 8, cache=None)
 
 
 def test_where_an_event_loop_runs_already(server: ChatServer) -> None:
-    async def notebook() -> list[Answer]:
-        return replies(Endpoint(server.url), asking("ab"), 8, cache=None)
+    async def notebook() -> list[CachedReply]:
+        return endpoint_replies(Endpoint(server.url), asking("ab"), 8, cache=None)
 
-    assert asyncio.run(notebook()) == [Answer("ba", "stop", 7)]
+    assert asyncio.run(notebook()) == [CachedReply("ba", "stop", 7)]
 
 
 ASK = """
@@ -326,7 +332,7 @@ def test_a_run_that_is_ended_goes_on(server: ChatServer, tmp_path: Path, name: s
     assert ("KeyboardInterrupt" in said) == (name == "SIGINT")
     server.released.set()
     prompts = [f"prompt {number}" for number in range(6)]
-    answers = replies(Endpoint(server.url, "tiny"), asking(*prompts), 8, cache=ReplyCache(tmp_path))
+    answers = endpoint_replies(Endpoint(server.url, "tiny"), asking(*prompts), 8, cache=ReplyCache(tmp_path))
     assert [answer.cached for answer in answers] == [True] * 3 + [False] * 3
     assert [answer.text for answer in answers] == [prompt[::-1] for prompt in prompts]
     assert sorted(server.asked[4:]) == prompts[3:]

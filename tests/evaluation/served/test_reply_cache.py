@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from abliterate.errors import InputError
-from abliterate.evaluation.served.reply_cache import Answer, ReplyCache, reply_key
+from abliterate.evaluation.served.reply_cache import CachedReply, ReplyCache, reply_key
 
 
 def test_a_torn_line_is_skipped(tmp_path: Path) -> None:
-    cache, answers = ReplyCache(tmp_path), [Answer(f"Grüße\n{number}", "stop", number) for number in range(3)]
+    cache, answers = ReplyCache(tmp_path), [CachedReply(f"Grüße\n{number}", "stop", number) for number in range(3)]
     kept = cache.under({"model": "tiny"})
     for number, answer in enumerate(answers):
         kept.add(str(number), answer)
@@ -33,7 +33,7 @@ def test_two_writers_lose_nothing(tmp_path: Path) -> None:
     def write(name: str) -> None:
         kept = ReplyCache(tmp_path).under({})
         for number in range(100):
-            kept.add(f"{name} {number}", Answer(name * 5000, "stop", None))
+            kept.add(f"{name} {number}", CachedReply(name * 5000, "stop", None))
 
     threads = [threading.Thread(target=write, args=(name,)) for name in "ab"]
     for thread in threads:
@@ -42,7 +42,7 @@ def test_two_writers_lose_nothing(tmp_path: Path) -> None:
         thread.join()
     kept = ReplyCache(tmp_path).under({})
     assert len(kept) == 200
-    assert kept.known("b 99") == Answer("b" * 5000, "stop", None, cached=True)
+    assert kept.known("b 99") == CachedReply("b" * 5000, "stop", None, cached=True)
     assert kept.known("c 0") is None
 
 
@@ -58,6 +58,6 @@ def test_a_cache_that_cannot_be_used(tmp_path: Path) -> None:
     kept = ReplyCache(tmp_path).under({})
     kept.path.mkdir()
     with pytest.raises(InputError, match=r"cannot keep replies in .*: Is a directory; free space there or choose"):
-        kept.add("a", Answer("a", "stop", 1))
+        kept.add("a", CachedReply("a", "stop", 1))
     with pytest.raises(InputError, match=r"cannot read .*: Is a directory; choose another cache folder"):
         ReplyCache(tmp_path).under({})
