@@ -22,11 +22,11 @@ from rich.table import Table
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, EvaluateOptions
 from abliterate.commands.heal import edit_of_folder, heal
 from abliterate.models.generation import end_tokens
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source, load_tokenizer, resolve
+from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, EvaluateOptions
 from abliterate.pipeline.options import Options
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts

@@ -26,11 +26,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate import load_prompts
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import EvaluateOptions
 from abliterate.models.batches import common_prefix
 from abliterate.models.generation import REPLY_ROWS, generate
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
+from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.pipeline.options import Options
 from abliterate.prompts.chat_format import ChatFormat
 

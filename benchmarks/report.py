@@ -19,7 +19,7 @@ from rich.console import Console
 
 from abliterate import Options, load_prompts, run
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import EvaluateOptions
+from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.render.evaluated import evaluated
 from abliterate.render.run import result
 from abliterate.report.page import write_report

@@ -13,10 +13,10 @@ import abliterate
 from abliterate.architectures.architecture import SITES
 from abliterate.cli.completion import WORDS
 from abliterate.cli.flags import OUT_NAMES
-from abliterate.commands.evaluate_options import MEASURED_SPLITS
 from abliterate.directions.directions import METHODS
 from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS
 from abliterate.models.loading import DTYPE_WORDS
+from abliterate.pipeline.evaluate_options import MEASURED_SPLITS
 from abliterate.prompts.chat_format import THINKING_MODES
 from abliterate.prompts.sources import BUILTIN
 from abliterate.training.examples import TRAINING_METHODS as TRAINERS

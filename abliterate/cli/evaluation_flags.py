@@ -72,8 +72,8 @@ def wishes(given: dict[str, Any]) -> Any:
     """Turn the flags of a verb that evaluates into (Wanted, Options, the conditions that were given)."""
     from dataclasses import fields
 
-    from abliterate.commands.evaluate_options import MEASURED_SPLITS, EvaluateOptions
     from abliterate.pipeline.conditions import CONDITIONS
+    from abliterate.pipeline.evaluate_options import MEASURED_SPLITS, EvaluateOptions
     from abliterate.pipeline.options import Options
 
     how = {field.name: given[field.name] for field in fields(EvaluateOptions) if field.name in given}

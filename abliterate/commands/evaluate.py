@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from abliterate.commands.evaluate_one import ObservedModel, observe_model, standing_on
-from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.evaluation import Evaluation, Examined
@@ -28,6 +26,8 @@ from abliterate.models.same_tokens import Unloaded, check_alike
 from abliterate.models.source import shown_name
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.conditions import Settled
+from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
+from abliterate.pipeline.observed_model import ObservedModel, observe_model, standing_on
 from abliterate.pipeline.open_edit import source_of
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress

@@ -18,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from abliterate.architectures.architecture import Architecture, Parameter, Writer, find_architecture
 from abliterate.architectures.clone import DEPTH, clone_inputs, clone_of
-from abliterate.architectures.roles import layer_place
+from abliterate.architectures.parameter_roles import layer_place
 from abliterate.architectures.streams import clone_streams
 from abliterate.errors import ArchitectureError
 from abliterate.interventions import on_first

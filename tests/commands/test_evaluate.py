@@ -17,7 +17,6 @@ from test_end_to_end import in_float32
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.commands.evaluate import check_out, evaluate, evaluate_each
-from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
 from abliterate.commands.export import ExportOptions, export
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Along
@@ -26,6 +25,7 @@ from abliterate.evaluation.figures import JudgedReplies, by_length, damage, leng
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.text_loss import WINDOW, read_windows, text_losses
 from abliterate.models.generation import generate
+from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
 from abliterate.pipeline.run import Result, run
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.render.compared import compared_csv, compared_json, compared_markdown

@@ -13,13 +13,13 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
 from abliterate.cli import main
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import HARMFUL, EvaluateOptions
 from abliterate.commands.export import ExportOptions, export
 from abliterate.commands.reproduce import ReproduceOptions, reproduce
 from abliterate.errors import InputError
 from abliterate.hub.push import finished_files
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import load_empty, resolve
+from abliterate.pipeline.evaluate_options import HARMFUL, EvaluateOptions
 from abliterate.pipeline.load import check_adapter
 from abliterate.pipeline.run import Result, run
 from abliterate.proofs.census import class_and_config, published_config

@@ -16,11 +16,11 @@ import pytest
 from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.cli import main
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import EvaluateOptions
 from abliterate.commands.export import save_others
 from abliterate.commands.harden import hardening_command
 from abliterate.commands.heal import HEAL_FLAGS, changed_settings, digest_of, flags_of
 from abliterate.models.source import resolve
+from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.pipeline.run import run
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.records.training_card import training_card

@@ -17,7 +17,6 @@ from abliterate.chat.sides import open_sides
 from abliterate.cli import main
 from abliterate.commands.apply import apply
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.evaluate_options import HARMLESS, EvaluateOptions
 from abliterate.commands.export import ExportOptions, export
 from abliterate.commands.heal import heal
 from abliterate.commands.reproduce import ReproduceOptions, reproduce
@@ -30,6 +29,7 @@ from abliterate.hub.push import finished_files
 from abliterate.interventions import ablated, added
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import load_empty, load_tokenizer, resolve
+from abliterate.pipeline.evaluate_options import HARMLESS, EvaluateOptions
 from abliterate.pipeline.options import check_options
 from abliterate.pipeline.run import Result, run
 from abliterate.proofs.stream import plain_sequences, reference, verify_stream

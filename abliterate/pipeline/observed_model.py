@@ -12,7 +12,6 @@ import transformers
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.checkpoints.checkpoint import content_hash
-from abliterate.commands.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
 from abliterate.evaluation.evaluation import Capability
 from abliterate.evaluation.observation import Observation, Reply, observe
 from abliterate.evaluation.tasks import capability
@@ -21,6 +20,7 @@ from abliterate.models.adapter import adapter_folder, attach, base_of
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
 from abliterate.parallel.processes import Processes
+from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
 from abliterate.pipeline.open_edit import source_of
 from abliterate.pipeline.options import Options
 from abliterate.progress import Progress
