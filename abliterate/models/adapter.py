@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 from abliterate.errors import InputError, first_line
 from abliterate.extras import missing, require
 from abliterate.hub.download import download
+from abliterate.models.gguf import GGUF
 from abliterate.models.offload import streaming_of
-from abliterate.models.source import GGUF
 from abliterate.storage.names import ADAPTER, WEIGHTS
 
 ADAPTER_FILES = (ADAPTER, WEIGHTS)

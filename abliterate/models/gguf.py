@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.errors import InputError, first_line
 from abliterate.extras import require
-from abliterate.models.source import GGUF
 from abliterate.progress import Progress
 from abliterate.storage.cache import cache_folder
+
+GGUF = "reading a .gguf file"
+"""What needs the `gguf` extra here."""
 
 
 def from_gguf(path: Path, progress: Progress) -> Path:

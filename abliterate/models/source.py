@@ -25,7 +25,7 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError, first_line
 from abliterate.extras import require
 from abliterate.hub.download import download
-from abliterate.models.gguf import from_gguf
+from abliterate.models.gguf import GGUF, from_gguf
 from abliterate.progress import SILENT, Progress
 from abliterate.quantization.formats.registry import format_of
 
@@ -54,10 +54,6 @@ def shown_name(model: str) -> str:
     """Return a Hub id as it is, of a path its last part."""
     path = Path(model).expanduser()
     return path.resolve().name if path.exists() else model
-
-
-GGUF = "reading a .gguf file"
-"""What needs the `gguf` extra here."""
 
 
 def resolve(
