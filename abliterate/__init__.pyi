@@ -1,0 +1,51 @@
+"""The public names, listed once: the package imports each from here when it is first used."""
+
+from .activations.capture import Activations, capture
+from .architectures.architecture import Architecture, find_architecture
+from .directions.directions import Directions
+from .directions.methods import difference_in_means
+from .edits.in_place import orthogonalize
+from .errors import AbliterateError
+from .interventions import (
+    Condition,
+    ablated,
+    ablated_rows,
+    added,
+    added_rows,
+    affine,
+    mean_component,
+    rows_where,
+)
+from .interventions.recipe import Recipe
+from .pipeline.options import Options
+from .pipeline.run import Result, run
+from .prompts.chat_format import ChatFormat
+from .prompts.prompt_set import PromptSet, load_prompts
+from .replies.refusals import is_refusal
+
+__all__ = [
+    "AbliterateError",
+    "Activations",
+    "Architecture",
+    "ChatFormat",
+    "Condition",
+    "Directions",
+    "Options",
+    "PromptSet",
+    "Recipe",
+    "Result",
+    "ablated",
+    "ablated_rows",
+    "added",
+    "added_rows",
+    "affine",
+    "capture",
+    "difference_in_means",
+    "find_architecture",
+    "is_refusal",
+    "load_prompts",
+    "mean_component",
+    "orthogonalize",
+    "rows_where",
+    "run",
+]
