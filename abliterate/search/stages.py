@@ -25,14 +25,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architectures.architecture import Architecture
 from abliterate.errors import InputError
-from abliterate.models import generation as replies
+from abliterate.models import generation
 from abliterate.models.batches import BatchSize
 from abliterate.models.generation import REPLY_TOKENS, generate
 from abliterate.models.head import Head
 from abliterate.models.offload import streaming_of
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
-from abliterate.replies import coherence, refusals
+from abliterate.replies import coherence, openings, refusal_rules, refusals, thinking
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
 from abliterate.search import examples, losses, variables
@@ -235,6 +235,12 @@ def search(
     return SearchResult(front, state.token_count, front.choose(target_refusals, max_kl))
 
 
+SEARCHED = (
+    sys.modules[__name__], coherence, examples, generation, losses, openings, refusal_rules, refusals, thinking, variables,
+)  # fmt: skip
+"""The files that a search goes through."""
+
+
 def search_settings() -> dict[str, Any]:
     """Return what decides what a search finds besides model, prompts and seed: constants and versions.
 
@@ -242,7 +248,7 @@ def search_settings() -> dict[str, Any]:
     """
     constants = {
         f"{file.__name__}.{name}": value.pattern if isinstance(value, re.Pattern) else value
-        for file in (sys.modules[__name__], coherence, examples, losses, refusals, replies, variables)
+        for file in SEARCHED
         for name, value in sorted(vars(file).items())
         if name.isupper() and isinstance(value, int | float | str | tuple | re.Pattern)
     }

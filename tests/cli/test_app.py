@@ -310,7 +310,7 @@ def test_help_shows_the_defaults_that_are_words(capsys: pytest.CaptureFixture[st
     assert "[default: the rules]" in " ".join(out.replace("│", " ").split())
 
 
-@pytest.mark.parametrize("module", ["typer", "abliterate.cli.edit", "torch"])
+@pytest.mark.parametrize("module", ["typer", "abliterate.cli.run", "torch"])
 @pytest.mark.parametrize("lost", [False, True], ids=["", "lost"])
 def test_ctrl_c_while_something_is_imported(module: str, lost: bool, tmp_path: Path) -> None:
     """One line and 130, also where the interrupt is lost in what is imported; no command of its own may lose one."""

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_end_to_end import in_float32
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.commands.evaluate import check_out, evaluate, evaluate_each
@@ -31,7 +30,7 @@ from abliterate.prompts.chat_format import ChatFormat
 from abliterate.render.compared import compared_csv, compared_json, compared_markdown
 from abliterate.report.page import write_report
 from fixtures.folders import FIXTURES, PROJECT
-from fixtures.tiny_chat import TINY
+from fixtures.tiny_chat import TINY, in_float32
 from servers.llama_server import NAME as SERVED
 from servers.llama_server import serving, tiny_gguf
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from gguf import GGUFReader
-from test_end_to_end import in_float32
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
@@ -25,7 +24,7 @@ from abliterate.pipeline.run import Result, run
 from abliterate.proofs.census import class_and_config, published_config
 from abliterate.report.page import write_report
 from fixtures.models import random_model
-from fixtures.tiny_chat import TINY
+from fixtures.tiny_chat import TINY, in_float32
 
 
 @pytest.fixture(scope="module")

@@ -236,9 +236,9 @@ PROMPTS = {"harmful": str(TINY / "harmful.txt"), "harmless": str(TINY / "harmles
 def edit_and_push(client: Client, out: Path, repository: str, **changes: Any) -> Path:
     """Edit the tiny model of the Hub, and push the result."""
     client.run(
-        "from abliterate.options import Options\n"
-        "from abliterate.outputs.hub import push\n"
-        "from abliterate.pipeline import run\n"
+        "from abliterate.pipeline.options import Options\n"
+        "from abliterate.hub.push import push\n"
+        "from abliterate.pipeline.run import run\n"
         f"run(Options('org/tiny', Path({str(out)!r}), device='cpu', **{PROMPTS!r}, **{changes!r}))\n"
         f"push(Path({str(out)!r}), {repository!r})"
     )
@@ -253,8 +253,8 @@ def pushed(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def repeat(repository: str, out: Path, **given: Any) -> str:
     return (
         "from abliterate.render.reproduced import reproduced_json\n"
-        "from abliterate.verbs.reproduce import Given, reproduce\n"
-        f"one = reproduce({repository!r}, Given(device='cpu', **{given!r}), Path({str(out)!r}))\n"
+        "from abliterate.commands.reproduce import ReproduceOptions, reproduce\n"
+        f"one = reproduce({repository!r}, ReproduceOptions(device='cpu', **{given!r}), Path({str(out)!r}))\n"
         "value = reproduced_json(one)"
     )
 
@@ -262,7 +262,7 @@ def repeat(repository: str, out: Path, **given: Any) -> str:
 def weigh(repository: str, out: Path, commit: str) -> str:
     """Compare a folder with the weights of a repository at a commit, without a run."""
     return (
-        "from abliterate.verbs.reproduce import compare_files, weights_of\n"
+        "from abliterate.commands.reproduce import compare_files, weights_of\n"
         f"weights = weights_of({repository!r}, Path('snapshots', {commit!r}), False)\n"
         f"counts, differences = compare_files(weights, Path({str(out)!r}))\n"
         "value = [counts, [[one.place, one.before, one.after] for one in differences]]"
@@ -307,8 +307,9 @@ def test_offline_the_weights_on_the_hub_are_not_compared_and_a_note_says_so(
     repository = hub.publish(name, {})
     repository.commit("files", hub.repositories["me/edited"].commits[-1].files)
     client.run(
-        "from abliterate.source import download, resolve\n"
-        "from abliterate.verbs.reproduce import FETCHED\n"
+        "from abliterate.hub.download import download\n"
+        "from abliterate.models.source import resolve\n"
+        "from abliterate.pipeline.command import FETCHED\n"
         f"value = [str(download({name!r}, None, False, FETCHED)), str(resolve('org/tiny').folder)]"
     )
     with hub.unreachable():
@@ -322,7 +323,7 @@ def test_offline_the_weights_in_the_cache_are_compared(client: Client, pushed: P
     snapshot = Path(shutil.copytree(pushed, tmp_path / "snapshots" / "0123"))
     (snapshot / "directions.safetensors").unlink()
     found = client.run(
-        "from abliterate.verbs.reproduce import compare_files, weights_of\n"
+        "from abliterate.commands.reproduce import compare_files, weights_of\n"
         f"weights = weights_of('me/edited', Path({str(snapshot)!r}), True)\n"
         f"value = [compare_files(weights, Path({str(pushed)!r})), weights.note]"
     )
@@ -408,8 +409,8 @@ def cached(client: Client, pushed: Path) -> Iterator[None]:
     """The manifest is in the cache; and the Hub's library does not wait between its attempts to reach the Hub."""
     client.run(
         "import time\n"
-        "from abliterate.source import download\n"
-        "from abliterate.verbs.reproduce import FETCHED\n"
+        "from abliterate.hub.download import download\n"
+        "from abliterate.pipeline.command import FETCHED\n"
         "download('me/edited', None, False, FETCHED)\n"
         "time.waits, time.sleep = time.sleep, lambda seconds: None\n"
         "value = None"

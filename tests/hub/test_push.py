@@ -74,7 +74,7 @@ def visible(folder: Path) -> dict[str, bytes]:
 
 
 def test_hub_alone_does_not_load_transformers(client: Client) -> None:
-    assert client.run("import abliterate.outputs.hub\nvalue = 'transformers' in sys.modules") is False
+    assert client.run("import abliterate.hub.push\nvalue = 'transformers' in sys.modules") is False
 
 
 def test_push_sends_all_bytes_in_one_commit_to_a_private_repository(
@@ -108,7 +108,7 @@ def test_progress_counts_every_byte(client: Client, result: Path) -> None:
         "        seen.append([title, total, unit, 0])\n"
         "        def advance(count): seen[-1][3] += count\n"
         "        yield advance\n"
-        "from abliterate.outputs.hub import push\n"
+        "from abliterate.hub.push import push\n"
         f"push(Path({str(result)!r}), 'me/counted', progress=Count())\n"
         "value = seen"
     )

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_end_to_end import hashes
 from transformers import AutoTokenizer, PreTrainedModel
 
 import abliterate
@@ -30,7 +29,8 @@ from abliterate.errors import InputError
 from abliterate.models import generation as replies
 from abliterate.models.generation import generate
 from abliterate.parallel.processes import Processes
-from abliterate.pipeline import load as session
+from abliterate.pipeline import find as finding
+from abliterate.pipeline import load as loading_run
 from abliterate.pipeline.find import capture_training, choose_addition, choose_place, find_directions
 from abliterate.pipeline.load import Loaded, load_run, open_unfinished
 from abliterate.pipeline.replies import TrainingReplies, collect_training_replies
@@ -38,7 +38,7 @@ from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT, Advance
 from abliterate.storage import record_log as kept
 from abliterate.storage.record_log import RecordLog, Unfinished
-from fixtures.tiny_chat import TINY, options
+from fixtures.tiny_chat import TINY, hashes, options
 
 QUICK: dict[str, Any] = {"n_train": 32, "batch_size": 16}
 
@@ -132,7 +132,7 @@ def test_after_any_unit_a_step_goes_on(
     computed: Counter[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session, "STRENGTHS", (0.5, 1.0))
+    monkeypatch.setattr(finding, "TRIED_STRENGTHS", (0.5, 1.0))
     one = inducing_loaded if step == "add" else loaded
     training_replies, directions = found_by(one, tmp_path / "before")
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "other"))  # in which no capture is
@@ -204,9 +204,9 @@ def test_a_run_interrupted_in_every_step_goes_on(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from test_end_to_end import options
-from test_resume import QUICK, Stop
-from abliterate.pipeline import run
+from fixtures.tiny_chat import options
+from pipeline.test_resume import QUICK, Stop
+from abliterate.pipeline.run import run
 title, time, units = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 run(options(Path(sys.argv[1]), **QUICK), Stop(units, title, time, lambda: os.kill(os.getpid(), signal.SIGKILL)))
 """
@@ -270,9 +270,9 @@ def test_records_are_those_of_one_command_on_one_model(
     others = [replace(loaded.options, **change) for change in ({"layer": 3}, {"system": "Be kind."}, {"batch_size": 8})]
     found = {usual, *map(folder, others)}
     for place, name, value in (
-        (session, "code_digest", lambda: "other"),
-        (session, "version", lambda name: "0"),
-        (session, "hardware", lambda device: {}),
+        (loading_run, "code_digest", lambda: "other"),
+        (loading_run, "version", lambda name: "0"),
+        (loading_run, "hardware", lambda device: {}),
         (Checkpoint, "fingerprint", lambda checkpoint: "other"),
         (PreTrainedModel, "dtype", torch.float16),
     ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,22 +16,8 @@ from abliterate.commands.inspect import inspect
 from abliterate.commands.verify import verify
 from abliterate.directions.candidates import DEEPEST
 from abliterate.errors import InputError, NoRefusalsError
-from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import Result, run
-from fixtures.tiny_chat import TINY, everything_on_the_disk, options
-
-
-def in_float32(out: Path, **changes: object) -> Options:
-    """Where replies or figures of two ways are held against each other: in bfloat16 whether they agree is the machine's.
-
-    Other batches, hooks instead of weights, another process: each sums in another order, and a bfloat16 has eight bits.
-    """
-    return options(out, **{"dtype": "float32", **changes})
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+from fixtures.tiny_chat import TINY, everything_on_the_disk, hashes, in_float32, options
 
 
 @pytest.fixture(scope="module")

@@ -120,7 +120,7 @@ def test_the_edit_is_that_of_its_recipe(model: PreTrainedModel) -> None:
             assert torch.allclose(model(tokens).logits, searched, atol=1e-4)
 
 
-@pytest.mark.parametrize("room", [MemoryPlan(10**6, False), MemoryPlan(1, True), MemoryPlan(10**6, True)])
+@pytest.mark.parametrize("memory", [MemoryPlan(10**6, False), MemoryPlan(1, True), MemoryPlan(10**6, True)])
 def test_small_batches_and_layers_run_twice_change_no_gradient(llama: PreTrainedModel, memory: MemoryPlan) -> None:
     whole, architecture = ruler_of(llama)
     edit = random_edit(architecture)
@@ -301,7 +301,7 @@ def test_flags_that_contradict_each_other(changes: dict[str, object], message: s
 def short() -> Iterator[None]:
     """Three short stages do for a model so small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "PRESSURES", (0.5, 0.1, 0.02))
+        patch.setattr(stages, "REFUSAL_WEIGHTS", (0.5, 0.1, 0.02))
         patch.setattr(stages, "STEPS", 4)
         yield
 
@@ -375,7 +375,7 @@ def test_the_batch_size_that_was_asked_for_holds_throughout(
     training_replies: tuple[Loaded, TrainingReplies, Directions, Selection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gradients, comparisons and replies: no forward of the search carries more prompts."""
-    monkeypatch.setattr(stages, "PRESSURES", (0.5,))
+    monkeypatch.setattr(stages, "REFUSAL_WEIGHTS", (0.5,))
     loaded, *rest = training_replies
     asked = replace(loaded, options=replace(loaded.options, batch_size=8))
     with rows_of(loaded.model) as rows:
@@ -386,7 +386,7 @@ def test_the_batch_size_that_was_asked_for_holds_throughout(
 @pytest.mark.parametrize(
     ("file", "name", "value"),
     [
-        (stages, "PRESSURES", (0.5, 0.1)),
+        (stages, "REFUSAL_WEIGHTS", (0.5, 0.1)),
         (stages, "STEPS", 5),
         (stages, "EXAMPLES", 8),
         (stages, "ANSWERS", 80),
@@ -394,7 +394,7 @@ def test_the_batch_size_that_was_asked_for_holds_throughout(
         (stages, "REPLY_TOKENS", 16),
         (stages, "LAST_STEP", 0.1),
         (stages, "MOMENTA", (0.9, 0.999)),
-        (examples, "DEEPEST", 6),
+        (examples, "MOST_SHARED", 6),
         (losses, "MARGIN", 2.0),
         (losses, "CERTAIN", 1e-5),
         (variables, "STRENGTH_STEP", 0.1),
@@ -453,7 +453,7 @@ def test_a_stale_state_is_left_alone(
 ) -> None:
     """A search that is through is not run again; with another constant it is."""
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path))
-    monkeypatch.setattr(stages, "PRESSURES", (0.5,))
+    monkeypatch.setattr(stages, "REFUSAL_WEIGHTS", (0.5,))
     first = optimise(*training_replies, SILENT)
     with rows_of(training_replies[0].model) as rows:
         again = optimise(*training_replies, SILENT)
@@ -489,7 +489,7 @@ def test_two_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.Mo
     script.write_text(
         "import torch\nfrom abliterate import cli\nfrom abliterate.search import stages\n"
         f"torch.backends.mkldnn.enabled = {torch.backends.mkldnn.enabled}\n"  # the kernels of the one process
-        f"stages.PRESSURES, stages.STEPS = {stages.REFUSAL_WEIGHTS}, {stages.STEPS}\ncli.main()\n"
+        f"stages.REFUSAL_WEIGHTS, stages.STEPS = {stages.REFUSAL_WEIGHTS}, {stages.STEPS}\ncli.main()\n"
     )
     # --multi_gpu is how it starts several processes on one machine; there need not be a GPU.
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]

@@ -45,16 +45,16 @@ class Client:
 
     def push(self, folder: Path, repository: str, **options: Any) -> str:
         given = "".join(f", {name}={value!r}" for name, value in options.items())
-        return f"from abliterate.outputs.hub import push\nvalue = push(Path({str(folder)!r}), {repository!r}{given})"
+        return f"from abliterate.hub.push import push\nvalue = push(Path({str(folder)!r}), {repository!r}{given})"
 
     def check(self, repository: str, **options: Any) -> str:
         given = "".join(f", {name}={value!r}" for name, value in options.items())
-        return f"from abliterate.outputs.hub import check_push\ncheck_push({repository!r}{given})"
+        return f"from abliterate.hub.push import check_push\ncheck_push({repository!r}{given})"
 
     def resolve(self, model: str, **options: Any) -> str:
         given = "".join(f", {name}={value!r}" for name, value in options.items())
         return (
-            f"from abliterate.source import resolve\nsource = resolve({model!r}{given})\n"
+            f"from abliterate.models.source import resolve\nsource = resolve({model!r}{given})\n"
             "value = [str(source.folder), source.revision, sorted(source.checkpoint.tensors)]"
         )
 

@@ -304,10 +304,10 @@ def test_where_an_event_loop_runs_already(server: ChatServer) -> None:
 ASK = """
 import sys
 from pathlib import Path
-from abliterate.evaluation.endpoint import Endpoint, replies
-from abliterate.evaluation.reply_cache import ReplyCache
+from abliterate.evaluation.served.endpoint import Endpoint, endpoint_replies
+from abliterate.evaluation.served.reply_cache import ReplyCache
 prompts = [[{"role": "user", "content": f"prompt {number}"}] for number in range(6)]
-replies(Endpoint(sys.argv[1], "tiny"), prompts, 8, concurrency=1, cache=ReplyCache(Path(sys.argv[2])))
+endpoint_replies(Endpoint(sys.argv[1], "tiny"), prompts, 8, concurrency=1, cache=ReplyCache(Path(sys.argv[2])))
 """
 
 
