@@ -1,4 +1,4 @@
-"""The list of architectures: a representative third in every run, all of it by `pytest -m sweep`, and the README's table."""
+"""The list of architectures: a representative third in every run, all of it by `pytest -m sweep`, and the table of docs/architectures.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from abliterate.proofs.census import Entry, model_types, multimodal_types, prove
 from abliterate.render.architectures import architectures_markdown
 from fixtures.folders import PROJECT
 
-README = PROJECT / "README.md"
+PAGE = PROJECT / "docs" / "architectures.md"
 
 DENSE = [
     "llama",
@@ -89,11 +89,11 @@ def test_an_unknown_type_is_an_error() -> None:
 
 
 def listed() -> str:
-    """The table in the README."""
-    return README.read_text(encoding="utf-8").partition("<!-- architectures -->\n")[2].partition("\n<!-- end -->")[0]
+    """The table of the page."""
+    return PAGE.read_text(encoding="utf-8").partition("<!-- architectures -->\n")[2].partition("\n<!-- end -->")[0]
 
 
-def test_the_readme_s_table_names_every_type_once() -> None:
+def test_the_page_s_table_names_every_type_once() -> None:
     names = [
         name.strip(" `")
         for line in listed().splitlines()
@@ -107,13 +107,13 @@ def test_the_readme_s_table_names_every_type_once() -> None:
 
 
 @pytest.mark.parametrize("model_type", THIRD)
-def test_the_readme_lists_the_third_as_proved(model_type: str) -> None:
+def test_the_page_lists_the_third_as_proved(model_type: str) -> None:
     proved = [line for line in listed().splitlines() if line.startswith("| proved")]
     assert any(f"`{model_type}`" in line for line in proved)
 
 
 @pytest.mark.sweep
-def test_the_readme_s_table_is_what_a_full_sweep_gives() -> None:
+def test_the_page_s_table_is_what_a_full_sweep_gives() -> None:
     entries: list[Entry] = list(prove_each([*model_types(), *multimodal_types()]))
     assert listed() == architectures_markdown(entries)
     causal = [entry for entry in entries if entry.model_type in model_types()]
