@@ -59,9 +59,12 @@ def flags(verb: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a help text as markdown that shows it to the letter."""
-    escaped = html.escape(text.replace("\\[", "["), quote=False)
-    return re.sub(r"([*_`\[\]])", r"\\\1", escaped)
+    """Return a help text or a docstring as markdown that shows it to the letter, code between backquotes apart."""
+    words = re.split(r"(`[^`]+`)", text.replace("\\[", "["))
+    return "".join(
+        word if word.startswith("`") else re.sub(r"([*_`\[\]])", r"\\\1", html.escape(word, quote=False))
+        for word in words
+    )
 
 
 def public_names(_: str = "") -> str:
