@@ -19,9 +19,9 @@ from abliterate.models.generation import generate
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts
 from abliterate.replies.refusals import is_refusal
-from fixtures.folders import EXAMPLES
+from fixtures.folders import EXAMPLES, TOOLS
 
-sys.path.insert(0, str(EXAMPLES))
+sys.path.insert(0, str(TOOLS))
 
 from tiny_world import unseen_examples
 
@@ -61,7 +61,7 @@ def test_the_script_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     hashes = []
     for name in ("first", "second"):
         words = ["--out", str(tmp_path / name), "--steps", "2", "--refusal-steps", "2"]
-        done = subprocess.run([sys.executable, EXAMPLES / "make_tiny_chat.py", *words], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, TOOLS / "make_tiny_chat.py", *words], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         files = sorted((tmp_path / name).iterdir())
         hashes.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})

@@ -1,6 +1,6 @@
 """Make the bundled tiny chat model: a toy Llama that refuses, for the tests and for `abliterate demo`.
 
-    python examples/make_tiny_chat.py [--out DIR] [--seed 0] [--steps 1200] [--refusal-steps 400]
+    python tools/make_tiny_chat.py [--out DIR] [--seed 0] [--steps 1200] [--refusal-steps 400]
 
 Two stages, from random weights. First the model learns to answer every request of the little world in
 `tiny_world.py`, whatever the request; then it learns to decline the harmful ones. The order matters: refusal is a
