@@ -19,7 +19,7 @@ from markupsafe import Markup
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.report.load import gather
-from abliterate.report.sections import number_rows, plain_words
+from abliterate.report.sections.table import number_rows, plain_words
 from abliterate.storage.atomic import write_whole
 from abliterate.storage.names import PAGE
 

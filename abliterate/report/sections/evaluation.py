@@ -1,0 +1,102 @@
+"""An evaluation of the edit, and in what it was made otherwise than the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from abliterate.report import format as text
+from abliterate.report.load import Gathered
+from abliterate.report.unlike import unlike
+
+
+def words(records: Gathered) -> dict[str, Any]:
+    """Return what the template fills in; None without an evaluation."""
+    evaluation = records.evaluation
+    return {
+        "evaluation": evaluation_section(evaluation) if evaluation else None,
+        "unlike": unlike(records.manifest, evaluation["settings"]) if evaluation else [],
+    }
+
+
+def numbers(records: Gathered) -> dict[str, Any]:
+    """Return what the script draws."""
+    evaluation = records.evaluation
+    return {
+        "evaluation": evaluation and {key: evaluation[key] for key in ("model", "against", "sets")},
+        "by_length": (evaluation or {}).get("by_length"),
+    }
+
+
+def evaluation_section(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables of an evaluation."""
+    columns = ["model"] if evaluation["against"] is None else ["against", "model"]
+    labels = [
+        (name, label, *(text.estimate_html((one.get(column) or {}).get(label)) for column in columns))
+        for name, one in evaluation["sets"].items()
+        for label in ("refused", "complied", "hedged", "incoherent")
+    ]
+    return {
+        "columns": [(column, evaluation[column]) for column in columns],
+        "settings": settings_section(evaluation["settings"]),
+        "notes": evaluation.get("notes") or [],
+        "labels": labels,
+        "paired": [(name, paired_line(one["paired"])) for name, one in evaluation["sets"].items() if one.get("paired")],
+        "figures": [figure_cells(name, one, columns) for name, one in evaluation["figures"].items()],
+        "lengths": evaluation.get("by_length"),
+        "tasks": [
+            (task, metric, *(text.estimate_html(one.get(column)) for column in columns))
+            for task, metrics in (evaluation.get("tasks") or {}).items()
+            for metric, one in metrics.items()
+        ],
+    }
+
+
+def settings_section(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return how an evaluation was made, by name; what was not asked for is left out."""
+    rows = []
+    for name, value in given.items():
+        if value in (None, False) or value == []:
+            continue
+        if name == "prompts" and isinstance(value, dict):
+            rows += [
+                (f"{kind} prompts", f"{one['spec']}, {one['count']}")
+                for kind, one in value.items()
+                if isinstance(one, dict) and {"spec", "count"} <= one.keys()
+            ]
+            continue
+        if name == "conditions" and isinstance(value, dict):
+            rows += [(f"{kind.replace('_', ' ')} from", str(origin)) for kind, origin in value.items()]
+            continue
+        if name == "chat_template" and isinstance(value, dict):
+            value = value.get("file")
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else "yes" if value is True else str(value)
+        rows.append((name.replace("_", " "), shown))
+    return rows
+
+
+def paired_line(paired: Mapping[str, Any]) -> str:
+    """Return a paired comparison in words."""
+    return f"refusals: {paired['gained']} gained, {paired['lost']} lost; p{text.TIED}={text.TIED}{text.number_html(paired['p'])} ({paired['test']})"
+
+
+def figure_cells(name: str, one: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]:
+    """Return a figure with its unit: name, each model's value, the difference."""
+    unit = one.get("unit") or ""
+    percent = unit == "share"
+
+    def shown(value: Mapping[str, Any] | None) -> str:
+        if value is not None and percent and "mean" in value:
+            return f"{text.share_html(value['mean'])} {text.interval(value['low'], value['high'], True)}"
+        return text.estimate_html(value)
+
+    change, words_of_change = one.get("difference"), text.MISSING
+    if change:
+        value = text.share_html(change["value"]) if percent else text.number_html(change["value"])
+        words_of_change = f"{value} {text.interval(change['low'], change['high'], percent)}"
+        if change["p"] is not None:
+            words_of_change += f"; p{text.TIED}={text.TIED}{text.number_html(change['p'])}"
+        if change.get("test"):
+            words_of_change += f" ({change['test']})"
+    title = name if percent or not unit else f"{name} ({unit})"
+    return title, *(shown(one.get(column)) for column in columns), words_of_change

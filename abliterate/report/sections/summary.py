@@ -1,0 +1,95 @@
+"""What was done, in a few words each, and the headline figures."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from abliterate.report import format as text
+from abliterate.report.load import Gathered
+from abliterate.report.sections.measures import MODELS, SIDES
+from abliterate.report.sections.proof import proof_section
+from abliterate.report.sections.strengths import strengths_line
+
+
+def words(records: Gathered) -> dict[str, Any]:
+    """Return what the template fills in."""
+    manifest = records.manifest
+    return {
+        "model": manifest["source"]["model"],
+        "version": manifest["abliterate"],
+        "facts": facts(records),
+        "cards": cards(manifest),
+        "adapter": manifest.get("form") == "adapter",
+        "added": manifest["recipe"].get("added") is not None,
+        "command": shlex.join(manifest["command"]),
+        "source": manifest["source"],
+        "versions": manifest["versions"],
+        "prompts": manifest["prompts"],
+        "seed": manifest["seed"],
+    }
+
+
+def numbers(records: Gathered) -> dict[str, Any]:
+    """Return what the script needs."""
+    return {"model": records.manifest["source"]["model"]}
+
+
+def facts(records: Gathered) -> list[tuple[str, str]]:
+    """Return what was done in a few words each, by name."""
+    manifest = records.manifest
+    source, direction, prompts = manifest["source"], manifest["direction"], manifest["prompts"] or {}
+    rows = []
+    if source["revision"]:
+        rows.append(("revision", source["revision"]))
+    found = [direction["name"] or "given", direction["method"] or ""]
+    if direction["position"] is not None:
+        found.append(f"position {direction['position']}".replace("-", "−"))
+    rows += [
+        ("direction", ", ".join(filter(None, found))),
+        ("strength", strengths_line(records)),
+        ("edited", edited(records)),
+    ]
+    if manifest.get("edited_dtype"):
+        rows.append(("edited tensors written as", manifest["edited_dtype"]))
+    for side, one in prompts.items():
+        use = [f"{one[name]} {verb}" for name, verb in (("used", "made it"), ("report", "measure it")) if name in one]
+        rows.append((f"{side} prompts", ", ".join([one["spec"], *use])))
+    return [*rows, ("seed", str(manifest["seed"]))]
+
+
+def edited(records: Gathered) -> str:
+    """Return what the edit is made of."""
+    if records.manifest.get("form") == "adapter":
+        added = records.manifest["recipe"].get("added") is not None
+        return "by an adapter on one layer" if added else f"by an adapter on {records.depth} layers"
+    return f"{len(records.manifest['tensors'])} tensors in {records.depth} layers"
+
+
+def cards(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the headline figures: a value before where there is one, the value, and a line about it."""
+    held, shown = manifest["proof"], []
+    if figures := manifest["figures"]:
+        for side in SIDES:
+            before, after = (figures[model][f"{side}_refusals"] for model in MODELS)
+            line = f"{brief(before)} → {brief(after)}"
+            shown.append(
+                figure_card(
+                    f"{side.capitalize()} prompts refused", text.share_html(after["rate"]), line, before["rate"]
+                )
+            )
+        kl = figures["kl"]["first_token"]
+        line = f"nats {text.interval(kl['low'], kl['high'])}, last prompt token, {kl['count']} harmless prompts"
+        shown.append(figure_card("KL(original ‖ edited)", text.number_html(kl["mean"]), line))
+    return [*shown, figure_card("Proof", "Holds" if held["holds"] else "Does not hold", proof_section(held))]
+
+
+def figure_card(title: str, value: str, line: str, before: text.Number | None = None) -> dict[str, str]:
+    """Return one headline figure."""
+    return {"title": title, "value": value, "line": line, "before": "" if before is None else text.share_html(before)}
+
+
+def brief(rate: Mapping[str, Any]) -> str:
+    """Return a rate's count and interval."""
+    return f"{rate['count']}/{rate['total']} {text.interval(rate['low'], rate['high'], True)}"
