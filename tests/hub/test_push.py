@@ -18,22 +18,6 @@ from servers.hub_server import HubServer
 EXPIRED = "hf_" + "ExpiredLongAgoXY" * 2
 READER = "hf_" + "MayReadButNotWri" * 2
 
-CHILD = """
-import json, sys, traceback, types
-from pathlib import Path
-from abliterate.errors import AbliterateError
-for line in sys.stdin:
-    names = {"Path": Path, "sys": sys}
-    try:
-        exec(json.loads(line), names)
-        answer = {"value": names.get("value")}
-    except AbliterateError as error:
-        answer = {"error": type(error).__name__, "message": str(error)}
-    except Exception as error:
-        answer = {"error": type(error).__name__, "message": traceback.format_exc()}
-    print("ANSWER " + json.dumps(answer), flush=True)
-"""
-
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[HubServer]:

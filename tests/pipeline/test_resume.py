@@ -18,7 +18,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
-import abliterate
+from abliterate.activations import cache as activation_cache
 from abliterate.activations import capture as activations
 from abliterate.activations.capture import capture
 from abliterate.checkpoints.checkpoint import Checkpoint
@@ -38,6 +38,7 @@ from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT, Advance
 from abliterate.storage import record_log as kept
 from abliterate.storage.record_log import RecordLog, Unfinished
+from fixtures.folders import PYTHONPATH
 from fixtures.tiny_chat import TINY, hashes, options
 
 QUICK: dict[str, Any] = {"n_train": 32, "batch_size": 16}
@@ -216,8 +217,7 @@ run(options(Path(sys.argv[1]), **QUICK), Stop(units, title, time, lambda: os.kil
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_by_the_system_a_run_goes_on(whole: Result, cache: Path, tmp_path: Path, computed: Counter[str]) -> None:
     """Three real kills, and the end in this process: the records of one process serve the next."""
-    paths = [str(Path(abliterate.__file__).parents[1]), str(Path(__file__).parent)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"}
     for point in (POINTS[0], POINTS[1], POINTS[7]):
         words = [sys.executable, "-c", KILLED, str(tmp_path / "edited"), *map(str, point)]
         done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -249,7 +249,7 @@ def test_a_disk_that_fills_up_ends_no_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(activations, "save_file", full)
+    monkeypatch.setattr(activation_cache, "save_file", full)
     monkeypatch.setattr(kept, "ends_torn", full)
     one = run(options(tmp_path / "edited", **QUICK))
     assert hashes(one.out) == hashes(whole.out)

@@ -26,6 +26,7 @@ from abliterate.errors import InputError
 from abliterate.storage import staging as module
 from abliterate.storage.staging import Staging, check_destination, check_free
 from fixtures.checkpoints import snapshot, write_checkpoint
+from fixtures.folders import PYTHONPATH
 
 JOURNAL = ".abliterate-journal.json"
 Usage = namedtuple("Usage", "total used free")
@@ -437,7 +438,7 @@ def test_killed_anywhere_the_destination_is_absent_or_complete(tmp_path: Path) -
     """This file, run as a script, forks a run for every operation on files and kills it there: see `main` below."""
     memory = Path("/dev/shm")  # thousands of fsyncs: seconds there, minutes on a disk
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as root:
-        environment = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[1])}
+        environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
         command = [sys.executable, __file__, root]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
