@@ -142,7 +142,7 @@ def once(kept: RecordLog | None, key: object, make: Callable[[], Value]) -> Valu
 def code_digest() -> str:
     """Return the SHA-256 of the package's own code: another version of it may compute otherwise."""
     whole = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         whole.update(path.read_bytes())
     return whole.hexdigest()
 
