@@ -23,7 +23,7 @@ from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.render.evaluated import evaluated
 from abliterate.render.run import result
 from abliterate.report.page import write_report
-from abliterate.storage.atomic import write_whole
+from abliterate.storage.atomic import write_text_whole
 
 LICENSE = Path(__file__).parents[1] / "LICENSE"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -79,7 +79,7 @@ def main() -> None:
     wanted = EvaluateOptions(reply_tokens=64, text=LICENSE)
     one = evaluate(Options(str(given.out), Path(), **sides), wanted, given.model)
     console.print(evaluated(one))
-    write_whole(given.out / "evaluation.json", json.dumps(one.to_json()))
+    write_text_whole(given.out / "evaluation.json", json.dumps(one.to_json()))
     page = write_report(given.out)
     if given.pictures:
         photograph(page, given.pictures)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from abliterate.storage.atomic import written_whole
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,8 @@ def write_cached(path: Path, resid: Tensor) -> None:
     Raises OSError where they cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        save_file({"resid": resid}, unfinished)
-        unfinished.replace(path)
+        with written_whole(path) as partial:
+            save_file({"resid": resid}, partial)
     except SafetensorError as error:  # as safetensors calls a full disk
         raise OSError(str(error)) from error
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -87,7 +87,7 @@ def evaluate(
     from abliterate.pipeline.conditions import settle
     from abliterate.progress import SILENT
     from abliterate.render.evaluated import evaluated
-    from abliterate.storage.atomic import write_whole
+    from abliterate.storage.atomic import write_text_whole
 
     evaluate_options, chosen, said = wishes(given)
     evaluate_options.check(chosen)
@@ -99,5 +99,5 @@ def evaluate(
     if not first:
         return
     if out:
-        write_whole(out, json.dumps(one.to_json(), indent=1, ensure_ascii=False) + "\n")
+        write_text_whole(out, json.dumps(one.to_json(), indent=1, ensure_ascii=False) + "\n")
     show(evaluated(one), one.to_json(), as_json)

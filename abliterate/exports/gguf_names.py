@@ -17,6 +17,7 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.extras import require
+from abliterate.storage.atomic import written_whole
 
 ARCHITECTURES = {
     "arcee": "arcee", "cohere": "command-r", "cohere2": "cohere2", "exaone4": "exaone4", "gemma": "gemma",
@@ -97,17 +98,13 @@ def gguf_file(out: Path, architecture: str, force: bool) -> Iterator[Any]:
         raise InputError(f"{out}: there is no folder {out.parent}; make it, or choose another --out")
     writer = gguf.GGUFWriter(None, architecture)
     yield writer
-    partial = out.with_name(f"{out.name}.partial")
     try:
-        writer.write_header_to_file(partial)
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(out)
+        with written_whole(out) as partial:
+            writer.write_header_to_file(partial)
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
-    finally:
-        if os.path.lexists(partial):
-            partial.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.errors import InputError, first_line
 from abliterate.extras import require
 from abliterate.progress import Progress
+from abliterate.storage.atomic import written_whole
 from abliterate.storage.cache import cache_folder
 
 GGUF = "reading a .gguf file"
@@ -40,8 +40,7 @@ def from_gguf(path: Path, progress: Progress) -> Path:
         )
     except (ValueError, KeyError, NotImplementedError, OSError) as error:
         raise InputError(f"{path}: transformers cannot read this GGUF file ({first_line(error)})") from error
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    partial.rename(folder)
+    with written_whole(folder) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
     return folder

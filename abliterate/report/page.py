@@ -20,7 +20,7 @@ from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.report.load import gather
 from abliterate.report.sections.table import number_rows, plain_words
-from abliterate.storage.atomic import write_whole
+from abliterate.storage.atomic import write_text_whole
 from abliterate.storage.names import PAGE
 
 ESCAPED = str.maketrans({one: f"\\u{ord(one):04x}" for one in "<>&"})
@@ -37,7 +37,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         raise InputError(f"{target}: the report is a web page; give it a name that ends in .html")
     require("report", "a report")
     records = gather(folder)
-    write_whole(target, render(plain_words(records), number_rows(records)))
+    write_text_whole(target, render(plain_words(records), number_rows(records)))
     return target
 
 

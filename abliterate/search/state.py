@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from abliterate.search.examples import OriginalReply, Transcript
 from abliterate.search.front import Point
 from abliterate.search.losses import TokenCount
 from abliterate.search.variables import Variables
+from abliterate.storage.atomic import written_whole
 
 STATE_RECORD = "search"
 
@@ -32,7 +32,7 @@ class State:
     token_count: TokenCount = field(default_factory=TokenCount)
 
     def save(self, path: Path) -> None:
-        """Write the state under its name by one rename."""
+        """Write the state whole or not at all."""
         edits = [self.edit, *(point.edit for point in self.points)]
         tensors = {f"{number}.{name}": one for number, edit in enumerate(edits) for name, one in named(edit).items()}
         record = {
@@ -43,12 +43,8 @@ class State:
             "spent": vars(self.token_count),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        try:
+        with written_whole(path) as partial:
             save_file(tensors, partial, metadata={STATE_RECORD: json.dumps(record)})
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path, prompts: Sequence[tuple[int, ...]]) -> State | None:

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from abliterate.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # Windows: the destination is then not locked
-    fcntl = None  # type: ignore[assignment]
 
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Give a path beside `target` to write a file or a folder to; leaving the context moves it there by one rename.
 
-def write_whole(target: Path, text: str) -> None:
-    """Write a single file beside its place and move it there, so that no reader sees half of one.
-
-    Raises InputError when the folder is missing or cannot be written.
+    No reader sees half of one, and a killed process leaves at most the path beside it. Where the context ends in an
+    error, `target` stays as it was. Raises OSError where it cannot be moved.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(text.encode("utf-8", errors="replace"))
+        yield partial
         partial.replace(target)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror}); choose another place with --out") from error
     finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def write_text_whole(target: Path, text: str) -> None:
+    """Write a text file whole or not at all. Raises InputError when the folder is missing or cannot be written."""
+    try:
+        with written_whole(target) as partial:
+            partial.write_bytes(text.encode("utf-8", errors="replace"))
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror}); choose another place with --out") from error
