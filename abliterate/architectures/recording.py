@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from abliterate.architectures.layers import layer_list
 from abliterate.errors import ArchitectureError
 
 Node = Any
@@ -59,26 +60,28 @@ def record(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Recording:
     return recording
 
 
-def decoder_layers(model: PreTrainedModel, recording: Recording, d_model: int) -> str:
-    """Return the name of the list of decoder layers: of all that ran, outside one another, the one with most weights."""
-    ran = set(recording.calls)
-    lists = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList)
-        and f"{name}.0" in recording.inputs
-        and f"{name}.0" in recording.outputs
-        and any(not length % d_model for length in recording.inputs[f"{name}.0"].shape)
-    }
-    outer = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
-    if not outer:
+def recorded_layers(model: PreTrainedModel, recording: Recording, d_model: int) -> str:
+    """Return the name of the list of decoder layers, of the lists whose first member ran on the stream.
+
+    Raises ArchitectureError where there is none, or not every layer ran just once.
+    """
+
+    def ran(name: str) -> bool:
+        first = recording.inputs.get(f"{name}.0")
+        return (
+            first is not None
+            and f"{name}.0" in recording.outputs
+            and any(not length % d_model for length in first.shape)
+        )
+
+    chosen = layer_list(model, ran)
+    if chosen is None:
         raise ArchitectureError(f"{model.config.model_type}: has no list of decoder layers; it is no residual decoder")
-    chosen: str = max(outer, key=lambda name: sum(one.numel() for one in lists[name].parameters()))
     again = next(
         (name for name in recording.calls if name.rpartition(".")[0] == chosen and recording.calls.count(name) > 1),
         None,
     )
-    if again or f"{chosen}.{len(lists[chosen]) - 1}" not in ran:
+    if again or f"{chosen}.{len(model.get_submodule(chosen)) - 1}" not in recording.calls:
         raise ArchitectureError(
             f"{again or chosen}: not every layer runs just once, so that resid[l] has no place; not supported"
         )

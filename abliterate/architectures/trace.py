@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.architectures.recording import Node, decoder_layers, record
+from abliterate.architectures.recording import Node, record, recorded_layers
 from abliterate.errors import ArchitectureError
 
 
@@ -285,7 +285,7 @@ def trace(model: PreTrainedModel, d_model: int, inputs: Mapping[str, Tensor]) ->
     for tensor in (*parameters, *(one for one in model.buffers() if one.dim() > 1 and one.is_floating_point())):
         tensor.requires_grad_(True)
     recording = record(model, inputs)
-    name = decoder_layers(model, recording, d_model)
+    name = recorded_layers(model, recording, d_model)
     depth = len(model.get_submodule(name))
     points = [(recording.inputs[f"{name}.{layer}"], f"{name}.{layer}") for layer in range(depth)]
     points.append((recording.outputs[f"{name}.{depth - 1}"], f"{name}.{depth - 1}"))

@@ -21,6 +21,7 @@ from accelerate.utils import align_module_device
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from abliterate.architectures.layers import decoder_layers
 from abliterate.architectures.wrappers import owner_of
 from abliterate.errors import InputError
 
@@ -92,15 +93,6 @@ class CountedWeights(Mapping[str, Tensor]):
     def __len__(self) -> int:
         """Return the number of weights."""
         return len(self.weights)
-
-
-def decoder_layers(model: PreTrainedModel) -> list[str]:
-    """Return the names of the decoder layers: the list of modules that holds most of the weights."""
-    lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    if not lists:
-        return []
-    name = max(lists, key=lambda one: sum(weight.numel() for weight in lists[one].parameters()))
-    return [f"{name}.{number}" for number in range(len(lists[name]))]
 
 
 def sizes_of(model: PreTrainedModel, dtype: torch.dtype) -> Sizes:

@@ -23,6 +23,7 @@ from transformers.quantizers.auto import AutoHfQuantizer, AutoQuantizationConfig
 from transformers.quantizers.quantizers_utils import should_convert_module
 
 from abliterate.architectures.architecture import find_architecture
+from abliterate.architectures.layers import decoder_layers
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import quantized_weights
 from abliterate.cli import main
@@ -34,7 +35,7 @@ from abliterate.edits.tensor_edits import TensorReport, ValuesEdit
 from abliterate.errors import InputError, ProofError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model, load_placed
-from abliterate.models.offload import Offload, decoder_layers, outside_of
+from abliterate.models.offload import Offload, outside_of
 from abliterate.models.source import load_empty, resolve
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import run

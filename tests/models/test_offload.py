@@ -12,6 +12,7 @@ import torch
 
 from abliterate.activations.capture import chosen_of
 from abliterate.architectures.architecture import find_architecture
+from abliterate.architectures.layers import decoder_layers
 from abliterate.architectures.streams import resid_of
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edits.in_place import orthogonalize
@@ -22,7 +23,7 @@ from abliterate.models.batches import prepare_batches
 from abliterate.models.forward import final_hidden
 from abliterate.models.head import Head
 from abliterate.models.loading import load_placed
-from abliterate.models.offload import Offload, Sizes, bytes_read, decoder_layers, place_layers, sizes_of, working_folder
+from abliterate.models.offload import Offload, Sizes, bytes_read, place_layers, sizes_of, working_folder
 from abliterate.models.source import Source
 from abliterate.proofs.stream import streams
 from fixtures.models import FAMILIES, random_model
