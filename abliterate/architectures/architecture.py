@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,8 @@ from abliterate.projection import fold_gain, orthonormal_span
 
 Site = Literal["embed", "attn", "mlp"]
 SITES: tuple[Site, ...] = get_args(Site)
+
+Fact = TypeVar("Fact")
 
 MIXER_PATHS = ("attn", "attention", "self_att", "mamba", "conv")
 MLP_PATHS = ("mlp", "ffn", "feed_forward", "feedforward", "moe", "expert", "fc2", "fc_out", "down", "per_layer")
@@ -102,6 +104,17 @@ class Architecture:
     tied: bool
     problems: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    _facts: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, name: str, derive: Callable[[], Fact]) -> Fact:
+        """Return a fact that follows from this architecture: derived the first time it is asked for, and kept under `name`.
+
+        Copies with other writers begin with none. What `derive` raises is not kept.
+        """
+        if name not in self._facts:
+            self._facts[name] = derive()
+        fact: Fact = self._facts[name]
+        return fact
 
     @property
     def depth(self) -> int:

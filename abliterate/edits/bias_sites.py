@@ -7,7 +7,7 @@ bring. Which writer of a block it is, and whether it is exact, is not guessed: e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -56,12 +56,18 @@ class Addition:
         return self.length / self.bias_site.multiplier
 
 
-def find_bias_sites(model: PreTrainedModel, architecture: Architecture) -> dict[int, BiasSite]:
+def find_bias_sites(model: PreTrainedModel, architecture: Architecture) -> Mapping[int, BiasSite]:
     """Return what adds to `resid[l]`, for each `l` in `1..L-1` that has something; a bias where there is one.
 
-    `model` may be on the meta device; it is not run. Raises ArchitectureError, saying what to do instead, when no layer
-    has anything.
+    `model` may be on the meta device; it is not run. `architecture` is its own, which keeps what was found: two clones
+    are built and traced for it the first time. Raises ArchitectureError, saying what to do instead, when no layer has
+    anything.
     """
+    return architecture.once("bias sites", lambda: tried_bias_sites(model, architecture))
+
+
+def tried_bias_sites(model: PreTrainedModel, architecture: Architecture) -> Mapping[int, BiasSite]:
+    """Do `find_bias_sites` for an architecture that does not know them yet."""
     layers = architecture.layers[0].rpartition(".")[0]
     exact = exact_bias_sites(model, layers)
     found: dict[int, BiasSite] = {}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import AutoConfig, PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
-from abliterate.architectures.clone import random_clone
+from abliterate.architectures.clone import clone_of, random_clone
+from abliterate.edits import bias_sites as bias_sites_module
 from abliterate.edits.bias_sites import find_bias_sites
 from abliterate.edits.tensor_edits import AddedEdit
 from abliterate.errors import ArchitectureError
@@ -50,6 +53,26 @@ def test_what_a_block_scales_is_divided_out() -> None:
     model = small("granite", residual_multiplier=0.25)
     (bias_site,) = find_bias_sites(model, find_architecture(model)).values()
     assert bias_site.multiplier == pytest.approx(0.25)
+
+
+def test_they_are_found_once_for_an_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every plan that adds asks for them; only what is another architecture is tried again."""
+    built = []
+    monkeypatch.setattr(
+        bias_sites_module, "clone_of", lambda *args, **more: built.append(args) or clone_of(*args, **more)
+    )
+    model = small("gpt2")
+    architecture = find_architecture(model)
+    first = find_bias_sites(model, architecture)
+    assert len(built) == 2, "clones of two depths"
+    assert find_bias_sites(model, architecture) is first
+    assert len(built) == 2
+    fewer = replace(architecture, writers=tuple(one for one in architecture.writers if one.site != "mlp"))
+    with pytest.raises(ArchitectureError, match="no writer of its blocks adds a constant"):
+        find_bias_sites(model, fewer)
+    assert len(built) == 4, "a copy with other writers does not take over what was found"
+    prove_addition(model)
+    assert len(built) == 6, "once for the clone of the proof, whatever the number of its layers"
 
 
 @pytest.mark.parametrize("name", ["gemma3_text", "mixtral", "olmo2"])
