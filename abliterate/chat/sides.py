@@ -27,7 +27,7 @@ from abliterate.models.adapter import ADAPTER_FILES, READING, adapter_on, attach
 from abliterate.models.loading import choose_dtype, load_model, plan_offload
 from abliterate.models.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
 from abliterate.models.same_tokens import Unloaded, check_alike
-from abliterate.models.source import Source, load_empty, load_tokenizer, resolve, shown_name
+from abliterate.models.source import Source, load_tokenizer, resolve, shown_name
 from abliterate.parallel.devices import choose_device
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
@@ -148,7 +148,7 @@ def with_hooks(options: Options, folder: Path, against: str, progress: Progress)
     source = resolve_side(options, against, progress, recorded)
     check_source(folder, made_from, source, progress)
     direction = load_direction(folder / DIRECTIONS, str(recipe.direction))
-    architecture = find_architecture(load_empty(source), not manifest.get("proof", {}).get("holds", True))
+    architecture = find_architecture(source.empty, not manifest.get("proof", {}).get("holds", True))
     original = load_side("original", source, options)
     active = partial(hook_form, original.model, direction, recipe, architecture)
     with active():  # what does not fit the model says so now
@@ -187,7 +187,7 @@ def with_both(options: Options, against: str, progress: Progress) -> ChatSides:
 def check_room(sources: list[Source], options: Options) -> None:
     """Raise InputError when two models do not fit the device together."""
     device = choose_device(options.device)
-    sizes = [sizes_of(load_empty(source), choose_dtype(source, options.dtype)) for source in sources]
+    sizes = [sizes_of(source.empty, choose_dtype(source, options.dtype)) for source in sources]
     needed = sum(size.whole for size in sizes) + DEFAULT_TOKENS * max(size.token for size in sizes)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else room_left(options.max_memory)
     if needed > free:

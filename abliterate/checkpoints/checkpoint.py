@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from torch import Tensor
@@ -26,6 +27,8 @@ from abliterate.checkpoints.shards import (
 )
 from abliterate.errors import CheckpointError
 from abliterate.progress import SILENT, Advance, Progress
+from abliterate.quantization.formats.base import Companions, Format
+from abliterate.quantization.formats.registry import quantized_pairs
 from abliterate.storage.names import HARDENED, HEALED, MANIFEST, TEMPLATE
 
 SINGLE = "model.safetensors"
@@ -47,6 +50,14 @@ STAYS_BEHIND_FOLDERS = ("original", "onnx", "openvino", "coreml", "metal", "__py
 
 STAYS_BEHIND_AT_TOP = ("README.md", MANIFEST, HEALED, HARDENED, TEMPLATE)
 """What every run writes anew."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a checkpoint's weights are quantised: the format, None where they are not, and which tensors are one weight."""
+
+    format: Format | None
+    pairs: tuple[Companions, ...]
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,15 @@ class Checkpoint:
     def total_bytes(self) -> int:
         """Bytes of all shards, headers included: what a copy takes."""
         return sum(shard.size for shard in self.shards)
+
+    @cached_property
+    def quantization(self) -> Quantization:
+        """How the weights are quantised: config.json is read for it once.
+
+        Raises CheckpointError when it cannot be read, or says a format that is not.
+        """
+        format, pairs = quantized_pairs(self.folder, self.tensors.keys())
+        return Quantization(format, tuple(pairs))
 
     def path(self, name: str) -> Path:
         """Return the path of the shard that is called so."""

@@ -13,24 +13,23 @@ from torch import Tensor
 
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.quantization.dequantize import Packed, dequantize
-from abliterate.quantization.formats.registry import quantized_pairs
 
 
 def has_partial_blocks(checkpoint: Checkpoint) -> bool:
     """Tell whether a checkpoint has weights that their blocks do not divide."""
-    format, found = quantized_pairs(checkpoint.folder, checkpoint.tensors.keys())
+    format = checkpoint.quantization.format
     if format is None or format.packed or format.block is None:
         return False
-    shapes = [checkpoint.entry(one.values).shape[-2:] for one in found]
+    shapes = [checkpoint.entry(one.values).shape[-2:] for one in checkpoint.quantization.pairs]
     return any(size % block for shape in shapes for size, block in zip(shape, format.block, strict=True))
 
 
 def dequantized_weights(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:
     """Return all weights of a checkpoint by the names that they have unquantised, quantised ones in `dtype`."""
-    format, found = quantized_pairs(checkpoint.folder, checkpoint.tensors.keys())
-    parts = {name for one in found for name in (one.values, one.scales)}
+    format, pairs = checkpoint.quantization.format, checkpoint.quantization.pairs
+    parts = {name for one in pairs for name in (one.values, one.scales)}
     weights = {name: checkpoint.read(name) for name in checkpoint.tensors if name not in parts}
-    for one in found:
+    for one in pairs:
         assert format
         packed = Packed(one.parameter, checkpoint.read(one.values), checkpoint.read(one.scales))
         weights[one.parameter] = dequantize(packed, format).to(dtype)

@@ -11,7 +11,6 @@ from torch import Tensor
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.quantization.dequantize import Packed, dequantize, grid_of
 from abliterate.quantization.formats.base import Companions, Format
-from abliterate.quantization.formats.registry import quantized_pairs
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,14 @@ class QuantizedWeight:
 
 def quantized_weights(checkpoint: Checkpoint) -> dict[str, QuantizedWeight]:
     """Return the quantised weights of a checkpoint by the names that they would have unquantised."""
-    format, found = quantized_pairs(checkpoint.folder, checkpoint.tensors.keys())
-    return {one.parameter: QuantizedWeight(checkpoint, format, one) for one in found if format}
+    format = checkpoint.quantization.format
+    pairs = checkpoint.quantization.pairs
+    return {one.parameter: QuantizedWeight(checkpoint, format, one) for one in pairs if format}
 
 
 def quantised_tensors(checkpoint: Checkpoint) -> dict[str, int]:
     """Return the tensors of quantised weights, and how many numbers of a weight an element of each stands for."""
-    format, found = quantized_pairs(checkpoint.folder, checkpoint.tensors.keys())
+    format = checkpoint.quantization.format
+    pairs = checkpoint.quantization.pairs
     each = 2 if format and format.packed else 1
-    return {one.values: each for one in found} | {one.scales: 0 for one in found}
+    return {one.values: each for one in pairs} | {one.scales: 0 for one in pairs}

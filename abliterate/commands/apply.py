@@ -13,7 +13,7 @@ from abliterate.edits.write import write_edited
 from abliterate.errors import InputError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
-from abliterate.models.source import load_empty, load_tokenizer
+from abliterate.models.source import load_tokenizer
 from abliterate.parallel.devices import choose_device
 from abliterate.pipeline.open_edit import source_of
 from abliterate.pipeline.options import Options
@@ -47,7 +47,7 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
     check_destination(source.folder, options.out)
     check_edited_dtype(options.edited_dtype, source.checkpoint)
     recipe = given_recipe(options, directions, recipe_file)
-    empty = load_empty(source)
+    empty = source.empty
     architecture, _ = require_proof(empty, options.allow_unproved)
     if recipe.direction is None:
         raise InputError(f'{recipe_file}: names no direction; add one such as "resid.15"')

@@ -22,7 +22,7 @@ from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
-from abliterate.models.source import Source, load_empty, load_tokenizer, resolve_config
+from abliterate.models.source import Source, load_tokenizer, resolve_config
 from abliterate.parallel.devices import choose_device
 from abliterate.pipeline.conditions import carry
 from abliterate.pipeline.open_edit import source_of
@@ -95,7 +95,7 @@ def export(export_options: ExportOptions, options: Options, progress: Progress =
     recipe = export_options.recipe
     if recipe.direction is None:
         raise InputError(f'{export_options.edit}: names no direction; add one such as "resid.15"')
-    empty = load_empty(source)
+    empty = source.empty
     architecture, _ = require_proof(empty, options.allow_unproved)
     direction = load_direction(export_options.folder / DIRECTIONS, recipe.direction)
     plan = make_plan(recipe, direction, architecture, empty, source.checkpoint)

@@ -11,7 +11,7 @@ from abliterate.directions.files import load_direction
 from abliterate.edits.plan import left_alone_note, make_plan
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
-from abliterate.models.source import load_empty, load_tokenizer
+from abliterate.models.source import load_tokenizer
 from abliterate.pipeline.open_edit import source_of
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
@@ -53,7 +53,7 @@ def verify(original: str, edited: Path, options: Options, progress: Progress = S
     source = source_of(options, original, progress)
     written = Checkpoint.open(edited)
     recipe = Recipe.load(edited / RECIPE)
-    empty = load_empty(source)
+    empty = source.empty
     architecture, _ = require_proof(empty, unproved)
     direction = load_direction(edited / DIRECTIONS, str(recipe.direction))
     plan = make_plan(recipe, direction, architecture, empty, source.checkpoint, manifest.get("edited_dtype"))

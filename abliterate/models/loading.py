@@ -13,7 +13,7 @@ from abliterate.checkpoints.partial_blocks import dequantized_weights, has_parti
 from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.errors import CheckpointError, InputError
 from abliterate.models.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
-from abliterate.models.source import Source, auto_class, build_empty, load_empty, load_errors
+from abliterate.models.source import Source, auto_class, load_errors
 from abliterate.parallel.devices import choose_device
 from abliterate.storage.cache import cache_folder
 
@@ -91,10 +91,9 @@ def load_placed(
 
 def plan_offload(source: Source, dtype: torch.dtype, device: torch.device, max_memory: int | None) -> Offload | None:
     """Return where the parts of the model go, None when all of it fits. Raises InputError when nothing does."""
-    empty = load_empty(source)
     memory = room_left(max_memory)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory
-    return place_layers(empty, sizes_of(empty, dtype), device, free, memory)
+    return place_layers(source.empty, sizes_of(source.empty, dtype), device, free, memory)
 
 
 def cast_plain(model: PreTrainedModel, dtype: torch.dtype) -> None:
@@ -109,9 +108,7 @@ def dequantized(source: Source, config: Any, files: Checkpoint, dtype: torch.dty
     """Return what loads `files`, and what to tell it so that quantised weights, if there are any, are dequantised."""
     if has_partial_blocks(files):
         plain, weights = without_quantisation(config), dequantized_weights(files, dtype)
-        loader = type(
-            build_empty(source.name, plain, source.trust_remote_code)
-        )  # weights alone: no auto class takes them
+        loader = type(source.empty)  # weights alone: no auto class takes them
         return loader, {"pretrained_model_name_or_path": None, "config": plain, "state_dict": weights}
     for part in (config, config.get_text_config(decoder=True)):
         listed = getattr(part, "quantization_config", None)

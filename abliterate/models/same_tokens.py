@@ -9,7 +9,7 @@ from functools import cached_property
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.models.source import Source, load_empty, load_tokenizer
+from abliterate.models.source import Source, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Unloaded:
     @cached_property
     def predicted(self) -> int:
         """Return how many tokens it tells apart."""
-        return int(load_empty(self.source).config.get_text_config().vocab_size)
+        return int(self.source.empty.config.get_text_config().vocab_size)
 
 
 def check_alike(original: Unloaded, other: Unloaded, texts: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +28,6 @@ from abliterate.extras import require
 from abliterate.hub.download import download
 from abliterate.models.gguf import GGUF, from_gguf
 from abliterate.progress import SILENT, Progress
-from abliterate.quantization.formats.registry import format_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,16 @@ class Source:
     def folder(self) -> Path:
         """Return the folder that holds the checkpoint."""
         return self.checkpoint.folder
+
+    @cached_property
+    def empty(self) -> PreTrainedModel:
+        """Return the model without weights, on the meta device: built once, and shared by all who ask, who change nothing.
+
+        Raises InputError for an unknown model type or code that is not trusted.
+        """
+        with load_errors(self.name):
+            config = AutoConfig.from_pretrained(self.folder, trust_remote_code=self.trust_remote_code)
+        return build_empty(self.name, config, self.trust_remote_code)
 
     @property
     def public_name(self) -> str:
@@ -80,8 +90,9 @@ def resolve(
     else:
         folder = download(model, revision, offline)
         commit = folder.name
-    format_of(folder)  # which refuses what cannot be kept
-    return Source(model, Checkpoint.open(folder), commit, trust_remote_code)
+    checkpoint = Checkpoint.open(folder)
+    _ = checkpoint.quantization  # which refuses what cannot be kept
+    return Source(model, checkpoint, commit, trust_remote_code)
 
 
 def load_tokenizer(source: Source, folder: Path | None = None) -> PreTrainedTokenizerBase:
@@ -91,13 +102,6 @@ def load_tokenizer(source: Source, folder: Path | None = None) -> PreTrainedToke
             PreTrainedTokenizerBase,
             AutoTokenizer.from_pretrained(folder or source.folder, trust_remote_code=source.trust_remote_code),
         )
-
-
-def load_empty(source: Source) -> PreTrainedModel:
-    """Return the model without weights. Raises InputError for an unknown model type or code that is not trusted."""
-    with load_errors(source.name):
-        config = AutoConfig.from_pretrained(source.folder, trust_remote_code=source.trust_remote_code)
-    return build_empty(source.name, config, source.trust_remote_code)
 
 
 def resolve_config(

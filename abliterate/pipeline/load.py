@@ -20,7 +20,7 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.batches import model_device
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_of
-from abliterate.models.source import Source, load_empty, load_tokenizer, resolve
+from abliterate.models.source import Source, load_tokenizer, resolve
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.options import Options, check_options
 from abliterate.progress import Progress
@@ -74,7 +74,7 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     chat.render(harmful.prompts[0])  # a template that fails does so before the weights are loaded
     splits = PromptSplits(chat, harmful, harmless, options.n_train)
     splits.record()  # as does a split that stays empty
-    empty = load_empty(source)
+    empty = source.empty
     architecture, _ = require_proof(empty, options.allow_unproved)
     if options.layer is not None and not 1 <= options.layer < architecture.depth:
         raise InputError(

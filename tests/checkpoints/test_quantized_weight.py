@@ -36,7 +36,7 @@ from abliterate.errors import InputError, ProofError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model, load_placed
 from abliterate.models.offload import Offload, outside_of
-from abliterate.models.source import load_empty, resolve
+from abliterate.models.source import resolve
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import run
 from abliterate.proofs.stream import Reference, relative_component, streams, verify_stream
@@ -127,7 +127,7 @@ def test_the_format_is_kept_and_the_reloaded_model_is_silent(family: str, name: 
 @pytest.mark.parametrize(("family", "name"), [PAIRS[1], PAIRS[5], PAIRS[7]])
 def test_a_quantised_model_streams_from_the_disk(family: str, name: str, tmp_path: Path) -> None:
     source = resolve(str(quantise_checkpoint(random_checkpoint(family, tmp_path / "source"), name)))
-    empty = load_empty(source)
+    empty = source.empty
     disk = dict.fromkeys(decoder_layers(empty), "disk")
     offload = Offload(dict.fromkeys(outside_of(empty), "cpu") | disk, tokens=4096)
     whole, streamed = (load_placed(source, torch.bfloat16, torch.device("cpu"), one) for one in (None, offload))
@@ -143,7 +143,7 @@ def reports(one: Verified) -> tuple[TensorReport, ...]:
 
 def planned(source: Path, direction: torch.Tensor) -> set[str]:
     found = resolve(str(source))
-    empty = load_empty(found)
+    empty = found.empty
     return set(make_plan(Recipe.uniform(), direction, find_architecture(empty), empty, found.checkpoint).edits)
 
 
@@ -265,7 +265,7 @@ def test_what_requantising_explains_is_allowed_and_no_more(tmp_path: Path) -> No
     applied = apply(found, tmp_path / "directions.safetensors", None)
     assert applied.proof.largest < applied.proof.limit < 1e-3
     origin = resolve(str(source))
-    empty = load_empty(origin)
+    empty = origin.empty
     architecture = find_architecture(empty)
     plan = make_plan(Recipe.uniform(), direction, architecture, empty, origin.checkpoint)
     edited = load_model(origin, "float32", "cpu", Checkpoint.open(tmp_path / "out"))

@@ -17,7 +17,7 @@ from abliterate.commands.reproduce import ReproduceOptions, reproduce
 from abliterate.errors import InputError
 from abliterate.hub.push import finished_files
 from abliterate.interventions.recipe import Recipe
-from abliterate.models.source import load_empty, resolve
+from abliterate.models.source import resolve
 from abliterate.pipeline.evaluate_options import HARMFUL, EvaluateOptions
 from abliterate.pipeline.load import check_adapter
 from abliterate.pipeline.run import Result, run
@@ -181,7 +181,7 @@ def test_what_no_adapter_holds_is_refused_before_the_search(tmp_path: Path) -> N
     model = random_model("gpt2")
     model.save_pretrained(tmp_path / "gpt2")
     source = resolve(str(tmp_path / "gpt2"))
-    empty = load_empty(source)
+    empty = source.empty
     with pytest.raises(InputError, match="bias"):
         check_adapter(Recipe.uniform(), source, empty, find_architecture(empty))
     check_adapter(Recipe.adding(1.0, 1), source, empty, find_architecture(empty))  # a bias alone it holds
@@ -190,6 +190,6 @@ def test_what_no_adapter_holds_is_refused_before_the_search(tmp_path: Path) -> N
 def test_biases_of_fused_experts_are_no_adapters_and_refused_before_the_trials(tmp_path: Path) -> None:
     random_clone(*class_and_config("gpt_oss", published_config("gpt_oss"))).save_pretrained(tmp_path / "gpt_oss")
     source = resolve(str(tmp_path / "gpt_oss"))
-    empty = load_empty(source)
+    empty = source.empty
     with pytest.raises(InputError, match=r"PEFT"):
         check_adapter(Recipe.adding(1.0, 1), source, empty, find_architecture(empty))

@@ -28,7 +28,7 @@ from abliterate.errors import InputError, ProofError
 from abliterate.hub.push import finished_files
 from abliterate.interventions import ablated, added
 from abliterate.interventions.recipe import Recipe
-from abliterate.models.source import load_empty, load_tokenizer, resolve
+from abliterate.models.source import load_tokenizer, resolve
 from abliterate.pipeline.evaluate_options import HARMLESS, EvaluateOptions
 from abliterate.pipeline.options import check_options
 from abliterate.pipeline.run import Result, run
@@ -111,7 +111,7 @@ def test_without_a_bias_an_adapter_is_written_and_the_result_says_so(by_adapter:
 def test_the_proof_sees_a_vector_that_is_too_short(tmp_path: Path) -> None:
     """Beside the stream a tenth of the vector is small; beside the vector it is not."""
     source = resolve(str(TINY))
-    empty = load_empty(source)
+    empty = source.empty
     architecture = find_architecture(empty)
     direction = torch.nn.functional.normalize(torch.randn(160, generator=torch.Generator().manual_seed(0)), dim=0)
     plan = make_plan(Recipe.adding(12.0, 5), direction, architecture, empty, source.checkpoint)
@@ -257,7 +257,7 @@ def test_what_removes_refuses_a_recipe_that_adds(by_adapter: Result, in_bias: Re
 
 def test_a_layer_that_cannot_be_added_to(tmp_path: Path) -> None:
     source = resolve(str(TINY))
-    empty = load_empty(source)
+    empty = source.empty
     direction = torch.nn.functional.normalize(torch.randn(160), dim=0)
     for layer in (0, 8):
         with pytest.raises(InputError, match=rf"nothing can be added to resid\.{layer}; choose among layers 1, 2"):

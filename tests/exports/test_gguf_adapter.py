@@ -31,7 +31,7 @@ from abliterate.exports.gguf_adapter import GgufAdapter, write_gguf_adapter
 from abliterate.exports.gguf_names import ARCHITECTURES, names_of_architecture
 from abliterate.interventions import ablated, added
 from abliterate.interventions.recipe import Recipe
-from abliterate.models.source import load_empty, resolve
+from abliterate.models.source import resolve
 from abliterate.progress import Advance
 from abliterate.projection import project_out
 from abliterate.proofs.census import class_and_config, published_config
@@ -244,7 +244,7 @@ def test_an_interruption_leaves_nothing(qwen: Small, basis: Tensor, tmp_path: Pa
 def test_quantised_weights_give_the_edit_of_what_they_hold(tmp_path: Path, edited_dtype: str | None) -> None:
     folder = quantise_checkpoint(random_checkpoint("qwen3_moe", tmp_path / "model"), "fp8 block")
     checkpoint = Checkpoint.open(folder)
-    empty = load_empty(resolve(str(folder)))
+    empty = resolve(str(folder)).empty
     architecture, direction = find_architecture(empty), save_direction(tmp_path / "directions.safetensors")
     plan = make_plan(INSIDE_OF_THREE, direction, architecture, empty, checkpoint, edited_dtype)
     written = write_gguf_adapter(plan, checkpoint, architecture, tmp_path / "adapter.gguf")

@@ -29,7 +29,7 @@ from abliterate.exports.peft_factors import FactoredLayer, named_factors
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.generation import generate
-from abliterate.models.source import load_empty, resolve
+from abliterate.models.source import resolve
 from abliterate.projection import orthonormal_basis
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import load_prompts
@@ -284,7 +284,7 @@ def test_what_no_adapter_holds_exactly_is_refused(
 def test_a_quantised_checkpoint_is_refused(tmp_path: Path) -> None:
     folder = quantise_checkpoint(random_checkpoint("llama", tmp_path / "base"), "fp8 tensor")
     source = resolve(str(folder))
-    empty = load_empty(source)
+    empty = source.empty
     architecture = find_architecture(empty)
     plan = make_plan(Recipe.uniform(), basis_of(128, 1), architecture, empty, source.checkpoint)
     with pytest.raises(InputError, match="is quantised; make the adapter from the unquantised checkpoint"):
