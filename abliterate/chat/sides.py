@@ -17,23 +17,24 @@ import torch
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
-from abliterate.directions.files import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.hub.download import download
 from abliterate.interventions import hook_form
-from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import ADAPTER_FILES, READING, adapter_on, attach, base_of, require_readable
 from abliterate.models.loading import choose_dtype, load_model, plan_offload
 from abliterate.models.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
 from abliterate.models.same_tokens import Unloaded, check_alike
-from abliterate.models.source import Source, load_tokenizer, resolve, shown_name
+from abliterate.models.source import Source, load_tokenizer, shown_name
 from abliterate.parallel.devices import choose_device
+from abliterate.pipeline.open_edit import EditFiles
+from abliterate.pipeline.open_model import open_source
+from abliterate.pipeline.open_prompts import open_chat
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts.chat_format import ChatFormat, read_template
-from abliterate.records.manifest import FILE, check_source, read_manifest
-from abliterate.storage.names import ADAPTER, DIRECTIONS, RECIPE
+from abliterate.prompts.chat_format import ChatFormat
+from abliterate.records.manifest import check_source, manifest_beside, read_manifest
+from abliterate.storage.names import ADAPTER, DIRECTIONS, MANIFEST, RECIPE
 
 SideRole = Literal["edited", "original"]
 
@@ -42,7 +43,7 @@ SIDE_ROLES: tuple[SideRole, SideRole] = ("original", "edited")
 HELLO = "Hello"
 """A prompt to try a template with."""
 
-EDIT_RECORDS = (FILE, RECIPE, DIRECTIONS)
+EDIT_RECORDS = (MANIFEST, RECIPE, DIRECTIONS)
 """What is fetched of an edited repository first: where that is an edit of the original, its weights are not needed."""
 
 
@@ -115,24 +116,12 @@ def resolve_side(options: Options, model: str, progress: Progress, revision: str
     """Find a side's checkpoint; `--revision` is that of the edited model, or of the original where that one is local."""
     local = Path(options.model).expanduser().exists()
     own = options.revision if model == options.model or local else None
-    return resolve(
-        model,
-        revision=own or revision,
-        offline=options.offline,
-        trust_remote_code=options.trust_remote_code,
-        progress=progress,
-    )
-
-
-def chat_of(source: Source, options: Options) -> ChatFormat:
-    """Return how prompts are put to a side: by its own tokenizer and template."""
-    return ChatFormat(load_tokenizer(source), options.system, options.thinking, read_template(options.chat_template))
+    return open_source(replace(options, model=model, revision=own or revision), progress)
 
 
 def load_side(role: SideRole, source: Source, options: Options) -> ChatSide:
     """Load a model with its own tokenizer and template."""
-    chat = chat_of(source, options)
-    chat.render(HELLO)  # a template that fails does so before the weights are loaded
+    chat = open_chat(options, load_tokenizer(source), tried=HELLO)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     return ChatSide(role, source.public_name, model, chat)
 
@@ -140,17 +129,17 @@ def load_side(role: SideRole, source: Source, options: Options) -> ChatSide:
 def with_hooks(options: Options, folder: Path, against: str, progress: Progress) -> ChatSides:
     """Load the original alone; under hooks it is the edited model, whatever the strengths."""
     manifest = read_manifest(folder)
-    recipe = Recipe.load(folder / RECIPE)
-    if recipe.to_json() != manifest.get("recipe"):
-        raise InputError(f"{folder / RECIPE}: is not the recipe that {FILE} names; edit the original again")
+    edit = EditFiles.of(folder)
+    if edit.recipe.to_json() != manifest.get("recipe"):
+        raise InputError(f"{folder / RECIPE}: is not the recipe that {MANIFEST} names; edit the original again")
     made_from = manifest.get("source", {})
     recorded = made_from.get("revision") if made_from.get("model") == against else None
     source = resolve_side(options, against, progress, recorded)
     check_source(folder, made_from, source, progress)
-    direction = load_direction(folder / DIRECTIONS, str(recipe.direction))
+    direction = edit.direction
     architecture = find_architecture(source.empty, not manifest.get("proof", {}).get("holds", True))
     original = load_side("original", source, options)
-    active = partial(hook_form, original.model, direction, recipe, architecture)
+    active = partial(hook_form, original.model, direction, edit.recipe, architecture)
     with active():  # what does not fit the model says so now
         pass
     edited = replace(original, role="edited", name=shown_name(options.model), active=active)
@@ -161,8 +150,9 @@ def with_adapter(options: Options, folder: Path, base: str, compare: bool, progr
     """Load the base once, with the adapter on it that is switched on for one side."""
     require("train", READING, "peft")
     source = resolve_side(options, base, progress)
-    if (folder / FILE).is_file():
-        check_source(folder, read_manifest(folder).get("source", {}), source, progress)
+    manifest = manifest_beside(folder)
+    if manifest is not None:
+        check_source(folder, manifest.get("source", {}), source, progress)
     if plan_offload(source, choose_dtype(source, options.dtype), choose_device(options.device), options.max_memory):
         raise InputError(f"{base}: does not fit into memory, and with an adapter it cannot stream from the disk")
     original = load_side("original", source, options)
@@ -178,7 +168,7 @@ def with_both(options: Options, against: str, progress: Progress) -> ChatSides:
     """Load both, where memory holds both: nothing says how one is made from the other."""
     sources = [resolve_side(options, name, progress) for name in (against, options.model)]
     first, second = (Unloaded(source.public_name, source) for source in sources)
-    check_alike(first, second, [chat_of(sources[0], options).render(HELLO)])
+    check_alike(first, second, [open_chat(options, first.tokenizer).render(HELLO)])
     check_room(sources, options)
     original, edited = (load_side(role, source, options) for role, source in zip(SIDE_ROLES, sources, strict=True))
     return ChatSides((original, edited), f"two models in memory: {shown_name(options.model)} has no {RECIPE}")

@@ -6,8 +6,8 @@ import gc
 from dataclasses import dataclass
 from pathlib import Path
 
-from abliterate.directions.files import load_direction, read_directions
-from abliterate.edits.plan import check_edited_dtype, left_alone_note, make_plan
+from abliterate.directions.files import read_directions
+from abliterate.edits.plan import check_edited_dtype
 from abliterate.edits.tensor_edits import TensorReport
 from abliterate.edits.write import write_edited
 from abliterate.errors import InputError
@@ -15,10 +15,10 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
 from abliterate.parallel.devices import choose_device
-from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.open_edit import EditFiles, open_edit
+from abliterate.pipeline.open_model import open_source
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
-from abliterate.proofs.architecture import require_proof
 from abliterate.proofs.stream import StreamReport, plain_sequences, reference, requantised_note, verify_stream
 from abliterate.proofs.tensors import verify_tensors
 from abliterate.records.manifest import Measured, Origin, write_records
@@ -43,22 +43,12 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
     Raises AbliterateError as `run` does.
     """
     check_free(options.out, options.force)
-    source = source_of(options, options.model, progress)
+    source = open_source(options, progress)
     check_destination(source.folder, options.out)
     check_edited_dtype(options.edited_dtype, source.checkpoint)
-    recipe = given_recipe(options, directions, recipe_file)
-    empty = source.empty
-    architecture, _ = require_proof(empty, options.allow_unproved)
-    if recipe.direction is None:
-        raise InputError(f'{recipe_file}: names no direction; add one such as "resid.15"')
-    plan = make_plan(
-        recipe,
-        load_direction(directions, recipe.direction),
-        architecture,
-        empty,
-        source.checkpoint,
-        options.edited_dtype,
-    )
+    files = EditFiles(recipe_file or directions, given_recipe(options, directions, recipe_file), directions)
+    opened = open_edit(options, files, progress, source)
+    plan, architecture = opened.plan, opened.model.architecture
     plan.require_edits()
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
@@ -76,7 +66,7 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
         origin = Origin(source, [*words, "--out", options.out.name], options.seed, choose_device(options.device))
         write_records(staging, origin, plan, directions, Measured(tensors, proof))
         staging.publish()
-    notes = (*requantised_note(tensors), *left_alone_note(plan.left_alone), *architecture.problems)
+    notes = (*requantised_note(tensors), *opened.notes)
     return Applied(options.out, tensors, proof, len(written.tensors) - len(plan.edits), notes)
 
 

@@ -28,11 +28,11 @@ from abliterate.parallel.processes import Processes
 from abliterate.pipeline.conditions import Settled
 from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
 from abliterate.pipeline.observed_model import ObservedModel, observe_model, standing_on
-from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.open_model import open_source
+from abliterate.pipeline.open_prompts import open_chat, open_prompts
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts.chat_format import ChatFormat, read_template
-from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
+from abliterate.prompts.prompt_set import PromptSet, load_prompts
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import digest
 
@@ -108,13 +108,13 @@ def check_all(
     options: Options, models: Sequence[str], against: str, sets: Mapping[str, PromptSet], progress: Progress
 ) -> None:
     """Raise InputError where a model reads other tokens than `against`, of the prompts as the template of that puts them."""
-    original = Unloaded(shown_name(against), source_of(options, standing_on(options, against), progress))
-    chat = ChatFormat(original.tokenizer, options.system, options.thinking, read_template(options.chat_template))
+    original = Unloaded(shown_name(against), open_source(options, progress, standing_on(options, against)))
+    chat = open_chat(options, original.tokenizer)
     texts = [chat.render(prompt) for one in sets.values() for prompt in one.prompts]
     for name in models:
         # What an adapter stands on is `against`, whatever it says; look() holds it against that.
         if standing_on(options, name) == name:
-            check_alike(original, Unloaded(shown_name(name), source_of(options, name, progress)), texts)
+            check_alike(original, Unloaded(shown_name(name), open_source(options, progress, name)), texts)
 
 
 def judge_replies(one: ObservedModel, judge: Judge, progress: Progress) -> Examined:
@@ -179,8 +179,7 @@ def evaluate_served(
 
 def load_sets(options: Options, evaluate_options: EvaluateOptions) -> dict[str, PromptSet]:
     """Return the prompts of each kind that are asked: of the report split, or all."""
-    harmful, harmless = (load_prompts(spec, offline=options.offline) for spec in (options.harmful, options.harmless))
-    check_pair(harmful, harmless)
+    harmful, harmless = open_prompts(options)
     sets = {HARMFUL: harmful, HARMLESS: harmless}
     if evaluate_options.split == "report":
         sets = {name: one.side("report") for name, one in sets.items()}

@@ -8,30 +8,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
-
-from abliterate.architectures.architecture import Architecture, Site
-from abliterate.directions.files import load_differences, load_direction
-from abliterate.edits.plan import EditPlan, make_plan
+from abliterate.architectures.architecture import Site
+from abliterate.directions.files import load_differences
 from abliterate.errors import InputError
 from abliterate.exports.control_vector import write_control_vector
 from abliterate.exports.forms import ExportForm
 from abliterate.exports.gguf_adapter import write_gguf_adapter
 from abliterate.exports.peft_adapter import prepare_adapter, write_files
 from abliterate.extras import require
-from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
-from abliterate.models.source import Source, load_tokenizer, resolve_config
+from abliterate.models.source import load_tokenizer
 from abliterate.parallel.devices import choose_device
 from abliterate.pipeline.conditions import carry
-from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.open_edit import EditFiles, OpenedEdit, open_edit
+from abliterate.pipeline.open_model import open_config, open_source
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
-from abliterate.proofs.architecture import require_proof
 from abliterate.proofs.stream import StreamReport, plain_sequences, reference, verify_stream
-from abliterate.records.manifest import FILE, Measured, Origin, check_source, read_manifest, write_records
-from abliterate.storage.names import DIRECTIONS, RECIPE
+from abliterate.records.manifest import Measured, Origin, check_source, manifest_beside, write_records
+from abliterate.storage.names import DIRECTIONS
 from abliterate.storage.staging import Staging, check_free
 
 
@@ -54,14 +50,9 @@ class ExportOptions:
         return self.edit if self.edit.is_dir() else self.edit.parent
 
     @property
-    def recipe(self) -> Recipe:
-        """Return the recipe. Raises InputError when it cannot be read."""
-        return Recipe.load(self.edit / RECIPE if self.edit.is_dir() else self.edit)
-
-    @property
     def manifest(self) -> Mapping[str, Any] | None:
         """Return the manifest beside it, None where there is none."""
-        return read_manifest(self.folder) if (self.folder / FILE).is_file() else None
+        return manifest_beside(self.folder)
 
 
 @dataclass(frozen=True)
@@ -89,21 +80,16 @@ def export(export_options: ExportOptions, options: Options, progress: Progress =
         return control_vector(export_options, options)
     manifest = export_options.manifest
     options = with_original(options, manifest)
-    source = source_of(options, options.model, progress)
+    source = open_source(options, progress)
     if manifest is not None:
         check_source(export_options.folder, manifest.get("source", {}), source, progress)
-    recipe = export_options.recipe
-    if recipe.direction is None:
-        raise InputError(f'{export_options.edit}: names no direction; add one such as "resid.15"')
-    empty = source.empty
-    architecture, _ = require_proof(empty, options.allow_unproved)
-    direction = load_direction(export_options.folder / DIRECTIONS, recipe.direction)
-    plan = make_plan(recipe, direction, architecture, empty, source.checkpoint)
+    plain = replace(options, edited_dtype=None)  # which says how a checkpoint is written
+    opened = open_edit(plain, EditFiles.of(export_options.edit), progress, source)
     if export_options.kind == "gguf-adapter":
         written = write_gguf_adapter(
-            plan,
+            opened.plan,
             source.checkpoint,
-            architecture,
+            opened.model.architecture,
             options.out,
             base=export_options.base,
             leave_out=export_options.leave_out,
@@ -112,19 +98,17 @@ def export(export_options: ExportOptions, options: Options, progress: Progress =
         )
         left = f"left out: {', '.join(written.left_out)}"
         return Exported(options.out, export_options.kind, written.nbytes, notes=(left,) if written.left_out else ())
-    return peft_adapter(export_options, options, source, empty, architecture, plan, progress)
+    return peft_adapter(export_options, options, opened, progress)
 
 
-def peft_adapter(
-    export_options: ExportOptions,
-    options: Options,
-    source: Source,
-    empty: PreTrainedModel,
-    architecture: Architecture,
-    plan: EditPlan,
-    progress: Progress,
-) -> Exported:
+def peft_adapter(export_options: ExportOptions, options: Options, opened: OpenedEdit, progress: Progress) -> Exported:
     """Write a PEFT adapter with its records, once the original with it is proved to be the hook form."""
+    plan, source, empty, architecture = (
+        opened.plan,
+        opened.model.source,
+        opened.model.empty,
+        opened.model.architecture,
+    )
     files = prepare_adapter(plan, empty, architecture, source.checkpoint, source.public_name, source.revision)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
@@ -150,12 +134,7 @@ def control_vector(export_options: ExportOptions, options: Options) -> Exported:
     """Write the differences in means, at the layer of the edit unless others are asked for."""
     manifest = export_options.manifest
     options = with_original(options, manifest)
-    _, empty = resolve_config(
-        options.model,
-        revision=options.revision,
-        offline=options.offline,
-        trust_remote_code=options.trust_remote_code,
-    )
+    _, empty = open_config(options)
     layers = export_options.layers
     if layers is None:
         layer = (manifest or {}).get("direction", {}).get("layer")

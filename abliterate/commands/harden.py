@@ -16,11 +16,11 @@ from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_of
 from abliterate.models.source import Source, load_tokenizer
 from abliterate.pipeline.command import OF_THIS_MACHINE, command
-from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.open_model import open_source
+from abliterate.pipeline.open_prompts import open_chat, open_prompts
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts.chat_format import ChatFormat, read_template
-from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
+from abliterate.prompts.prompt_set import PromptSet
 from abliterate.records.manifest import keep_template
 from abliterate.records.training_card import provenance, write_record
 from abliterate.storage.names import HARDENED
@@ -54,13 +54,10 @@ def harden_model(options: Options, settings: Mapping[str, Any], progress: Progre
     check_shared(options)
     require("train", "--mode harden", "peft")
     check_free(options.out, options.force)
-    harmful, harmless = (load_prompts(spec, offline=options.offline) for spec in (options.harmful, options.harmless))
-    check_pair(harmful, harmless)
-    source = source_of(options, options.model, progress)
+    harmful, harmless = open_prompts(options)
+    source = open_source(options, progress)
     check_destination(source.folder, options.out)
-    tokenizer = load_tokenizer(source)
-    chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
-    chat.render(harmful.prompts[0])
+    chat = open_chat(options, load_tokenizer(source), tried=harmful.prompts[0])
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     if streaming_of(model) is not None:
         raise InputError(f"{options.model}: does not fit into memory; hardening trains, so use a machine with more")

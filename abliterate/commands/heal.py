@@ -15,13 +15,13 @@ from torch import Tensor
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.checkpoints.quantized_weight import quantised_tensors
-from abliterate.directions.files import load_direction
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import dtype_name, load_model
 from abliterate.models.source import Source, load_tokenizer, resolve
 from abliterate.pipeline.conditions import carry
+from abliterate.pipeline.open_edit import EditFiles
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.sources import public_spec
 from abliterate.proofs.stream import plain_sequences
@@ -124,8 +124,6 @@ def edit_of_folder(source: Source) -> tuple[Recipe, Float[Tensor, "k d_model"]]:
     for name in (RECIPE, DIRECTIONS):
         if not (source.folder / name).is_file():
             raise InputError(f"{source.name}: has no {name}; heal a checkpoint that abliterate has edited")
-    recipe = Recipe.load(source.folder / RECIPE)
-    recipe.require_removal()
-    if recipe.direction is None:
-        raise InputError(f'{source.folder / RECIPE}: names no direction; add one such as "resid.15"')
-    return recipe, load_direction(source.folder / DIRECTIONS, recipe.direction)[None]
+    files = EditFiles.of(source.folder / RECIPE)
+    files.recipe.require_removal()
+    return files.recipe, files.direction[None]

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from abliterate.architectures.architecture import Architecture
 from abliterate.edits.bias_sites import BiasSite, find_bias_sites
 from abliterate.errors import ArchitectureError
-from abliterate.models.source import resolve_config
+from abliterate.pipeline.open_model import open_config
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import Proved, require_proof
@@ -38,9 +38,7 @@ def inspect(options: Options, progress: Progress = SILENT) -> Inspection:
 
     Raises ArchitectureError when its writers cannot be found.
     """
-    source_name, empty = resolve_config(
-        options.model, revision=options.revision, offline=options.offline, trust_remote_code=options.trust_remote_code
-    )
+    source_name, empty = open_config(options)
     architecture, proved = require_proof(empty, allow_unproved=True)
     parameters = dict(empty.named_parameters())
     item = empty.config.dtype.itemsize if empty.config.dtype is not None else 4

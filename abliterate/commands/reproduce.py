@@ -18,13 +18,13 @@ from abliterate.hub.download import download
 from abliterate.hub.errors import hub_errors
 from abliterate.hub.push import WEIGHT_FILES, quiet_hub
 from abliterate.pipeline.command import FETCHED, options_of_command
-from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.open_model import open_source
+from abliterate.pipeline.open_prompts import check_recorded_prompts
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts.prompt_set import load_prompts
-from abliterate.records.manifest import FILE, hashes, read_manifest
-from abliterate.storage.names import DIRECTIONS
+from abliterate.records.manifest import hashes, read_manifest
+from abliterate.storage.names import DIRECTIONS, MANIFEST
 
 COMPARED = ("direction", "selection", "search", "trials", "recipe", "tensors", "proof", "figures")
 """What of a manifest is a result; the rest says how it came about."""
@@ -116,8 +116,8 @@ def folder_of(name: str, offline: bool) -> Path:
     if path.is_dir():
         return path
     if path.is_file():
-        if path.name != FILE:
-            raise InputError(f"{name}: is not a manifest; give {FILE}, its folder, or a Hub repository")
+        if path.name != MANIFEST:
+            raise InputError(f"{name}: is not a manifest; give {MANIFEST}, its folder, or a Hub repository")
         return path.parent
     return download(name, None, offline, FETCHED)
 
@@ -127,7 +127,7 @@ def repeated_options(manifest: Mapping[str, Any], given: ReproduceOptions, folde
     words = manifest.get("command")
     if not isinstance(words, list) or words[1:2] == ["apply"]:
         raise InputError(
-            f"{folder / FILE}: tells of no run that could be repeated; an apply is repeated by its own command"
+            f"{folder / MANIFEST}: tells of no run that could be repeated; an apply is repeated by its own command"
         )
     files = ("harmful", "harmless", "chat_template")
     own_words = {name: getattr(given, name) for name in files if getattr(given, name) is not None}
@@ -154,13 +154,10 @@ def repeated_options(manifest: Mapping[str, Any], given: ReproduceOptions, folde
 def check_ingredients(manifest: Mapping[str, Any], options: Options, progress: Progress) -> None:
     """Raise InputError unless prompts and weights are those that the manifest names, by their hashes."""
     prompts = manifest.get("prompts") or {}
-    for side, spec in (("harmful", options.harmful), ("harmless", options.harmless)):
+    for side in ("harmful", "harmless"):
         record = prompts.get(side) or {}
-        if load_prompts(spec, offline=options.offline).digest != record.get("digest"):
-            raise InputError(
-                f"{spec}: holds other {side} prompts than the run had ({record.get('spec')}); give them with --{side}"
-            )
-    source = source_of(options, options.model, progress)
+        check_recorded_prompts(options, side, record.get("digest"), str(record.get("spec")))
+    source = open_source(options, progress)
     if hashes(source, progress) != manifest.get("source", {}).get("files"):
         raise InputError(f"{options.model}: has other weights than the run had; give the same revision with --model")
 

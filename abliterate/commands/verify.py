@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.directions.files import load_direction
-from abliterate.edits.plan import left_alone_note, make_plan
-from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
-from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.open_edit import EditFiles, open_edit
+from abliterate.pipeline.open_model import open_source
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
-from abliterate.proofs.architecture import require_proof
 from abliterate.proofs.stream import StreamReport, plain_sequences, reference, requantised_note, verify_stream
 from abliterate.proofs.tensors import TensorStatus, Verdict, compare_tensors
 from abliterate.records.manifest import read_manifest
-from abliterate.storage.names import DIRECTIONS, RECIPE
 
 
 @dataclass(frozen=True)
@@ -50,17 +46,14 @@ def verify(original: str, edited: Path, options: Options, progress: Progress = S
     """
     manifest = read_manifest(edited)
     unproved = not manifest.get("proof", {}).get("holds", True)
-    source = source_of(options, original, progress)
+    source = open_source(options, progress, original)
     written = Checkpoint.open(edited)
-    recipe = Recipe.load(edited / RECIPE)
-    empty = source.empty
-    architecture, _ = require_proof(empty, unproved)
-    direction = load_direction(edited / DIRECTIONS, str(recipe.direction))
-    plan = make_plan(recipe, direction, architecture, empty, source.checkpoint, manifest.get("edited_dtype"))
-    notes = (*left_alone_note(plan.left_alone), *architecture.problems)
+    as_recorded = replace(options, allow_unproved=unproved, edited_dtype=manifest.get("edited_dtype"))
+    opened = open_edit(as_recorded, EditFiles.of(edited), progress, source)
+    plan, architecture = opened.plan, opened.model.architecture
     verdicts = compare_tensors(plan, source.checkpoint, written, progress)
     if any(verdict.status == "other" for verdict in verdicts):
-        return Verified(original, edited, verdicts, None, notes)
+        return Verified(original, edited, verdicts, None, opened.notes)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
     del model
@@ -68,4 +61,4 @@ def verify(original: str, edited: Path, options: Options, progress: Progress = S
     model = load_model(source, options.dtype, options.device, written, options.max_memory)
     reports = [verdict.report for verdict in verdicts if verdict.report]
     proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written), reports)
-    return Verified(original, edited, verdicts, proof, (*requantised_note(reports), *notes))
+    return Verified(original, edited, verdicts, proof, (*requantised_note(reports), *opened.notes))

@@ -1,6 +1,9 @@
-"""Which device a model runs on."""
+"""Which device a model runs on, and what of a machine decides its figures."""
 
 from __future__ import annotations
+
+import platform
+from typing import Any
 
 import torch
 
@@ -18,3 +21,10 @@ def choose_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {device}: not on this machine ({first_line(error)}); use auto or cpu") from error
     return torch.device(device)
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Return what of a machine decides how sums are rounded: the device, the processor's kernels, the threads."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return {"device": name, "cpu": cpu, "threads": torch.get_num_threads()}

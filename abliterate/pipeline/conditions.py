@@ -14,11 +14,12 @@ from typing import Any
 from abliterate.errors import InputError
 from abliterate.hub.download import download
 from abliterate.pipeline.command import FETCHED, OPTION_READERS, beside, options_of_command, told
+from abliterate.pipeline.open_prompts import check_recorded_prompts
 from abliterate.pipeline.options import Options
-from abliterate.prompts.prompt_set import load_prompts
+from abliterate.prompts.chat_format import template_digest
 from abliterate.prompts.sources import as_file, public_spec
-from abliterate.records.manifest import FILE, digest_of, read_manifest
-from abliterate.storage.names import HARDENED, HEALED, TEMPLATE
+from abliterate.records.manifest import read_manifest
+from abliterate.storage.names import HARDENED, HEALED, MANIFEST, TEMPLATE
 from abliterate.storage.staging import Staging
 
 CONDITIONS = ("system", "thinking", "chat_template", "harmful", "harmless")
@@ -57,7 +58,7 @@ class Recorded:
         found = usual | options_of_command(self.command, self.folder, others)
         found = {name: value for name, value in found.items() if name in names}
         path = found.get("chat_template")
-        if path is not None and self.template and digest_of(text_of(path)) != self.template.get("digest"):
+        if path is not None and self.template and template_digest(text_of(path)) != self.template.get("digest"):
             raise InputError(f"{path}: is not the chat template that the run had; give it with --chat-template")
         return found
 
@@ -110,7 +111,7 @@ def recorded(name: str, revision: str | None = None, offline: bool = False) -> R
 
 def recorded_in(folder: Path, shown: str) -> Recorded | None:
     """Return what the record in a folder says of its run, `shown` being the folder's name for people."""
-    for file in (FILE, HEALED, HARDENED):
+    for file in (MANIFEST, HEALED, HARDENED):
         if not (folder / file).is_file():
             continue
         record = read_manifest(folder, file)
@@ -202,10 +203,9 @@ def check_lists(options: Options, kept: Sequence[Recorded], names: Collection[st
     for side in ("harmful", "harmless"):
         if side not in names:
             continue
-        spec = getattr(options, side)
         digest = kept[0].digest(side)
-        if digest is not None and load_prompts(spec, offline=options.offline).digest != digest:
-            raise InputError(f"{spec}: holds other {side} prompts than the run had; give them with --{side}")
+        if digest is not None:
+            check_recorded_prompts(options, side, digest)
 
 
 def carry(folder: Path, staging: Staging) -> dict[str, Any] | None:

@@ -13,10 +13,9 @@ from abliterate.extras import require
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.conditions import Settled
 from abliterate.pipeline.options import Options
-from abliterate.prompts.chat_format import read_template
+from abliterate.prompts.chat_format import read_template, template_digest
 from abliterate.prompts.prompt_set import PromptSet, load_prompts
 from abliterate.prompts.sources import public_spec
-from abliterate.records.manifest import digest_of
 
 MeasuredSplit = Literal["report", "all"]
 MEASURED_SPLITS: tuple[MeasuredSplit, ...] = get_args(MeasuredSplit)
@@ -100,7 +99,7 @@ class EvaluateOptions:
             "thinking": options.thinking,
             "chat_template": None
             if template is None or options.chat_template is None
-            else {"file": options.chat_template.name, "digest": digest_of(template)},
+            else {"file": options.chat_template.name, "digest": template_digest(template)},
             "conditions": dict(settled.origins) if settled else {},
             "text": public_spec(str(self.text)) if self.text else None,
             "tasks": list(self.tasks),

@@ -1,4 +1,4 @@
-"""What a run has at hand: its options, the prompts, the loaded model, what it heard, the directions, the choice."""
+"""A run before it measures anything: all that can be checked is checked, then the model is loaded."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.batches import model_device
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_of
-from abliterate.models.source import Source, load_tokenizer, resolve
+from abliterate.models.source import Source, load_tokenizer
+from abliterate.parallel.devices import hardware
 from abliterate.parallel.processes import Processes
+from abliterate.pipeline.open_model import open_model, open_source
+from abliterate.pipeline.open_prompts import open_chat, open_prompts
 from abliterate.pipeline.options import Options, check_options
 from abliterate.progress import Progress
-from abliterate.prompts.chat_format import ChatFormat, read_template
-from abliterate.prompts.prompt_set import check_pair, load_prompts
 from abliterate.prompts.splits import PromptSplits
-from abliterate.proofs.architecture import prove_addition, require_proof
-from abliterate.records.manifest import hardware
+from abliterate.proofs.architecture import prove_addition
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import Unfinished, code_digest, digest
 from abliterate.storage.staging import check_destination, check_free
@@ -45,37 +45,32 @@ class Loaded:
     options: Options
     source: Source
     tokenizer: PreTrainedTokenizerBase
-    empty: PreTrainedModel
     architecture: Architecture
     model: PreTrainedModel
     splits: PromptSplits
     unfinished: Unfinished
     bias_sites: Mapping[int, BiasSite] = field(default_factory=dict)
 
+    @property
+    def empty(self) -> PreTrainedModel:
+        """Return the model without weights, on the meta device."""
+        return self.source.empty
+
 
 def load_run(options: Options, progress: Progress) -> Loaded:
     """Check everything that can be checked without weights, then load them."""
     check_options(options)
     check_free(options.out, options.force)
-    harmful = load_prompts(options.harmful, offline=options.offline)
-    harmless = load_prompts(options.harmless, offline=options.offline)
-    check_pair(harmful, harmless)
-    source = resolve(
-        options.model,
-        revision=options.revision,
-        offline=options.offline,
-        trust_remote_code=options.trust_remote_code,
-        progress=progress,
-    )
+    harmful, harmless = open_prompts(options)
+    source = open_source(options, progress)
     check_destination(source.folder, options.out)
     check_edited_dtype(options.edited_dtype, source.checkpoint)
     tokenizer = load_tokenizer(source)
-    chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
-    chat.render(harmful.prompts[0])  # a template that fails does so before the weights are loaded
+    chat = open_chat(options, tokenizer, tried=harmful.prompts[0])
     splits = PromptSplits(chat, harmful, harmless, options.n_train)
-    splits.record()  # as does a split that stays empty
-    empty = source.empty
-    architecture, _ = require_proof(empty, options.allow_unproved)
+    splits.record()  # a split that stays empty says so before the weights are loaded
+    opened = open_model(options, progress, source)
+    empty, architecture = opened.empty, opened.architecture
     if options.layer is not None and not 1 <= options.layer < architecture.depth:
         raise InputError(
             f"--layer {options.layer} is out of range; this model has layers 1 to {architecture.depth - 1}"
@@ -93,7 +88,7 @@ def load_run(options: Options, progress: Progress) -> Loaded:
             "with --max-memory, or use a machine with more"
         )
     unfinished = open_unfinished(options, source, model)
-    return Loaded(options, source, tokenizer, empty, architecture, model, splits, unfinished, bias_sites)
+    return Loaded(options, source, tokenizer, architecture, model, splits, unfinished, bias_sites)
 
 
 def open_unfinished(options: Options, source: Source, model: PreTrainedModel) -> Unfinished:

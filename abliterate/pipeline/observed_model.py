@@ -21,13 +21,13 @@ from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
-from abliterate.pipeline.open_edit import source_of
+from abliterate.pipeline.open_model import open_source
+from abliterate.pipeline.open_prompts import open_chat
 from abliterate.pipeline.options import Options
 from abliterate.progress import Progress
-from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.prompts.splits import Asked, Report
-from abliterate.records.manifest import FILE, check_source, read_manifest
+from abliterate.records.manifest import check_source, manifest_beside
 from abliterate.storage.names import WEIGHTS
 from abliterate.storage.record_log import RecordLog, digest
 
@@ -64,9 +64,10 @@ def observe_model(
     """Load a model and see what it says and predicts; along the replies of `first`, where that is given."""
     folder = adapter_folder(name, options.revision if name == options.model else None, options.offline)
     base = name if folder is None else first.base if first else base_of(folder)
-    source = source_of(options, base, progress)
-    if folder is not None and (folder / FILE).is_file():
-        check_source(folder, read_manifest(folder).get("source", {}), source, progress)
+    source = open_source(options, progress, base)
+    manifest = None if folder is None else manifest_beside(folder)
+    if folder is not None and manifest is not None:
+        check_source(folder, manifest.get("source", {}), source, progress)
     tokenizer = load_tokenizer(source)
     report, windows = (first.report, first.windows) if first else questions(options, evaluate_options, sets, tokenizer)
     group = Processes.launched()
@@ -113,7 +114,7 @@ def questions(
     tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[Report, list[list[int]]]:
     """Return the prompts as the model sees them, and the windows of the text."""
-    chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
+    chat = open_chat(options, tokenizer)
     asked = {name: Asked(one.prompts, chat.encode(one.prompts)) for name, one in sets.items()}
     report = Report(asked[HARMFUL], asked[HARMLESS], asked.get(LOOK_ALIKES, Asked((), ())))
     return report, read_windows(evaluate_options.text, tokenizer) if evaluate_options.text else []

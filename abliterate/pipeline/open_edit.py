@@ -1,18 +1,74 @@
-"""The original that a verb works from: the checkpoint that its options name."""
+"""An edit as a verb works on it: what its files say, the original that it is made to, and the plan."""
 
 from __future__ import annotations
 
-from abliterate.models.source import Source, resolve
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
+
+from abliterate.directions.files import load_direction
+from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
+from abliterate.errors import InputError
+from abliterate.interventions.recipe import Recipe
+from abliterate.models.source import Source
+from abliterate.pipeline.open_model import OpenedModel, open_model
 from abliterate.pipeline.options import Options
-from abliterate.progress import Progress
+from abliterate.progress import SILENT, Progress
+from abliterate.storage.names import DIRECTIONS, RECIPE
 
 
-def source_of(options: Options, model: str, progress: Progress) -> Source:
-    """Resolve a model under the options that say how."""
-    return resolve(
-        model,
-        revision=options.revision if model == options.model else None,
-        offline=options.offline,
-        trust_remote_code=options.trust_remote_code,
-        progress=progress,
+@dataclass(frozen=True)
+class EditFiles:
+    """An edit as its files say it: `place` is the file or folder that it was given by."""
+
+    place: Path
+    recipe: Recipe
+    directions: Path
+
+    @classmethod
+    def of(cls, place: Path) -> EditFiles:
+        """Return the edit of a folder, or of a recipe with its directions beside it.
+
+        Raises InputError when the recipe cannot be read.
+        """
+        folder, recipe = (place, place / RECIPE) if place.is_dir() else (place.parent, place)
+        return cls(place, Recipe.load(recipe), folder / DIRECTIONS)
+
+    @cached_property
+    def direction(self) -> Float[Tensor, " d_model"]:
+        """Return the direction that the recipe names. Raises InputError when it names none, or that cannot be read."""
+        if self.recipe.direction is None:
+            raise InputError(f'{self.place}: names no direction; add one such as "resid.15"')
+        return load_direction(self.directions, self.recipe.direction)
+
+
+@dataclass(frozen=True)
+class OpenedEdit:
+    """An edit resolved on its original; nothing is loaded, nothing written."""
+
+    model: OpenedModel
+    files: EditFiles
+    plan: EditPlan
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return a line for what is left alone, and for each place where the stream cannot be followed exactly."""
+        return (*left_alone_note(self.plan.left_alone), *self.model.architecture.problems)
+
+
+def open_edit(
+    options: Options, files: EditFiles, progress: Progress = SILENT, source: Source | None = None
+) -> OpenedEdit:
+    """Open the original that the options name, prove its architecture, and resolve the edit on it; `source` as `open_model`.
+
+    Raises InputError for an edit that cannot be read or belongs to another model, and what `open_model` raises.
+    """
+    direction = files.direction
+    model = open_model(options, progress, source)
+    plan = make_plan(
+        files.recipe, direction, model.architecture, model.empty, model.source.checkpoint, options.edited_dtype
     )
+    return OpenedEdit(model, files, plan)

@@ -6,6 +6,7 @@ leaves open is closed, so that the next token belongs to the reply and not to a 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -126,6 +127,11 @@ def read_template(path: Path | None) -> str | None:
         return path.read_text(encoding="utf-8") if path else None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--chat-template {path}: cannot be read ({error})") from error
+
+
+def template_digest(template: str) -> str:
+    """Return the SHA-256 of a chat template."""
+    return hashlib.sha256(template.encode()).hexdigest()
 
 
 THINK_BLOCKS: tuple[tuple[str, str], ...] = (

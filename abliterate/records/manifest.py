@@ -3,7 +3,6 @@ this machine: the same run gives the same bytes."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -27,15 +26,15 @@ from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation
 from abliterate.models.generation import REPLY_TOKENS
 from abliterate.models.source import Source
+from abliterate.parallel.devices import hardware
 from abliterate.progress import SILENT, Progress
+from abliterate.prompts.chat_format import template_digest
 from abliterate.proofs.stream import StreamReport
 from abliterate.records.model_card import model_card
 from abliterate.search.stages import SearchResult
 from abliterate.search.variables import VARIABLE_NAME
 from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, TEMPLATE
 from abliterate.storage.staging import Staging
-
-FILE = MANIFEST
 
 Form = Literal["checkpoint", "adapter"]
 
@@ -126,7 +125,7 @@ def write_records(
         **({"undo": UNDO if plan.addition is None else UNDO_ADDED} if origin.form == "adapter" else {}),
     }
     staging.write_text(RECIPE, json_text(plan.recipe.to_json()))
-    staging.write_text(FILE, json_text(manifest))
+    staging.write_text(MANIFEST, json_text(manifest))
     card = source.folder / CARD
     staging.write_text(
         CARD, model_card(manifest, card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None)
@@ -139,19 +138,7 @@ def keep_template(staging: Staging, template: str | None) -> dict[str, Any]:
     if template is None:
         return {}
     staging.write_text(TEMPLATE, template)
-    return {"chat_template": {"file": TEMPLATE, "digest": digest_of(template)}}
-
-
-def digest_of(template: str) -> str:
-    """Return the SHA-256 of a chat template."""
-    return hashlib.sha256(template.encode()).hexdigest()
-
-
-def hardware(device: torch.device) -> dict[str, Any]:
-    """Return what of a machine decides how sums are rounded: the device, the processor's kernels, the threads."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    return {"device": name, "cpu": cpu, "threads": torch.get_num_threads()}
+    return {"chat_template": {"file": TEMPLATE, "digest": template_digest(template)}}
 
 
 def write_directions(
@@ -191,7 +178,7 @@ def check_source(folder: Path, made_from: Mapping[str, Any], source: Source, pro
             f" at --revision {made_from['revision']}" if made_from.get("revision") else ""
         )
         raise InputError(
-            f"{folder}: was not made from {source.name}, whose weights are others; its {FILE} names {origin}"
+            f"{folder}: was not made from {source.name}, whose weights are others; its {MANIFEST} names {origin}"
         )
 
 
@@ -200,7 +187,7 @@ def json_text(record: Mapping[str, Any]) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def read_manifest(folder: Path, name: str = FILE) -> dict[str, Any]:
+def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
     """Read `abliterate.json` of an edited checkpoint, or another record. Raises InputError when there is none or it is not JSON."""
     path = folder / name
     try:
@@ -212,3 +199,8 @@ def read_manifest(folder: Path, name: str = FILE) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise InputError(f"{path}: expected a JSON object")
     return manifest
+
+
+def manifest_beside(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest in a folder, None where there is none. Raises InputError when it cannot be read."""
+    return read_manifest(folder) if (folder / MANIFEST).is_file() else None

@@ -16,7 +16,7 @@ TENSOR = {
     "component_before": Maybe(float), "component_after": Maybe(float),
 }  # fmt: skip
 REFUSALS = {"harmful_refusals": RATE, "harmless_refusals": RATE}
-MANIFEST = {
+MANIFEST_SHAPE = {
     "abliterate": str,
     "versions": Each(str),
     "source": {"model": str, "revision": Maybe(str), "files": Each(str)},

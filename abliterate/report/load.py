@@ -11,11 +11,11 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.evaluation.evaluation import FORMAT as EVALUATION_FORMAT
-from abliterate.records.manifest import FILE, read_manifest
+from abliterate.records.manifest import read_manifest
 from abliterate.records.observations import OBSERVATIONS_FORMAT as OBSERVATIONS_FORMAT
 from abliterate.records.schema import Maybe, check_shape, malformed
-from abliterate.records.shapes import EVALUATED, MANIFEST, OBSERVED, RATE
-from abliterate.storage.names import EVALUATION, OBSERVATIONS
+from abliterate.records.shapes import EVALUATED, MANIFEST_SHAPE, OBSERVED, RATE
+from abliterate.storage.names import EVALUATION, MANIFEST, OBSERVATIONS
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Gathered:
 def gather(folder: Path) -> Gathered:
     """Read the records in `folder`. Raises InputError when abliterate did not write it or one is malformed."""
     manifest = tidy(read_manifest(folder))
-    check_shape(manifest, MANIFEST, str(folder / FILE))
+    check_shape(manifest, MANIFEST_SHAPE, str(folder / MANIFEST))
     search = manifest["search"]
     if search and not 0 <= search["chosen"] < len(search["points"]):
-        raise malformed(str(folder / FILE), "search.chosen", f"is {search['chosen']}, not one of the points")
+        raise malformed(str(folder / MANIFEST), "search.chosen", f"is {search['chosen']}, not one of the points")
     observations = read_record(folder / OBSERVATIONS, OBSERVED, OBSERVATIONS_FORMAT)
     if observations is not None:
         check_observations(observations, str(folder / OBSERVATIONS))

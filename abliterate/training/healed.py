@@ -22,7 +22,7 @@ from abliterate.models.loading import load_model
 from abliterate.models.source import Source
 from abliterate.projection import frobenius
 from abliterate.proofs.stream import SILENCE, check_reference, relative_component
-from abliterate.records.manifest import FILE, read_manifest
+from abliterate.records.manifest import manifest_beside
 from abliterate.storage.names import ADAPTER, DIRECTIONS, LOCAL, RECIPE
 from abliterate.storage.staging import Staging
 
@@ -69,7 +69,7 @@ def write(adapted: Any, source: Source, staging: Staging, adapter: bool) -> None
 
 def edited_from(source: Source) -> dict[str, Any] | None:
     """Return name and revision of the model that an edited one was made from, None where it does not say."""
-    found = read_manifest(source.folder).get("source") if (source.folder / FILE).is_file() else None
+    found = (manifest_beside(source.folder) or {}).get("source")
     if not isinstance(found, dict) or not isinstance(found.get("model"), str):
         return None
     return {"model": found["model"], "revision": found.get("revision")}

@@ -1,0 +1,40 @@
+"""The prompts of both sides, and how they are put to a model: as the options say."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedTokenizerBase
+
+from abliterate.errors import InputError
+from abliterate.pipeline.options import Options
+from abliterate.prompts.chat_format import ChatFormat, read_template
+from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
+
+
+def open_prompts(options: Options) -> tuple[PromptSet, PromptSet]:
+    """Return the harmful and the harmless prompts. Raises InputError for a list that cannot be read, or both the same."""
+    harmful, harmless = (load_prompts(spec, offline=options.offline) for spec in (options.harmful, options.harmless))
+    check_pair(harmful, harmless)
+    return harmful, harmless
+
+
+def open_chat(options: Options, tokenizer: PreTrainedTokenizerBase, tried: str | None = None) -> ChatFormat:
+    """Return how prompts are put to a model: by its template or the one given, its system prompt and thinking switch.
+
+    `tried` is a prompt to put now: a template that fails does so before any weights are loaded. Raises InputError for a
+    template that cannot be read, is missing or fails.
+    """
+    chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
+    if tried is not None:
+        chat.render(tried)
+    return chat
+
+
+def check_recorded_prompts(options: Options, side: str, digest: str | None, recorded: str | None = None) -> None:
+    """Raise InputError unless the prompts of a side are those that a record names by their digest.
+
+    `recorded` is what the record calls them.
+    """
+    spec: str = getattr(options, side)
+    if load_prompts(spec, offline=options.offline).digest != digest:
+        named = "" if recorded is None else f" ({recorded})"
+        raise InputError(f"{spec}: holds other {side} prompts than the run had{named}; give them with --{side}")

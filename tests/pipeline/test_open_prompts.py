@@ -1,0 +1,51 @@
+"""Opening the prompts of both sides and the chat format: what does not serve is one line before any weights are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from abliterate.errors import InputError
+from abliterate.pipeline.open_prompts import check_recorded_prompts, open_chat, open_prompts
+from fixtures.tiny_chat import TINY, options
+
+
+def test_both_sides_are_what_the_options_name(tmp_path: Path) -> None:
+    harmful, harmless = open_prompts(options(tmp_path))
+    assert list(harmful.prompts) == (TINY / "harmful.txt").read_text().splitlines()
+    assert list(harmless.prompts) == (TINY / "harmless.txt").read_text().splitlines()
+
+
+def test_lists_that_do_not_serve_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.txt"):
+        open_prompts(options(tmp_path, harmless=str(tmp_path / "gone.txt")))
+    with pytest.raises(InputError, match="prompts are both harmful and harmless"):
+        open_prompts(options(tmp_path, harmless=str(TINY / "harmful.txt")))
+
+
+def test_a_template_that_fails_does_so_when_it_is_tried(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    assert "Name a river." in open_chat(options(tmp_path), tokenizer, tried="Name a river.").render("Name a river.")
+    with pytest.raises(InputError, match=r"--chat-template .*gone.jinja: cannot be read"):
+        open_chat(options(tmp_path, chat_template=tmp_path / "gone.jinja"), tokenizer)
+    failing = tmp_path / "failing.jinja"
+    failing.write_text("{{ raise_exception('no') }}")
+    chat = open_chat(options(tmp_path, chat_template=failing), tokenizer)
+    assert chat.template == failing.read_text(), "nothing is put to it until one is tried"
+    with pytest.raises(InputError, match="the chat template fails"):
+        open_chat(options(tmp_path, chat_template=failing), tokenizer, tried="Name a river.")
+    tokenizer.chat_template = None
+    with pytest.raises(InputError, match="the model has no chat template"):
+        open_chat(options(tmp_path), tokenizer)
+
+
+def test_prompts_are_held_against_what_a_record_says(tmp_path: Path) -> None:
+    given = options(tmp_path)
+    harmful, _ = open_prompts(given)
+    check_recorded_prompts(given, "harmful", harmful.digest)
+    with pytest.raises(InputError, match=r"holds other harmless prompts than the run had; give them with --harmless"):
+        check_recorded_prompts(given, "harmless", harmful.digest)
+    with pytest.raises(InputError, match=r"than the run had \(theirs.txt\); give them with --harmful"):
+        check_recorded_prompts(given, "harmful", None, "theirs.txt")
