@@ -29,10 +29,8 @@ from abliterate.errors import CheckpointError
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.quantization.formats.base import Companions, Format
 from abliterate.quantization.formats.registry import quantized_pairs
-from abliterate.storage.names import HARDENED, HEALED, MANIFEST, TEMPLATE
+from abliterate.storage.names import CARD, CONFIG, HARDENED, HEALED, INDEX, MANIFEST, MODEL_WEIGHTS, TEMPLATE
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 SAMPLE = 64 << 10
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
@@ -48,7 +46,7 @@ STAYS_BEHIND_FILES = (
 STAYS_BEHIND_FOLDERS = ("original", "onnx", "openvino", "coreml", "metal", "__pycache__")
 """Folders of the whole model in another form, as published next to the safetensors."""
 
-STAYS_BEHIND_AT_TOP = ("README.md", MANIFEST, HEALED, HARDENED, TEMPLATE)
+STAYS_BEHIND_AT_TOP = (CARD, MANIFEST, HEALED, HARDENED, TEMPLATE)
 """What every run writes anew."""
 
 
@@ -156,7 +154,7 @@ class Checkpoint:
         def add(part: bytes) -> None:
             digest.update(len(part).to_bytes(8, "little") + part)  # with its length, so that parts cannot run together
 
-        config = self.folder / "config.json"
+        config = self.folder / CONFIG
         with failing(f"{self.folder} cannot be read"):
             add(config.read_bytes() if config.is_file() else b"")
             for shard in self.shards:
@@ -227,9 +225,9 @@ def write_shard(
 def _layout(folder: Path) -> tuple[str | None, list[str], Mapping[str, str] | None]:
     """Find the shards of a folder, as transformers would: one file, else the index, else the only safetensors."""
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder; expected one with {SINGLE} or {INDEX}; check the path")
-    if os.path.lexists(folder / SINGLE):
-        return None, [SINGLE], None
+        raise CheckpointError(f"{folder}: no such folder; expected one with {MODEL_WEIGHTS} or {INDEX}; check the path")
+    if os.path.lexists(folder / MODEL_WEIGHTS):
+        return None, [MODEL_WEIGHTS], None
     if os.path.lexists(folder / INDEX):
         weight_map = _read_index(folder)
         return INDEX, sorted(set(weight_map.values())), weight_map
@@ -246,7 +244,7 @@ def _layout(folder: Path) -> tuple[str | None, list[str], Mapping[str, str] | No
             f"{folder}: found no safetensors but {pickles[0]}, a pickle, which can run code when it is loaded; only "
             "safetensors are read; convert with transformers (from_pretrained, then save_pretrained) if you trust it"
         )
-    raise CheckpointError(f"{folder}: expected {SINGLE} or {INDEX}, found no safetensors; check the path")
+    raise CheckpointError(f"{folder}: expected {MODEL_WEIGHTS} or {INDEX}, found no safetensors; check the path")
 
 
 def _read_index(folder: Path) -> Mapping[str, str]:

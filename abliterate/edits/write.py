@@ -10,6 +10,7 @@ from abliterate.edits.plan import EditPlan
 from abliterate.parallel.threads import one_torch_thread
 from abliterate.progress import SILENT, Progress
 from abliterate.quantization.formats.base import read_config, with_unquantised
+from abliterate.storage.names import CONFIG
 from abliterate.storage.staging import Staging
 
 
@@ -49,7 +50,7 @@ def changed_texts(plan: EditPlan, source: Checkpoint) -> dict[str, str]:
     """Return the files that must say that some weights are not quantised any more: config.json, and the index."""
     if not plan.unquantised:
         return {}
-    changed = {"config.json": with_unquantised(read_config(source.folder), plan.unquantised, plan.never_quantised)}
+    changed = {CONFIG: with_unquantised(read_config(source.folder), plan.unquantised, plan.never_quantised)}
     if source.index:
         index = json.loads((source.folder / source.index).read_text(encoding="utf-8"))
         weight_map = plan.weight_map(source)

@@ -46,7 +46,7 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.progress import SILENT, Progress
 from abliterate.projection import orthonormal_basis
 from abliterate.proofs import architecture as proof
-from abliterate.storage.names import ADAPTER, WEIGHTS
+from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS
 from abliterate.storage.staging import Staging, check_free
 
 
@@ -185,9 +185,9 @@ def write_files(
         layer = prepared.layers[f"{module}.weight"]
         tensors |= {name: torch.zeros(shape) for name, shape in zip(layer.names, layer.shapes, strict=True)}
         tensors[layer.bias] = prepared.biases[module].contiguous()
-    with failing(f"{staging.path(WEIGHTS)} cannot be written"):
-        staging.path(WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
-    staging.finish(WEIGHTS)
+    with failing(f"{staging.path(ADAPTER_WEIGHTS)} cannot be written"):
+        staging.path(ADAPTER_WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
+    staging.finish(ADAPTER_WEIGHTS)
     staging.write_text(ADAPTER, config_text(prepared.config))
 
 

@@ -9,6 +9,7 @@ import huggingface_hub
 
 from abliterate.errors import InputError
 from abliterate.hub.errors import hub_errors
+from abliterate.storage.names import CARD
 
 HUB_FILES = (
     "*.safetensors",
@@ -20,7 +21,7 @@ HUB_FILES = (
     "*.tiktoken",
     "LICENSE*",
     "NOTICE*",
-    "README.md",
+    CARD,
 )
 """What is fetched of a repository: weights, configuration, tokenizer, custom code, licence; no pickles, no GGUF."""
 

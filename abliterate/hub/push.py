@@ -33,17 +33,16 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import CheckpointError, HubError, InputError
 from abliterate.hub.errors import LOGIN, TOKEN_PAGE, hub_failing
 from abliterate.progress import SILENT, Progress
-from abliterate.storage.names import ADAPTER, HARDENED, HEALED, LOCAL, MANIFEST
-from abliterate.storage.names import WEIGHTS as ADAPTER_WEIGHTS
+from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS, CARD, CONFIG, HARDENED, HEALED, LOCAL, MANIFEST
 from abliterate.storage.staging import JOURNAL
 
 PUSHED_RECORDS: Mapping[str, str] = {HEALED: "a healed model", HARDENED: "a hardening adapter", MANIFEST: "an edit"}
 """What tells that abliterate wrote a folder or a repository, and which kind of result it holds."""
 
-REQUIRED = ("config.json", "README.md")
+REQUIRED = (CONFIG, CARD)
 """What a finished checkpoint holds beside its weights and its record."""
 
-ADAPTER_REQUIRED = (ADAPTER, ADAPTER_WEIGHTS, "README.md")
+ADAPTER_REQUIRED = (ADAPTER, ADAPTER_WEIGHTS, CARD)
 """What a finished adapter holds beside its record."""
 
 WEIGHT_FILES = re.compile(r"((pytorch_)?model[^/]*|adapter_model)\.(safetensors|bin)(\.index\.json)?")

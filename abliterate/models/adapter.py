@@ -15,9 +15,9 @@ from abliterate.extras import missing, require
 from abliterate.hub.download import download
 from abliterate.models.gguf import GGUF
 from abliterate.models.offload import streaming_of
-from abliterate.storage.names import ADAPTER, WEIGHTS
+from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS
 
-ADAPTER_FILES = (ADAPTER, WEIGHTS)
+ADAPTER_FILES = (ADAPTER, ADAPTER_WEIGHTS)
 
 READING = "reading an adapter"
 """What needs the `train` extra here."""
@@ -61,8 +61,8 @@ def attach(model: PreTrainedModel, folder: Path) -> None:
         raise InputError(
             f"{folder}: the model does not fit into memory, and with an adapter it cannot stream from the disk"
         )
-    if not (folder / WEIGHTS).is_file():
-        raise InputError(f"{folder}: has no {WEIGHTS}; only safetensors are read")
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise InputError(f"{folder}: has no {ADAPTER_WEIGHTS}; only safetensors are read")
     try:
         with warnings.catch_warnings():
             # Of tied embeddings it warns because of merging; here both roles have a factor of their own, side by side.

@@ -14,6 +14,7 @@ from abliterate.extras import require
 from abliterate.progress import Progress
 from abliterate.storage.atomic import written_whole
 from abliterate.storage.cache import cache_folder
+from abliterate.storage.names import CONFIG
 
 GGUF = "reading a .gguf file"
 """What needs the `gguf` extra here."""
@@ -30,7 +31,7 @@ def from_gguf(path: Path, progress: Progress) -> Path:
     from transformers import GgufConfig
 
     folder = cache_folder() / "gguf" / content_hash(path, progress)[:32]
-    if (folder / "config.json").is_file():
+    if (folder / CONFIG).is_file():
         return folder
     place: dict[str, Any] = {"gguf_file": path.name}
     try:

@@ -28,6 +28,7 @@ from abliterate.extras import require
 from abliterate.hub.download import download
 from abliterate.models.gguf import GGUF, from_gguf
 from abliterate.progress import SILENT, Progress
+from abliterate.storage.names import CONFIG
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def resolve_config(
     elif path.is_dir():
         folder = path
     else:
-        folder = download(model, revision, offline, ("config.json", "*.py"))
+        folder = download(model, revision, offline, (CONFIG, "*.py"))
     with load_errors(model):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, **extra)
     return path.resolve().name if path.exists() else model, build_empty(model, config, trust_remote_code)

@@ -28,7 +28,7 @@ from abliterate.progress import Progress
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.prompts.splits import Asked, Report
 from abliterate.records.manifest import check_source, manifest_beside
-from abliterate.storage.names import WEIGHTS
+from abliterate.storage.names import ADAPTER_WEIGHTS
 from abliterate.storage.record_log import RecordLog, digest
 
 
@@ -77,7 +77,7 @@ def observe_model(
     if folder is not None:
         attach(model, folder)
         model.enable_adapters()
-        weights += content_hash(folder / WEIGHTS)
+        weights += content_hash(folder / ADAPTER_WEIGHTS)
     along = first.seen.harmless if first else None
     versions = [str(torch.__version__), transformers.__version__]
     identity = digest([weights, str(model.dtype), str(model.device), *versions])

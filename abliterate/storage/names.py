@@ -1,4 +1,14 @@
-"""The names of the files that stay beside a checkpoint on this machine."""
+"""The names of all files that abliterate writes, or looks for by name."""
+
+MANIFEST, HEALED, HARDENED = "abliterate.json", "healed.json", "hardened.json"
+"""The records of what abliterate wrote: of an edit, of a healed model, of a hardening adapter."""
+
+RECIPE = "recipe.json"
+DIRECTIONS = "directions.safetensors"
+"""An edit, beside its record."""
+
+TEMPLATE = "abliterate_template.jinja"
+"""The chat template that a run was given, kept beside its record: under a name that no model has for its own."""
 
 OBSERVATIONS = "observations.json"
 EVALUATION = "evaluation.json"
@@ -7,16 +17,14 @@ PAGE = "report.html"
 LOCAL = (OBSERVATIONS, EVALUATION, PAGE)
 """Not published: they quote prompts and the model's replies to them."""
 
-MANIFEST, HEALED, HARDENED = "abliterate.json", "healed.json", "hardened.json"
-"""The records of what abliterate wrote: of an edit, of a healed model, of a hardening adapter."""
+CARD = "README.md"
+CONFIG = "config.json"
+"""The files of every model: its card, and what transformers builds it from."""
 
-TEMPLATE = "abliterate_template.jinja"
-"""The chat template that a run was given, kept beside its record: under a name that no model has for its own."""
-
+MODEL_WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+"""The weights of a checkpoint, in one file or listed."""
 
 ADAPTER = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 """The files of a PEFT adapter."""
-DIRECTIONS = "directions.safetensors"
-RECIPE = "recipe.json"
-CARD = "README.md"

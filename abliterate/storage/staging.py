@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any
 
 from abliterate.errors import InputError
-from abliterate.storage.names import ADAPTER, MANIFEST
+from abliterate.storage.names import ADAPTER, CONFIG, MANIFEST
 
 try:
     import fcntl
@@ -36,7 +36,7 @@ except ImportError:  # Windows: the destination is then not locked
 JOURNAL = ".abliterate-journal.json"
 JOURNAL_DRAFT = ".abliterate-journal.json.draft"
 
-REPLACEABLE = {"config.json", ADAPTER, MANIFEST}
+REPLACEABLE = {CONFIG, ADAPTER, MANIFEST}
 """--force deletes only a folder that has one of these, or nothing: a slip of `--out` must not cost someone's home."""
 
 
