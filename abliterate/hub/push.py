@@ -31,7 +31,7 @@ from safetensors import SafetensorError, safe_open
 
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import CheckpointError, HubError, InputError
-from abliterate.hub.errors import LOGIN, TOKEN_PAGE, hub_failing
+from abliterate.hub.errors import LOGIN, TOKEN_PAGE, hub_errors
 from abliterate.progress import SILENT, Progress
 from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS, CARD, CONFIG, HARDENED, HEALED, LOCAL, MANIFEST
 from abliterate.storage.staging import JOURNAL
@@ -66,7 +66,7 @@ def push(
     check_name(repository)
     key = find_token(token)
     retry = shlex.join(["abliterate", "push", str(folder), repository, *(["--public"] if public else [])])
-    with hub_failing(repository, key, f"the local result in {folder} is whole; retry with: {retry}"), quiet_hub():
+    with hub_errors(repository, f"the local result in {folder} is whole; retry with: {retry}", key), quiet_hub():
         api = HfApi(token=key, library_name="abliterate")
         page = api.create_repo(repository, private=not public, exist_ok=True)
         old = old_result(repository, remote_files(api, repository))
@@ -93,7 +93,7 @@ def check_push(repository: str, token: str | None = None) -> None:
     """
     check_name(repository)
     key = find_token(token)
-    with hub_failing(repository, key, "or leave --push out and push the result later"), quiet_hub():
+    with hub_errors(repository, "or leave --push out and push the result later", key), quiet_hub():
         api = HfApi(token=key, library_name="abliterate")
         check_rights(repository, api.whoami())
         try:
