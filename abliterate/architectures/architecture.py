@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -19,13 +19,12 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.clone import D_MODEL, clone_inputs, clone_of
 from abliterate.architectures.parameter_roles import layer_place, parameter_roles_of
+from abliterate.architectures.sites import SITES as SITES
+from abliterate.architectures.sites import Site as Site
 from abliterate.architectures.trace import Gain, Trace, trace
 from abliterate.architectures.wrappers import inside, name_of, parameter_names, unwrapped
 from abliterate.errors import ArchitectureError
 from abliterate.projection import fold_gain, orthonormal_span
-
-Site = Literal["embed", "attn", "mlp"]
-SITES: tuple[Site, ...] = get_args(Site)
 
 Fact = TypeVar("Fact")
 

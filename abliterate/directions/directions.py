@@ -10,20 +10,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
+from abliterate.directions.method_names import METHODS as METHODS
+from abliterate.directions.method_names import Method as Method
 from abliterate.errors import InputError
 from abliterate.projection import ZERO_LENGTH, normalize
 
-Method = Literal["projected", "mean-difference"]
 DIRECTIONS_RECORD = "abliterate"
-
-METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)

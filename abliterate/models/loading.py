@@ -12,20 +12,13 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.partial_blocks import dequantized_weights, has_partial_blocks, without_quantisation
 from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.errors import CheckpointError, InputError
+from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
 from abliterate.models.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
 from abliterate.models.source import Source, auto_class, load_errors
 from abliterate.parallel.devices import choose_device
 from abliterate.storage.cache import cache_folder
 
-DTYPE_WORDS: Mapping[str, torch.dtype] = {
-    "bfloat16": torch.bfloat16,
-    "bf16": torch.bfloat16,
-    "float16": torch.float16,
-    "fp16": torch.float16,
-    "half": torch.float16,
-    "float32": torch.float32,
-    "fp32": torch.float32,
-}
+DTYPE_WORDS: Mapping[str, torch.dtype] = {word: getattr(torch, name) for word, name in DTYPE_NAMES.items()}
 """The words for a dtype, beside `auto`, that every flag takes."""
 
 
@@ -134,8 +127,7 @@ def choose_dtype(source: Source, dtype: str) -> torch.dtype:
 
 def dtype_name(flag: str, word: str) -> str:
     """Return torch's name of the dtype that a word stands for, or `auto`. Raises InputError for an unknown word."""
-    if word == "auto":
-        return word
-    if word not in DTYPE_WORDS:
-        raise InputError(f"{flag} {word}: unknown; choose auto, {', '.join(DTYPE_WORDS)}")
-    return str(DTYPE_WORDS[word]).removeprefix("torch.")
+    try:
+        return read_dtype(word)
+    except ValueError as error:
+        raise InputError(f"{flag} {word}: {error}") from None

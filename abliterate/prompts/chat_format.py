@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jinja2
 from jinja2 import meta
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-
-Thinking = Literal["on", "off", "auto"]
-THINKING_MODES: tuple[Thinking, ...] = get_args(Thinking)
+from abliterate.prompts.thinking_modes import THINKING_MODES as THINKING_MODES
+from abliterate.prompts.thinking_modes import Thinking as Thinking
 
 SWITCHES = ("enable_thinking", "thinking")
 """Variables by which templates turn thinking on and off: Qwen3, GLM, SmolLM3; Granite, DeepSeek V3.1."""
