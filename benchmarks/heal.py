@@ -33,7 +33,8 @@ from abliterate.prompts.prompt_set import load_prompts
 from abliterate.proofs.stream import plain_sequences, relative_component
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
-from abliterate.training.heal import HealOptions, make_trainer
+from abliterate.training.heal import make_trainer
+from abliterate.training.heal_options import HealOptions
 
 TOKENS, BATCH = 200, 20
 FIGURES = ("KL, last prompt token", "KL, over the original's replies", "cross-entropy, original's replies")

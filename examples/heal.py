@@ -16,7 +16,7 @@ from transformers.utils import logging
 from abliterate import ChatFormat, Options, load_prompts, run
 from abliterate.commands.heal import heal
 from abliterate.models.generation import generate
-from abliterate.training.heal import HealOptions
+from abliterate.training.heal_options import HealOptions
 
 
 def pairs(folder: str, prompts: tuple[str, ...]) -> list[dict[str, object]]:

@@ -10,16 +10,10 @@ from pathlib import Path
 import pytest
 
 import abliterate
-from abliterate.architectures.architecture import SITES
-from abliterate.cli.completion import WORDS
-from abliterate.cli.flags import OUT_NAMES
-from abliterate.directions.directions import METHODS
-from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS
-from abliterate.models.loading import DTYPE_WORDS
+from abliterate.exports.forms import EXPORT_FORMS
 from abliterate.pipeline.evaluate_options import MEASURED_SPLITS
-from abliterate.prompts.chat_format import THINKING_MODES
-from abliterate.prompts.sources import BUILTIN
-from abliterate.training.examples import TRAINING_METHODS as TRAINERS
+from abliterate.pipeline.options import MODES, PROMPT_LISTS
+from abliterate.training.examples import TRAINING_METHODS
 
 ROOT = Path(abliterate.__file__).parent.parent
 COMMAND = "import sys; sys.argv[0] = 'abliterate'; from abliterate.cli import main; main()"
@@ -50,15 +44,6 @@ def fish(line: str, action: str = "get-args") -> subprocess.CompletedProcess[str
     )
 
 
-def test_the_words_are_those_that_are_read() -> None:
-    for name, known in {
-        "mode": tuple(OUT_NAMES), "direction": METHODS, "sites": SITES, "save": SAVED_FORMS,
-        "thinking": THINKING_MODES, "dtype": ("auto", *DTYPE_WORDS), "split": MEASURED_SPLITS, "method": TRAINERS, "to": EXPORT_FORMS,
-        "prompts": tuple(f"builtin:{one}" for one in BUILTIN),
-    }.items():  # fmt: skip
-        assert sorted(WORDS[name]) == sorted(known), name
-
-
 def test_a_model_is_followed_by_the_flags_of_run() -> None:
     for shown in (bash("abliterate", "org/name", ""), bash("abliterate", "org/name", "--")):
         assert {"--layer", "--mode", "--out", "--edited-dtype"} <= set(shown)
@@ -84,10 +69,10 @@ def test_where_a_path_may_stand_the_shell_completes_files() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["X", "--mode", ""], WORDS["mode"]),
+        (["X", "--mode", ""], MODES),
         (["X", "--mode", "in"], ("induce",)),
         (["X", "--mode", "=", "in"], ("induce",)),
-        (["X", "--mode", "="], WORDS["mode"]),
+        (["X", "--mode", "="], MODES),
         (["X", "--direction", "p"], ("projected",)),
         (["X", "--sites", "attn,"], ("attn,embed", "attn,mlp")),
         (["X", "--save", "checkpoint,g"], ("checkpoint,gguf-adapter",)),
@@ -95,14 +80,14 @@ def test_where_a_path_may_stand_the_shell_completes_files() -> None:
         (["X", "--device", "c"], ("cpu", "cuda")),
         (["X", "--dtype", "b"], ("bfloat16", "bf16")),
         (["X", "--edited-dtype", "f"], ("float16", "fp16", "float32", "fp32")),
-        (["X", "--harmful", "b"], WORDS["prompts"]),
+        (["X", "--harmful", "b"], PROMPT_LISTS),
         (["X", "--harmful", "builtin", ":"], ("harmful", "harmless", "look-alikes", "everyday")),
         (["X", "--harmless", "builtin", ":", "l"], ("look-alikes",)),
         (["X", "--harmless", "builtin", ":", "harmless", "--mode", "h"], ("harden",)),
-        (["evaluate", "X", "--split", ""], WORDS["split"]),
-        (["evaluate", "X", "--look-alikes", "b"], WORDS["prompts"]),
-        (["heal", "X", "--method", ""], WORDS["method"]),
-        (["export", "X", "--to", ""], WORDS["to"]),
+        (["evaluate", "X", "--split", ""], MEASURED_SPLITS),
+        (["evaluate", "X", "--look-alikes", "b"], PROMPT_LISTS),
+        (["heal", "X", "--method", ""], TRAINING_METHODS),
+        (["export", "X", "--to", ""], EXPORT_FORMS),
         (["export", "X", "--leave-out", "e"], ("embed",)),
     ],
     ids=lambda given: " ".join(given) or "nothing",

@@ -14,11 +14,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from abliterate.architectures.architecture import find_architecture
 from abliterate.commands.apply import apply
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.export import ExportOptions, export
+from abliterate.commands.export import export
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe
 from abliterate.pipeline.evaluate_options import EvaluateOptions
+from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import run
 from abliterate.proofs.stream import SILENCE, plain_sequences, relative_component

@@ -9,6 +9,7 @@ from typing import Literal
 import jinja2
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from abliterate.chat.options import ChatOptions
 from abliterate.chat.sides import ChatSide
 from abliterate.chat.stream import Reader, sampler, tokens
 from abliterate.errors import InputError
@@ -23,15 +24,6 @@ Ended = Literal["", "end", "length", "context", "stopped"]
 
 INCOMPLETE = "\ufffd"
 """What a tokenizer writes for the first bytes of a character whose last are still to come."""
-
-
-@dataclass(frozen=True)
-class ChatOptions:
-    """How replies are made."""
-
-    max_new_tokens: int = 512
-    temperature: float = 0.0
-    seed: int = 0
 
 
 @dataclass(frozen=True)

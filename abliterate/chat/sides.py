@@ -30,7 +30,7 @@ from abliterate.parallel.devices import choose_device
 from abliterate.pipeline.open_edit import EditFiles
 from abliterate.pipeline.open_model import open_source
 from abliterate.pipeline.open_prompts import open_chat
-from abliterate.pipeline.options import Options
+from abliterate.pipeline.options import AskOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.records.manifest import check_source, manifest_beside, read_manifest
@@ -76,7 +76,7 @@ class ChatSides:
         return sum(storages.values())
 
 
-def open_sides(options: Options, against: str | None, progress: Progress = SILENT) -> ChatSides:
+def open_sides(options: AskOptions, against: str | None, progress: Progress = SILENT) -> ChatSides:
     """Load `options.model`, and `against` beside it where one is given.
 
     Raises InputError where the edit was not made from `against`, an adapter does not fit its base, or two models are
@@ -97,7 +97,7 @@ def open_sides(options: Options, against: str | None, progress: Progress = SILEN
     return with_both(options, against, progress)
 
 
-def records_of(options: Options, enough: bool) -> Path | None:
+def records_of(options: AskOptions, enough: bool) -> Path | None:
     """Return the folder with what is known of the edited model, None for a single file.
 
     Of a Hub repository, only small files are fetched where they may be `enough`.
@@ -112,21 +112,21 @@ def records_of(options: Options, enough: bool) -> Path | None:
     )
 
 
-def resolve_side(options: Options, model: str, progress: Progress, revision: str | None = None) -> Source:
+def resolve_side(options: AskOptions, model: str, progress: Progress, revision: str | None = None) -> Source:
     """Find a side's checkpoint; `--revision` is that of the edited model, or of the original where that one is local."""
     local = Path(options.model).expanduser().exists()
     own = options.revision if model == options.model or local else None
     return open_source(replace(options, model=model, revision=own or revision), progress)
 
 
-def load_side(role: SideRole, source: Source, options: Options) -> ChatSide:
+def load_side(role: SideRole, source: Source, options: AskOptions) -> ChatSide:
     """Load a model with its own tokenizer and template."""
     chat = open_chat(options, load_tokenizer(source), tried=HELLO)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     return ChatSide(role, source.public_name, model, chat)
 
 
-def with_hooks(options: Options, folder: Path, against: str, progress: Progress) -> ChatSides:
+def with_hooks(options: AskOptions, folder: Path, against: str, progress: Progress) -> ChatSides:
     """Load the original alone; under hooks it is the edited model, whatever the strengths."""
     manifest = read_manifest(folder)
     edit = EditFiles.of(folder)
@@ -146,7 +146,7 @@ def with_hooks(options: Options, folder: Path, against: str, progress: Progress)
     return ChatSides((original, edited), "one model in memory, the edit as hooks")
 
 
-def with_adapter(options: Options, folder: Path, base: str, compare: bool, progress: Progress) -> ChatSides:
+def with_adapter(options: AskOptions, folder: Path, base: str, compare: bool, progress: Progress) -> ChatSides:
     """Load the base once, with the adapter on it that is switched on for one side."""
     require("train", READING, "peft")
     source = resolve_side(options, base, progress)
@@ -164,7 +164,7 @@ def with_adapter(options: Options, folder: Path, base: str, compare: bool, progr
     return ChatSides((original, edited), "one model in memory, the adapter on and off")
 
 
-def with_both(options: Options, against: str, progress: Progress) -> ChatSides:
+def with_both(options: AskOptions, against: str, progress: Progress) -> ChatSides:
     """Load both, where memory holds both: nothing says how one is made from the other."""
     sources = [resolve_side(options, name, progress) for name in (against, options.model)]
     first, second = (Unloaded(source.public_name, source) for source in sources)
@@ -174,7 +174,7 @@ def with_both(options: Options, against: str, progress: Progress) -> ChatSides:
     return ChatSides((original, edited), f"two models in memory: {shown_name(options.model)} has no {RECIPE}")
 
 
-def check_room(sources: list[Source], options: Options) -> None:
+def check_room(sources: list[Source], options: AskOptions) -> None:
     """Raise InputError when two models do not fit the device together."""
     device = choose_device(options.device)
     sizes = [sizes_of(source.empty, choose_dtype(source, options.dtype)) for source in sources]

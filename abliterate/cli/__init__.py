@@ -1,6 +1,13 @@
 """The command line: parse, call, render. The only room that prints."""
 
-from abliterate.cli import run, demo, apply, verify, reproduce, push, export, evaluate, compare, report, chat, heal, inspect, architectures  # noqa: F401, I001 - in the order of --help
+# In the order of --help, by panel: edit, measure, look, ship.
+# isort: off
+from abliterate.cli import run, demo, apply, heal  # noqa: F401
+from abliterate.cli import evaluate, compare, verify, reproduce  # noqa: F401
+from abliterate.cli import inspect, architectures, chat, report  # noqa: F401
+from abliterate.cli import export, push  # noqa: F401
+
+# isort: on
 from abliterate.cli.app import main
 
 __all__ = ["main"]

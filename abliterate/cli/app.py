@@ -11,14 +11,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from abliterate.cli.completion import Verbs, complete_bash, completing_bash
+from abliterate.cli.completion import Verb, Verbs, complete_bash, completing_bash
+from abliterate.cli.declared import declared
 from abliterate.errors import AbliterateError
 from abliterate.progress import Advance
 
@@ -36,11 +37,27 @@ app = typer.Typer(
 )
 
 
+Panel = Literal["edit", "measure", "look", "ship", "study"]
+"""What a verb is for: its heading in --help."""
+
 INTERRUPTED = 130
 SAID = "abliterate: interrupted; nothing is half-written, the same command continues"
 
 WISHED = threading.Event()
 """Whether Ctrl-C was pressed."""
+
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def verb(panel: Panel, name: str | None = None) -> Callable[[F], F]:
+    """Make a function a verb of the command, its flags being the options that it takes."""
+
+    def register(function: F) -> F:
+        app.command(name or function.__name__, cls=Verb, rich_help_panel=panel)(declared(function))
+        return function
+
+    return register
 
 
 class RichProgress:

@@ -6,14 +6,11 @@ from typing import Annotated
 
 import typer
 
-from abliterate.cli.app import app, progress, show
-from abliterate.cli.completion import Verb
-from abliterate.cli.flags import (
-    AsJson,
-)
+from abliterate.cli.app import progress, show, verb
+from abliterate.cli.declared import AsJson
 
 
-@app.command(cls=Verb)
+@verb("look")
 def architectures(
     types: Annotated[
         list[str] | None,
@@ -23,13 +20,11 @@ def architectures(
     markdown: Annotated[bool, typer.Option("--markdown", help="The table of the README.")] = False,
 ) -> None:
     """Prove every architecture of the installed transformers on a small clone, and list which are supported."""
-    from abliterate.proofs import census
+    from abliterate.commands.architectures import architectures
     from abliterate.render.architectures import architectures as table
     from abliterate.render.architectures import architectures_json, architectures_markdown
 
-    bars = progress()
-    chosen = types or [*census.model_types(), *census.multimodal_types()]
-    entries = list(census.prove_each(chosen, bars))
+    entries = architectures(types or (), progress())
     if markdown:
         print(architectures_markdown(entries))
         return

@@ -1,4 +1,4 @@
-"""The verb that talks: chat."""
+"""`abliterate chat`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,33 +16,29 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from abliterate.cli.app import app, progress
-from abliterate.cli.completion import Verb
-from abliterate.cli.flags import (
-    Device,
-    Dtype,
-    MaxMemory,
-    Offline,
-    Revision,
-    RunSystem,
-    RunTemplate,
-    RunThinking,
-    Trust,
-    options,
-)
+from abliterate.chat.options import ChatOptions
+from abliterate.cli.app import progress, verb
+from abliterate.cli.declared import flags
 from abliterate.errors import AbliterateError, InputError
+from abliterate.pipeline.condition_options import SaidTemplate
+from abliterate.pipeline.options import AskOptions
+from abliterate.records.option import Declaration
 
 if TYPE_CHECKING:
     from abliterate.chat.conversation import ChatReply, Conversation
     from abliterate.chat.sides import ChatSides
 
-# torch and transformers take seconds to import: verbs import what they need, so that --help and completion are instant.
+CHATTING = flags(
+    "dtype", "device", "max_memory", "offline", "trust_remote_code", "revision",
+    model=Declaration(
+        "A folder that abliterate wrote, any other model, or a PEFT adapter: folder or Hub id.",
+        argument=True,
+        metavar="DIR",
+    ),
+)  # fmt: skip
 
 FRAMES = 15
 """Times a second, at most, that a growing reply is drawn."""
-
-OURS = ("against", "max_new_tokens", "temperature", "seed", "as_json")
-"""Parameters of the verb that are no Options."""
 
 HELP = """\
 /reset         begin a new conversation
@@ -55,58 +49,31 @@ Ctrl-C during a reply stops that reply; what was said stays in the conversation.
 A line that begins with a space is never a command. The history of lines is forgotten at the end."""
 
 
-@app.command(cls=Verb)
+@verb("look")
 def chat(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="DIR",
-            help="A folder that abliterate wrote, any other model, or a PEFT adapter: folder or Hub id.",
-            show_default=False,
-        ),
-    ],
+    options: Annotated[AskOptions, CHATTING],
+    said: SaidTemplate,
+    chat_options: ChatOptions,
     against: Annotated[
         str | None,
         typer.Option(help="The original: it answers beside the edited model.", metavar="ORIGINAL", show_default=False),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a reply at most.")] = 512,
-    temperature: Annotated[
-        float, typer.Option(min=0, help="0 takes the likeliest token, so that what differs is the edit's.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of the draws at a temperature above 0, alike on both sides.")] = 0,
     as_json: Annotated[
         bool,
         typer.Option(
             "--json", help="One JSON object a turn on stdout: prompt, replies, refused, ended, system, thinking."
         ),
     ] = False,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    max_memory: MaxMemory = None,
-    offline: Offline = False,
-    trust_remote_code: Trust = False,
-    revision: Revision = None,
-    system: RunSystem = None,
-    thinking: RunThinking = None,
-    chat_template: RunTemplate = None,
 ) -> None:
     """Talk to a model; with --against ORIGINAL, to the edited and the original one at once.
 
     Lines from a pipe are one prompt each; /help lists commands.
     Ctrl-C stops a reply; at the prompt it leaves, with exit code 0, as Ctrl-D.
     """
-    given = {name: value for name, value in locals().items() if name not in OURS}
-    from abliterate.chat.conversation import ChatOptions, Conversation
-    from abliterate.chat.sides import open_sides
-    from abliterate.pipeline.conditions import PUT, settle, told_of
+    from abliterate.commands.chat import chat
 
-    said = {name for name in PUT if given[name] is not None}
-    chosen = options(out=Path(), **{name: given[name] for name in given.keys() - (set(PUT) - said)})
-    settled = settle(chosen, said, [model], against, PUT)
-    sides = open_sides(settled.options, against, progress())
-    sides = replace(sides, note=f"{sides.note}\n{told_of(settled)}")
-    settings = ChatOptions(max_new_tokens, temperature, seed)
-    Talk(sides, [Conversation(side, settings) for side in sides.sides], as_json).run()
+    sides, conversations = chat(options, said, chat_options, against, progress())
+    Talk(sides, conversations, as_json).run()
 
 
 class Talk:
@@ -233,7 +200,7 @@ def stopping(typed: bool) -> Iterator[Callable[[], bool]]:
     """
     wishes: list[int] = []
 
-    def export_options(number: int, _: object) -> None:
+    def wish(number: int, _: object) -> None:
         if wishes:
             raise KeyboardInterrupt
         wishes.append(number)
@@ -241,7 +208,7 @@ def stopping(typed: bool) -> Iterator[Callable[[], bool]]:
     if not typed:
         yield lambda: False
         return
-    before = signal.signal(signal.SIGINT, export_options)
+    before = signal.signal(signal.SIGINT, wish)
     try:
         with unechoed():
             yield lambda: bool(wishes)

@@ -7,66 +7,34 @@ from typing import Annotated
 
 import typer
 
-from abliterate.cli.app import app, progress, show
-from abliterate.cli.completion import Verb
-from abliterate.cli.evaluation_flags import (
-    Judge,
-    JudgeEndpoint,
-    JudgeModel,
-    LookAlikes,
-    Prompts,
-    ReplyTokens,
-    Split,
-    TextFile,
-    wishes,
-)
-from abliterate.cli.flags import (
-    AsJson,
-    BatchSize,
-    Device,
-    Dtype,
-    MaxMemory,
-    Offline,
-    RunHarmful,
-    RunHarmless,
-    RunSystem,
-    RunTemplate,
-    RunThinking,
-    Trust,
-)
+from abliterate.cli.app import progress, show, verb
+from abliterate.cli.declared import AsJson, flags
 from abliterate.errors import InputError
+from abliterate.pipeline.condition_options import SaidConditions
+from abliterate.pipeline.evaluate_options import EvaluateOptions
+from abliterate.pipeline.options import AskOptions
+from abliterate.records.option import Declaration
+
+COMPARING = flags(
+    "dtype", "device", "max_memory", "batch_size", "offline", "trust_remote_code",
+    model=Declaration("What all are held against.", argument=True, flag="original"),
+)  # fmt: skip
+
+MEASURING = flags("look_alikes", "split", "n_prompts", "reply_tokens", "text", "judge", "judge_endpoint", "judge_model")
 
 
-@app.command(cls=Verb)
+@verb("measure")
 def compare(
-    original: Annotated[str, typer.Argument(help="What all are held against.", show_default=False)],
+    options: Annotated[AskOptions, COMPARING],
     edits: Annotated[list[str], typer.Argument(metavar="EDIT...", help="Edited models.", show_default=False)],
-    harmful: RunHarmful = None,
-    harmless: RunHarmless = None,
-    look_alikes: LookAlikes = "builtin:look-alikes",
-    split: Split = "report",
-    n_prompts: Prompts = 100,
-    reply_tokens: ReplyTokens = 128,
-    text: TextFile = None,
-    judge: Judge = None,
-    judge_endpoint: JudgeEndpoint = None,
-    judge_model: JudgeModel = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    max_memory: MaxMemory = None,
-    batch_size: BatchSize = "auto",
+    said: SaidConditions,
+    evaluate_options: Annotated[EvaluateOptions, MEASURING],
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values on stdout.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="A markdown table on stdout.")] = False,
-    offline: Offline = False,
-    trust_remote_code: Trust = False,
-    system: RunSystem = None,
-    thinking: RunThinking = None,
-    chat_template: RunTemplate = None,
 ) -> None:
     """Hold several edits of one model against it and show them in one table."""
-    given = {**locals(), "model": original}
-    from abliterate.commands.evaluate import evaluate_each
+    from abliterate.commands.compare import compare
     from abliterate.parallel.processes import Processes
     from abliterate.pipeline.conditions import settle
     from abliterate.progress import SILENT
@@ -75,13 +43,11 @@ def compare(
 
     if as_json + as_csv + markdown > 1:
         raise InputError("--json, --csv and --markdown: choose one of them")
-    evaluate_options, chosen, said = wishes(given)
-    evaluate_options.check(chosen)
-    settled = settle(chosen, said, edits, original)
+    asked = said.on(options)
+    evaluate_options.check(asked)
+    settled = settle(asked, said.said, edits, asked.model)
     first = Processes.launched().first
-    found = list(
-        evaluate_each(settled.options, evaluate_options, edits, original, progress() if first else SILENT, settled)
-    )
+    found = compare(settled.options, evaluate_options, edits, progress() if first else SILENT, settled)
     if not first:
         return
     if as_csv or markdown:

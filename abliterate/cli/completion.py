@@ -10,24 +10,9 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-DEFAULT_VERB = "run"
+from abliterate.records.option import Declaration
 
-WORDS: dict[str, tuple[str, ...]] = {
-    "mode": ("ablate", "induce", "harden"),
-    "layer": ("auto",),
-    "direction": ("projected", "mean-difference"),
-    "sites": ("embed", "attn", "mlp"),
-    "save": ("checkpoint", "adapter", "gguf-adapter"),
-    "thinking": ("on", "off", "auto"),
-    "device": ("auto", "cpu", "cuda", "mps"),
-    "dtype": ("auto", "bfloat16", "bf16", "float16", "fp16", "half", "float32", "fp32"),
-    "batch_size": ("auto",),
-    "split": ("report", "all"),
-    "method": ("sft", "dpo"),
-    "to": ("adapter", "gguf-adapter", "control-vector"),
-    "prompts": ("builtin:harmful", "builtin:harmless", "builtin:look-alikes", "builtin:everyday"),
-}
-"""The words that flags take. Where each is read stands in a room that imports torch; a test holds these to those."""
+DEFAULT_VERB = "run"
 
 Completer = Callable[[str], list[str]]
 
@@ -35,18 +20,18 @@ BREAKS = ":="
 """What bash takes for the end of a word, though it is inside of one."""
 
 
-def words(name: str) -> Completer:
-    """Return what completes a flag that takes one word."""
-    return lambda incomplete: [word for word in WORDS[name] if word.startswith(incomplete)]
-
-
-def listed(name: str) -> Completer:
-    """Return what completes a flag that takes words by commas, each of them once."""
+def completer(declaration: Declaration) -> Completer | None:
+    """Return what completes the value of an option, None where no words are known: the shell may offer files."""
+    known = declaration.words
+    if not known:
+        return None
+    if not declaration.listed:
+        return lambda incomplete: [word for word in known if word.startswith(incomplete)]
 
     def complete(incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")
         given = before.split(",")
-        return [f"{before}{comma}{word}" for word in WORDS[name] if word.startswith(last) and word not in given]
+        return [f"{before}{comma}{word}" for word in known if word.startswith(last) and word not in given]
 
     return complete
 

@@ -8,14 +8,11 @@ from typing import Annotated
 
 import typer
 
-from abliterate.cli.app import app, progress, show
-from abliterate.cli.completion import Verb
-from abliterate.cli.flags import (
-    AsJson,
-)
+from abliterate.cli.app import progress, show, verb
+from abliterate.cli.declared import AsJson
 
 
-@app.command(cls=Verb)
+@verb("edit")
 def demo(
     out: Annotated[
         Path | None, typer.Option(help="Keep the edited tiny model in this folder.", show_default=False)

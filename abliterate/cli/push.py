@@ -1,4 +1,4 @@
-"""`abliterate push`, and what `--push` of other verbs does."""
+"""`abliterate push`, and what `--push` of a run does."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from abliterate.cli.app import app, progress
-from abliterate.cli.completion import Verb
+from abliterate.cli.app import progress, verb
 
 
-@app.command(cls=Verb)
+@verb("ship")
 def push(
     folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
     repository: Annotated[
@@ -21,11 +20,6 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="Make a new repository public; private otherwise.")] = False,
 ) -> None:
     """Upload a finished checkpoint with its card and manifest to the Hub."""
-    publish(folder, repository, public)
+    from abliterate.commands.push import push
 
-
-def publish(folder: Path, repository: str, public: bool) -> None:
-    """Push and say where the result is."""
-    from abliterate.hub.push import push as upload
-
-    Console(stderr=True).print(f"pushed to {upload(folder, repository, public=public, progress=progress())}")
+    Console(stderr=True).print(f"pushed to {push(folder, repository, public, progress())}")

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from abliterate.cli.app import app
-from abliterate.cli.completion import Verb
+from abliterate.cli.app import verb
 
 
-@app.command(cls=Verb)
+@verb("look")
 def report(
     folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
     out: Annotated[
@@ -20,9 +19,9 @@ def report(
     open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Write one HTML page about an edit: figures, geometry, choice, front, replies side by side, proof."""
-    from abliterate.report.page import write_report
+    from abliterate.commands.report import report
 
-    page = write_report(folder, out)
+    page = report(folder, out)
     print(page)
     if open_page:
         typer.launch(page.absolute().as_uri())

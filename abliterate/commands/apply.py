@@ -47,7 +47,7 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
     check_destination(source.folder, options.out)
     check_edited_dtype(options.edited_dtype, source.checkpoint)
     files = EditFiles(recipe_file or directions, given_recipe(options, directions, recipe_file), directions)
-    opened = open_edit(options, files, progress, source)
+    opened = open_edit(options, files, progress, source, options.edited_dtype)
     plan, architecture = opened.plan, opened.model.architecture
     plan.require_edits()
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)

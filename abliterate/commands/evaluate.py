@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from abliterate.errors import InputError
-from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.evaluation import Evaluation, Examined
-from abliterate.evaluation.figures import JudgedReplies, by_length, damage
-from abliterate.evaluation.judges.classifier import ClassifierJudge
-from abliterate.evaluation.judges.judge import Judge, RuleJudge
-from abliterate.evaluation.judges.served import EndpointJudge
-from abliterate.evaluation.observation import Reply
+from abliterate.evaluation.judges.judge import Judge
 from abliterate.evaluation.served.endpoint import Endpoint
 from abliterate.evaluation.served.replies import served_replies
 from abliterate.evaluation.served.reply_cache import ReplyCache
-from abliterate.models.adapter import require_readable
-from abliterate.models.same_tokens import Unloaded, check_alike
-from abliterate.models.source import shown_name
-from abliterate.parallel.processes import Processes
 from abliterate.pipeline.conditions import Settled
-from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
-from abliterate.pipeline.observed_model import ObservedModel, observe_model, standing_on
-from abliterate.pipeline.open_model import open_source
-from abliterate.pipeline.open_prompts import open_chat, open_prompts
-from abliterate.pipeline.options import Options
+from abliterate.pipeline.evaluate_options import EvaluateOptions
+from abliterate.pipeline.evaluation import choose_judge, evaluate_each, judged_by, load_sets, settings_record
+from abliterate.pipeline.options import AskOptions
 from abliterate.progress import SILENT, Progress
-from abliterate.prompts.prompt_set import PromptSet, load_prompts
+from abliterate.prompts.prompt_set import PromptSet
 from abliterate.storage.cache import cache_folder
-from abliterate.storage.record_log import digest
 
 
 def evaluate(
-    options: Options,
+    options: AskOptions,
     evaluate_options: EvaluateOptions,
     against: str | None,
     progress: Progress = SILENT,
@@ -54,100 +40,14 @@ def evaluate(
     evaluate_options.check(options)
     if evaluate_options.endpoint:
         sets, judge = load_sets(options, evaluate_options), choose_judge(options, evaluate_options)
-        settings = evaluate_options.record(options, judge, sets, settled)
+        settings = settings_record(options, evaluate_options, judge, sets, settled)
         return evaluate_served(options, evaluate_options, against, sets, judge, settings, progress)
     (one,) = evaluate_each(options, evaluate_options, [options.model], against, progress, settled)
     return one
 
 
-def evaluate_each(
-    options: Options,
-    evaluate_options: EvaluateOptions,
-    models: Sequence[str],
-    against: str | None,
-    progress: Progress = SILENT,
-    settled: Settled | None = None,
-) -> Iterator[Evaluation]:
-    """Measure several models, each held against the same other one, which is measured once; one in memory at a time.
-
-    Raises InputError, before any weights are loaded, where one of them reads or predicts other tokens than that.
-    """
-    for name in [*models, *([against] if against is not None else [])]:
-        require_readable(name, options.revision if name == options.model else None, options.offline)
-    sets = load_sets(options, evaluate_options)
-    if against is not None:
-        check_all(options, models, against, sets, progress)
-    judge = choose_judge(options, evaluate_options)
-    settings = evaluate_options.record(options, judge, sets, settled)
-    notes = settled.notes if settled else ()
-    # What an interrupted evaluation has left: the same command goes on after its last batch of replies.
-    unfinished = cache_folder() / "evaluations" / digest(repr((options, evaluate_options, list(models), against)))
-    first = (
-        observe_model(options, evaluate_options, against, sets, None, unfinished, progress)
-        if against is not None
-        else None
-    )
-    original = judge_replies(first, judge, progress) if first else None
-    for name in models:
-        gc.collect()
-        # All models get the same tokens: those that the original's template makes.
-        own = observe_model(options, evaluate_options, name, sets, first, unfinished, progress)
-        examined = judge_replies(own, judge, progress)
-        if first is None:
-            yield Evaluation(settings, examined, lengths=refusals_by_length(evaluate_options, own), notes=notes)
-            continue
-        figures = damage(along_replies(first.seen, own.seen, progress), first.seen.harmless)
-        yield Evaluation(
-            settings, examined, original, tuple(figures), refusals_by_length(evaluate_options, own, first), notes
-        )
-    if Processes.launched().first:
-        shutil.rmtree(unfinished, ignore_errors=True)  # whoever asks again measures anew
-
-
-def check_all(
-    options: Options, models: Sequence[str], against: str, sets: Mapping[str, PromptSet], progress: Progress
-) -> None:
-    """Raise InputError where a model reads other tokens than `against`, of the prompts as the template of that puts them."""
-    original = Unloaded(shown_name(against), open_source(options, progress, standing_on(options, against)))
-    chat = open_chat(options, original.tokenizer)
-    texts = [chat.render(prompt) for one in sets.values() for prompt in one.prompts]
-    for name in models:
-        # What an adapter stands on is `against`, whatever it says; look() holds it against that.
-        if standing_on(options, name) == name:
-            check_alike(original, Unloaded(shown_name(name), open_source(options, progress, name)), texts)
-
-
-def judge_replies(one: ObservedModel, judge: Judge, progress: Progress) -> Examined:
-    """Let the judge label every reply."""
-    judged = {name: judged_by(judge, replies, progress) for name, replies in one.sets.items()}
-    return Examined(one.name, judged, one.losses, one.tasks)
-
-
-def judged_by(judge: Judge, replies: tuple[Reply, ...], progress: Progress) -> JudgedReplies:
-    """Return replies with the judge's labels."""
-    return JudgedReplies(replies, tuple(judge.judge([(reply.prompt, reply.text) for reply in replies], progress)))
-
-
-def refusals_by_length(
-    evaluate_options: EvaluateOptions, model: ObservedModel, against: ObservedModel | None = None
-) -> tuple[dict[str, object], ...]:
-    """Return the refusal rates at several lengths: of the model, and of what it is held against."""
-    own, other = (
-        by_length(one.sets, evaluate_options.reply_tokens, one.tokenizer.decode) if one else None
-        for one in (model, against)
-    )
-    assert own is not None
-    return tuple(
-        {
-            name: value if name == "tokens" else {"model": value, "against": other[place][name] if other else None}
-            for name, value in row.items()
-        }
-        for place, row in enumerate(own)
-    )
-
-
 def evaluate_served(
-    options: Options,
+    options: AskOptions,
     evaluate_options: EvaluateOptions,
     against: str | None,
     sets: Mapping[str, PromptSet],
@@ -177,18 +77,6 @@ def evaluate_served(
     return Evaluation(settings, examined[0], examined[1] if against else None, notes=tuple(notes))
 
 
-def load_sets(options: Options, evaluate_options: EvaluateOptions) -> dict[str, PromptSet]:
-    """Return the prompts of each kind that are asked: of the report split, or all."""
-    harmful, harmless = open_prompts(options)
-    sets = {HARMFUL: harmful, HARMLESS: harmless}
-    if evaluate_options.split == "report":
-        sets = {name: one.side("report") for name, one in sets.items()}
-    if evaluate_options.look_alikes is not None:
-        # No run finds or chooses an edit by them: all of them are fair.
-        sets[LOOK_ALIKES] = load_prompts(evaluate_options.look_alikes, offline=options.offline)
-    return {name: one.first(evaluate_options.n_prompts) for name, one in sets.items()}
-
-
 def check_out(path: Path | None) -> None:
     """Raise InputError, before anything is measured, for a file that could not be written."""
     if path is None:
@@ -206,17 +94,3 @@ def is_evaluation(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(held, dict) and {"format", "settings", "sets", "figures"} <= held.keys()
-
-
-def choose_judge(options: Options, evaluate_options: EvaluateOptions) -> Judge:
-    """Return who labels the replies; the rules in processes beside the first, whose figures nobody sees."""
-    if not Processes.launched().first:
-        return RuleJudge()
-    if evaluate_options.judge:
-        return ClassifierJudge.load(evaluate_options.judge, options.device, options.offline)
-    if evaluate_options.judge_endpoint:
-        cache = ReplyCache(cache_folder() / "judgements")
-        return EndpointJudge(
-            Endpoint(evaluate_options.judge_endpoint, evaluate_options.judge_model), evaluate_options.concurrency, cache
-        )
-    return RuleJudge()

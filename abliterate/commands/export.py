@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from abliterate.architectures.architecture import Site
 from abliterate.directions.files import load_differences
 from abliterate.errors import InputError
 from abliterate.exports.control_vector import write_control_vector
@@ -21,38 +20,15 @@ from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
 from abliterate.parallel.devices import choose_device
 from abliterate.pipeline.conditions import carry
+from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.open_edit import EditFiles, OpenedEdit, open_edit
 from abliterate.pipeline.open_model import open_config, open_source
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.stream import StreamReport, plain_sequences, reference, verify_stream
-from abliterate.records.manifest import Measured, Origin, check_source, manifest_beside, write_records
+from abliterate.records.manifest import Measured, Origin, check_source, write_records
 from abliterate.storage.names import DIRECTIONS
 from abliterate.storage.staging import Staging, check_free
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What is exported: from where (a finished run's folder, or its recipe.json), as what, and what it leaves out.
-
-    `base` is the GGUF file that an adapter for llama.cpp goes with, `layers` those of a control vector.
-    """
-
-    edit: Path
-    kind: ExportForm
-    leave_out: tuple[Site, ...] = ()
-    base: Path | None = None
-    layers: tuple[int, ...] | None = None
-
-    @property
-    def folder(self) -> Path:
-        """Return the folder that holds recipe and directions."""
-        return self.edit if self.edit.is_dir() else self.edit.parent
-
-    @property
-    def manifest(self) -> Mapping[str, Any] | None:
-        """Return the manifest beside it, None where there is none."""
-        return manifest_beside(self.folder)
 
 
 @dataclass(frozen=True)

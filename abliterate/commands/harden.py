@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from inspect import signature
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +13,25 @@ from abliterate.models.generation import REPLY_TOKENS
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_of
 from abliterate.models.source import Source, load_tokenizer
-from abliterate.pipeline.command import OF_THIS_MACHINE, command
+from abliterate.pipeline.command import command
 from abliterate.pipeline.open_model import open_source
 from abliterate.pipeline.open_prompts import open_chat, open_prompts
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.records.manifest import keep_template
+from abliterate.records.option import changed, declarations, flag_of, without_flag, words_of
 from abliterate.records.training_card import provenance, write_record
 from abliterate.storage.names import HARDENED
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.training.harden import HardenResult, harden
+from abliterate.training.harden_options import HardenOptions
 from abliterate.training.robustness import ATTACK_PROMPTS
 
 SHARED = (
     "dtype", "seed", "trust_remote_code", "revision", "harmful", "harmless", "system", "thinking", "chat_template",
 )  # fmt: skip
 """Options of every run that decide what hardening does; the others say where and how, or belong to edits."""
-
-HARDEN_FLAGS = ("steps", "learning_rate", "rank", "ablate_probability")
-"""Settings of training that the command has a flag for."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,8 @@ class Hardened:
     result: HardenResult
 
 
-def harden_model(options: Options, settings: Mapping[str, Any], progress: Progress = SILENT) -> Hardened:
-    """Harden `options.model` by an adapter in `options.out`, with `hardened.json` and a model card; `settings` as `harden`.
+def harden_model(options: Options, harden_options: HardenOptions, progress: Progress = SILENT) -> Hardened:
+    """Harden `options.model` by an adapter in `options.out`, with `hardened.json` and a model card.
 
     Raises InputError for settings out of range, options that hardening does not read, without the `peft` package, and for a model that does not fit into
     memory; NoRefusalsError for one that hardly refuses.
@@ -61,19 +58,30 @@ def harden_model(options: Options, settings: Mapping[str, Any], progress: Progre
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     if streaming_of(model) is not None:
         raise InputError(f"{options.model}: does not fit into memory; hardening trains, so use a machine with more")
-    settings = {**settings, "seed": options.seed}
-    result = harden(model, chat, harmful, harmless, **settings, progress=progress)
-    usual = {name: one.default for name, one in signature(harden).parameters.items()}
-    unusual = {name: value for name, value in result.settings.items() if value != usual[name]}
-    words = hardening_command(options, source, unusual)
-    identity = f"harden {source.checkpoint.fingerprint()} {json.dumps(settings)} {harmful.digest} {harmless.digest}"
+    result = harden(
+        model,
+        chat,
+        harmful,
+        harmless,
+        steps=harden_options.steps,
+        ablate_probability=harden_options.ablate_probability,
+        rank=harden_options.rank,
+        learning_rate=harden_options.learning_rate,
+        batch_size=harden_options.batch_size,
+        refresh=harden_options.refresh,
+        seed=options.seed,
+        progress=progress,
+    )
+    words = hardening_command(options, source, harden_options)
+    settings = json.dumps([asdict(harden_options), options.seed])
+    identity = f"harden {source.checkpoint.fingerprint()} {settings} {harmful.digest} {harmless.digest}"
     with Staging.open(options.out, identity, options.force) as staging:
         for config in result.model.peft_config.values():
             config.base_model_name_or_path = source.public_name
         result.model.save_pretrained(staging.folder, save_embedding_layers=False)  # it trains none
         record = {
             **provenance("hardened", "adapter", source, words, ("torch", "transformers", "peft"), progress),
-            "without_flag": {name: value for name, value in unusual.items() if name not in (*HARDEN_FLAGS, "seed")},
+            "without_flag": without_flag(harden_options),
             "prompts": {"harmful": prompt_record(harmful, ATTACK_PROMPTS), "harmless": prompt_record(harmless, 0)},
             **keep_template(staging, chat.template),
             "dtype": str(model.dtype).removeprefix("torch."),
@@ -87,18 +95,17 @@ def harden_model(options: Options, settings: Mapping[str, Any], progress: Progre
 
 def check_shared(options: Options) -> None:
     """Raise InputError for an option that has no part in hardening, unless it is at its default."""
-    usual = Options(options.model, options.out)
-    for name, value in vars(options).items():
-        if name not in (*SHARED, *OF_THIS_MACHINE) and value != getattr(usual, name):
-            raise InputError(f"--{name.replace('_', '-')} has no part in --mode harden; leave it out")
+    known = declarations(Options)
+    for name in changed(options):
+        if name not in (*SHARED, "mode") and not known[name].here:
+            raise InputError(f"{flag_of(name, known[name])} has no part in --mode harden; leave it out")
 
 
-def hardening_command(options: Options, source: Source, unusual: Mapping[str, Any]) -> list[str]:
+def hardening_command(options: Options, source: Source, harden_options: HardenOptions) -> list[str]:
     """Return the command that repeats a hardening; folders of this machine stay out of it."""
     plain = Options(options.model, options.out, **{name: getattr(options, name) for name in SHARED})
     words = command(plain, source)
-    own = [(f"--{name.replace('_', '-')}", str(value)) for name, value in unusual.items() if name in HARDEN_FLAGS]
-    return [*words[:2], "--mode", "harden", *(word for pair in own for word in pair), *words[2:]]
+    return [*words[:2], "--mode", "harden", *words_of(harden_options), *words[2:]]
 
 
 def prompt_record(prompts: PromptSet, selecting: int) -> dict[str, Any]:

@@ -25,15 +25,14 @@ from abliterate.pipeline.open_edit import EditFiles
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.sources import public_spec
 from abliterate.proofs.stream import plain_sequences
+from abliterate.records.option import without_flag, words_of
 from abliterate.records.training_card import provenance, write_record
 from abliterate.storage.names import DIRECTIONS, HEALED, RECIPE
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.training.examples import read_examples
-from abliterate.training.heal import HealOptions, Training, heal_model
+from abliterate.training.heal import Training, heal_model
+from abliterate.training.heal_options import HealOptions
 from abliterate.training.healed import KeptOut, edited_from, healed_components, prove_healed, reopened, write
-
-HEAL_FLAGS = ("method", "adapter", "steps", "limit", "seed")
-"""Options that the command has a flag for."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +73,13 @@ def heal(
     recipe, basis = edit_of_folder(source)
     live, tokenizer = load_model(source, dtype, device), load_tokenizer(source)
     before = healed_components(live, find_architecture(live), basis, recipe)
-    words = ["abliterate", "heal", source.public_name, "--dataset", public_spec(dataset), *flags_of(chosen)]
+    words = ["abliterate", "heal", source.public_name, "--dataset", public_spec(dataset), *words_of(chosen)]
     words += [*(["--dtype", dtype] if dtype != "auto" else []), "--out", Path(out).name]
     form = "adapter" if chosen.adapter else "checkpoint"
     record = {
         **provenance("healed", form, source, words, ("torch", "transformers", "peft", "trl"), progress),
         "edited_from": edited_from(source),
-        "without_flag": {name: value for name, value in changed_settings(chosen).items() if name not in HEAL_FLAGS},
+        "without_flag": without_flag(chosen),
         "dataset": public_spec(dataset),
         "dataset_digest": digest_of(examples),
         "direction": recipe.direction,
@@ -100,18 +99,6 @@ def heal(
         write_record(staging, HEALED, record, source)
         staging.publish()
     return Healed(out, training, proof)
-
-
-def changed_settings(options: HealOptions) -> dict[str, Any]:
-    """Return the options that are not at their defaults."""
-    usual = asdict(HealOptions())
-    return {name: value for name, value in asdict(options).items() if value != usual[name]}
-
-
-def flags_of(options: HealOptions) -> list[str]:
-    """Return the words of the command for the options that are not at their defaults, as far as it has flags for them."""
-    given = {name: value for name, value in changed_settings(options).items() if name in HEAL_FLAGS}
-    return [word for name, value in given.items() for word in (f"--{name}", *([] if value is True else [str(value)]))]
 
 
 def digest_of(examples: Sequence[Mapping[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.edits.bias_sites import BiasSite, find_bias_sites
 from abliterate.errors import ArchitectureError
 from abliterate.pipeline.open_model import open_config
-from abliterate.pipeline.options import Options
+from abliterate.pipeline.options import ModelOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import Proved, require_proof
 
@@ -33,7 +33,7 @@ class Inspection:
     bias_sites: Mapping[int, BiasSite]
 
 
-def inspect(options: Options, progress: Progress = SILENT) -> Inspection:
+def inspect(options: ModelOptions, progress: Progress = SILENT) -> Inspection:
     """Return the writers and sizes of a model, from its config, and prove them on a clone; no weights are read.
 
     Raises ArchitectureError when its writers cannot be found.

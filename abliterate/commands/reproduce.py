@@ -21,6 +21,7 @@ from abliterate.pipeline.command import FETCHED, options_of_command
 from abliterate.pipeline.open_model import open_source
 from abliterate.pipeline.open_prompts import check_recorded_prompts
 from abliterate.pipeline.options import Options
+from abliterate.pipeline.reproduce_options import ReproduceOptions
 from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT, Progress
 from abliterate.records.manifest import hashes, read_manifest
@@ -30,21 +31,6 @@ COMPARED = ("direction", "selection", "search", "trials", "recipe", "tensors", "
 """What of a manifest is a result; the rest says how it came about."""
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-@dataclass(frozen=True)
-class ReproduceOptions:
-    """What whoever repeats a run says about it; what is None is taken from the manifest."""
-
-    model: str | None = None
-    harmful: str | None = None
-    harmless: str | None = None
-    chat_template: Path | None = None
-    device: str = "auto"
-    max_memory: int | None = None
-    offline: bool = False
-    trust_remote_code: bool = False
-    allow_unproved: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
 from abliterate.pipeline.open_edit import EditFiles, open_edit
 from abliterate.pipeline.open_model import open_source
-from abliterate.pipeline.options import Options
+from abliterate.pipeline.options import ModelOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.stream import StreamReport, plain_sequences, reference, requantised_note, verify_stream
 from abliterate.proofs.tensors import TensorStatus, Verdict, compare_tensors
@@ -38,7 +38,7 @@ class Verified:
         return [verdict for verdict in self.verdicts if verdict.status == status]
 
 
-def verify(original: str, edited: Path, options: Options, progress: Progress = SILENT) -> Verified:
+def verify(original: str, edited: Path, options: ModelOptions, progress: Progress = SILENT) -> Verified:
     """Hold `edited` against `original` and the recipe in its own folder: every tensor, then the residual stream.
 
     Raises ProofError when the tensors are as planned but the stream is not, InputError when `edited` was not
@@ -48,8 +48,8 @@ def verify(original: str, edited: Path, options: Options, progress: Progress = S
     unproved = not manifest.get("proof", {}).get("holds", True)
     source = open_source(options, progress, original)
     written = Checkpoint.open(edited)
-    as_recorded = replace(options, allow_unproved=unproved, edited_dtype=manifest.get("edited_dtype"))
-    opened = open_edit(as_recorded, EditFiles.of(edited), progress, source)
+    as_recorded = replace(options, allow_unproved=unproved)
+    opened = open_edit(as_recorded, EditFiles.of(edited), progress, source, manifest.get("edited_dtype"))
     plan, architecture = opened.plan, opened.model.architecture
     verdicts = compare_tensors(plan, source.checkpoint, written, progress)
     if any(verdict.status == "other" for verdict in verdicts):

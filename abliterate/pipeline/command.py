@@ -5,49 +5,28 @@ A manifest can name no code, no way around a proof, and no file outside its own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from abliterate.architectures.architecture import SITES
-from abliterate.directions.directions import METHODS
 from abliterate.errors import InputError
-from abliterate.exports.forms import SAVED_FORMS
 from abliterate.models.source import Source
-from abliterate.pipeline.options import MODES, Options
-from abliterate.prompts.chat_format import THINKING_MODES
-from abliterate.prompts.sources import as_file, public_spec
-from abliterate.storage.names import MANIFEST, TEMPLATE
+from abliterate.pipeline.options import Options
+from abliterate.records.option import declarations, flag_of, words_of
+from abliterate.storage.names import MANIFEST
 
 FETCHED = (MANIFEST, "*.json", "*.jsonl", "*.txt", "*.csv", "*.jinja")
 """What is fetched of a repository: the manifest, and prompts or templates that may lie beside it; no weights."""
 
-OF_THIS_MACHINE = ("model", "out", "force", "offline", "device", "max_memory")
-"""Options that say where and how, not what."""
+RUN_OPTIONS = declarations(Options)
 
-NOT_TAKEN = {
-    "trust_remote_code": "runs code that comes with the model; read it, then pass --trust-remote-code yourself",
-    "allow_unproved": "edits an architecture that cannot be proved; pass --allow-unproved yourself",
-}
-"""What a manifest may not decide."""
+RECORDED = frozenset(name for name, one in RUN_OPTIONS.items() if one.recorded and not one.switch)
+"""Options with a value that a manifest's command may hold."""
 
 
 def command(options: Options, source: Source) -> list[str]:
     """Return the command that repeats this run; folders of this machine stay out of it."""
-    words = ["abliterate", source.public_name]
-    defaults = Options("", Path())
-    for name, value in vars(options).items():
-        if name in OF_THIS_MACHINE or value == getattr(defaults, name):
-            continue
-        if name == "chat_template":
-            value = TEMPLATE  # under which the run keeps it beside the manifest
-        elif isinstance(value, tuple):
-            value = ",".join(value)
-        elif name in ("harmful", "harmless"):
-            value = public_spec(value)
-        flag = f"--{name.replace('_', '-')}"
-        words += [flag] if value is True else [flag, str(value)]
-    return [*words, "--out", options.out.name]
+    return ["abliterate", source.public_name, *words_of(options), "--out", options.out.name]
 
 
 def options_of_command(words: Sequence[object], folder: Path, given: Collection[str] = ()) -> dict[str, Any]:
@@ -77,11 +56,11 @@ def told(words: Sequence[object], given: Collection[str] = ()) -> dict[str, str 
         name = flag.removeprefix("--").replace("-", "_")
         if name == "out" and rest:
             rest.pop(0)
-        elif name == "optimize":
-            found[name] = None
-        elif name in NOT_TAKEN:
+        elif (known := RUN_OPTIONS.get(name)) and known.refused:
             continue  # whoever repeats the run decides; without it the run says what it needs
-        elif flag.startswith("--") and (name in OPTION_READERS or name in given) and rest:
+        elif known and known.switch and known.recorded:
+            found[name] = None
+        elif flag.startswith("--") and (name in RECORDED or name in given) and rest:
             found[name] = rest.pop(0)
         else:
             raise InputError(
@@ -92,16 +71,12 @@ def told(words: Sequence[object], given: Collection[str] = ()) -> dict[str, str 
 
 def read_option(name: str, text: str, folder: Path) -> Any:
     """Return one option's value. Raises InputError for a value that it cannot have."""
+    known = RUN_OPTIONS[name]
     try:
-        value = OPTION_READERS[name](text)
+        value = known.read(text)
     except ValueError:
-        raise InputError(f"the manifest's command: --{name.replace('_', '-')} cannot be {text!r}") from None
-    if name == "chat_template":
-        return beside(text, folder, name)
-    if name in ("harmful", "harmless"):
-        path, column = as_file(text)
-        return text if path is None else f"{beside(str(path), folder, name)}" + (f":{column}" if column else "")
-    return value
+        raise InputError(f"the manifest's command: {flag_of(name, known)} cannot be {text!r}") from None
+    return known.locate(text, lambda file: beside(file, folder, name)) if known.locate else value
 
 
 def beside(name: str, folder: Path, option: str) -> Path:
@@ -114,53 +89,3 @@ def beside(name: str, folder: Path, option: str) -> Path:
             f"{name}: is not beside the manifest; put it there, or give it with --{option.replace('_', '-')}"
         )
     return path
-
-
-def one_of(known: Sequence[str]) -> Callable[[str], str]:
-    """Return what reads one of the known words."""
-
-    def reader(text: str) -> str:
-        if text not in known:
-            raise ValueError
-        return text
-
-    return reader
-
-
-def read_sites(text: str) -> tuple[str, ...]:
-    """Read sites by commas."""
-    return tuple(one_of(SITES)(site) for site in text.split(","))
-
-
-def read_forms(text: str) -> tuple[str, ...]:
-    """Read forms by commas."""
-    return tuple(one_of(SAVED_FORMS)(form) for form in text.split(","))
-
-
-def read_batch_size(text: str) -> int | str:
-    """Read a batch size."""
-    return text if text == "auto" else int(text)
-
-
-OPTION_READERS: Mapping[str, Callable[[str], Any]] = {
-    "mode": one_of(MODES),
-    "layer": int,
-    "direction": one_of(METHODS),
-    "strength": float,
-    "sites": read_sites,
-    "harmful": str,
-    "harmless": str,
-    "n_train": int,
-    "dtype": str,
-    "batch_size": read_batch_size,
-    "seed": int,
-    "edited_dtype": str,
-    "save": read_forms,
-    "target_refusals": float,
-    "max_kl": float,
-    "revision": str,
-    "system": str,
-    "thinking": one_of(THINKING_MODES),
-    "chat_template": str,
-}
-"""How each option that takes a value is read."""

@@ -13,25 +13,27 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.hub.download import download
-from abliterate.pipeline.command import FETCHED, OPTION_READERS, beside, options_of_command, told
+from abliterate.pipeline.command import FETCHED, RECORDED, beside, options_of_command, told
 from abliterate.pipeline.open_prompts import check_recorded_prompts
-from abliterate.pipeline.options import Options
+from abliterate.pipeline.options import AskOptions, Options, TemplateOptions
 from abliterate.prompts.chat_format import template_digest
 from abliterate.prompts.sources import as_file, public_spec
 from abliterate.records.manifest import read_manifest
+from abliterate.records.option import declarations
 from abliterate.storage.names import HARDENED, HEALED, MANIFEST, TEMPLATE
 from abliterate.storage.staging import Staging
+from abliterate.training.harden_options import HardenOptions
 
-CONDITIONS = ("system", "thinking", "chat_template", "harmful", "harmless")
+CONDITIONS = (*declarations(TemplateOptions), "harmful", "harmless")
 """Options that decide what a model is asked, and how."""
 
-PUT = CONDITIONS[:3]
+PUT = tuple(declarations(TemplateOptions))
 """Those of them that a conversation has."""
 
 TOGETHER = (("system",), ("thinking",), ("chat_template",), ("harmful", "harmless"))
 """Conditions that are taken together or not at all: one list belongs to the other."""
 
-OF_TRAINING = ("steps", "learning_rate", "rank", "ablate_probability")
+OF_TRAINING = tuple(name for name, one in declarations(HardenOptions).items() if one.recorded)
 """Options of `--mode harden` alone, which stand in the command of its record."""
 
 USUAL = "default"
@@ -53,7 +55,7 @@ class Recorded:
 
     def conditions(self, names: Collection[str]) -> dict[str, Any]:
         """Return the conditions of these names. Raises InputError as `asked`, and where a file is not the run's."""
-        others = {*OPTION_READERS, *OF_TRAINING} - set(names)
+        others = {*RECORDED, *OF_TRAINING} - set(names)
         usual = {name: value for name, value in vars(Options("", Path())).items() if name in names}
         found = usual | options_of_command(self.command, self.folder, others)
         found = {name: value for name, value in found.items() if name in names}
@@ -81,7 +83,7 @@ class Recorded:
 class Settled:
     """The options with the conditions that hold, and of each where it comes from; `notes` say what was not followed."""
 
-    options: Options
+    options: AskOptions
     origins: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -124,7 +126,7 @@ def recorded_in(folder: Path, shown: str) -> Recorded | None:
 
 
 def settle(
-    options: Options,
+    options: AskOptions,
     said: Collection[str],
     models: Sequence[str],
     against: str | None = None,
@@ -158,14 +160,16 @@ def settle(
     return Settled(options, origins, tuple(notes))
 
 
-def records_of(options: Options, models: Sequence[str]) -> list[Recorded]:
+def records_of(options: AskOptions, models: Sequence[str]) -> list[Recorded]:
     """Return the records of those models that have one."""
     revisions = {options.model: options.revision}
     found = (recorded(name, revisions.get(name), options.offline) for name in dict.fromkeys(models))
     return [one for one in found if one is not None]
 
 
-def unlike(kept: Sequence[Recorded], found: Sequence[Mapping[str, Any]], names: Sequence[str], options: Options) -> str:
+def unlike(
+    kept: Sequence[Recorded], found: Sequence[Mapping[str, Any]], names: Sequence[str], options: AskOptions
+) -> str:
     """Return the line on a condition in which the runs were not alike."""
     runs = "; ".join(
         f"{one.where}: {', '.join(worded(name, values[name]) for name in names)}"
@@ -198,7 +202,7 @@ def by_origin(values: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     return "; ".join(f"{', '.join(words)} ({origin})" for origin, words in grouped.items())
 
 
-def check_lists(options: Options, kept: Sequence[Recorded], names: Collection[str]) -> None:
+def check_lists(options: AskOptions, kept: Sequence[Recorded], names: Collection[str]) -> None:
     """Raise InputError where a list that a record names does not hold the prompts that the run had."""
     for side in ("harmful", "harmless"):
         if side not in names:
@@ -216,7 +220,7 @@ def carry(folder: Path, staging: Staging) -> dict[str, Any] | None:
     one = recorded_in(folder, folder.name)
     if one is None:
         return None
-    texts = told(one.command, {*OPTION_READERS, *OF_TRAINING})
+    texts = told(one.command, {*RECORDED, *OF_TRAINING})
     if TEMPLATE in (texts.get("chat_template"), (one.template or {}).get("file")):
         staging.copy_file(beside(TEMPLATE, folder, "chat_template"), TEMPLATE)
     for side in ("harmful", "harmless"):

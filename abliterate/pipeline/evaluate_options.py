@@ -1,21 +1,19 @@
-"""What an evaluation is asked to measure, checked before anything is loaded."""
+"""What an evaluation is asked to measure, declared once, and checked before anything is loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from abliterate.errors import InputError
-from abliterate.evaluation.judges.judge import Judge
 from abliterate.extras import require
-from abliterate.parallel.processes import Processes
-from abliterate.pipeline.conditions import Settled
-from abliterate.pipeline.options import Options
-from abliterate.prompts.chat_format import read_template, template_digest
-from abliterate.prompts.prompt_set import PromptSet, load_prompts
-from abliterate.prompts.sources import public_spec
+from abliterate.pipeline.options import PROMPT_LISTS, AskOptions
+from abliterate.records.option import Declaration, one_of, option
+from abliterate.records.option import split as split_words
+
+if TYPE_CHECKING:
+    pass
 
 MeasuredSplit = Literal["report", "all"]
 MEASURED_SPLITS: tuple[MeasuredSplit, ...] = get_args(MeasuredSplit)
@@ -30,22 +28,55 @@ class EvaluateOptions:
     `split` says which prompts count: those that no run has used to find or choose an edit, or all of a list.
     """
 
-    reply_tokens: int = 128
-    n_prompts: int = 100
-    split: MeasuredSplit = "report"
-    look_alikes: str | None = "builtin:look-alikes"
-    text: Path | None = None
-    judge: str | None = None
-    judge_endpoint: str | None = None
-    judge_model: str | None = None
-    endpoint: str | None = None
-    served_model: str | None = None
-    concurrency: int = 8
-    tasks: tuple[str, ...] = ()
-    task_limit: int | None = None
+    reply_tokens: int = option(
+        128, Declaration("Length of the replies; shorter ones are counted again from the same.", read=int, kind=int)
+    )
+    n_prompts: int = option(100, Declaration("Prompts of each kind, at most.", read=int, kind=int))
+    split: MeasuredSplit = option(
+        "report",
+        Declaration(
+            "report: prompts that no run has used to find or choose an edit; all: every one of a list.",
+            read=one_of(MEASURED_SPLITS),
+            words=MEASURED_SPLITS,
+        ),
+    )
+    look_alikes: str | None = option(
+        "builtin:look-alikes",
+        Declaration(
+            "Harmless prompts that sound harmful, as --harmful, for over-refusal; none for none.",
+            words=PROMPT_LISTS,
+            none="none",
+        ),
+    )
+    text: Path | None = option(
+        None, Declaration("A text file on which to take the cross-entropy.", read=Path, kind=Path)
+    )
+    judge: str | None = option(
+        None,
+        Declaration("Let a sequence classifier for refusals decide: Hub id or folder. \\[default: the rules]"),
+    )
+    judge_endpoint: str | None = option(None, Declaration("Let a model on an OpenAI-compatible server decide."))
+    judge_model: str | None = option(None, Declaration("Its name there. \\[default: the only one]"))
+    endpoint: str | None = option(
+        None,
+        Declaration(
+            "Ask an OpenAI-compatible server (vLLM, SGLang, llama.cpp) for the replies; its key: OPENAI_API_KEY."
+        ),
+    )
+    served_model: str | None = option(None, Declaration("The model's name on the server. \\[default: the only one]"))
+    concurrency: int = option(8, Declaration("Requests to a server at once.", read=int, kind=int))
+    tasks: tuple[str, ...] = option(
+        (),
+        Declaration(
+            "Tasks of lm-eval by commas, by name or .yaml file, such as mmlu,gsm8k.", read=split_words, write=",".join
+        ),
+    )
+    task_limit: int | None = option(None, Declaration("Examples of each task, at most.", read=int, kind=int))
 
-    def check(self, options: Options) -> None:
+    def check(self, options: AskOptions) -> None:
         """Raise InputError for what contradicts itself."""
+        from abliterate.parallel.processes import Processes
+
         if bool(options.model) == bool(self.endpoint):
             raise InputError("evaluate needs a MODEL, or --endpoint URL and what it serves; give one of the two")
         if self.judge and self.judge_endpoint:
@@ -74,34 +105,3 @@ class EvaluateOptions:
             raise InputError(
                 "the server applies the chat template: start it with the one you want, and leave it away here"
             )
-
-    def record(
-        self, options: Options, judge: Judge, sets: Mapping[str, PromptSet], settled: Settled | None = None
-    ) -> dict[str, Any]:
-        """Return what `evaluation.json` says of how it was measured; folders of this machine stay out of it."""
-        template = read_template(options.chat_template)
-        lists = {HARMFUL: options.harmful, HARMLESS: options.harmless, LOOK_ALIKES: self.look_alikes}
-        return {
-            "reply_tokens": self.reply_tokens,
-            "judge": judge.name,
-            "split": self.split,
-            "prompts": {
-                name: {
-                    "spec": one.name,
-                    "digest": one.digest,
-                    "count": len(one),
-                    "list": load_prompts(str(lists[name]), offline=options.offline).digest,
-                }
-                for name, one in sets.items()
-            },
-            "dtype": options.dtype,
-            "system": options.system,
-            "thinking": options.thinking,
-            "chat_template": None
-            if template is None or options.chat_template is None
-            else {"file": options.chat_template.name, "digest": template_digest(template)},
-            "conditions": dict(settled.origins) if settled else {},
-            "text": public_spec(str(self.text)) if self.text else None,
-            "tasks": list(self.tasks),
-            "served": self.endpoint is not None,
-        }

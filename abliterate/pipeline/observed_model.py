@@ -23,7 +23,7 @@ from abliterate.parallel.processes import Processes
 from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
 from abliterate.pipeline.open_model import open_source
 from abliterate.pipeline.open_prompts import open_chat
-from abliterate.pipeline.options import Options
+from abliterate.pipeline.options import AskOptions
 from abliterate.progress import Progress
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.prompts.splits import Asked, Report
@@ -53,7 +53,7 @@ class ObservedModel:
 
 
 def observe_model(
-    options: Options,
+    options: AskOptions,
     evaluate_options: EvaluateOptions,
     name: str,
     sets: Mapping[str, PromptSet],
@@ -101,14 +101,14 @@ def observe_model(
     return ObservedModel(shown, base, tokenizer, report, windows, seen, losses, tasks)
 
 
-def standing_on(options: Options, name: str) -> str:
+def standing_on(options: AskOptions, name: str) -> str:
     """Return the model that a name stands for: what an adapter says it belongs to, else itself."""
     folder = adapter_folder(name, options.revision if name == options.model else None, options.offline)
     return name if folder is None else base_of(folder)
 
 
 def questions(
-    options: Options,
+    options: AskOptions,
     evaluate_options: EvaluateOptions,
     sets: Mapping[str, PromptSet],
     tokenizer: PreTrainedTokenizerBase,

@@ -15,7 +15,7 @@ from abliterate.errors import InputError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import Source
 from abliterate.pipeline.open_model import OpenedModel, open_model
-from abliterate.pipeline.options import Options
+from abliterate.pipeline.options import ModelOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.storage.names import DIRECTIONS, RECIPE
 
@@ -60,15 +60,19 @@ class OpenedEdit:
 
 
 def open_edit(
-    options: Options, files: EditFiles, progress: Progress = SILENT, source: Source | None = None
+    options: ModelOptions,
+    files: EditFiles,
+    progress: Progress = SILENT,
+    source: Source | None = None,
+    edited_dtype: str | None = None,
 ) -> OpenedEdit:
     """Open the original that the options name, prove its architecture, and resolve the edit on it; `source` as `open_model`.
+
+    `edited_dtype` is what the edited weights of a quantised model are written in, as `make_plan` takes it.
 
     Raises InputError for an edit that cannot be read or belongs to another model, and what `open_model` raises.
     """
     direction = files.direction
     model = open_model(options, progress, source)
-    plan = make_plan(
-        files.recipe, direction, model.architecture, model.empty, model.source.checkpoint, options.edited_dtype
-    )
+    plan = make_plan(files.recipe, direction, model.architecture, model.empty, model.source.checkpoint, edited_dtype)
     return OpenedEdit(model, files, plan)

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture
 from abliterate.models.source import Source, resolve, resolve_config
-from abliterate.pipeline.options import Options
+from abliterate.pipeline.options import ModelOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import Proved, require_proof
 
@@ -27,7 +27,7 @@ class OpenedModel:
         return self.source.empty
 
 
-def open_source(options: Options, progress: Progress = SILENT, model: str | None = None) -> Source:
+def open_source(options: ModelOptions, progress: Progress = SILENT, model: str | None = None) -> Source:
     """Find the checkpoint that the options name, or that of another `model`, whose --revision theirs is not.
 
     Raises InputError for an unknown model, HubError when the Hub refuses, CheckpointError for damaged files and for
@@ -43,7 +43,7 @@ def open_source(options: Options, progress: Progress = SILENT, model: str | None
     )
 
 
-def open_config(options: Options) -> tuple[str, PreTrainedModel]:
+def open_config(options: ModelOptions) -> tuple[str, PreTrainedModel]:
     """Return the public name and the empty model of what the options name: of the Hub only small files are fetched.
 
     Raises InputError for an unknown model or model type, HubError when the Hub refuses.
@@ -56,7 +56,7 @@ def open_config(options: Options) -> tuple[str, PreTrainedModel]:
     )
 
 
-def open_model(options: Options, progress: Progress = SILENT, source: Source | None = None) -> OpenedModel:
+def open_model(options: ModelOptions, progress: Progress = SILENT, source: Source | None = None) -> OpenedModel:
     """Open the model that the options name: its writers are found and proved; `source` where that is known already.
 
     Raises what `open_source` raises, InputError for an unknown model type, and, unless the options allow it,

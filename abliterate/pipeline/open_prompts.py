@@ -5,19 +5,19 @@ from __future__ import annotations
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.pipeline.options import Options
+from abliterate.pipeline.options import AskOptions, TemplateOptions
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
 
 
-def open_prompts(options: Options) -> tuple[PromptSet, PromptSet]:
+def open_prompts(options: AskOptions) -> tuple[PromptSet, PromptSet]:
     """Return the harmful and the harmless prompts. Raises InputError for a list that cannot be read, or both the same."""
     harmful, harmless = (load_prompts(spec, offline=options.offline) for spec in (options.harmful, options.harmless))
     check_pair(harmful, harmless)
     return harmful, harmless
 
 
-def open_chat(options: Options, tokenizer: PreTrainedTokenizerBase, tried: str | None = None) -> ChatFormat:
+def open_chat(options: TemplateOptions, tokenizer: PreTrainedTokenizerBase, tried: str | None = None) -> ChatFormat:
     """Return how prompts are put to a model: by its template or the one given, its system prompt and thinking switch.
 
     `tried` is a prompt to put now: a template that fails does so before any weights are loaded. Raises InputError for a
@@ -29,7 +29,7 @@ def open_chat(options: Options, tokenizer: PreTrainedTokenizerBase, tried: str |
     return chat
 
 
-def check_recorded_prompts(options: Options, side: str, digest: str | None, recorded: str | None = None) -> None:
+def check_recorded_prompts(options: AskOptions, side: str, digest: str | None, recorded: str | None = None) -> None:
     """Raise InputError unless the prompts of a side are those that a record names by their digest.
 
     `recorded` is what the record calls them.

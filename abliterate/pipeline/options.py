@@ -1,59 +1,131 @@
-"""What a run is asked to do, and what contradicts itself before anything is looked at."""
+"""What a run is asked to do, declared once, in groups; and what contradicts itself before anything is looked at.
+
+The command line, the command in the manifest and `reproduce` derive from these declarations. Nothing that takes time is
+imported: --help and completion read them.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from abliterate.architectures.architecture import SITES, Site
-from abliterate.directions.directions import Method
+from abliterate.architectures.sites import SITES, Site
+from abliterate.directions.method_names import METHODS, Method
 from abliterate.errors import InputError
-from abliterate.exports.forms import SavedForm
+from abliterate.exports.forms import SAVED_FORMS, SavedForm
 from abliterate.extras import require
-from abliterate.models.batches import BatchSize
-from abliterate.prompts.chat_format import Thinking
+from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
+from abliterate.prompts.sources import BUILTIN, as_file, public_spec
+from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
+from abliterate.records.option import KEY, Beside, Declaration, one_of, option, some_of, whole_number
+from abliterate.storage.names import TEMPLATE
 
-Mode = Literal["ablate", "induce"]
+if TYPE_CHECKING:
+    from abliterate.models.batches import BatchSize
+
+Mode = Literal["ablate", "induce", "harden"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
+OUT_NAMES: Mapping[str, str] = {"ablate": "abliterated", "induce": "induced", "harden": "hardened"}
+"""What is put behind the model's name where no --out is given, by mode."""
 
-@dataclass(frozen=True)
-class Options:
-    """What a run is asked to do; the defaults are those of the command.
+PROMPT_LISTS = tuple(f"builtin:{name}" for name in BUILTIN)
+DTYPES = ("auto", *DTYPE_NAMES)
 
-    `strength` None is 1 for an ablation; for an addition it is found.
-    """
 
-    model: str
-    out: Path
-    mode: Mode = "ablate"
-    layer: int | None = None
-    direction: Method = "projected"
-    strength: float | None = None
-    sites: tuple[Site, ...] = SITES
-    harmful: str = "builtin:harmful"
-    harmless: str = "builtin:harmless"
-    n_train: int = 128
-    dtype: str = "auto"
-    device: str = "auto"
-    batch_size: BatchSize = "auto"
-    seed: int = 0
-    force: bool = False
-    offline: bool = False
-    max_memory: int | None = None
-    trust_remote_code: bool = False
-    allow_unproved: bool = False
-    edited_dtype: str | None = None
-    save: tuple[SavedForm, ...] = ("checkpoint",)
-    optimize: bool = False
-    target_refusals: float | None = None
-    max_kl: float | None = None
-    revision: str | None = None
-    system: str | None = None
-    thinking: Thinking = "auto"
-    chat_template: Path | None = None
+def read_memory(text: str) -> int:
+    """Return the bytes that a size such as 16GB or 4GiB stands for."""
+    from accelerate.utils import convert_file_size_to_int
+
+    try:
+        return int(convert_file_size_to_int(text.upper()))
+    except ValueError:
+        raise ValueError("give a size such as 16GB or 900MB") from None
+
+
+def read_batch_size(text: str) -> BatchSize:
+    """Read a batch size."""
+    return "auto" if text == "auto" else whole_number(text)
+
+
+def read_template_path(text: str) -> Path | None:
+    """Return the file of a chat template, None for an empty text, which is the model's own."""
+    return None if Path(text) == Path() else Path(text)
+
+
+def spec_beside(text: str, beside: Beside) -> str:
+    """Return the prompts that a record names, a file being the one of that name beside it."""
+    path, column = as_file(text)
+    return text if path is None else f"{beside(str(path))}" + (f":{column}" if column else "")
+
+
+def default_out(given: Mapping[str, Any]) -> Path:
+    """Return `NAME-ending` in the current folder, after the last part of the model's name."""
+    name = Path(given["model"]).expanduser().resolve().name.removesuffix(".gguf")
+    return Path(f"{name}-{OUT_NAMES[given.get('mode', 'ablate')]}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditOptions:
+    """Which edit; `strength` None is 1 for an ablation; for an addition it is found."""
+
+    mode: Mode = option(
+        "ablate",
+        Declaration(
+            "ablate removes the direction; induce adds it, for a model that refuses more (in a bias where the model has "
+            "one for it, else as an adapter); harden trains an adapter under which refusal survives the edit.",
+            read=one_of(MODES),
+            words=MODES,
+        ),
+    )
+    layer: int | None = option(
+        None,
+        Declaration(
+            "auto, or the number of the layer whose resid gives the direction.",
+            read=whole_number,
+            words=("auto",),
+            none="auto",
+            none_shown=True,
+        ),
+    )
+    direction: Method = option(
+        "projected",
+        Declaration(
+            "projected (harmless mean removed) or mean-difference (the plain one).", read=one_of(METHODS), words=METHODS
+        ),
+    )
+    strength: float | None = option(
+        None,
+        Declaration(
+            "1 removes the component, 0 leaves it, -1 doubles it; with --mode induce, how many times the difference "
+            "in means is added. \\[default: 1; found, with --mode induce]",
+            read=float,
+            kind=float,
+        ),
+    )
+    sites: tuple[Site, ...] = option(
+        SITES,
+        Declaration(
+            "Which writers to edit, by commas: embed,attn,mlp.",
+            read=some_of(SITES),
+            write=",".join,
+            words=SITES,
+            listed=True,
+        ),
+    )
+    edited_dtype: str | None = option(
+        None,
+        Declaration(
+            "Write the edited weights of a quantised model unquantised, in a dtype as --dtype has them; auto, as without: "
+            "they keep its format.",
+            read=read_dtype,
+            words=DTYPES,
+            none="auto",
+        ),
+    )
 
     @property
     def removal(self) -> float:
@@ -61,8 +133,173 @@ class Options:
         return 1.0 if self.strength is None else self.strength
 
 
+@dataclass(frozen=True, kw_only=True)
+class PromptOptions:
+    """Which prompts make, choose and measure an edit."""
+
+    harmful: str = option(
+        "builtin:harmful",
+        Declaration(
+            "Prompts that the model declines: org/dataset[:split[:column]] or FILE[:column].",
+            words=PROMPT_LISTS,
+            publish=public_spec,
+            locate=spec_beside,
+        ),
+    )
+    harmless: str = option(
+        "builtin:harmless",
+        Declaration(
+            "Prompts that it answers, as --harmful.", words=PROMPT_LISTS, publish=public_spec, locate=spec_beside
+        ),
+    )
+    n_train: int = option(
+        128, Declaration("Prompts a side, at most, that make the direction.", read=int, kind=int, least=8)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model, and how it is loaded and run."""
+
+    model: str = field(
+        kw_only=False, metadata={KEY: Declaration("Hub id, local folder or .gguf file.", argument=True, here=True)}
+    )
+    dtype: str = option(
+        "auto",
+        Declaration(
+            "Run in auto (as stored), bfloat16 (bf16), float16 (fp16, half) or float32 (fp32); the files keep theirs.",
+            read=read_dtype,
+            words=DTYPES,
+        ),
+    )
+    device: str = option(
+        "auto", Declaration("auto, cpu, cuda, cuda:1, mps ...", words=("auto", "cpu", "cuda", "mps"), here=True)
+    )
+    max_memory: int | None = option(
+        None,
+        Declaration(
+            "Main memory to use, such as 16GB; layers beyond it stream from the disk. \\[default: what is free]",
+            read=read_memory,
+            write=lambda value: f"{value / 1024}KiB",
+            here=True,
+        ),
+    )
+    batch_size: BatchSize = option(
+        "auto", Declaration("auto, or prompts per batch.", read=read_batch_size, words=("auto",))
+    )
+    seed: int = option(0, Declaration("Seed of everything random.", read=int, kind=int))
+    offline: bool = option(False, Declaration("Never contact the Hub; use what is in its cache.", kind=bool, here=True))
+    trust_remote_code: bool = option(
+        False,
+        Declaration(
+            "Allow code that comes with the model. Read it first.",
+            kind=bool,
+            refused="runs code that comes with the model; read it, then pass --trust-remote-code yourself",
+        ),
+    )
+    allow_unproved: bool = option(
+        False,
+        Declaration(
+            "Edit an architecture whose writers cannot be proved; the result says so.",
+            kind=bool,
+            refused="edits an architecture that cannot be proved; pass --allow-unproved yourself",
+        ),
+    )
+    revision: str | None = option(None, Declaration("Branch, tag or commit on the Hub."))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateOptions:
+    """How a prompt is put to the model."""
+
+    system: str | None = option(None, Declaration("System message to put before every prompt.", none=""))
+    thinking: Thinking = option(
+        "auto",
+        Declaration(
+            "Thinking switch of the chat template: on, off or auto.", read=one_of(THINKING_MODES), words=THINKING_MODES
+        ),
+    )
+    chat_template: Path | None = option(
+        None,
+        Declaration(
+            "A Jinja file, for models without a chat template.",
+            read=read_template_path,
+            kind=Path,
+            none="",
+            publish=lambda _: TEMPLATE,  # under which the run keeps it beside the manifest
+            locate=lambda text, beside: beside(text),
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskOptions(TemplateOptions, ModelOptions, PromptOptions):
+    """A model, what it is asked, and how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """What is written, and where."""
+
+    out: Path = field(
+        kw_only=False,
+        metadata={
+            KEY: Declaration(
+                "Folder for the result. \\[default: NAME-abliterated, -induced or -hardened]",
+                read=Path,
+                kind=Path,
+                usual=default_out,
+                here=True,
+            )
+        },
+    )
+    force: bool = option(False, Declaration("Replace --out if it exists.", kind=bool, here=True))
+    save: tuple[SavedForm, ...] = option(
+        ("checkpoint",),
+        Declaration(
+            "What to write, by commas: checkpoint, adapter (PEFT), gguf-adapter (llama.cpp). Beside a checkpoint, "
+            "adapters go to OUT/adapter and OUT/adapter.gguf.",
+            read=some_of(SAVED_FORMS),
+            write=",".join,
+            words=SAVED_FORMS,
+            listed=True,
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """Whether an edit is searched for by gradient, and which one of those found is taken."""
+
+    optimize: bool = option(
+        False,
+        Declaration(
+            "Go on from the automatic choice: find direction, strengths per layer and site by gradient.", kind=bool
+        ),
+    )
+    target_refusals: float | None = option(
+        None,
+        Declaration("With --optimize: least KL at no more than this share of refusals.", read=float, kind=float),
+    )
+    max_kl: float | None = option(
+        None,
+        Declaration(
+            "With --optimize: fewest refusals at no more than this KL (nats). \\[default: the knee of the front]",
+            read=float,
+            kind=float,
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(SearchOptions, OutputOptions, AskOptions, EditOptions):
+    """What a run is asked to do; the defaults are those of the command. `model` and `out` come first: Options(model, out)."""
+
+
 def check_options(options: Options) -> None:
     """Raise InputError for flags that contradict each other, and for forms that cannot be written."""
+    if options.mode == "harden":
+        raise InputError("--mode harden trains an adapter and finds no edit: call commands.harden.harden_model")
     check_search(options)
     check_induce(options)
     check_save(options)

@@ -7,7 +7,7 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.evaluation.judges.judge import RuleJudge
-from abliterate.pipeline.command import OPTION_READERS, told
+from abliterate.pipeline.command import told
 
 NOT_SAID = "does not say"
 
@@ -17,7 +17,7 @@ def unlike(manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str
     if not manifest["figures"]:
         return []
     try:
-        command = told(manifest["command"], OPTION_READERS)
+        command = told(manifest["command"])
     except InputError:
         return ["the run's command cannot be read by this version: nothing says whether both were made alike"]
     template = manifest.get("chat_template") or {}

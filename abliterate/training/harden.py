@@ -30,6 +30,7 @@ from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import MINIMUM, PromptSet, check_pair
 from abliterate.replies.refusals import is_refusal
+from abliterate.training.harden_options import HardenOptions
 from abliterate.training.lora import new_lora
 from abliterate.training.robustness import AttackedSide, Robustness, Subject, robustness
 
@@ -77,12 +78,12 @@ def harden(
     harmful: PromptSet,
     harmless: PromptSet,
     *,
-    steps: int = 150,
-    ablate_probability: float = 0.5,
-    rank: int = 16,
-    learning_rate: float = 1e-3,
-    batch_size: int = 8,
-    refresh: int = 10,
+    steps: int = HardenOptions.steps,
+    ablate_probability: float = HardenOptions.ablate_probability,
+    rank: int = HardenOptions.rank,
+    learning_rate: float = HardenOptions.learning_rate,
+    batch_size: int = HardenOptions.batch_size,
+    refresh: int = HardenOptions.refresh,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> HardenResult:

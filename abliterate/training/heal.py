@@ -23,50 +23,12 @@ from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
 from abliterate.progress import SILENT, Advance, Progress
-from abliterate.training.examples import check_method
+from abliterate.training.heal_options import HealOptions
 from abliterate.training.keep_out import KeepDirectionOut
 from abliterate.training.lora import new_lora_config
 
 HELD_OUT = 10
 """One example in so many is not trained on: the loss on them is the figure that is reported."""
-
-RATES: Mapping[str, float] = {"sft": 2e-4, "dpo": 1e-5}
-"""Learning rates that are usual for a LoRA."""
-
-
-@dataclass(frozen=True)
-class HealOptions:
-    """How to heal. `steps` bounds the optimiser's steps; without it, all examples are seen `epochs` times.
-
-    `batch_size` examples are taken at once, `accumulation` times a step. `adapter` writes the LoRA alone in place
-    of the merged checkpoint. `beta` is DPO's. Raises InputError for values out of range.
-    """
-
-    method: str = "sft"
-    adapter: bool = False
-    rank: int = 16
-    learning_rate: float | None = None
-    epochs: float = 1.0
-    steps: int | None = None
-    batch_size: int = 4
-    accumulation: int = 4
-    max_length: int = 1024
-    beta: float = 0.1
-    limit: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_method(self.method)
-        positive = ("rank", "learning_rate", "epochs", "steps", "batch_size", "accumulation", "max_length", "limit")
-        for name in (*positive, "beta"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise InputError(f"--{name.replace('_', '-')} {value}: must be above 0")
-
-    @property
-    def rate(self) -> float:
-        """Return the learning rate."""
-        return self.learning_rate or RATES[self.method]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architectures.clone import random_clone
-from abliterate.chat.conversation import ChatOptions, ChatReply, Conversation, encode, take_turn, user_message
+from abliterate.chat.conversation import ChatReply, Conversation, encode, take_turn, user_message
+from abliterate.chat.options import ChatOptions
 from abliterate.chat.panes import panes
 from abliterate.chat.sides import ChatSide, ChatSides, open_sides
 from abliterate.chat.stream import Reader, greedy, sampler, tokens, what_stays

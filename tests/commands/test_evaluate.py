@@ -15,8 +15,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from abliterate.commands.evaluate import check_out, evaluate, evaluate_each
-from abliterate.commands.export import ExportOptions, export
+from abliterate.commands.evaluate import check_out, evaluate
+from abliterate.commands.export import export
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import Along
 from abliterate.evaluation.evaluation import Evaluation
@@ -25,6 +25,8 @@ from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.text_loss import WINDOW, read_windows, text_losses
 from abliterate.models.generation import generate
 from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
+from abliterate.pipeline.evaluation import evaluate_each
+from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.run import Result, run
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.render.compared import compared_csv, compared_json, compared_markdown

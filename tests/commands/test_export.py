@@ -12,14 +12,16 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
 from abliterate.cli import main
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.export import ExportOptions, export
-from abliterate.commands.reproduce import ReproduceOptions, reproduce
+from abliterate.commands.export import export
+from abliterate.commands.reproduce import reproduce
 from abliterate.errors import InputError
 from abliterate.hub.push import finished_files
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import resolve
 from abliterate.pipeline.evaluate_options import HARMFUL, EvaluateOptions
+from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.load import check_adapter
+from abliterate.pipeline.reproduce_options import ReproduceOptions
 from abliterate.pipeline.run import Result, run
 from abliterate.proofs.census import class_and_config, published_config
 from abliterate.report.page import write_report

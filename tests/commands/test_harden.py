@@ -18,13 +18,15 @@ from abliterate.cli import main
 from abliterate.commands.evaluate import evaluate
 from abliterate.commands.export import save_others
 from abliterate.commands.harden import hardening_command
-from abliterate.commands.heal import HEAL_FLAGS, changed_settings, digest_of, flags_of
+from abliterate.commands.heal import digest_of
 from abliterate.models.source import resolve
 from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.pipeline.run import run
 from abliterate.prompts.prompt_set import load_prompts
+from abliterate.records.option import without_flag, words_of
 from abliterate.records.training_card import training_card
-from abliterate.training.heal import HealOptions
+from abliterate.training.harden_options import HardenOptions
+from abliterate.training.heal_options import HealOptions
 from abliterate.training.healed import edited_from
 from abliterate.training.robustness import ATTACK_PROMPTS
 from fixtures.model_cards import metadata, tokens
@@ -142,8 +144,7 @@ def test_a_hardened_adapter_says_how_it_came_about(hardened: tuple[Path, dict[st
 def test_settings_of_hardening_that_are_not_the_usual_ones_are_in_its_command() -> None:
     source = resolve(str(TINY))
     wish = options(Path("/somewhere/hard"), seed=3, layer=5, system="Be brief.", batch_size=4)
-    unusual = {"learning_rate": 1e-4, "ablate_probability": 0.25, "refresh": 5, "seed": 3}
-    words = hardening_command(wish, source, unusual)
+    words = hardening_command(wish, source, HardenOptions(learning_rate=1e-4, ablate_probability=0.25, refresh=5))
     assert words == [
         "abliterate", "tiny-chat", "--mode", "harden", "--learning-rate", "0.0001", "--ablate-probability", "0.25",
         "--harmful", "harmful.txt", "--harmless", "harmless.txt", "--seed", "3", "--system", "Be brief.", "--out", "hard",
@@ -216,8 +217,8 @@ def test_no_figures_of_the_model_before_it_was_healed_travel(healed: tuple[Path,
 
 def test_options_that_the_command_has_no_flag_for_are_named() -> None:
     chosen = HealOptions("dpo", adapter=True, rank=4, learning_rate=1e-4, limit=20, seed=5)
-    assert flags_of(chosen) == ["--method", "dpo", "--adapter", "--limit", "20", "--seed", "5"]
-    assert {name for name in changed_settings(chosen) if name not in HEAL_FLAGS} == {"rank", "learning_rate"}
+    assert words_of(chosen) == ["--method", "dpo", "--adapter", "--limit", "20", "--seed", "5"]
+    assert without_flag(chosen) == {"rank": 4, "learning_rate": 1e-4}
     one, other = ([{"text": text}] for text in ("a", "b"))
     assert digest_of(one) == digest_of(copy.deepcopy(one)) != digest_of(other)
 

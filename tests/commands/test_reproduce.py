@@ -15,11 +15,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from abliterate.cli import main
-from abliterate.commands.reproduce import ReproduceOptions, explain, reproduce, weights_of
+from abliterate.commands.reproduce import explain, reproduce, weights_of
 from abliterate.errors import InputError
 from abliterate.models.source import resolve
 from abliterate.pipeline.command import command, options_of_command
 from abliterate.pipeline.options import Options
+from abliterate.pipeline.reproduce_options import ReproduceOptions
 from abliterate.pipeline.run import Result, run
 from fixtures.tiny_chat import TINY, options
 from servers.hub_client import TOKEN, Client
@@ -253,7 +254,8 @@ def pushed(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def repeat(repository: str, out: Path, **given: Any) -> str:
     return (
         "from abliterate.render.reproduced import reproduced_json\n"
-        "from abliterate.commands.reproduce import ReproduceOptions, reproduce\n"
+        "from abliterate.commands.reproduce import reproduce\n"
+        "from abliterate.pipeline.reproduce_options import ReproduceOptions\n"
         f"one = reproduce({repository!r}, ReproduceOptions(device='cpu', **{given!r}), Path({str(out)!r}))\n"
         "value = reproduced_json(one)"
     )

@@ -17,9 +17,9 @@ from abliterate.chat.sides import open_sides
 from abliterate.cli import main
 from abliterate.commands.apply import apply
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.export import ExportOptions, export
+from abliterate.commands.export import export
 from abliterate.commands.heal import heal
-from abliterate.commands.reproduce import ReproduceOptions, reproduce
+from abliterate.commands.reproduce import reproduce
 from abliterate.commands.verify import verify
 from abliterate.directions.files import load_differences
 from abliterate.edits.in_place import orthogonalize
@@ -30,7 +30,9 @@ from abliterate.interventions import ablated, added
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import load_tokenizer, resolve
 from abliterate.pipeline.evaluate_options import HARMLESS, EvaluateOptions
+from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.options import check_options
+from abliterate.pipeline.reproduce_options import ReproduceOptions
 from abliterate.pipeline.run import Result, run
 from abliterate.proofs.stream import plain_sequences, reference, verify_stream
 from abliterate.report.page import write_report

@@ -14,10 +14,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.cli import main
 from abliterate.commands.evaluate import evaluate
-from abliterate.commands.export import ExportOptions, export
+from abliterate.commands.export import export
 from abliterate.errors import InputError
 from abliterate.pipeline.conditions import PUT, recorded, settle
 from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, EvaluateOptions
+from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import Result, run
 from abliterate.report.page import write_report

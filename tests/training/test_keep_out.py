@@ -38,7 +38,8 @@ from abliterate.prompts.prompt_set import PromptSet, load_prompts
 from abliterate.proofs.stream import SILENCE, relative_component
 from abliterate.training.examples import read_examples
 from abliterate.training.harden import HardenResult, harden
-from abliterate.training.heal import HealOptions, heal_model
+from abliterate.training.heal import heal_model
+from abliterate.training.heal_options import HealOptions
 from abliterate.training.healed import healed_components, prove_healed
 from abliterate.training.keep_out import KeepDirectionOut, base_model
 from abliterate.training.lora import new_lora

@@ -1,0 +1,149 @@
+"""From declared options to flags: a verb names groups of options, and is called with what was typed, read and checked."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import typer
+
+from abliterate.cli.completion import completer
+from abliterate.errors import InputError
+from abliterate.records.option import KEY, Declaration, declarations, default_of, flag_of
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Which options of a group a verb has flags for, all of them without `names`; `own` says what one is to this verb."""
+
+    names: tuple[str, ...] = ()
+    own: Mapping[str, Declaration] = field(default_factory=dict)
+
+
+def flags(*names: str, **own: Declaration) -> Flags:
+    """Return which options of a group a verb has flags for; those that it declares in its own way come first."""
+    return Flags((*own, *names), own)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A parameter of a verb that is a class of options; `optional` is None where none of its flags was given."""
+
+    options: type
+    known: Mapping[str, Declaration]
+    optional: bool = False
+
+    def parameters(self) -> Iterator[inspect.Parameter]:
+        """Yield the parameter of each flag, as typer takes them."""
+        for name, one in self.known.items():
+            usual = default_of(self.options, name)
+            required = usual is MISSING and one.usual is None
+            shown = None if usual is MISSING or self.optional else default_shown(one, usual)
+            parameter = inspect.Parameter(
+                parameter_name(name, one),
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if required else shown,
+                annotation=Annotated[
+                    one.kind if required or shown is not None else one.kind | None,
+                    argument(one) if one.argument else typer_option(name, one, shown is not None),
+                ],
+            )
+            yield parameter
+
+    def of(self, typed: Mapping[str, Any]) -> Any:
+        """Return the options of what was typed. Raises InputError for what cannot be read, and as their own check does."""
+        values: dict[str, Any] = {}
+        for name, one in self.known.items():
+            text = typed[parameter_name(name, one)]
+            if text is not None:
+                values[name] = read(name, one, text)
+        if self.optional and not values:
+            return None
+        for name, one in self.known.items():
+            if name not in values and one.usual and default_of(self.options, name) is MISSING:
+                values[name] = one.usual(values)
+        return self.options(**values)
+
+
+def group_of(annotation: Any) -> Group | None:
+    """Return the group of options that a parameter stands for, None for any other parameter."""
+    chosen = Flags()
+    if get_origin(annotation) is Annotated:
+        annotation, *rest = get_args(annotation)
+        chosen = next((one for one in rest if isinstance(one, Flags)), chosen)
+    optional = get_origin(annotation) in (types.UnionType, Union)
+    if optional:
+        annotation = next(one for one in get_args(annotation) if one is not type(None))
+    if not any(KEY in one.metadata for one in getattr(annotation, "__dataclass_fields__", {}).values()):
+        return None
+    known = declarations(annotation)
+    names = chosen.names or [name for name, one in known.items() if one.offered]
+    return Group(annotation, {name: chosen.own.get(name, known[name]) for name in names}, optional)
+
+
+def declared(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a verb as typer calls it, with a parameter for each flag, for one that takes groups of options."""
+    hints = get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters
+    groups = {name: group for name in parameters if (group := group_of(hints[name])) is not None}
+    flat: list[inspect.Parameter] = []
+    for name, one in parameters.items():
+        own = one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        flat += groups[name].parameters() if name in groups else [own]
+
+    def call(**typed: Any) -> None:
+        own = {name: typed[name] for name in parameters if name not in groups}
+        function(**own, **{name: group.of(typed) for name, group in groups.items()})
+
+    call.__name__, call.__doc__, call.__module__ = function.__name__, function.__doc__, function.__module__
+    call.__annotations__ = {one.name: one.annotation for one in flat}
+    call.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    return call
+
+
+def read(name: str, declaration: Declaration, typed: Any) -> Any:
+    """Return the value of what was typed: a text, or what typer has read already."""
+    if declaration.kind not in (str, Path):
+        return typed
+    try:
+        return declaration.typed(str(typed))
+    except ValueError as error:
+        raise InputError(f"{flag_of(name, declaration)} {typed}: {error}") from None
+
+
+def parameter_name(name: str, declaration: Declaration) -> str:
+    """Return the name of a flag's parameter: for an argument that of this verb, which its help shows."""
+    return declaration.flag if declaration.argument and declaration.flag else name
+
+
+def default_shown(declaration: Declaration, usual: Any) -> Any:
+    """Return the default as it is typed and shown, None where none is."""
+    if declaration.kind in (bool, int, float) and usual is not None:
+        return usual
+    if usual is None and not declaration.none_shown:
+        return None
+    return declaration.text(usual) or None
+
+
+def argument(declaration: Declaration) -> Any:
+    """Return what typer takes for an argument."""
+    return typer.Argument(help=declaration.help, metavar=declaration.metavar, show_default=False)
+
+
+def typer_option(name: str, declaration: Declaration, shown: bool) -> Any:
+    """Return what typer takes for an option."""
+    return typer.Option(
+        flag_of(name, declaration),
+        help=declaration.help,
+        metavar=declaration.metavar,
+        show_default=shown,
+        min=declaration.least,
+        rich_help_panel=declaration.panel,
+        autocompletion=completer(declaration),
+    )

@@ -1,0 +1,30 @@
+"""`abliterate chat`: both sides opened, each with a conversation of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from abliterate.chat.conversation import Conversation
+from abliterate.chat.options import ChatOptions
+from abliterate.chat.sides import ChatSides, open_sides
+from abliterate.pipeline.condition_options import SaidTemplate
+from abliterate.pipeline.conditions import PUT, settle, told_of
+from abliterate.pipeline.options import AskOptions
+from abliterate.progress import SILENT, Progress
+
+
+def chat(
+    options: AskOptions,
+    said: SaidTemplate,
+    chat_options: ChatOptions,
+    against: str | None = None,
+    progress: Progress = SILENT,
+) -> tuple[ChatSides, list[Conversation]]:
+    """Load `options.model`, and `against` beside it where one is given; what is not `said` is as in the run of the edit.
+
+    Raises InputError as `open_sides` and `settle`.
+    """
+    settled = settle(said.on(options), said.said, [options.model], against, PUT)
+    sides = open_sides(settled.options, against, progress)
+    sides = replace(sides, note=f"{sides.note}\n{told_of(settled)}")
+    return sides, [Conversation(side, chat_options) for side in sides.sides]

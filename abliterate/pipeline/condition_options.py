@@ -1,0 +1,71 @@
+"""How a model is asked, as far as it was said: what is None is as in the run of the edited model. Declared once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from abliterate.pipeline.options import AskOptions, PromptOptions, TemplateOptions, read_template_path
+from abliterate.prompts.thinking_modes import Thinking
+from abliterate.records.option import Declaration, declarations, option
+
+
+def as_run(options: type, name: str, help: str, usual: str) -> Declaration:
+    """Return the declaration of an option of a run for a verb that does as the run did where nothing is said."""
+    help = f"{help} \\[default: as in the run of the edited model, else {usual}]"
+    return replace(declarations(options)[name], help=help, none=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaidTemplate:
+    """How a prompt is put to the model, as far as it was said; an empty text is none."""
+
+    system: str | None = option(
+        None, as_run(TemplateOptions, "system", "System message to put before every prompt; '' for none.", "none")
+    )
+    thinking: Thinking | None = option(
+        None, as_run(TemplateOptions, "thinking", "Thinking switch of the chat template: on, off or auto.", "auto")
+    )
+    chat_template: Path | None = option(
+        None,
+        replace(
+            as_run(TemplateOptions, "chat_template", "A Jinja file; '' for the model's own.", "the model’s own"),
+            read=Path,
+        ),
+    )
+
+    @property
+    def said(self) -> frozenset[str]:
+        """Return the names of what was said."""
+        return frozenset(name for name, value in vars(self).items() if value is not None)
+
+    def on(self, options: AskOptions) -> AskOptions:
+        """Return the options with what was said."""
+        own = options.chat_template if self.chat_template is None else read_template_path(str(self.chat_template))
+        return replace(
+            options,
+            system=options.system if self.system is None else self.system or None,
+            thinking=options.thinking if self.thinking is None else self.thinking,
+            chat_template=own,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaidConditions(SaidTemplate):
+    """What a model is asked, and how, as far as it was said."""
+
+    harmful: str | None = option(
+        None,
+        as_run(PromptOptions, "harmful", "Prompts that the model declines, as for a run.", "builtin:harmful"),
+    )
+    harmless: str | None = option(
+        None, as_run(PromptOptions, "harmless", "Prompts that it answers, as --harmful.", "builtin:harmless")
+    )
+
+    def on(self, options: AskOptions) -> AskOptions:
+        """Return the options with what was said."""
+        return replace(
+            super().on(options),
+            harmful=options.harmful if self.harmful is None else self.harmful,
+            harmless=options.harmless if self.harmless is None else self.harmless,
+        )

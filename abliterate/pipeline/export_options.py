@@ -1,0 +1,104 @@
+"""What is exported, declared once. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from abliterate.architectures.sites import SITES, Site
+from abliterate.exports.forms import EXPORT_FORMS, ExportForm
+from abliterate.records.option import KEY, Declaration, one_of, option, split
+from abliterate.storage.names import RECIPE
+
+if TYPE_CHECKING:
+    from abliterate.interventions.recipe import Recipe
+
+
+def read_left_out(text: str) -> tuple[Site, ...]:
+    """Read the sites that are left out, none for an empty text."""
+    words = split(text)
+    sites = tuple(site for site in SITES if site in words)
+    if len(sites) != len(words):
+        raise ValueError(f"choose among {', '.join(SITES)}")
+    return sites
+
+
+def read_layers(text: str) -> tuple[int, ...] | None:
+    """Read layers by commas, None for none."""
+    if not all(word.isdecimal() for word in split(text)):
+        raise ValueError("give whole numbers by commas")
+    return tuple(map(int, split(text))) or None
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported: from where (a finished run's folder, or its recipe.json), as what, and what it leaves out.
+
+    `base` is the GGUF file that an adapter for llama.cpp goes with, `layers` those of a control vector.
+    """
+
+    edit: Path = field(
+        metadata={
+            KEY: Declaration(
+                "A folder that abliterate wrote, or the recipe.json of one.",
+                read=Path,
+                kind=Path,
+                argument=True,
+                metavar="DIR_OR_RECIPE",
+            )
+        }
+    )
+    kind: ExportForm = field(
+        metadata={
+            KEY: Declaration(
+                "adapter (PEFT), gguf-adapter or control-vector (llama.cpp).",
+                read=one_of(EXPORT_FORMS),
+                words=EXPORT_FORMS,
+                flag="--to",
+            )
+        }
+    )
+    leave_out: tuple[Site, ...] = option(
+        (),
+        Declaration(
+            "Sites to leave out of a GGUF adapter, by commas: embed, where it is tied.",
+            read=read_left_out,
+            write=",".join,
+            words=SITES,
+            listed=True,
+        ),
+    )
+    base: Path | None = option(
+        None,
+        Declaration("The GGUF file that the adapter is for: it is checked.", read=Path, kind=Path, flag="--gguf"),
+    )
+    layers: tuple[int, ...] | None = option(
+        None,
+        Declaration(
+            "Layers of a control vector, by commas. \\[default: that of the edit]",
+            read=read_layers,
+            write=lambda layers: ",".join(map(str, layers)),
+            flag="--layer",
+        ),
+    )
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder that holds recipe and directions."""
+        return self.edit if self.edit.is_dir() else self.edit.parent
+
+    @property
+    def recipe(self) -> Recipe:
+        """Return the recipe. Raises InputError when it cannot be read."""
+        from abliterate.interventions.recipe import Recipe
+
+        return Recipe.load(self.edit / RECIPE if self.edit.is_dir() else self.edit)
+
+    @property
+    def manifest(self) -> Mapping[str, Any] | None:
+        """Return the manifest beside it, None where there is none."""
+        from abliterate.records.manifest import manifest_beside
+
+        return manifest_beside(self.folder)

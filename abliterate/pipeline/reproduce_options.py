@@ -1,0 +1,37 @@
+"""What whoever repeats a run says about it, declared once. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from abliterate.pipeline.options import ModelOptions, PromptOptions, TemplateOptions
+from abliterate.records.option import Declaration, declarations, option
+
+MODEL = declarations(ModelOptions)
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """What whoever repeats a run says about it; what is None is taken from the manifest."""
+
+    model: str | None = option(None, Declaration("The original. \\[default: the Hub id that the manifest names]"))
+    harmful: str | None = option(
+        None,
+        replace(declarations(PromptOptions)["harmful"], help="The harmful prompts, if they do not lie beside it."),
+    )
+    harmless: str | None = option(None, replace(declarations(PromptOptions)["harmless"], help="The harmless ones."))
+    chat_template: Path | None = option(
+        None,
+        replace(
+            declarations(TemplateOptions)["chat_template"],
+            help="The chat template, if the run had one that does not.",
+            read=Path,
+            none=None,
+        ),
+    )
+    device: str = option("auto", MODEL["device"])
+    max_memory: int | None = option(None, MODEL["max_memory"])
+    offline: bool = option(False, MODEL["offline"])
+    trust_remote_code: bool = option(False, MODEL["trust_remote_code"])
+    allow_unproved: bool = option(False, MODEL["allow_unproved"])

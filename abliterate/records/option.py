@@ -1,0 +1,158 @@
+"""How a setting is declared, once: the command line, a run's record and whoever reads that record derive from it.
+
+A class of options is a frozen dataclass whose fields are made by `option`. Nothing here takes time to import, nor may
+what declares options: --help and completion read the declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+KEY = "option"
+"""Under which a field's metadata holds its declaration."""
+
+Beside = Callable[[str], Path]
+"""Returns the file of a name that lies beside a record; raises InputError where it is not there, or lies elsewhere."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is known of one option beside its name, type and default.
+
+    `read` takes the text that `write` gives, and raises ValueError with the way out for any other. `kind` is what the
+    command line takes the text for, bool being a switch; `words` are known words, `listed` says that several stand
+    between commas. `none` is the word for None, shown as the default where `none_shown` says so; `least` a lower bound.
+
+    `flag` is the name on the command line where it is not the field's, `argument` says that it stands without a flag,
+    `metavar` what stands for its value in help, `panel` under which heading; `offered` is False for what only the
+    library takes. `usual` gives the value of what is required here, and may be left out on the command line.
+
+    `here` marks what says where and how, not what: it stays out of records. `refused` says why a record may not decide
+    it. `publish` writes it into a record in place of `write`, without the folders of this machine; `locate` reads it
+    there with what lies beside the record.
+    """
+
+    help: str
+    read: Callable[[str], Any] = str
+    write: Callable[[Any], str] = str
+    kind: type = str
+    words: tuple[str, ...] = ()
+    listed: bool = False
+    none: str | None = None
+    none_shown: bool = False
+    least: int | float | None = None
+    flag: str | None = None
+    argument: bool = False
+    metavar: str | None = None
+    panel: str | None = None
+    offered: bool = True
+    usual: Callable[[Mapping[str, Any]], Any] | None = None
+    here: bool = False
+    refused: str | None = None
+    publish: Callable[[Any], str] | None = None
+    locate: Callable[[str, Beside], Any] | None = None
+
+    @property
+    def switch(self) -> bool:
+        """Return whether it is a flag without a value."""
+        return self.kind is bool
+
+    @property
+    def recorded(self) -> bool:
+        """Return whether a record may decide it."""
+        return not self.here and self.refused is None and self.offered
+
+    def typed(self, text: str) -> Any:
+        """Return the value of what was typed. Raises ValueError with the way out for what cannot be read."""
+        return None if text == self.none else self.read(text)
+
+    def text(self, value: Any) -> str:
+        """Return what may be typed for a value."""
+        return self.none or "" if value is None else self.write(value)
+
+
+def option(default: T, declaration: Declaration) -> T:
+    """Return a dataclass field that declares an option with a default."""
+    return field(default=default, metadata={KEY: declaration})
+
+
+def declarations(options: type) -> Mapping[str, Declaration]:
+    """Return the declaration of each field of a class of options, by name."""
+    return {one.name: one.metadata[KEY] for one in fields(options)}
+
+
+def default_of(options: type, name: str) -> Any:
+    """Return the default of a field, MISSING for what is required."""
+    return next(one.default for one in fields(options) if one.name == name)
+
+
+def flag_of(name: str, declaration: Declaration) -> str:
+    """Return the flag of an option, as it is typed."""
+    return declaration.flag or f"--{name.replace('_', '-')}"
+
+
+def changed(options: Any) -> dict[str, Any]:
+    """Return the values that are not the defaults, by name; what is required has none."""
+    values = {one.name: (getattr(options, one.name), one.default) for one in fields(options)}
+    return {name: value for name, (value, usual) in values.items() if usual is not MISSING and value != usual}
+
+
+def without_flag(options: Any) -> dict[str, Any]:
+    """Return the values that are not the defaults and for which the command line has no flag."""
+    known = declarations(type(options))
+    return {name: value for name, value in changed(options).items() if not known[name].offered}
+
+
+def words_of(options: Any) -> list[str]:
+    """Return the words of a command for all that a record may decide and that is not at its default.
+
+    Folders of this machine stay out of it.
+    """
+    known, words = declarations(type(options)), list[str]()
+    for name, value in changed(options).items():
+        one = known[name]
+        if one.recorded:
+            text = one.publish(value) if one.publish and value is not None else one.text(value)
+            words += [flag_of(name, one), *([] if one.switch else [text])]
+    return words
+
+
+def one_of(known: Sequence[str]) -> Callable[[str], str]:
+    """Return what reads one of the known words."""
+
+    def read(text: str) -> str:
+        if text not in known:
+            raise ValueError(f"choose among {', '.join(known)}")
+        return text
+
+    return read
+
+
+def some_of(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """Return what reads some of the known words by commas, at least one."""
+
+    def read(text: str) -> tuple[str, ...]:
+        words = split(text)
+        if not words or not set(words) <= set(known):
+            raise ValueError(f"choose among {', '.join(known)}")
+        return words
+
+    return read
+
+
+def split(text: str) -> tuple[str, ...]:
+    """Return the words that commas part."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number, where a word may stand too."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("give a whole number or auto") from None

@@ -1,0 +1,57 @@
+"""How an edited model is healed, declared once. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from abliterate.errors import InputError
+from abliterate.records.option import Declaration, option
+from abliterate.training.examples import TRAINING_METHODS, check_method
+
+RATES: Mapping[str, float] = {"sft": 2e-4, "dpo": 1e-5}
+"""Learning rates that are usual for a LoRA."""
+
+
+@dataclass(frozen=True)
+class HealOptions:
+    """How to heal. `steps` bounds the optimiser's steps; without it, all examples are seen `epochs` times.
+
+    `batch_size` examples are taken at once, `accumulation` times a step. `adapter` writes the LoRA alone in place
+    of the merged checkpoint. `beta` is DPO's. Raises InputError for values out of range.
+    """
+
+    method: str = option(
+        "sft",
+        Declaration(
+            "sft (messages, or prompt and completion) or dpo (chosen and rejected).", words=tuple(TRAINING_METHODS)
+        ),
+    )
+    adapter: bool = option(False, Declaration("Write the LoRA alone, not the merged checkpoint.", kind=bool))
+    rank: int = option(16, Declaration("Rank of the LoRA.", read=int, kind=int, offered=False))
+    learning_rate: float | None = option(
+        None, Declaration("Learning rate; that of the method without it.", read=float, kind=float, offered=False)
+    )
+    epochs: float = option(
+        1.0, Declaration("Times that all examples are seen, without steps.", read=float, kind=float, offered=False)
+    )
+    steps: int | None = option(None, Declaration("Optimiser steps. \\[default: one epoch]", read=int, kind=int))
+    batch_size: int = option(4, Declaration("Examples at once.", read=int, kind=int, offered=False))
+    accumulation: int = option(4, Declaration("Batches a step.", read=int, kind=int, offered=False))
+    max_length: int = option(1024, Declaration("Tokens of an example, at most.", read=int, kind=int, offered=False))
+    beta: float = option(0.1, Declaration("How far DPO may go from the model.", read=float, kind=float, offered=False))
+    limit: int | None = option(None, Declaration("Examples, at most.", read=int, kind=int))
+    seed: int = option(0, Declaration("Seed of everything random.", read=int, kind=int))
+
+    def __post_init__(self) -> None:
+        check_method(self.method)
+        positive = ("rank", "learning_rate", "epochs", "steps", "batch_size", "accumulation", "max_length", "limit")
+        for name in (*positive, "beta"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InputError(f"--{name.replace('_', '-')} {value}: must be above 0")
+
+    @property
+    def rate(self) -> float:
+        """Return the learning rate."""
+        return self.learning_rate or RATES[self.method]
