@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -96,9 +95,17 @@ def observe(
     `processes` share the work out, and each gets all of it; `kept` holds what an interrupted run has left.
     """
     sides = (report.harmful, report.harmless, report.look_alikes)
-    how: dict[str, Any] = {"batch_size": batch_size, "processes": processes, "kept": kept, "progress": progress}
-    how["title"] = "replies to the report prompts"
-    replies = generate_all(model, tokenizer, [side.tokens for side in sides], max_new_tokens, **how)
+    replies = generate_all(
+        model,
+        tokenizer,
+        [side.tokens for side in sides],
+        max_new_tokens,
+        batch_size=batch_size,
+        processes=processes,
+        kept=kept,
+        progress=progress,
+        title="replies to the report prompts",
+    )
     harmful, harmless, look_alikes = (
         tuple(Reply(prompt, tuple(ids), tokenizer.decode(ids)) for prompt, ids in zip(side.prompts, given, strict=True))
         for side, given in zip(sides, replies, strict=True)

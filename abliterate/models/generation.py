@@ -156,10 +156,26 @@ def generate_all(
     tokenizer: PreTrainedTokenizerBase,
     groups: Sequence[Sequence[Sequence[int]]],
     max_new_tokens: int,
-    **how: Any,
+    *,
+    batch_size: BatchSize = "auto",
+    processes: Processes | None = None,
+    kept: RecordLog | None = None,
+    progress: Progress = SILENT,
+    title: str = "generating replies",
 ) -> list[list[list[int]]]:
     """Do `generate` for several lists of prompts as for one, in as few passes; return the replies list by list."""
-    together = iter(generate(model, tokenizer, [one for group in groups for one in group], max_new_tokens, **how))
+    replies = generate(
+        model,
+        tokenizer,
+        [sequence for group in groups for sequence in group],
+        max_new_tokens,
+        batch_size=batch_size,
+        processes=processes,
+        kept=kept,
+        progress=progress,
+        title=title,
+    )
+    together = iter(replies)
     return [list(islice(together, len(group))) for group in groups]
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -134,7 +133,7 @@ def choose_addition(
     """Choose layer, position and strength of what is added on the select split; return the trials, the best first."""
     options, model = loaded.options, loaded.model
     harmful, harmless = (loaded.splits.chat.encode(part.prompts) for part in loaded.splits.selecting())
-    how: dict[str, Any] = {"batch_size": options.batch_size, "kept": kept_of_choice(loaded), "progress": progress}
+    kept = kept_of_choice(loaded)
     ranked = select_inducing(
         model,
         loaded.architecture,
@@ -143,11 +142,23 @@ def choose_addition(
         harmful,
         harmless,
         [*loaded.bias_sites],
-        **how,
+        batch_size=options.batch_size,
+        kept=kept,
+        progress=progress,
     )
     strengths = TRIED_STRENGTHS if options.strength is None else (options.strength,)
     trials = try_strengths(
-        model, loaded.tokenizer, loaded.architecture, directions, ranked, harmful, harmless, strengths, **how
+        model,
+        loaded.tokenizer,
+        loaded.architecture,
+        directions,
+        ranked,
+        harmful,
+        harmless,
+        strengths,
+        batch_size=options.batch_size,
+        kept=kept,
+        progress=progress,
     )
     place = trials[0].layer, trials[0].position
     chosen = next(one for one in ranked.candidates if (one.layer, one.position) == place)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -71,7 +70,6 @@ def observe_model(
     tokenizer = load_tokenizer(source)
     report, windows = (first.report, first.windows) if first else questions(options, evaluate_options, sets, tokenizer)
     group = Processes.launched()
-    how: dict[str, Any] = {"batch_size": options.batch_size, "processes": group, "progress": progress}
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     weights = source.checkpoint.fingerprint()
     if folder is not None:
@@ -82,13 +80,23 @@ def observe_model(
     versions = [str(torch.__version__), transformers.__version__]
     identity = digest([weights, str(model.dtype), str(model.device), *versions])
     kept = RecordLog(unfinished / f"{identity}.jsonl")
+    size = options.batch_size
     seen = observe(
-        model, tokenizer, report, along=along, max_new_tokens=evaluate_options.reply_tokens, kept=kept, **how
+        model,
+        tokenizer,
+        report,
+        along=along,
+        max_new_tokens=evaluate_options.reply_tokens,
+        batch_size=size,
+        processes=group,
+        kept=kept,
+        progress=progress,
     )
-    losses = tuple(text_losses(model, windows, **how)) if windows else ()
+    losses: tuple[float, ...] = ()
+    if windows:
+        losses = tuple(text_losses(model, windows, batch_size=size, processes=group, progress=progress))
     tasks: Capability = {}
     if evaluate_options.tasks:
-        size = options.batch_size
         tasks = capability(
             model,
             tokenizer,

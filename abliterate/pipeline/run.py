@@ -135,8 +135,15 @@ def observe_report(
 ) -> Observation:
     """Observe the loaded model on the report prompts, along the original's replies where there are some."""
     along = original.harmless if original else None
-    how: dict[str, Any] = {"batch_size": loaded.options.batch_size, "kept": kept, "progress": progress}
-    return observe(loaded.model, loaded.tokenizer, report, along=along, **how)
+    return observe(
+        loaded.model,
+        loaded.tokenizer,
+        report,
+        along=along,
+        batch_size=loaded.options.batch_size,
+        kept=kept,
+        progress=progress,
+    )
 
 
 def proof_prompts(report: Report) -> list[Sequence[int]]:

@@ -112,9 +112,18 @@ class Search:
     def replies(self, prompts: Sequence[Tokens], edit: Variables | None, tokens: int, title: str) -> list[list[int]]:
         """Return the replies to the prompts, each process generating its own."""
         own = self.processes.own(prompts)
-        how: dict[str, Any] = {"batch_size": self.edit_losses.batch_size, "progress": self.progress, "title": title}
-        with self.edit_losses.edited(edit):
-            found = generate(self.model, self.tokenizer, own, tokens, **how) if own else []
+        found: list[list[int]] = []
+        if own:
+            with self.edit_losses.edited(edit):
+                found = generate(
+                    self.model,
+                    self.tokenizer,
+                    own,
+                    tokens,
+                    batch_size=self.edit_losses.batch_size,
+                    progress=self.progress,
+                    title=title,
+                )
         self.edit_losses.token_count.forward += sum(map(len, own)) + sum(map(len, found))
         return self.processes.gather(found)
 

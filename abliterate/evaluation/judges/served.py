@@ -108,15 +108,24 @@ class EndpointJudge:
 
     def ask(self, conversations: Sequence[CachedConversation], progress: Progress, title: str) -> list[CachedReply]:
         """Return the judge's answers, constrained to the labels where the server can do that."""
-        how: dict[str, Any] = {"concurrency": self.concurrency, "cache": self.cache}
-        how |= {"progress": progress, "title": title}
-        try:
+
+        def replies(answer_format: Mapping[str, Any] | None) -> list[CachedReply]:
             return endpoint_replies(
-                self.endpoint, conversations, self.max_new_tokens, **how, answer_format=ANSWER_FORMAT
+                self.endpoint,
+                conversations,
+                self.max_new_tokens,
+                concurrency=self.concurrency,
+                cache=self.cache,
+                progress=progress,
+                answer_format=answer_format,
+                title=title,
             )
+
+        try:
+            return replies(ANSWER_FORMAT)
         except RejectedRequestError:
             # If it was not the format that it rejects, the same error comes again, and is raised.
-            return endpoint_replies(self.endpoint, conversations, self.max_new_tokens, **how)
+            return replies(None)
 
     def complaint(self, answer: CachedReply) -> str:
         """Return the one line about an answer that is none of the labels."""
