@@ -11,16 +11,19 @@ import time
 import torch
 
 from abliterate.projection import normalize, project_out
-from abliterate.quantization.dequantize import Packed, dequantize
-from abliterate.quantization.formats.base import Format
+from abliterate.quantization.dequantize import dequantize
+from abliterate.quantization.formats.base import Packed
+from abliterate.quantization.formats.compressed_tensors import CompressedTensors
+from abliterate.quantization.formats.fp8 import Fp8
+from abliterate.quantization.formats.mxfp4 import Mxfp4
 from abliterate.quantization.requantize import measure_leak, project_packed, requantize
 
 FORMATS = {
-    "FP8, blocks of 128 x 128": (Format("fp8", ("block",), (128, 128)), (32, 32)),
-    "FP8, one scale per tensor": (Format("fp8", ("tensor",)), (1, 1)),
-    "FP8, one scale per row": (Format("compressed-tensors", ("channel",)), (4096, 1)),
-    "FP8, blocks with powers of two": (Format("fp8", ("block",), (128, 128), True), (32, 32)),
-    "MXFP4": (Format("mxfp4", ("block",), (1, 32), True), (1, 2880, 90)),
+    "FP8, blocks of 128 x 128": (Fp8(("block",), (128, 128)), (32, 32)),
+    "FP8, one scale per tensor": (Fp8(("tensor",)), (1, 1)),
+    "FP8, one scale per row": (CompressedTensors(("channel",)), (4096, 1)),
+    "FP8, blocks with powers of two": (Fp8(("block",), (128, 128), True), (32, 32)),
+    "MXFP4": (Mxfp4(), (1, 2880, 90)),
 }
 
 
@@ -28,12 +31,13 @@ def main() -> None:
     """Print the table."""
     print(f"{'format':32} {'to nearest':>12} {'abliterate':>12} {'error':>8} {'MB/s':>6}")
     for name, (format, scales) in FORMATS.items():
-        width = 2880 if format.packed else 4096
+        stacked = isinstance(format, Mxfp4)
+        width = 2880 if stacked else 4096
         generator = torch.Generator().manual_seed(0)
-        shape = (1, width, width) if format.packed else (width, width)
+        shape = (1, width, width) if stacked else (width, width)
         weight, direction = torch.randn(shape, generator=generator) * 0.02, torch.randn(width, generator=generator)
-        direction, axis = normalize(direction), -1 if format.packed else 0
-        if format.packed:
+        direction, axis = normalize(direction), -1 if stacked else 0
+        if stacked:
             empty = Packed(
                 "w", torch.zeros(1, width, width // 32, 16, dtype=torch.uint8), torch.zeros(scales, dtype=torch.uint8)
             )

@@ -1,7 +1,8 @@
-"""Quantised weights whose last blocks are cut off, such as 576 rows in blocks of 128: dequantised here for the live model.
+"""Quantised weights that transformers does not dequantise, which is done here for the live model.
 
-transformers takes the size of a block from the number of scales (Fp8Dequantize._dequantize_one): where blocks do not
-divide a weight it refuses to load it, or takes them to be smaller than they are.
+Such are those whose last blocks are cut off, as 576 rows in blocks of 128 are: transformers takes the size of a block
+from the number of scales (Fp8Dequantize._dequantize_one), and where blocks do not divide a weight it refuses to load
+it, or takes them to be smaller than they are.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ import torch
 from torch import Tensor
 
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.quantization.dequantize import Packed, dequantize
+from abliterate.quantization.dequantize import dequantize
+from abliterate.quantization.formats.base import Packed
 
 
-def has_partial_blocks(checkpoint: Checkpoint) -> bool:
-    """Tell whether a checkpoint has weights that their blocks do not divide."""
-    format = checkpoint.quantization.format
-    if format is None or format.packed or format.block is None:
+def dequantized_here(checkpoint: Checkpoint) -> bool:
+    """Tell whether a checkpoint has quantised weights that transformers does not dequantise."""
+    format, pairs = checkpoint.quantization.format, checkpoint.quantization.pairs
+    if format is None:
         return False
-    shapes = [checkpoint.entry(one.values).shape[-2:] for one in checkpoint.quantization.pairs]
-    return any(size % block for shape in shapes for size, block in zip(shape, format.block, strict=True))
+    return not all(format.loads_in_transformers(checkpoint.entry(one.values).shape) for one in pairs)
 
 
 def dequantized_weights(checkpoint: Checkpoint, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.quantization.dequantize import Packed, dequantize, grid_of
-from abliterate.quantization.formats.base import Companions, Format
+from abliterate.quantization.dequantize import dequantize
+from abliterate.quantization.formats.base import Companions, Format, Packed
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ class QuantizedWeight:
         """Return the shape of the weight once dequantised. Raises CheckpointError when its tensors do not fit the format."""
         entries = [self.checkpoint.entry(name) for name in (self.tensors.values, self.tensors.scales)]
         packed = self.read(*(torch.empty(one.shape, dtype=one.torch_dtype, device="meta") for one in entries))
-        grid = grid_of(packed, self.format)
-        return (grid.experts, grid.width, grid.out) if self.format.packed else entries[0].shape
+        return self.format.shape(packed)
 
     def dequantized(self) -> Float[Tensor, "..."]:
         """Read the weight in float32."""
@@ -54,7 +53,7 @@ def quantized_weights(checkpoint: Checkpoint) -> dict[str, QuantizedWeight]:
 
 def quantised_tensors(checkpoint: Checkpoint) -> dict[str, int]:
     """Return the tensors of quantised weights, and how many numbers of a weight an element of each stands for."""
-    format = checkpoint.quantization.format
-    pairs = checkpoint.quantization.pairs
-    each = 2 if format and format.packed else 1
-    return {one.values: each for one in pairs} | {one.scales: 0 for one in pairs}
+    format, pairs = checkpoint.quantization.format, checkpoint.quantization.pairs
+    if format is None:
+        return {}
+    return {one.values: format.per_element for one in pairs} | {one.scales: 0 for one in pairs}

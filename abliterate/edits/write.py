@@ -9,7 +9,8 @@ from abliterate.checkpoints.shard_rewrite import rewrite_shard
 from abliterate.edits.plan import EditPlan
 from abliterate.parallel.threads import one_torch_thread
 from abliterate.progress import SILENT, Progress
-from abliterate.quantization.formats.base import read_config, with_unquantised
+from abliterate.quantization.formats.base import read_config
+from abliterate.quantization.formats.registry import with_unquantised
 from abliterate.storage.names import CONFIG
 from abliterate.storage.staging import Staging
 

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, PreTrainedModel
 
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.checkpoints.partial_blocks import dequantized_weights, has_partial_blocks, without_quantisation
+from abliterate.checkpoints.partial_blocks import dequantized_here, dequantized_weights, without_quantisation
 from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.errors import CheckpointError, InputError
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
@@ -52,10 +52,10 @@ def load_placed(
     extra: dict[str, Any] = {"device_map": str(device)}
     folder = None
     if offload is not None:
-        if has_partial_blocks(files):
+        if dequantized_here(files):
             raise InputError(
-                f"{source.name}: does not fit into memory, and with weights that their blocks do not divide it cannot "
-                "stream; use more --max-memory, or the unquantised checkpoint"
+                f"{source.name}: does not fit into memory, and with quantised weights that transformers does not read "
+                "it cannot stream; use more --max-memory, or the unquantised checkpoint"
             )
         folder = working_folder(cache_folder() / "offload")
         extra = {"device_map": dict(offload.device_map), "offload_folder": str(folder)}
@@ -99,7 +99,7 @@ def cast_plain(model: PreTrainedModel, dtype: torch.dtype) -> None:
 
 def dequantized(source: Source, config: Any, files: Checkpoint, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     """Return what loads `files`, and what to tell it so that quantised weights, if there are any, are dequantised."""
-    if has_partial_blocks(files):
+    if dequantized_here(files):
         plain, weights = without_quantisation(config), dequantized_weights(files, dtype)
         loader = type(source.empty)  # weights alone: no auto class takes them
         return loader, {"pretrained_model_name_or_path": None, "config": plain, "state_dict": weights}

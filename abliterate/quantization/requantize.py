@@ -19,18 +19,9 @@ from torch import Tensor
 
 from abliterate.errors import CheckpointError, InputError
 from abliterate.projection import checked_rows, project_out
-from abliterate.quantization.dequantize import (
-    Grid,
-    Packed,
-    Part,
-    finite_scales,
-    grid_of,
-    packed_axis,
-    read_part,
-    scale_numbers,
-)
-from abliterate.quantization.formats.base import Format
-from abliterate.quantization.formats.mxfp4 import _code
+from abliterate.quantization.dequantize import finite, read_part
+from abliterate.quantization.formats.base import Format, Packed
+from abliterate.quantization.formats.grid import Grid, Part
 
 LEAK_LIMIT = 0.1
 """The share of a component that may be left when a weight is quantised again."""
@@ -101,14 +92,12 @@ def requantize(
     a `basis` along `axis` so that the sums along it become those of `tensor`, as nearly as the grid allows.
     Raises CheckpointError for NaN and infinity, InputError for another shape or an axis not as long as the basis.
     """
-    grid = grid_of(like, format)
-    expected = (grid.experts, grid.width, grid.out) if format.packed else tuple(like.values.shape)
+    grid, expected = format.grid(like), format.shape(like)
     if tuple(tensor.shape) != expected:
         raise InputError(
             f"tensor {like.name}: expected shape {expected}, found {tuple(tensor.shape)}; dequantise it first"
         )
-    stored = (tensor.mT if format.packed else tensor).reshape(grid.experts, grid.out, grid.width)
-    along = packed_axis(like, format, axis)
+    stored, along = format.stored(tensor, grid), format.stored_axis(like, axis)
     return _rewritten(like, format, lambda expert, part: stored[expert][part].float(), basis, along)
 
 
@@ -119,7 +108,7 @@ def project_packed(
 
     `axis` is that of the tensor that `dequantize` returns. Raises as `requantize`.
     """
-    grid, along = grid_of(packed, format), packed_axis(packed, format, axis)
+    grid, along = format.grid(packed), format.stored_axis(packed, axis)
     return _rewritten(packed, format, _projected(packed, format, grid, basis, strength, along), basis, along)
 
 
@@ -127,7 +116,7 @@ def project_scales(
     packed: Packed, format: Format, basis: Float[Tensor, "*k d_model"], strength: float = 1.0, axis: int = -1
 ) -> Shaped[Tensor, "..."]:
     """Return the scales of `project_packed` alone, in a fraction of its time. Raises as `requantize`."""
-    grid, along = grid_of(packed, format), packed_axis(packed, format, axis)
+    grid, along = format.grid(packed), format.stored_axis(packed, axis)
     read = _projected(packed, format, grid, basis, strength, along)
     scales = torch.empty_like(packed.scales)
     steps = scales.view(grid.counts)
@@ -145,7 +134,7 @@ def measure_leak(
     axis: int = -1,
 ) -> Leak:
     """Compare the stored edit `after` with what `project_out` makes of `before`. Raises as `dequantize`."""
-    grid, along = grid_of(before, format), packed_axis(before, format, axis)
+    grid, along = format.grid(before), format.stored_axis(before, axis)
     if (before.values.shape, before.scales.shape) != (after.values.shape, after.scales.shape):
         raise CheckpointError(f"tensor {after.name}: expected the shapes of the original, found others; edit it again")
     rows = basis.reshape(-1, basis.shape[-1])
@@ -183,24 +172,20 @@ def _rewritten(
     along: int,
 ) -> Packed:
     """Quantise what `read` gives for an expert and a part of its matrix; it is asked twice, so that no matrix is held."""
-    grid = grid_of(like, format)
+    grid = format.grid(like)
     values, scales = torch.empty_like(like.values), torch.empty_like(like.scales)
-    codes, steps = values.view(grid.experts, grid.out, -1), scales.view(grid.counts)
+    elements, steps = values.view(grid.experts, grid.out, -1), scales.view(grid.counts)
     for expert in range(grid.experts):
         steps[expert] = _steps(like, format, grid, read, expert, along)
-        numbers_per_step = finite_scales(like, scale_numbers(steps[expert]))
+        numbers_per_step = finite(like, format.scale_numbers(steps[expert]))
         for part in grid.parts(along):
             target, step = read(expert, part), grid.spread(numbers_per_step[grid.blocks(part)], part)
             if basis is None:
-                numbers = _nearest(target / step, format)
+                numbers = format.nearest(target / step)
             else:
                 rows = checked_rows(target.shape, basis, along)
                 numbers = _quiet(target.movedim(along, 0), step.movedim(along, 0), rows, format).movedim(0, along)
-            if format.packed:
-                code = _code(numbers)
-                codes[expert, part[0], part[1].start // 2 : part[1].stop // 2] = code[:, ::2] | code[:, 1::2] << 4
-            else:
-                codes[expert][part] = numbers.to(codes.dtype)
+            elements[expert][format.elements(part)] = format.pack(numbers)
     return Packed(like.name, values, scales)
 
 
@@ -211,34 +196,8 @@ def _steps(
     greatest = torch.zeros(grid.counts[1:])
     for part in grid.parts(along):
         here = grid.blocks(part)
-        greatest[here] = torch.maximum(greatest[here], grid.greatest(finite_scales(like, read(expert, part))))
-    return _fitted(greatest, like.scales.view(grid.counts)[expert], format)
-
-
-def _fitted(greatest: Float[Tensor, "r c"], old: Shaped[Tensor, "r c"], format: Format) -> Shaped[Tensor, "r c"]:
-    """Return the scales for blocks with these greatest sizes: the old ones where they fit."""
-    before = scale_numbers(old)
-    size = greatest / before
-    fits = (size >= format.top / 2) & (size <= format.reach) | (greatest == 0) & (before > 0)
-    fresh = torch.where(greatest > 0, greatest / format.top, 1.0)
-    mantissa, exponent = torch.frexp(fresh)  # fresh = mantissa * 2**exponent, mantissa from 0.5 to 1
-    exponent = (exponent - (mantissa == 0.5).int()).clamp(-127, 127)
-    if old.element_size() == 1:
-        code = torch.where(fits, old.view(torch.uint8), (exponent + 127).to(torch.uint8))
-        return code.view(old.dtype)
-    if format.power_of_two:
-        fresh = torch.ldexp(torch.ones(exponent.shape), exponent)
-    least = torch.finfo(old.dtype).smallest_normal * torch.finfo(old.dtype).eps  # no number is divided by 0
-    return torch.where(fits, old, fresh.clamp(min=least).to(old.dtype))
-
-
-def _nearest(numbers: Float[Tensor, "*any"], format: Format) -> Float[Tensor, "*any"]:
-    """Round to the nearest number of the grid, ties to even; beyond the top to the top."""
-    if not format.packed:
-        return numbers.clamp(-format.top, format.top).to(torch.float8_e4m3fn).float()
-    size = numbers.abs()
-    fine, middle, coarse = (size * 2).round_() / 2, size.round(), (size / 2).round_() * 2
-    return torch.where(size < 2, fine, torch.where(size < 4, middle, coarse)).clamp_(max=6).copysign_(numbers)
+        greatest[here] = torch.maximum(greatest[here], grid.greatest(finite(like, read(expert, part))))
+    return format.fitted_scales(greatest, like.scales.view(grid.counts)[expert])
 
 
 def _quiet(
@@ -261,17 +220,17 @@ def _quiet(
             if turn == 0:
                 numbers = torch.addcmul(numbers, move, _factor(numbers, move, weight, want, format), value=-1)
                 continue
-            now = _nearest(numbers, format)
+            now = format.nearest(numbers)
             left = ((weight * now).sum(0) - want).abs()
             far = (left > enough).nonzero().squeeze(1)
             if not len(far):
                 continue
-            gap = (now[:, far].abs() / (2 if format.packed else 8)).clamp(min=0.5 if format.packed else 2**-9)
+            gap = format.gap(now[:, far])
             few, weight = numbers[:, far], weight[:, far]
             move = torch.where(2 * weight.abs() * gap <= left[far], move[:, far], 0.0)
             factor = _factor(few, move, weight, want[far], format)
             numbers = numbers.index_copy(1, far, torch.addcmul(few, move, factor, value=-1))
-    return _nearest(numbers, format)
+    return format.nearest(numbers)
 
 
 def _factor(
@@ -284,7 +243,7 @@ def _factor(
     """Return the factors at which `numbers - factor * move`, rounded and summed by `weight`, are nearest to `want`."""
 
     def excess(factor: Tensor) -> Tensor:
-        return (weight * _nearest(torch.addcmul(numbers, move, factor, value=-1), format)).sum(0) - want
+        return (weight * format.nearest(torch.addcmul(numbers, move, factor, value=-1))).sum(0) - want
 
     low = torch.zeros_like(want)
     start = excess(low)

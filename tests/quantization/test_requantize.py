@@ -10,8 +10,9 @@ from torch import Tensor
 
 from abliterate.errors import CheckpointError, InputError
 from abliterate.projection import component, normalize, orthonormal_basis, project_out
-from abliterate.quantization.dequantize import Packed, dequantize
-from abliterate.quantization.formats.base import Format
+from abliterate.quantization.dequantize import dequantize
+from abliterate.quantization.formats.base import Packed
+from abliterate.quantization.formats.fp8 import Fp8
 from abliterate.quantization.requantize import LEAK_LIMIT, measure_leak, project_packed, project_scales, requantize
 from fixtures.quantizers import CONFIGS, dequantised, format_named, quantise_by_hand, quantised
 
@@ -130,7 +131,7 @@ def test_a_basis_of_three_is_removed_and_the_axis_may_be_the_other_one(name: str
 def test_shapes_that_are_no_multiple_of_the_block(
     out: int, width: int, rows: int, columns: int, axis: int, seed: int
 ) -> None:
-    format = Format("fp8", ("block",), (rows, columns))
+    format = Fp8(("block",), (rows, columns))
     weight = torch.randn(out, width, generator=torch.Generator().manual_seed(seed))
     packed = quantise_by_hand(weight, format)
     before = dequantize(packed, format)

@@ -1,14 +1,27 @@
-"""Every packed format that is known, and which one a config names."""
+"""Every quantised format that is read, and which one a checkpoint is in. Any other is refused with the way out."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from abliterate.errors import CheckpointError
-from abliterate.quantization.formats.base import SCALES, Companions, Format, _block, _holder, _refused, read_config
-from abliterate.quantization.formats.compressed_tensors import _compressed
+from abliterate.quantization.formats.base import Companions, Format, UnreadFormatError, read_config
+from abliterate.quantization.formats.compressed_tensors import CompressedTensors
+from abliterate.quantization.formats.fp8 import Fp8
+from abliterate.quantization.formats.mxfp4 import Mxfp4
+
+FORMATS: dict[str, type[Format]] = {
+    Fp8.method: Fp8,
+    CompressedTensors.method: CompressedTensors,
+    Mxfp4.method: Mxfp4,
+}
+"""The formats by what config.json calls them."""
+
+UNQUANTISED_LISTS = ("modules_to_not_convert", "ignored_layers", "ignore")
+"""What config.json calls the list of modules that are not quantised, in these formats and in others."""
 
 
 def read_format(config: Mapping[str, Any]) -> Format | None:
@@ -16,7 +29,7 @@ def read_format(config: Mapping[str, Any]) -> Format | None:
 
     Raises CheckpointError for a method that is not read: an edit there would need its calibration or its kernels.
     """
-    listed = _holder(config).get("quantization_config")
+    listed = quantised_part(config).get("quantization_config")
     if not listed:
         return None
     if not isinstance(listed, Mapping):
@@ -29,47 +42,45 @@ def read_format(config: Mapping[str, Any]) -> Format | None:
             "config.json: the weights are quantised with bitsandbytes, which is not read; edit the unquantised "
             "checkpoint and quantise it again when it is loaded"
         )
-    if method == "mxfp4":
-        return Format(method, ("block",), (1, 32), power_of_two=True)
-    if method == "compressed-tensors":
-        return _compressed(listed)
-    if method != "fp8":
-        raise _refused(method or "a method without a name")
-    for key, known in (("fmt", "e4m3"), ("expert_dtype", "fp8")):
-        if listed.get(key, known) != known:
-            raise _refused(f"fp8 with {key} {listed[key]!r}")
-    # transformers' FineGrainedFP8Config: no entry means blocks of 128, null means one scale for the tensor.
-    block = _block(listed.get("weight_block_size", (128, 128)))
-    return Format(method, ("block" if block else "tensor",), block, listed.get("scale_fmt") == "ue8m0")
-
-
-def companions(name: str, on_disk: Container[str], format: Format) -> Companions | None:
-    """Return the quantised weight whose numbers are in the tensor `name`, None when that is no such tensor.
-
-    Raises CheckpointError for MXFP4 blocks without their scales; a float8 tensor without is not told by its name.
-    """
-    parameter = name.removesuffix("_blocks") if format.packed else name
-    if format.packed and parameter == name:
-        return None
-    module = name.removesuffix(".weight")
-    for pattern in SCALES[format.method]:
-        scales = pattern.format(parameter, module=module)
-        if scales in on_disk and scales != name:
-            return Companions(parameter, name, scales)
-    if format.packed:
+    try:
+        if method not in FORMATS:
+            raise UnreadFormatError(method or "a method without a name")
+        return FORMATS[method].read(listed)
+    except UnreadFormatError as error:
+        *known, last = (one.words for one in FORMATS.values())
         raise CheckpointError(
-            f"tensor {name!r}: expected its scales in '{parameter}_scales', which is missing; download it again"
-        )
-    return None
-
-
-def quantized_pairs(folder: Path, on_disk: Collection[str]) -> tuple[Format | None, list[Companions]]:
-    """Return how the checkpoint in `folder` is quantised, and which of its tensors are one weight."""
-    format = format_of(folder)
-    found = [companions(name, on_disk, format) for name in on_disk] if format else []
-    return format, [one for one in found if one is not None]
+            f"config.json: the weights are quantised with {error}, which is not read; use the unquantised checkpoint "
+            f"that it was made from, or one in {', '.join(known)} or {last}"
+        ) from error
 
 
 def format_of(folder: Path) -> Format | None:
     """Return `read_format` of the config.json in `folder`. Raises CheckpointError when it cannot be read."""
     return read_format(read_config(folder))
+
+
+def quantized_pairs(folder: Path, on_disk: Collection[str]) -> tuple[Format | None, list[Companions]]:
+    """Return how the checkpoint in `folder` is quantised, and which of its tensors are one weight."""
+    format = format_of(folder)
+    pairs = [format.companions(name, on_disk) for name in on_disk] if format else []
+    return format, [pair for pair in pairs if pair is not None]
+
+
+def with_unquantised(config: Mapping[str, Any], modules: Sequence[str], default: Sequence[str]) -> dict[str, Any]:
+    """Return the config.json of a quantised checkpoint with `modules` added to those that are not quantised.
+
+    `default` are the modules that transformers leaves alone where there is no such list: with one it would not.
+    """
+    copy: dict[str, Any] = json.loads(json.dumps(config))
+    listed = quantised_part(copy)["quantization_config"]
+    name = next((known for known in UNQUANTISED_LISTS if listed.get(known)), None)
+    own = listed[name] if name else default
+    name = name or FORMATS[str(listed["quant_method"]).lower()].unquantised_list
+    listed[name] = [*own, *(module for module in modules if module not in own)]
+    return copy
+
+
+def quantised_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a config.json that says how weights are quantised: all of it, or that of the text decoder."""
+    parts = [config, *(config[key] for key in ("text_config", "decoder") if isinstance(config.get(key), Mapping))]
+    return next((part for part in parts if part.get("quantization_config")), config)

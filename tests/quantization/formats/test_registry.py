@@ -7,23 +7,26 @@ from typing import Any
 import pytest
 
 from abliterate.errors import CheckpointError
-from abliterate.quantization.formats.base import Companions, Format, with_unquantised
-from abliterate.quantization.formats.registry import companions, read_format
+from abliterate.quantization.formats.base import Companions, Format
+from abliterate.quantization.formats.compressed_tensors import CompressedTensors
+from abliterate.quantization.formats.fp8 import Fp8
+from abliterate.quantization.formats.mxfp4 import Mxfp4
+from abliterate.quantization.formats.registry import read_format, with_unquantised
 from fixtures.quantizers import compressed_config
 
 
 @pytest.mark.parametrize(
     ("listed", "expected"),
     [
-        ({"quant_method": "fp8", "weight_block_size": [64, 128]}, Format("fp8", ("block",), (64, 128))),
-        ({"quant_method": "fp8", "fmt": "e4m3"}, Format("fp8", ("block",), (128, 128))),
-        ({"quant_method": "fp8", "weight_block_size": None}, Format("fp8", ("tensor",))),
-        ({"quant_method": "fp8", "scale_fmt": "ue8m0"}, Format("fp8", ("block",), (128, 128), True)),
-        ({"quant_method": "mxfp4"}, Format("mxfp4", ("block",), (1, 32), True)),
-        (compressed_config("channel"), Format("compressed-tensors", ("channel",))),
-        (compressed_config("tensor"), Format("compressed-tensors", ("tensor",))),
-        (compressed_config("block", block_structure=[4, 8]), Format("compressed-tensors", ("block",), (4, 8))),
-        (compressed_config("block", block_structure="4x8"), Format("compressed-tensors", ("block",), (4, 8))),
+        ({"quant_method": "fp8", "weight_block_size": [64, 128]}, Fp8(("block",), (64, 128))),
+        ({"quant_method": "fp8", "fmt": "e4m3"}, Fp8(("block",), (128, 128))),
+        ({"quant_method": "fp8", "weight_block_size": None}, Fp8(("tensor",))),
+        ({"quant_method": "fp8", "scale_fmt": "ue8m0"}, Fp8(("block",), (128, 128), True)),
+        ({"quant_method": "mxfp4"}, Mxfp4(("block",), (1, 32), True)),
+        (compressed_config("channel"), CompressedTensors(("channel",))),
+        (compressed_config("tensor"), CompressedTensors(("tensor",))),
+        (compressed_config("block", block_structure=[4, 8]), CompressedTensors(("block",), (4, 8))),
+        (compressed_config("block", block_structure="4x8"), CompressedTensors(("block",), (4, 8))),
     ],
 )
 @pytest.mark.parametrize("key", [None, "text_config"])
@@ -63,9 +66,9 @@ def test_other_methods_are_refused_in_one_line_with_the_way_out(listed: Any, wor
     assert "; " in str(caught.value)
 
 
-FP8 = Format("fp8", ("block",), (128, 128))
-MXFP4 = Format("mxfp4", ("block",), (1, 32), True)
-COMPRESSED = Format("compressed-tensors", ("tensor",))
+FP8 = Fp8(("block",), (128, 128))
+MXFP4 = Mxfp4(("block",), (1, 32), True)
+COMPRESSED = CompressedTensors(("tensor",))
 
 
 @pytest.mark.parametrize(
@@ -81,18 +84,18 @@ COMPRESSED = Format("compressed-tensors", ("tensor",))
 )
 def test_a_weight_is_its_numbers_and_its_scales(format: Format, name: str, scales: str, parameter: str) -> None:
     on_disk = {name, scales}
-    assert companions(name, on_disk, format) == Companions(parameter, name, scales)
-    assert companions(scales, on_disk, format) is None
+    assert format.companions(name, on_disk) == Companions(parameter, name, scales)
+    assert format.companions(scales, on_disk) is None
 
 
 def test_an_unquantised_weight_has_no_companions() -> None:
     for format in (FP8, COMPRESSED, MXFP4):
-        assert companions("a.weight", {"a.weight", "b.weight"}, format) is None
+        assert format.companions("a.weight", {"a.weight", "b.weight"}) is None
 
 
 def test_blocks_without_scales_are_refused() -> None:
     with pytest.raises(CheckpointError, match="expected its scales in 'a_scales', which is missing"):
-        companions("a_blocks", {"a_blocks"}, MXFP4)
+        MXFP4.companions("a_blocks", {"a_blocks"})
 
 
 @pytest.mark.parametrize(
