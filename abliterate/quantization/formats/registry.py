@@ -73,9 +73,9 @@ def with_unquantised(config: Mapping[str, Any], modules: Sequence[str], default:
     """
     copy: dict[str, Any] = json.loads(json.dumps(config))
     listed = quantised_part(copy)["quantization_config"]
-    name = next((known for known in UNQUANTISED_LISTS if listed.get(known)), None)
-    own = listed[name] if name else default
-    name = name or FORMATS[str(listed["quant_method"]).lower()].unquantised_list
+    usual = FORMATS[str(listed["quant_method"]).lower()].unquantised_list
+    name = next((known for known in (*UNQUANTISED_LISTS, usual) if listed.get(known)), usual)
+    own = listed.get(name) or default
     listed[name] = [*own, *(module for module in modules if module not in own)]
     return copy
 
