@@ -1,7 +1,4 @@
-"""Directions: the difference in means and its projected kin; saved and loaded as safetensors.
-
-Difference in means: Arditi et al. 2024, arXiv 2406.11717, section 2.3. Projected: DESIGN section 3.
-"""
+"""Directions: one for every position and layer, however they were made (`methods`); saved as safetensors."""
 
 from __future__ import annotations
 
@@ -17,8 +14,6 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
-from abliterate.directions.method_names import METHODS as METHODS
-from abliterate.directions.method_names import Method as Method
 from abliterate.errors import InputError
 from abliterate.projection import ZERO_LENGTH, normalize
 
@@ -34,7 +29,7 @@ class Directions:
 
     differences: Float[Tensor, "positions layers d_model"]
     positions: tuple[int, ...]
-    method: Method
+    method: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, layer: int) -> Float[Tensor, " d_model"]:

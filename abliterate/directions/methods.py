@@ -1,30 +1,70 @@
-"""How a direction is made from activations: one function a method."""
+"""How a direction is made from activations: one function a method, and a table of them.
+
+The table can be read without torch, which the command line does for its words.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from abliterate.activations.capture import Activations
-from abliterate.directions.directions import METHODS, Directions, Method
 from abliterate.errors import InputError
-from abliterate.projection import remove_component
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from abliterate.activations.capture import Activations
+    from abliterate.directions.directions import Directions
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to make a direction.
+
+    `make` is given the activations of harmful and of harmless prompts, at the same positions, and returns a vector
+    `[positions, layers, d_model]` for each place; its length is what activation addition adds. `words` say what
+    it does in --help, in a few words behind its name, `source` where it comes from.
+    """
+
+    make: Callable[[Activations, Activations], Tensor]
+    words: str
+    source: str
+
+
+def plain_difference(harmful: Activations, harmless: Activations) -> Tensor:
+    """Return `mean(harmful) - mean(harmless)`."""
+    return harmful.mean() - harmless.mean()
+
+
+def projected_difference(harmful: Activations, harmless: Activations) -> Tensor:
+    """Return the difference in means without its component along the harmless mean at the same place."""
+    from abliterate.projection import remove_component
+
+    usual = harmless.mean()
+    return remove_component(harmful.mean() - usual, usual)
+
+
+METHODS: dict[str, Method] = {
+    "projected": Method(projected_difference, "harmless mean removed", "docs/method.md"),
+    "mean-difference": Method(plain_difference, "the plain one", "Arditi et al. 2024, arXiv 2406.11717"),
+}
+"""The methods by the words of --direction, the default first."""
 
 
 def difference_in_means(
-    harmful: Activations, harmless: Activations, method: Method = "projected", metadata: Mapping[str, Any] | None = None
+    harmful: Activations, harmless: Activations, method: str = "projected", metadata: Mapping[str, Any] | None = None
 ) -> Directions:
     """Return `mean(harmful) - mean(harmless)` at every position and layer.
 
     `projected` (the default) also removes the component along the harmless mean at the same place, so that
-    what harmless prompts have in common stays; `mean-difference` is the plain one.
+    what harmless prompts have in common stays; `mean-difference` is the plain one. Any other method of `METHODS` gives
+    what it gives. Raises InputError for an unknown method and for captures at different positions.
     """
+    from abliterate.directions.directions import Directions
+
     if method not in METHODS:
         raise InputError(f"--direction {method}: unknown; choose among {', '.join(METHODS)}")
     if harmful.positions != harmless.positions:
         raise InputError(f"the two captures have different positions: {harmful.positions} and {harmless.positions}")
-    usual = harmless.mean()
-    difference = harmful.mean() - usual
-    if method == "projected":
-        difference = remove_component(difference, usual)
-    return Directions(difference, harmful.positions, method, dict(metadata or {}))
+    return Directions(METHODS[method].make(harmful, harmless), harmful.positions, method, dict(metadata or {}))

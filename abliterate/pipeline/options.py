@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from abliterate.architectures.sites import SITES, Site
-from abliterate.directions.method_names import METHODS, Method
+from abliterate.directions.methods import METHODS
 from abliterate.errors import InputError
 from abliterate.exports.forms import SAVED_FORMS, SavedForm
 from abliterate.extras import require
@@ -91,10 +91,12 @@ class EditOptions:
             none_shown=True,
         ),
     )
-    direction: Method = option(
+    direction: str = option(
         "projected",
         Declaration(
-            "projected (harmless mean removed) or mean-difference (the plain one).", read=one_of(METHODS), words=METHODS
+            f"{' or '.join(f'{name} ({method.words})' for name, method in METHODS.items())}.",
+            read=one_of(METHODS),
+            words=tuple(METHODS),
         ),
     )
     strength: float | None = option(

@@ -6,7 +6,7 @@ what declares options: --help and completion read the declarations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,7 +122,7 @@ def words_of(options: Any) -> list[str]:
     return words
 
 
-def one_of(known: Sequence[str]) -> Callable[[str], str]:
+def one_of(known: Collection[str]) -> Callable[[str], str]:
     """Return what reads one of the known words."""
 
     def read(text: str) -> str:
@@ -133,7 +133,7 @@ def one_of(known: Sequence[str]) -> Callable[[str], str]:
     return read
 
 
-def some_of(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+def some_of(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
     """Return what reads some of the known words by commas, at least one."""
 
     def read(text: str) -> tuple[str, ...]:
