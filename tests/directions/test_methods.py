@@ -64,7 +64,7 @@ def test_a_method_that_is_added_is_a_word_of_the_command(tmp_path: Path, monkeyp
     assert torch.allclose(directions[3], normalize(medians(activations(0), activations(1))[1, 3].float()))
     out = tmp_path / "out"
     words = ["--direction", "medians", "--layer", "2", "--dtype", "float32", "--device", "cpu", "--out", str(out)]
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main(["run", TINY, *words, "--n-train", "16"])
     manifest = json.loads((out / "abliterate.json").read_text())
     assert manifest["direction"]["method"] == "medians"
