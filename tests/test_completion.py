@@ -87,7 +87,7 @@ def test_where_a_path_may_stand_the_shell_completes_files() -> None:
         (["evaluate", "X", "--split", ""], MEASURED_SPLITS),
         (["evaluate", "X", "--look-alikes", "b"], PROMPT_LISTS),
         (["heal", "X", "--method", ""], TRAINING_METHODS),
-        (["export", "X", "--to", ""], EXPORT_FORMS),
+        (["export", "X", "--to", ""], tuple(EXPORT_FORMS)),
         (["export", "X", "--leave-out", "e"], ("embed",)),
     ],
     ids=lambda given: " ".join(given) or "nothing",

@@ -11,10 +11,18 @@ from transformers import PretrainedConfig
 
 from abliterate.directions.directions import Directions
 from abliterate.errors import InputError
+from abliterate.exports.forms import Export, Written
 from abliterate.exports.gguf_names import gguf_file
 
 FIRST = 2
 """The first `resid[l]` that llama.cpp can add to: behind its second block."""
+
+
+def export_form(export: Export) -> Written:
+    """Write the differences in means, at the layer of the edit unless others are asked for."""
+    vectors, layers, config = export.differences()
+    write_control_vector(vectors, config, export.out, layers=layers, force=export.force)
+    return Written()
 
 
 def write_control_vector(

@@ -24,6 +24,7 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edits.plan import EditPlan
 from abliterate.edits.tensor_edits import ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 from abliterate.errors import InputError
+from abliterate.exports.forms import Export, Written
 from abliterate.exports.gguf_names import (
     OUTPUT,
     REACHED,
@@ -57,6 +58,22 @@ class GgufAdapter:
     def nbytes(self) -> int:
         """Size of the file in bytes."""
         return self.path.stat().st_size
+
+
+def export_form(export: Export) -> Written:
+    """Write the edit for llama.cpp, but for what is left out."""
+    edit = export.planned()
+    written = write_gguf_adapter(
+        edit.plan,
+        edit.source.checkpoint,
+        edit.architecture,
+        export.out,
+        base=export.base,
+        leave_out=export.leave_out,
+        force=export.force,
+        progress=export.progress,
+    )
+    return Written(notes=(f"left out: {', '.join(written.left_out)}",) if written.left_out else ())
 
 
 def write_gguf_adapter(

@@ -28,6 +28,7 @@ from abliterate.edits.bias_sites import Addition, find_bias_sites
 from abliterate.edits.plan import EditPlan, make_plan
 from abliterate.edits.stored import Stored
 from abliterate.errors import InputError, first_line
+from abliterate.exports.forms import Export, Written
 from abliterate.exports.peft_factors import (
     FactoredLayer,
     adapter_config,
@@ -66,6 +67,20 @@ class Prepared:
     def nbytes(self) -> int:
         """Return the bytes of all factors."""
         return sum(4 * math.prod(shape) for layer in self.layers.values() for shape in layer.shapes)
+
+
+def export_form(export: Export) -> Written:
+    """Write the edit for PEFT, with its records and a proof."""
+    edit = export.planned()
+    source = edit.source
+    files = prepare_adapter(
+        edit.plan, source.empty, edit.architecture, source.checkpoint, source.public_name, source.revision
+    )
+
+    def write(staging: Staging) -> None:
+        write_files(files, source.empty, source.checkpoint, staging, export.progress)
+
+    return Written(export.as_adapter(edit, files.nbytes, write))
 
 
 def write_adapter(

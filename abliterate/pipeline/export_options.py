@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abliterate.architectures.sites import SITES, Site
-from abliterate.exports.forms import EXPORT_FORMS, ExportForm
+from abliterate.exports.forms import EXPORT_FORMS, described
 from abliterate.records.option import KEY, Declaration, one_of, option, split
-from abliterate.storage.names import RECIPE
 
 if TYPE_CHECKING:
-    from abliterate.interventions.recipe import Recipe
+    pass
 
 
 def read_left_out(text: str) -> tuple[Site, ...]:
@@ -50,12 +49,12 @@ class ExportOptions:
             )
         }
     )
-    kind: ExportForm = field(
+    kind: str = field(
         metadata={
             KEY: Declaration(
-                "adapter (PEFT), gguf-adapter or control-vector (llama.cpp).",
+                f"{described(tuple(EXPORT_FORMS))}.",
                 read=one_of(EXPORT_FORMS),
-                words=EXPORT_FORMS,
+                words=tuple(EXPORT_FORMS),
                 flag="--to",
             )
         }
@@ -88,13 +87,6 @@ class ExportOptions:
     def folder(self) -> Path:
         """Return the folder that holds recipe and directions."""
         return self.edit if self.edit.is_dir() else self.edit.parent
-
-    @property
-    def recipe(self) -> Recipe:
-        """Return the recipe. Raises InputError when it cannot be read."""
-        from abliterate.interventions.recipe import Recipe
-
-        return Recipe.load(self.edit / RECIPE if self.edit.is_dir() else self.edit)
 
     @property
     def manifest(self) -> Mapping[str, Any] | None:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from abliterate.architectures.sites import SITES, Site
 from abliterate.directions.methods import METHODS
 from abliterate.errors import InputError
-from abliterate.exports.forms import SAVED_FORMS, SavedForm
-from abliterate.extras import require
+from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS, described
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
 from abliterate.prompts.sources import BUILTIN, as_file, public_spec
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
@@ -256,11 +255,11 @@ class OutputOptions:
         },
     )
     force: bool = option(False, Declaration("Replace --out if it exists.", kind=bool, here=True))
-    save: tuple[SavedForm, ...] = option(
+    save: tuple[str, ...] = option(
         ("checkpoint",),
         Declaration(
-            "What to write, by commas: checkpoint, adapter (PEFT), gguf-adapter (llama.cpp). Beside a checkpoint, "
-            "adapters go to OUT/adapter and OUT/adapter.gguf.",
+            f"What to write, by commas: {described(SAVED_FORMS)}. Beside a checkpoint, adapters go to "
+            f"{' and '.join(f'OUT/{form.saved_as}' for form in EXPORT_FORMS.values() if form.saved_as)}.",
             read=some_of(SAVED_FORMS),
             write=",".join,
             words=SAVED_FORMS,
@@ -341,9 +340,8 @@ def check_save(options: Options) -> None:
         raise InputError(
             f"--save {','.join(options.save)}: what is measured is a checkpoint or an adapter; add one of them"
         )
-    if "adapter" in options.save:
-        require("train", "--save adapter", "peft")
-    if "gguf-adapter" in options.save:
-        require("gguf", "--save gguf-adapter", "gguf")
+    for name, form in EXPORT_FORMS.items():
+        if name in options.save:
+            form.require(f"--save {name}")
     if options.edited_dtype and "checkpoint" not in options.save:
         raise InputError("--edited-dtype says how a checkpoint is written; add checkpoint to --save, or leave it away")

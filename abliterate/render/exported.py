@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from abliterate.commands.export import Exported
-from abliterate.exports.forms import USE
+from abliterate.exports.forms import EXPORT_FORMS
 from abliterate.render.figures import proof_line, size
 
 
@@ -19,7 +19,7 @@ def exported(one: Exported) -> RenderableType:
     facts.add_row("written", Text(f"{one.out}, {size(one.nbytes)}"))
     if one.proof:
         facts.add_row("proof", f"with it, the original {proof_line(one.proof)}")
-    facts.add_row("use", Text(USE[one.kind].format(out=str(one.out))))
+    facts.add_row("use", Text(EXPORT_FORMS[one.kind].use.format(out=str(one.out))))
     return Group(facts, *(Text(f"note: {note}", style="yellow") for note in one.notes))
 
 

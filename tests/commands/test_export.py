@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from abliterate.commands.evaluate import evaluate
 from abliterate.commands.export import export
 from abliterate.commands.reproduce import reproduce
 from abliterate.errors import InputError
+from abliterate.exports.forms import EXPORT_FORMS, ExportForm
 from abliterate.hub.push import finished_files
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import resolve
@@ -195,3 +199,45 @@ def test_biases_of_fused_experts_are_no_adapters_and_refused_before_the_trials(t
     empty = source.empty
     with pytest.raises(InputError, match=r"PEFT"):
         check_adapter(Recipe.adding(1.0, 1), source, empty, find_architecture(empty))
+
+
+PLAIN_TEXT = r"""
+from abliterate.exports.forms import Written
+
+def export_form(export):
+    edit = export.planned()
+    export.out.write_text("\n".join(sorted(edit.plan.edits)))
+    return Written(notes=("made of words",))
+"""
+"""The first of two files of a form that the package does not have; the second is a line in the table."""
+
+
+def test_a_form_that_is_added_is_exported_and_shown(
+    edited: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "names_of_tensors.py").write_text(PLAIN_TEXT)
+    monkeypatch.syspath_prepend(tmp_path)
+    form = ExportForm("names_of_tensors", "people", False, "train", "peft", "cat {out}")
+    monkeypatch.setitem(EXPORT_FORMS, "names", form)
+    out = tmp_path / "names.txt"
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["export", str(edited.out), "--to", "names", "--out", str(out), "--model", str(TINY), "--device", "cpu"])
+    assert "model.layers.0.mlp.down_proj.weight" in out.read_text().splitlines()
+    shown = capsys.readouterr().out.replace("\n", "")
+    assert f"cat {out}" in shown
+    assert "made of words" in shown
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["export", str(edited.out), "--to", "names", "--out", str(out), "--model", str(TINY)])
+    assert "--force" in capsys.readouterr().err
+
+
+def test_the_table_of_forms_is_read_without_torch() -> None:
+    code = "import sys; from abliterate.exports.forms import EXPORT_FORMS; print(*EXPORT_FORMS, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [*EXPORT_FORMS, "False"]
+
+
+@pytest.mark.parametrize("form", EXPORT_FORMS.values(), ids=EXPORT_FORMS)
+def test_every_form_of_the_table_has_its_writer(form: ExportForm) -> None:
+    assert callable(import_module(form.module).export_form)
+    assert "{out" in form.use
