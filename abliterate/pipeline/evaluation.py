@@ -10,12 +10,10 @@ from typing import Any
 from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.evaluation import Evaluation, Examined
 from abliterate.evaluation.figures import JudgedReplies, by_length, damage
-from abliterate.evaluation.judges.classifier import ClassifierJudge
+from abliterate.evaluation.judges.choose import JudgeOptions
+from abliterate.evaluation.judges.choose import choose_judge as judge_of
 from abliterate.evaluation.judges.judge import Judge, RuleJudge
-from abliterate.evaluation.judges.served import EndpointJudge
 from abliterate.evaluation.observation import Reply
-from abliterate.evaluation.served.endpoint import Endpoint
-from abliterate.evaluation.served.reply_cache import ReplyCache
 from abliterate.models.adapter import require_readable
 from abliterate.models.same_tokens import Unloaded, check_alike
 from abliterate.models.source import shown_name
@@ -136,14 +134,16 @@ def choose_judge(options: AskOptions, evaluate_options: EvaluateOptions) -> Judg
     """Return who labels the replies; the rules in processes beside the first, whose figures nobody sees."""
     if not Processes.launched().first:
         return RuleJudge()
-    if evaluate_options.judge:
-        return ClassifierJudge.load(evaluate_options.judge, options.device, options.offline)
-    if evaluate_options.judge_endpoint:
-        cache = ReplyCache(cache_folder() / "judgements")
-        return EndpointJudge(
-            Endpoint(evaluate_options.judge_endpoint, evaluate_options.judge_model), evaluate_options.concurrency, cache
+    return judge_of(
+        JudgeOptions(
+            evaluate_options.judge,
+            evaluate_options.judge_endpoint,
+            evaluate_options.judge_model,
+            evaluate_options.concurrency,
+            options.device,
+            options.offline,
         )
-    return RuleJudge()
+    )
 
 
 def settings_record(
