@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.evaluation.statistics import Rate
 from abliterate.models.batches import BatchSize, model_device, prepare_batches
+from abliterate.models.decoding import GREEDY, Decoding
 from abliterate.models.forward import final_hidden, prefix_cache
 from abliterate.models.generation import REPLY_TOKENS, generate_all
 from abliterate.models.head import Head
@@ -24,6 +25,9 @@ from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
 from abliterate.replies.refusals import is_refusal
 from abliterate.storage.record_log import RecordLog
+
+KINDS = ("harmful", "harmless", "look-alike")
+"""What the prompts of a report are, for people."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,12 @@ def observe(
     processes: Processes | None = None,
     kept: RecordLog | None = None,
     progress: Progress = SILENT,
+    decoding: Decoding = GREEDY,
 ) -> Observation:
     """Let the model reply to the report prompts, and predict along the replies `along` (its own by default).
 
-    `processes` share the work out, and each gets all of it; `kept` holds what an interrupted run has left.
+    `processes` share the work out, and each gets all of it; `kept` holds what an interrupted run has left. Raises
+    InputError for logits that are NaN or infinite, naming the prompt.
     """
     sides = (report.harmful, report.harmless, report.look_alikes)
     replies = generate_all(
@@ -100,6 +106,8 @@ def observe(
         tokenizer,
         [side.tokens for side in sides],
         max_new_tokens,
+        kinds=KINDS,
+        decoding=decoding,
         batch_size=batch_size,
         processes=processes,
         kept=kept,

@@ -1,4 +1,4 @@
-"""Greedy replies of a model, as token ids: sorted by length, in few batches."""
+"""Replies of a model, as token ids: sorted by length, in few batches; greedy, or as its own generation config draws them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from torch import Tensor
 from transformers import (
     Cache,
     GenerationConfig,
+    LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
 )
 
+from abliterate.errors import InputError
 from abliterate.models.batches import BatchSize, check_batch_size, common_prefix, model_device
+from abliterate.models.decoding import GREEDY, Decoding, NumbersOnly, only
 from abliterate.models.forward import prefix_cache, repeated_cache
+from abliterate.models.head import NOT_NUMBERS
 from abliterate.models.offload import rows_at_once
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
@@ -54,8 +58,10 @@ def generate(
     kept: RecordLog | None = None,
     progress: Progress = SILENT,
     title: str = "generating replies",
+    decoding: Decoding = GREEDY,
+    names: Sequence[str] = (),
 ) -> list[list[int]]:
-    """Return the greedy reply to each prompt, without the token that ends it, at most `max_new_tokens` long.
+    """Return the reply to each prompt, without the token that ends it, at most `max_new_tokens` long.
 
     `processes` share the batches out, each getting all replies; they are the same as those of one. A row that goes
     round in circles ends early: nothing can come of it.
@@ -63,8 +69,9 @@ def generate(
     `kept` holds batches that an interrupted run has left, and takes those that this one makes. It must belong to the
     weights as they are now, with every intervention on them.
 
-    Sampling and penalties of the model's generation config are left out: the same weights give the same reply.
-    Raises InputError for a batch size below 1.
+    Of the model's generation config only the tokens that end a reply are taken, unless `decoding` says otherwise: the same
+    weights give the same reply. `names` are those of the prompts, for people. Raises InputError for a batch size below 1,
+    and for logits that are NaN or infinite, naming the prompt.
     """
     check_batch_size(batch_size)
     device = model_device(model)
@@ -74,9 +81,8 @@ def generate(
     order = sorted(range(len(sequences)), key=lambda place: (len(sequences[place]), place))
     ends = end_tokens(model, tokenizer)
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
-    config = GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(ends) or None, pad_token_id=padding
-    )
+    special = {"eos_token_id": sorted(ends) or None, "pad_token_id": padding}
+    config = decoding.config(model, max_new_tokens=max_new_tokens, **special)
     prefix = common_prefix(model, sequences)
     shared = prefix_cache(model, prefix)
     group = processes or Processes()
@@ -86,8 +92,10 @@ def generate(
         for places in group.own(batches):
             batch = [sequences[place] for place in places]
             # By batches, and with what they share: in another batch, or after another prefix, sums round otherwise.
-            key = [max_new_tokens, sorted(ends), padding, len(prefix), batch]
-            own.append(once(kept, key, partial(reply_to, model, batch, len(prefix), shared, config)))
+            key = [decoding.key(model), max_new_tokens, sorted(ends), padding, len(prefix), batch]
+            called = [names[place] if names else f"prompt {place + 1}" for place in places]
+            with decoding.drawing(batch, device):
+                own.append(once(kept, key, partial(reply_to, model, batch, len(prefix), shared, config, called)))
             advance(len(batch) * group.count)
     replies: list[list[int]] = [[] for _ in sequences]
     for places, given in zip(batches, group.gather(own), strict=True):
@@ -102,19 +110,30 @@ def reply_to(
     prefix: int,
     shared: Cache | None,
     config: GenerationConfig,
+    names: Sequence[str],
 ) -> list[list[int]]:
-    """Return what the model says to a batch of prompts, whose first `prefix` tokens `shared` holds; padded at the end."""
+    """Return what the model says to a batch of prompts, whose first `prefix` tokens `shared` holds; padded at the end.
+
+    Raises InputError for logits that are NaN or infinite, by the prompt's name.
+    """
     tokens, mask = left_padded(batch, prefix, config.pad_token_id)
-    device = model_device(model)
-    with torch.inference_mode():
-        output = model.generate(
+    device, watch = model_device(model), NumbersOnly(tokens.shape[1])
+    with torch.inference_mode(), only(model, config):
+        output = type(model).generate(  # the class's own: a model folder may have put another function on the model
+            model,
             tokens.to(device),
             attention_mask=mask.to(device),
             past_key_values=repeated_cache(shared, len(batch)),
             generation_config=config,
+            logits_processor=LogitsProcessorList([watch]),
             stopping_criteria=StoppingCriteriaList([Circling(tokens.shape[1])]),
         )
     replies: list[list[int]] = output[:, tokens.shape[1] :].tolist()
+    ends = {*config.eos_token_id} if config.eos_token_id else set()
+    found = watch.broken([1 + len(until(reply, ends, config.pad_token_id)) for reply in replies])
+    if found is not None:
+        row, token = found
+        raise InputError(f"{names[row]}, token {token + 1} of the reply: {NOT_NUMBERS}")
     return replies
 
 
@@ -157,18 +176,28 @@ def generate_all(
     groups: Sequence[Sequence[Sequence[int]]],
     max_new_tokens: int,
     *,
+    kinds: Sequence[str],
+    decoding: Decoding = GREEDY,
     batch_size: BatchSize = "auto",
     processes: Processes | None = None,
     kept: RecordLog | None = None,
     progress: Progress = SILENT,
     title: str = "generating replies",
 ) -> list[list[list[int]]]:
-    """Do `generate` for several lists of prompts as for one, in as few passes; return the replies list by list."""
+    """Do `generate` for several lists of prompts as for one, in as few passes; return the replies list by list.
+
+    `kinds` say for people what the prompts of each list are.
+    """
+    names = [
+        f"{kind} prompt {place + 1}" for kind, group in zip(kinds, groups, strict=True) for place in range(len(group))
+    ]
     replies = generate(
         model,
         tokenizer,
         [sequence for group in groups for sequence in group],
         max_new_tokens,
+        names=names,
+        decoding=decoding,
         batch_size=batch_size,
         processes=processes,
         kept=kept,

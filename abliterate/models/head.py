@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
+from abliterate.errors import InputError
 from abliterate.models.forward import body_of
 
 HEAD_ROWS = 64
 """Rows of logits to compute at once where there are many: 64 rows of a 256k vocabulary are 64 MiB in float32."""
+
+NOT_NUMBERS = "the model's logits are NaN or infinite; try --dtype float32, or check the checkpoint"
+"""What is wrong with a prompt whose figures cannot be made."""
 
 
 class _GivenOutput(BaseModelOutputWithPast):  # type: ignore[misc]
@@ -84,5 +88,18 @@ class Head:
 
 
 def kl_divergence(original: Float[Tensor, "rows vocab"], edited: Float[Tensor, "rows vocab"]) -> Float[Tensor, " rows"]:
-    """Return `KL(original || edited)` in nats, row by row, from log-probabilities."""
-    return (original.exp() * (original - edited)).nan_to_num(0.0).sum(-1)
+    """Return `KL(original || edited)` in nats, row by row, from log-probabilities.
+
+    A token that the original cannot say (`-inf`) adds nothing, whatever the edited model makes of it. One that only the
+    edited model cannot say makes the divergence infinite, and NaN in either makes it NaN: see `check_numbers`.
+    """
+    impossible = original.isneginf()
+    terms = original.exp() * (original - edited).masked_fill(impossible, 0.0)
+    return terms.masked_fill(~impossible & edited.isneginf(), torch.inf).sum(-1)
+
+
+def check_numbers(values: Float[Tensor, "prompts *rest"], name: Callable[[int], str] = "prompt {}".format) -> None:
+    """Raise InputError naming the first prompt, counted from 1, of whose logits something came that is no finite number."""
+    finite = torch.isfinite(values).reshape(len(values), -1).all(-1).tolist()
+    if not all(finite):
+        raise InputError(f"{name(finite.index(False) + 1)}: {NOT_NUMBERS}")

@@ -58,6 +58,7 @@ def collect_training_replies(loaded: Loaded, progress: Progress) -> TrainingRepl
         kept=loaded.unfinished.under("listen"),
         progress=progress,
         title="how refusals and answers open",
+        kinds=("harmful training", "harmless training"),
     )
     refused = [[is_refusal(text) for text in loaded.tokenizer.batch_decode(side)] for side in replies]
     flat = [

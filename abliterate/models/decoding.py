@@ -1,0 +1,132 @@
+"""How the next token is taken from the logits: the likeliest, or as the model's own generation config draws it.
+
+What a model folder says of generation (penalties, suppressed tokens, minimum lengths, beams, caches) has no part in greedy
+replies: they depend on weights and prompt alone. transformers fills whatever a config leaves open from the model's own,
+so that is taken away while it generates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel
+
+from abliterate.errors import InputError
+
+Generation = Literal["greedy", "model"]
+GENERATIONS: tuple[Generation, ...] = get_args(Generation)
+
+TAKEN = (
+    "do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
+    "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "sequence_bias", "suppress_tokens",
+    "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "min_length", "min_new_tokens",
+    "exponential_decay_length_penalty", "renormalize_logits",
+)  # fmt: skip
+"""Settings of a model's generation config that `--generation model` follows: those that say how a token is taken."""
+
+REFUSED = {
+    "num_beams": 1, "num_return_sequences": 1, "num_beam_groups": 1, "penalty_alpha": 0, "guidance_scale": 1,
+    "encoder_repetition_penalty": 1, "encoder_no_repeat_ngram_size": 0, "watermarking_config": None,
+    "stop_strings": None, "dola_layers": None, "constraints": None, "force_words_ids": None, "token_healing": False,
+}  # fmt: skip
+"""Settings that make replies in another way than token by token, and their value that does nothing.
+
+The others say how fast it goes, or what is returned besides."""
+
+NEVER = -1
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How replies are made: `greedy`, or with the sampling settings of the model's own generation config, from `seed`."""
+
+    generation: Generation = "greedy"
+    seed: int = 0
+
+    def config(self, model: PreTrainedModel, **fixed: Any) -> GenerationConfig:
+        """Return a generation config that leaves nothing to the model's own besides what `generation` takes from it.
+
+        `fixed` are lengths and special tokens. Raises InputError for a config of the model's that cannot be followed.
+        """
+        if self.generation == "greedy":
+            return GenerationConfig(do_sample=False, num_beams=1, use_cache=True, **fixed)
+        own = model.generation_config
+        for name, usual in REFUSED.items():
+            value = getattr(own, name, None)
+            if value is not None and value is not False and value != usual:
+                raise InputError(
+                    f"--generation model: the model's generation config sets {name} to {value!r}, which is not taken token "
+                    "by token; use --generation greedy"
+                )
+        taken = {name: value for name in TAKEN if (value := getattr(own, name, None)) is not None}
+        return GenerationConfig(**{"do_sample": False, **taken, "num_beams": 1, "use_cache": True, **fixed})
+
+    def key(self, model: PreTrainedModel) -> object:
+        """Return what tells replies made this way from others of the same weights to the same prompts."""
+        return self.generation if self.generation == "greedy" else [self.seed, self.config(model).to_diff_dict()]
+
+    @contextmanager
+    def drawing(self, batch: Sequence[Sequence[int]], device: torch.device) -> Iterator[None]:
+        """Inside the context draws depend on the seed and the batch alone, in whatever order and process batches come."""
+        if self.generation == "greedy":
+            yield
+            return
+        devices = [device] if device.type not in ("cpu", "mps") else []
+        with torch.random.fork_rng(devices) if device.type != "mps" else nullcontext():
+            whole = hashlib.sha256(repr((self.seed, [[*one] for one in batch])).encode()).digest()
+            torch.manual_seed(int.from_bytes(whole[:7], "big"))
+            yield
+
+
+GREEDY = Decoding()
+
+
+@contextmanager
+def only(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
+    """Inside the context `config` is the model's own, so that nothing is filled in from another."""
+    before = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = before
+
+
+class NumbersOnly(LogitsProcessor):  # type: ignore[misc]
+    """Notes of each row the first token of its reply whose logits are not finite, `NEVER` where all are.
+
+    It changes nothing that is finite and asks the device for nothing: `first` is read at the end.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.first: Int[Tensor, " batch"] | None = None
+
+    def __call__(
+        self, input_ids: Int[Tensor, "batch length"], scores: Float[Tensor, "batch vocab"]
+    ) -> Float[Tensor, "batch vocab"]:
+        """Look at the logits of the next token; those that are not finite become 0, so that drawing goes on to the end."""
+        broken = ~torch.isfinite(
+            scores.amax(-1)
+        )  # the greatest is NaN where one is; -inf where all are, which one may be
+        if self.first is None:
+            self.first = torch.full((len(scores),), NEVER, device=scores.device)
+        step = input_ids.shape[1] - self.start
+        self.first = torch.where(broken & (self.first == NEVER), step, self.first)
+        return scores.masked_fill(broken[:, None], 0.0)
+
+    def broken(self, lengths: Sequence[int]) -> tuple[int, int] | None:
+        """Return the first row with such logits before its reply ended, and at which token; `lengths` count the end."""
+        for row, (first, length) in enumerate(
+            zip([] if self.first is None else self.first.tolist(), lengths, strict=False)
+        ):
+            if NEVER < first < length:
+                return row, first
+        return None
