@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from abliterate.activations.capture import Activations
+from abliterate.activations.capture import Activations, check_finite
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,10 @@ def geometry(harmful: Activations, harmless: Activations, position: int) -> Geom
     """Return the geometry of two sides that were captured at the same positions; the components are those at `position`.
 
     Each half of the prompts is scored along the difference in means of the other half, so that the separation is that
-    of prompts which were not seen.
+    of prompts which were not seen. Raises InputError, naming the prompt, for activations that are NaN or infinite.
     """
+    check_finite(harmful.resid)
+    check_finite(harmless.resid)
     here = harmful.positions.index(position)
     separations, parts = [], []
     for layer in range(harmful.resid.shape[2]):  # one at a time: in float64 all of them may not fit

@@ -15,6 +15,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from abliterate.errors import InputError
 from abliterate.models.batches import model_device, shared_prefix
+from abliterate.models.head import NOT_NUMBERS
 
 Choose = Callable[[Float[Tensor, " vocab"]], int]
 """Takes the logits of the next token, returns the token."""
@@ -44,7 +45,7 @@ class Reader:
         self._cache, self._read = None, ()
 
     def logits(self, ids: Sequence[int]) -> Float[Tensor, " vocab"]:
-        """Return the logits of the token after `ids`, in float32. Raises InputError when they are not numbers."""
+        """Return the logits of the token after `ids`, in float32. Raises InputError when they are NaN or infinite."""
         cache, start = self._continued(ids)
         self.forget()  # a pass that is broken off leaves a cache that is half-written: it is not kept
         device = model_device(self.model)
@@ -61,8 +62,8 @@ class Reader:
             )
         self._cache, self._read = cache, tuple(ids)
         logits = cast(Tensor, output.logits)[0, -1].float()
-        if logits.isnan().any():
-            raise InputError(f"the model's logits are not numbers in {self.model.dtype}; pass --dtype float32")
+        if not bool(torch.isfinite(logits.max())):  # NaN where one is; of -inf there may be some, but not all
+            raise InputError(NOT_NUMBERS)
         return logits
 
     def _continued(self, ids: Sequence[int]) -> tuple[Cache | None, int]:

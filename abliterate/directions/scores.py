@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from abliterate.models.batches import BatchSize, PreparedPrompts, prepare_batches
 from abliterate.models.forward import at_positions, final_hidden, prefix_cache
-from abliterate.models.head import HEAD_ROWS, Head
+from abliterate.models.head import HEAD_ROWS, Head, check_numbers
 from abliterate.replies.openings import Opening
 
 CERTAIN = 1e-6
@@ -84,7 +84,10 @@ def final_states(
 def refusal_score(
     head: Head, opening_batch: OpeningBatch, states: Float[Tensor, "candidates rows positions d_model"]
 ) -> Float[Tensor, "candidates prompts"]:
-    """Return the log-odds of a refusal opening for each candidate and prompt."""
+    """Return the log-odds of a refusal opening for each candidate and prompt.
+
+    Raises InputError, naming the prompt of the question, where the logits are NaN or infinite.
+    """
     candidates = len(states)
     total = torch.zeros(candidates, opening_batch.count, dtype=torch.float64)
     for place, context in enumerate(opening_batch.contexts):
@@ -99,8 +102,9 @@ def refusal_score(
             log_probs = head.log_probs(rows).view(candidates, opening_batch.count, -1)
             for score, opening in zip(scores, openings, strict=True):
                 if step < len(opening):
-                    score += log_probs[:, :, opening[step]].double().cpu()
+                    score += log_probs[:, :, opening[step]].cpu().double()
         total += sum(score.exp() for score in scores)
+    check_numbers(total.T, "prompt {} of those that are scored".format)
     probability = total.clamp(CERTAIN, 1 - CERTAIN)
     return (probability / (1 - probability)).log().float()
 
@@ -114,7 +118,12 @@ def context_of(opening: Opening, contexts: Sequence[Opening]) -> int:
 def first_token_log_probs(
     model: PreTrainedModel, head: Head, sequences: Sequence[Sequence[int]], batch_size: BatchSize = "auto"
 ) -> Float[Tensor, "prompts vocab"]:
-    """Return the log-probabilities of the first reply token, float32 on the CPU."""
+    """Return the log-probabilities of the first reply token, float32 on the CPU.
+
+    Raises InputError, naming the prompt, where the logits are NaN or infinite.
+    """
     opening_batch = prepare_openings(model, sequences, batch_size=batch_size)
     states = final_states(model, opening_batch)[0, :, -1]
-    return torch.cat([head.log_probs(rows).cpu() for rows in torch.split(states, HEAD_ROWS)])
+    found = torch.cat([head.log_probs(rows).cpu() for rows in torch.split(states, HEAD_ROWS)])
+    check_numbers(found.logsumexp(-1), "harmless prompt {} of the choice".format)  # one token alone may be impossible
+    return found

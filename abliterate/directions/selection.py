@@ -42,7 +42,7 @@ from abliterate.directions.scores import (
 )
 from abliterate.interventions import ablated_rows, added_rows
 from abliterate.models.batches import BatchSize, token_budget
-from abliterate.models.head import HEAD_ROWS, Head, kl_divergence
+from abliterate.models.head import HEAD_ROWS, Head, check_numbers, kl_divergence
 from abliterate.models.offload import rows_at_once
 from abliterate.progress import SILENT, Progress
 from abliterate.replies.openings import Opening
@@ -128,7 +128,7 @@ class CandidateScorer:
     def divergence_now(self, opening_batch: OpeningBatch, places: Sequence[tuple[int, int]]) -> list[float]:
         """Do `divergence_on`, whatever was kept."""
         original = self.original  # before the ablation, which would have a part in it
-        total = torch.zeros(len(places), dtype=torch.float64)
+        found: list[Tensor] = []
         step = max(1, HEAD_ROWS // len(places))
         with self.ablation(places):
             states = final_states(self.model, opening_batch, len(places))[:, :, -1]
@@ -137,8 +137,10 @@ class CandidateScorer:
                 rows = states[:, start : start + step]
                 own = original[start : start + rows.shape[1]].repeat(len(places), 1)
                 kl = kl_divergence(own, self.head.log_probs(rows.flatten(0, 1)).cpu())
-                total += kl.view(len(places), -1).double().sum(1)
-        return [float(one) for one in total / opening_batch.count]
+                found.append(kl.view(len(places), -1).double())
+        each = torch.cat(found, dim=1)
+        check_numbers(each.T, "harmless prompt {} of the choice".format)
+        return [float(one) for one in each.mean(1)]
 
     def induce(self, places: Sequence[tuple[int, int]]) -> list[float]:
         """Return the mean refusal score of harmless prompts with each difference added at its own layer."""

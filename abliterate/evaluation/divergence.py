@@ -19,7 +19,7 @@ from torch import Tensor
 
 from abliterate.evaluation.observation import Observation
 from abliterate.evaluation.statistics import Mean, mean_of
-from abliterate.models.head import HEAD_ROWS, kl_divergence
+from abliterate.models.head import HEAD_ROWS, check_numbers, kl_divergence
 from abliterate.progress import SILENT, Progress
 
 
@@ -54,7 +54,10 @@ class Along:
 
 
 def along_replies(original: Observation, edited: Observation, progress: Progress = SILENT) -> list[Along]:
-    """Compare the full distributions of two observations made along the same replies, reply by reply."""
+    """Compare the full distributions of two observations made along the same replies, reply by reply.
+
+    Raises InputError, naming the prompt, where a distribution is not made of numbers or a divergence is infinite.
+    """
     lengths = [len(states) for states in original.states]
     before, after = torch.cat(original.states), torch.cat(edited.states)
     said = torch.cat([torch.tensor([*reply.tokens] or [0]) for reply in original.harmless])
@@ -74,6 +77,9 @@ def along_replies(original: Observation, edited: Observation, progress: Progress
             )
             advance(len(own))
     kl, agree, *losses = (torch.split(torch.cat(column), lengths) for column in zip(*columns, strict=True))
+    check_numbers(
+        torch.stack([torch.cat(own).sum() for own in zip(kl, *losses, strict=True)]), "harmless prompt {}".format
+    )
     return [
         Along(one, same, *(loss[: len(reply.tokens)] for loss in pair))
         for one, same, reply, *pair in zip(kl, agree, original.harmless, *losses, strict=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy
 
+from abliterate.errors import InputError
+
 Z95 = 1.959963984540054
 RESAMPLES = 2000
 
@@ -74,10 +76,14 @@ class Mean:
 
 
 def json_number(value: float) -> float | None:
-    """Return the value, or None for NaN, which JSON does not have."""
-    return None if math.isnan(value) else value
+    """Return the value, or None for NaN and infinity, which JSON does not have."""
+    return value if math.isfinite(value) else None
 
 
 def mean_of(values: Sequence[float]) -> Mean:
-    """Return the mean of a sequence of numbers."""
-    return Mean(tuple(float(value) for value in values))
+    """Return the mean of a sequence of numbers. Raises InputError where one of them is NaN or infinite."""
+    numbers = tuple(float(value) for value in values)
+    for place, number in enumerate(numbers):
+        if not math.isfinite(number):
+            raise InputError(f"value {place + 1} of {len(numbers)} of a figure is {number}: it cannot be reported")
+    return Mean(numbers)

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abliterate.errors import InputError
 from abliterate.models.batches import BatchSize, prepare_batches
 from abliterate.models.forward import final_hidden
-from abliterate.models.head import HEAD_ROWS, Head
+from abliterate.models.head import HEAD_ROWS, Head, check_numbers
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 
@@ -49,7 +49,10 @@ def text_losses(
     processes: Processes | None = None,
     progress: Progress = SILENT,
 ) -> list[float]:
-    """Return the mean cross-entropy in nats a token of each window, whose first token is given."""
+    """Return the mean cross-entropy in nats a token of each window, whose first token is given.
+
+    Raises InputError, naming the window, where it is NaN or infinite.
+    """
     head, group = Head(model), processes or Processes()
     prepared = prepare_batches(model, windows, batch_size, share=False)
     own: list[list[float]] = []
@@ -64,10 +67,11 @@ def text_losses(
                     -head.log_probs(states[start : start + HEAD_ROWS]).gather(1, said[start : start + HEAD_ROWS, None])
                     for start in range(0, len(said), HEAD_ROWS)
                 ]
-                own[-1].append(float(torch.cat(losses).double().mean()))
+                own[-1].append(float(torch.cat(losses).cpu().double().mean()))
             advance(len(batch.rows) * group.count)
     found = [0.0] * len(windows)
     for batch, given in zip(prepared.batches, group.gather(own), strict=True):
         for row, loss in zip(batch.rows, given, strict=True):
             found[row] = loss
+    check_numbers(torch.tensor(found), f"window {{}} of {WINDOW} tokens of the text".format)
     return found

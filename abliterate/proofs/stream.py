@@ -20,7 +20,7 @@ from abliterate.architectures.streams import lanes, resid_of
 from abliterate.edits.bias_sites import Addition
 from abliterate.edits.plan import EditPlan
 from abliterate.edits.tensor_edits import TensorReport
-from abliterate.errors import ProofError
+from abliterate.errors import AbliterateError, InputError, ProofError
 from abliterate.interventions import ablated, disturbed, hook_form
 from abliterate.models.batches import Batch, prepare_batches
 from abliterate.models.forward import final_hidden
@@ -90,7 +90,7 @@ def reference(
     """Run the original model on the proof's prompts, before anything is written.
 
     With hooks on every writer the stream must already be silent: whatever the strength, all writers were found.
-    Raises ProofError naming the layer that leaks.
+    Raises ProofError naming the layer that leaks, InputError naming one whose activations are NaN or infinite.
     """
     chosen = tuple(tuple(sequence) for sequence in sequences[:PROMPTS])
     before = max(relative_component(model, architecture, plan.basis, chosen))
@@ -127,16 +127,16 @@ def verify_stream(
     """Run the edited model; return how silent its stream is, or how close to the hook form.
 
     `stored` is the dtype of the plain weights on disk; `tensors` say what quantising the others again brought back or
-    changed, which is allowed for. Raises ProofError naming the layer that leaks or differs.
+    changed, which is allowed for. Raises ProofError naming the layer that leaks, differs, or is NaN or infinite.
     """
     coarsest = max((stored, model.dtype), key=lambda dtype: torch.finfo(dtype).eps)
     if reference.hooked is None:
-        values = relative_component(model, architecture, plan.basis, reference.sequences)
+        values = relative_component(model, architecture, plan.basis, reference.sequences, ProofError)
         limit = SILENCE[coarsest] + max((one.leak.of_stream for one in tensors if one.leak), default=0.0)
         report = StreamReport("silence", tuple(values), limit, reference.component)
         problem = "the edited model still writes along the direction"
     else:
-        own = streams(model, architecture, reference.sequences)
+        own = streams(model, architecture, reference.sequences, ProofError)
         values = [logit_difference(hooked, stream) for hooked, stream in zip(reference.hooked, own, strict=True)]
         limit = AGREEMENT[coarsest] + requantised_difference(model, architecture, plan, reference, own, tensors)
         report = StreamReport("agreement", tuple(values), limit)
@@ -188,22 +188,33 @@ def requantised_difference(
     if not shares:
         return 0.0
     with disturbed(model, shares):
-        moved = streams(model, architecture, reference.sequences)
+        moved = streams(model, architecture, reference.sequences, ProofError)
     return 2 * max(logit_difference(one, other) for one, other in zip(own, moved, strict=True))
 
 
 def streams(
-    model: PreTrainedModel, architecture: Architecture, sequences: Sequence[Sequence[int]]
+    model: PreTrainedModel,
+    architecture: Architecture,
+    sequences: Sequence[Sequence[int]],
+    error: type[AbliterateError] = InputError,
 ) -> list[Float[Tensor, "tokens *lanes d_model"]]:
-    """Return `resid[0..L]` at every real token of the prompts, in float32 on the CPU."""
+    """Return `resid[0..L]` at every real token of the prompts, in float32 on the CPU.
+
+    Raises `error` where one is NaN or infinite: that is no writer that was not found.
+    """
     layers: list[list[Tensor]] = [[] for _ in range(architecture.depth + 1)]
     for batch in prepare_batches(
         model, [[*sequence] for sequence in sequences], keep=1 + max(map(len, sequences))
     ).batches:
         with resid_of(model, architecture) as collected:
             final_hidden(model, batch)
-        for layer, stream in zip(layers, collected, strict=True):
+        for number, (layer, stream) in enumerate(zip(layers, collected, strict=True)):
             layer.append(lanes(stream, architecture.d_model)[real_tokens(batch)].float().cpu())
+            if not bool(torch.isfinite(layer[-1]).all()):
+                raise error(
+                    f"the weights or activations are NaN or infinite at resid[{number}]; try --dtype float32, or check "
+                    "the checkpoint"
+                )
     return [torch.cat(layer) for layer in layers]
 
 
@@ -217,19 +228,27 @@ def relative_component(
     architecture: Architecture,
     basis: Float[Tensor, "k d_model"],
     sequences: Sequence[Sequence[int]],
+    error: type[AbliterateError] = InputError,
 ) -> list[float]:
-    """Return, per layer, the largest `|resid·R| / |resid|` over all tokens of the prompts."""
+    """Return, per layer, the largest `|resid·R| / |resid|` over all tokens of the prompts. Raises as `streams`."""
+    rows = basis.cpu().double().T
     return [
-        float(((stream @ basis.T).norm(dim=-1) / stream.norm(dim=-1)).max())
-        for stream in streams(model, architecture, sequences)
+        float(relative((stream @ rows).norm(dim=-1), stream.norm(dim=-1)).max())
+        for stream in (one.double() for one in streams(model, architecture, sequences, error))
     ]
+
+
+def relative(part: Float[Tensor, "*tokens"], whole: Float[Tensor, "*tokens"]) -> Float[Tensor, "*tokens"]:
+    """Return `part / whole`; of a stream that is zero, nothing is 0 of it, and anything else is infinitely much."""
+    return torch.where((part == 0) & (whole == 0), 0.0, part / whole)
 
 
 def logit_difference(
     expected: Float[Tensor, "tokens *lanes d_model"], found: Float[Tensor, "tokens *lanes d_model"]
 ) -> float:
     """Return the relative difference of two streams, root mean square over the tokens."""
-    return float(((expected - found).norm(dim=-1) / expected.norm(dim=-1)).square().mean().sqrt())
+    one, other = expected.double(), found.double()  # squares of large activations overflow in float32
+    return float(relative((one - other).norm(dim=-1), one.norm(dim=-1)).square().mean().sqrt())
 
 
 def requantised_note(tensors: Sequence[TensorReport]) -> tuple[str, ...]:

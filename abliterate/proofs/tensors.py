@@ -147,7 +147,7 @@ class _Pair:
         """Put together what was found of the parts."""
         name, equal = self.after.name, all(part.equal for part in parts)
         if self.edit is None:
-            problem = "" if equal else "is outside the plan, but differs from the original"
+            problem = "" if equal else f"is outside the plan, but differs from the original{self._nan()}"
             return Verdict(name, "untouched" if equal else "other", problem=problem)
         report = parts[0].report if self.edit.projection is None else None
         if self.edit.projection is not None:
@@ -155,13 +155,20 @@ class _Pair:
                 math.sqrt(sum(part.squares[index] for part in parts)) for index in range(4)
             )
             report = TensorReport(name, norm, norm_after, along, along_after)
-        problem = "" if equal else "differs from what the plan makes of the original"
+        problem = "" if equal else f"differs from what the plan makes of the original{self._nan()}"
+        if equal and report and any(math.isnan(value) for value in vars(report).values() if isinstance(value, float)):
+            problem = "holds NaN, as the original does; check the checkpoint that it was made from"
         if equal and report and report.leak and report.leak.too_much:
             problem = (
                 f"{report.leak.share:.0%} of its component along the direction came back when it was quantised again, "
                 f"{LEAK_LIMIT:.0%} allowed; pass --edited-dtype bf16, or ship an adapter"
             )
         return Verdict(name, "other" if problem else "edited", report, problem)
+
+    def _nan(self) -> str:
+        """Say so where the tensor holds NaN, which no edit makes of finite weights."""
+        values = self.edited.read(self.after.name)
+        return ": it holds NaN" if values.is_floating_point() and bool(values.float().isnan().any()) else ""
 
     def _same_bytes(self, start: int, end: int, advance: Advance) -> _Part:
         equal = True

@@ -16,7 +16,7 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.directions.scores import CERTAIN
 from abliterate.models.batches import Batch, BatchSize, prepare_batches
 from abliterate.models.forward import final_hidden, prefix_cache
-from abliterate.models.head import HEAD_ROWS, Head, kl_divergence
+from abliterate.models.head import HEAD_ROWS, Head, check_numbers, kl_divergence
 from abliterate.search.examples import DivergencePoint, OriginalReply, Tokens
 from abliterate.search.memory import MemoryPlan, recomputed
 from abliterate.search.variables import Variables
@@ -79,7 +79,9 @@ class EditLosses:
             with self.edited(edit):
                 after = self.log_probs(edited[part])
             found += [reply_divergence(own, new).cpu() for own, new in zip(before, after, strict=True)]
-        return torch.stack(found)
+        both = torch.stack(found)
+        check_numbers(both, "harmless prompt {} of the search".format)
+        return both
 
     def backward(
         self,
@@ -89,7 +91,10 @@ class EditLosses:
         edit: Variables,
         weights: tuple[float, float],
     ) -> tuple[float, float]:
-        """Add the gradients of `weights[0] * sum(refusals) + weights[1] * sum(divergences)`; return both sums."""
+        """Add the gradients of `weights[0] * sum(refusals) + weights[1] * sum(divergences)`; return both sums.
+
+        Raises InputError, naming the prompt, where the logits are NaN or infinite.
+        """
         sums = [0.0, 0.0]
         before = self.log_probs(original) if original else []
         sequences = [one.tokens for one in places] + [sequence(one) for one in answers]
@@ -110,6 +115,9 @@ class EditLosses:
                         if side
                         else refusal_loss(rows[0], places[row])
                     )
+                    number = row - len(places) if side else row
+                    name = f"{'harmless' if side else 'harmful'} example {number + 1} of a step of the search"
+                    check_numbers(one.detach()[None], name.format)
                     total = total + weights[side] * one
                     sums[side] += float(one.detach())
                 torch.autograd.backward(total)

@@ -129,6 +129,11 @@ def prove_healed(
         name: float((after.rows - before[name].rows).norm()) / max(before[name].usual, after.usual, 1e-30)
         for name, after in healed_components(model, architecture, basis, recipe).items()
     }
+    for name, drift in drifts.items():
+        if not math.isfinite(drift):
+            raise ProofError(
+                f"{name}: holds NaN or infinity after healing; lower the learning rate, or pass --dtype float32"
+            )
     worst = max(drifts, key=lambda name: drifts[name])
     if not drifts[worst] <= limit:
         raise ProofError(
@@ -137,6 +142,6 @@ def prove_healed(
         )
     if not recipe.exact:
         return KeptOut(drifts[worst], limit)
-    per_layer = relative_component(model, architecture, basis, sequences)
+    per_layer = relative_component(model, architecture, basis, sequences, ProofError)
     check_reference("the healed model writes along the direction", per_layer, SILENCE[model.dtype])
     return KeptOut(drifts[worst], limit, tuple(per_layer), SILENCE[model.dtype])

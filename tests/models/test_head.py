@@ -1,0 +1,55 @@
+"""Divergence of what two models predict: of numbers, and of what is none."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from abliterate.errors import InputError
+from abliterate.models.head import check_numbers, kl_divergence
+
+
+def log_probs(*logits: float) -> Tensor:
+    return torch.tensor([logits]).log_softmax(-1)
+
+
+def test_divergence_is_the_sum_of_the_definition() -> None:
+    original, edited = log_probs(1.0, 2.0, -3.0), log_probs(0.0, 2.5, 1.0)
+    p, q = original[0].exp().tolist(), edited[0].exp().tolist()
+    expected = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    assert float(kl_divergence(original, edited)) == pytest.approx(expected, rel=1e-5)
+    assert float(kl_divergence(original, original)) == 0
+
+
+@pytest.mark.parametrize("edited", [-math.inf, -5.0])
+def test_a_token_that_the_original_cannot_say_adds_nothing(edited: float) -> None:
+    original = log_probs(1.0, 2.0, -math.inf)
+    other = torch.cat([log_probs(0.5, 2.0), torch.tensor([[edited]])], dim=1).requires_grad_()
+    found = kl_divergence(original, other)
+    assert torch.allclose(found, kl_divergence(original[:, :2], other[:, :2]))
+    (gradient,) = torch.autograd.grad(found.sum(), other)
+    assert torch.allclose(gradient, -original.exp())
+
+
+@pytest.mark.parametrize("likely", [0.0, -200.0])
+def test_a_token_that_only_the_edited_model_cannot_say_is_infinitely_far(likely: float) -> None:
+    """Also where its probability is 0 in float32: the logits of a model do not come to be -inf by themselves."""
+    assert float(kl_divergence(log_probs(1.0, likely), log_probs(1.0, -math.inf))) == math.inf
+
+
+@pytest.mark.parametrize("broken", [(math.nan, 1.0, 2.0), (math.inf, 1.0, 2.0), (-math.inf,) * 3])
+def test_what_is_no_number_is_no_divergence_of_zero(broken: tuple[float, ...]) -> None:
+    whole = log_probs(1.0, 2.0, 3.0)
+    for pair in ((whole, log_probs(*broken)), (log_probs(*broken), whole), (log_probs(*broken),) * 2):
+        assert math.isnan(float(kl_divergence(*pair)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_the_prompt_is_named(value: float) -> None:
+    check_numbers(torch.zeros(3, 2))
+    values = torch.zeros(3, 2).index_put((torch.tensor(1), torch.tensor(0)), torch.tensor(value))
+    with pytest.raises(InputError, match=r"^harmless prompt 2: the model's logits are NaN or infinite; try --dtype float32"):
+        check_numbers(values, "harmless prompt {}".format)

@@ -1,0 +1,104 @@
+"""The proof on a live model: it tells a writer that was not found from numbers that are none."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
+
+from abliterate.architectures.architecture import find_architecture
+from abliterate.commands.apply import apply
+from abliterate.commands.verify import verify
+from abliterate.edits.in_place import orthogonalize
+from abliterate.errors import InputError, ProofError
+from abliterate.interventions.recipe import Recipe
+from abliterate.proofs.stream import logit_difference, relative_component, streams
+from abliterate.training.healed import healed_components, prove_healed
+from fixtures.checkpoints import snapshot
+from fixtures.models import random_model
+from fixtures.tiny_chat import TINY, options
+
+SEQUENCES = [[5, 9, 17, 31, 44, 3], [8, 23, 61, 7, 90, 12]]
+UP = "model.layers.2.mlp.up_proj.weight"
+
+
+def spoilt(folder: Path, name: str = UP, value: float = math.nan) -> Path:
+    """Write one number that is none into the tiny model, or into a checkpoint that is there."""
+    folder.mkdir(exist_ok=True)
+    for own, content in snapshot(TINY).items():
+        if not (folder / own).exists():
+            (folder / own).write_bytes(content)
+    weights = load_file(folder / "model.safetensors")
+    weights[name].view(-1)[7] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def directions(folder: Path) -> Path:
+    row = torch.nn.functional.normalize(torch.randn(160, generator=torch.Generator().manual_seed(1)), dim=0)
+    save_file({"resid.4": row}, folder / "directions.safetensors")
+    return folder / "directions.safetensors"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_apply_names_the_layer_that_is_no_number(tmp_path: Path, value: float) -> None:
+    source = spoilt(tmp_path / "spoilt", value=value)
+    with pytest.raises(
+        InputError, match=r"NaN or infinite at resid\[3\]; try --dtype float32, or check the checkpoint"
+    ):
+        apply(options(tmp_path / "out", model=str(source)), directions(tmp_path), None)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", [UP, "model.layers.2.mlp.down_proj.weight"])
+def test_verify_names_the_tensor_that_holds_nan(tmp_path: Path, name: str) -> None:
+    apply(options(tmp_path / "out"), directions(tmp_path), None)
+    spoilt(tmp_path / "out", name)
+    found = verify(str(TINY), tmp_path / "out", options(Path()))
+    problems = {one.name: one.problem for one in found.verdicts if one.problem}
+    assert set(problems) == {name}
+    assert problems[name].endswith("the original: it holds NaN")
+
+
+def test_a_stream_that_is_no_number_is_no_leak(llama: PreTrainedModel, direction: torch.Tensor) -> None:
+    architecture = find_architecture(llama)
+    with torch.no_grad():
+        llama.model.layers[1].mlp.up_proj.weight[0, 0] = math.inf
+    for error in (InputError, ProofError):
+        with pytest.raises(error, match=r"NaN or infinite at resid\[2\]"):
+            relative_component(llama, architecture, direction[None], SEQUENCES, error)
+
+
+def test_a_token_that_writes_nothing_has_no_component(direction: torch.Tensor) -> None:
+    """0 of 0 is no NaN, which would be a writer that was not found."""
+    model = random_model("llama", tie_word_embeddings=False)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[5] = 0
+    architecture = find_architecture(model)
+    per_layer = relative_component(model, architecture, direction[None], SEQUENCES)
+    assert all(map(math.isfinite, per_layer))
+    assert logit_difference(*[streams(model, architecture, SEQUENCES)[0]] * 2) == 0
+
+
+def test_large_activations_are_measured_as_small_ones_are(direction: torch.Tensor) -> None:
+    stream = torch.randn(9, 48, generator=torch.Generator().manual_seed(0))
+    other = stream + 0.1
+    small, large = logit_difference(stream, other), logit_difference(stream * 1e30, other * 1e30)
+    assert small == pytest.approx(large, rel=1e-5)
+
+
+@pytest.mark.parametrize("layer", [0, 3])
+def test_a_healed_weight_that_is_no_number_is_seen_in_any_place(
+    llama: PreTrainedModel, direction: torch.Tensor, layer: int
+) -> None:
+    """The greatest of several numbers is not NaN where NaN comes later."""
+    orthogonalize(llama, direction)
+    before = healed_components(llama, find_architecture(llama), direction[None], Recipe.uniform())
+    with torch.no_grad():
+        llama.model.layers[layer].mlp.down_proj.weight[0, 0] = math.nan
+    with pytest.raises(ProofError, match=rf"layers\.{layer}\.mlp\.down_proj\.weight: .*NaN"):
+        prove_healed(llama, SEQUENCES, direction[None], Recipe.uniform(), before)
