@@ -228,9 +228,9 @@ def test_a_missing_extra_is_found_before_anything_long(
     monkeypatch.setitem(sys.modules, module, None)
     if name != "induce":  # whether it needs an adapter is tried on a small clone
         monkeypatch.setattr(transformers.PreTrainedModel, "from_pretrained", never)
-    for module_name, room in list(sys.modules.items()):  # wherever it was imported to
-        if module_name.startswith("abliterate.") and hasattr(room, "load_model"):
-            monkeypatch.setattr(room, "load_model", never)
+    for module_name, imported in list(sys.modules.items()):  # wherever it was imported to
+        if module_name.startswith("abliterate.") and hasattr(imported, "load_model"):
+            monkeypatch.setattr(imported, "load_model", never)
     monkeypatch.setattr(transformers.GenerationMixin, "generate", never)
     monkeypatch.setattr("abliterate.models.gguf.content_hash", never)
     monkeypatch.setattr("abliterate.checkpoints.checkpoint.content_hash", never, raising=False)

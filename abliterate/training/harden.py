@@ -31,11 +31,14 @@ from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import MINIMUM, PromptSet, check_pair
 from abliterate.replies.refusals import is_refusal
 from abliterate.training.harden_options import HardenOptions
-from abliterate.training.lora import new_lora
+from abliterate.training.lora import new_lora, require_changed
 from abliterate.training.robustness import AttackedSide, Robustness, Subject, robustness
 
 DIRECTION_PROMPTS = 64
 """Prompts a side that the direction is found anew from while training."""
+
+WARMUP = 20
+"""One step in so many is for warming up, of which the first has a rate of 0: few steps have none to give away."""
 
 IGNORED = -100
 """The label of tokens that are not learned, as transformers has it."""
@@ -181,11 +184,14 @@ def train(
     schedule: Schedule,
     progress: Progress,
 ) -> list[float]:
-    """Train the adapter; return the loss of every step."""
+    """Train the adapter; return the loss of every step.
+
+    Raises InputError for a loss that is NaN or infinite, and where training changed nothing.
+    """
     draw = random.Random(schedule.seed)
     trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=schedule.learning_rate, weight_decay=0.0)
-    rate = get_linear_schedule_with_warmup(optimizer, max(1, schedule.steps // 20), schedule.steps)
+    rate = get_linear_schedule_with_warmup(optimizer, schedule.steps // WARMUP, schedule.steps)
     losses: list[float] = []
     bases: list[Tensor] = []
     with progress.step("hardening", schedule.steps, "steps") as advance:
@@ -206,6 +212,10 @@ def train(
                 strengths=torch.tensor(ablate).float(),
             ):
                 loss = loss_of(subject.model, rows)
+            if not bool(torch.isfinite(loss)):
+                raise InputError(
+                    f"the loss of step {step + 1} is NaN or infinite; lower the learning rate, or pass --dtype float32"
+                )
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
@@ -214,6 +224,7 @@ def train(
             losses.append(float(loss.detach()))
             advance(1)
     subject.model.eval()
+    require_changed(adapted, f"hardening, in {schedule.steps} steps at a learning rate of {schedule.learning_rate:g},")
     return losses
 
 

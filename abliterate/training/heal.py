@@ -7,6 +7,7 @@ model (https://huggingface.co/blog/mlabonne/abliteration). Plain fine-tuning als
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,10 +26,13 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.training.heal_options import HealOptions
 from abliterate.training.keep_out import KeepDirectionOut
-from abliterate.training.lora import new_lora_config
+from abliterate.training.lora import new_lora_config, require_changed
 
 HELD_OUT = 10
 """One example in so many is not trained on: the loss on them is the figure that is reported."""
+
+WARMUP = 20
+"""One step in so many is for warming up, of which the first has a rate of 0: few steps have none to give away."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ def heal_model(
 ) -> tuple[Any, Training]:
     """Train a LoRA on a live edited model, `direction` kept out; return the `peft.PeftModel` and what training did.
 
-    Nothing is written. Raises InputError as `KeepDirectionOut.begin`, and where fewer than 2 examples are given.
+    Nothing is written. Raises InputError as `KeepDirectionOut.begin`, where fewer than 2 examples are given, for a loss
+    that is NaN or infinite, and where training changed nothing.
     """
     require("train", "healing")
     chosen = options or HealOptions()
@@ -67,11 +72,28 @@ def heal_model(
         for callback in (KeepDirectionOut(direction, recipe), Telling(progress)):
             trainer.add_callback(callback)
         trainer.remove_callback(PrinterCallback)
-        before = trainer.evaluate()["eval_loss"]
+        before = finite_loss(trainer, "before healing")
         trainer.train()
-        after = trainer.evaluate()["eval_loss"]
+        after = finite_loss(trainer, "after healing")
     steps = int(trainer.state.global_step)
-    return trainer.model.eval(), Training(steps, len(learned), len(held_out), float(before), float(after))
+    require_changed(trainer.model, f"healing, in {steps} steps at a learning rate of {chosen.rate:g},")
+    return trainer.model.eval(), Training(steps, len(learned), len(held_out), before, after)
+
+
+def finite_loss(trainer: Any, when: str) -> float:
+    """Return the loss on the held-out examples. Raises InputError where it is NaN or infinite."""
+    loss = float(trainer.evaluate()["eval_loss"])
+    if not math.isfinite(loss):
+        raise InputError(f"the loss on the held-out examples is {loss} {when}; lower the rate, or pass --dtype float32")
+    return loss
+
+
+def optimizer_steps(examples: int, options: HealOptions) -> int:
+    """Return how many steps the trainer takes, as it counts them."""
+    if options.steps:
+        return options.steps
+    batches = math.ceil(examples / options.batch_size)
+    return math.ceil(options.epochs * max(1, math.ceil(batches / options.accumulation)))
 
 
 def make_trainer(
@@ -103,7 +125,7 @@ def make_trainer(
         per_device_eval_batch_size=options.batch_size,
         gradient_accumulation_steps=options.accumulation,
         lr_scheduler_type="cosine",
-        warmup_steps=0.05,
+        warmup_steps=optimizer_steps(len(learned), options) // WARMUP,
         seed=options.seed,
         bf16=model.dtype == torch.bfloat16 and not on_cpu,
         use_cpu=on_cpu,

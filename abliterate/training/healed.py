@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.architectures.wrappers import live_parameter
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.errors import ProofError
+from abliterate.errors import InputError, ProofError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import load_model
 from abliterate.models.source import Source
@@ -50,7 +50,8 @@ class KeptOut:
 def write(adapted: Any, source: Source, staging: Staging, adapter: bool) -> None:
     """Write a trained `peft.PeftModel` into the staging folder, merged or alone, with recipe and directions of the edit.
 
-    The LoRA is merged for good. Figures of the model before it was healed do not travel.
+    The LoRA is merged for good. Figures of the model before it was healed do not travel. Raises InputError where merging
+    rounded all of it away.
     """
     if adapter:
         for config in adapted.peft_config.values():
@@ -59,12 +60,25 @@ def write(adapted: Any, source: Source, staging: Staging, adapter: bool) -> None
         staging.copy_file(source.folder / RECIPE, RECIPE)
     else:
         adapted.merge_and_unload().save_pretrained(staging.folder, max_shard_size=SHARD_BYTES)
+        require_other_weights(source.checkpoint, Checkpoint.open(staging.folder))
         for path in source.checkpoint.files():
             # An adapter that lies beside the edited checkpoint is one of its own forms, with its own card and figures.
             own = path.parent != Path() and (source.folder / path.parent / ADAPTER).is_file()
             if not own and path.as_posix() != source.checkpoint.index and path.name not in LOCAL:
                 staging.copy_file(source.folder / path, path.as_posix())
     staging.copy_file(source.folder / DIRECTIONS, DIRECTIONS)
+
+
+def require_other_weights(source: Checkpoint, healed: Checkpoint) -> None:
+    """Raise InputError where every tensor of the healed checkpoint is that of the one that it was made from."""
+    for name in healed.tensors:
+        if name in source.tensors and not torch.equal(healed.read(name).float(), source.read(name).float()):
+            return
+    dtypes = ", ".join(sorted({str(entry.dtype) for entry in healed.tensors.values()}))
+    raise InputError(
+        f"healing changed no weight: what was learned is below one rounding of {dtypes}; take more steps, a higher learning "
+        "rate, or write an adapter"
+    )
 
 
 def edited_from(source: Source) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from abliterate.errors import InputError
@@ -31,3 +32,10 @@ def new_lora(model: PreTrainedModel, rank: int, seed: int) -> Any:
 
     torch.manual_seed(seed)
     return get_peft_model(model, config)
+
+
+def require_changed(adapted: nn.Module, what: str) -> None:
+    """Raise InputError where a LoRA that was put on anew is still nothing: its second factor begins as zeros."""
+    factors = [one for name, one in adapted.named_parameters() if "lora_B" in name or "lora_embedding_B" in name]
+    if not any(bool(one.detach().any()) for one in factors):
+        raise InputError(f"{what} changed nothing; take more steps, or a higher learning rate")

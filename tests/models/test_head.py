@@ -51,5 +51,7 @@ def test_what_is_no_number_is_no_divergence_of_zero(broken: tuple[float, ...]) -
 def test_the_prompt_is_named(value: float) -> None:
     check_numbers(torch.zeros(3, 2))
     values = torch.zeros(3, 2).index_put((torch.tensor(1), torch.tensor(0)), torch.tensor(value))
-    with pytest.raises(InputError, match=r"^harmless prompt 2: the model's logits are NaN or infinite; try --dtype float32"):
+    with pytest.raises(
+        InputError, match=r"^harmless prompt 2: the model's logits are NaN or infinite; try --dtype float32"
+    ):
         check_numbers(values, "harmless prompt {}".format)

@@ -38,7 +38,7 @@ from abliterate.prompts.prompt_set import PromptSet, load_prompts
 from abliterate.proofs.stream import SILENCE, relative_component
 from abliterate.training.examples import read_examples
 from abliterate.training.harden import HardenResult, harden
-from abliterate.training.heal import heal_model
+from abliterate.training.heal import heal_model, optimizer_steps
 from abliterate.training.heal_options import HealOptions
 from abliterate.training.healed import healed_components, prove_healed
 from abliterate.training.keep_out import KeepDirectionOut, base_model
@@ -345,6 +345,18 @@ def test_hardening_repeats_itself_and_trains_a_lora_alone() -> None:
     assert record["before"]["same"]["rate"] == 1
 
 
+def test_one_step_hardens_and_none_that_changes_nothing_is_written() -> None:
+    model, tokenizer = tiny()
+    one = harden(model, tokenizer, *sets(60), steps=1, batch_size=2, rank=2)
+    assert any(bool(weight.any()) for name, weight in one.model.state_dict().items() if "lora_B" in name)
+    model, tokenizer = tiny()
+    with pytest.raises(InputError, match="hardening, in 1 steps at a learning rate of 1e-50, changed nothing"):
+        harden(model, tokenizer, *sets(60), steps=1, batch_size=2, rank=2, learning_rate=1e-50)
+    model, tokenizer = tiny()
+    with pytest.raises(InputError, match="NaN or infinite"):
+        harden(model, tokenizer, *sets(60), steps=4, batch_size=2, rank=2, learning_rate=1e30)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -417,6 +429,50 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def healed_by(method: str, original: Path, folder: Path, **changes: Any) -> Healed:
     options = HealOptions(method, learning_rate=2e-3, steps=4, accumulation=1, rank=4, **changes)
     return heal(str(original), written(folder / "rows.jsonl", rows(method)), folder / "healed", options)
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_one_step_heals(original: Path, tmp_path: Path, adapter: bool) -> None:
+    """The first step of a warm-up has a rate of 0."""
+    path = written(tmp_path / "rows.jsonl", rows("sft"))
+    settings = HealOptions(learning_rate=2e-3, steps=1, batch_size=2, accumulation=1, rank=4, adapter=adapter)
+    healed = heal(str(original), path, tmp_path / "healed", settings)
+    assert healed.training.steps == 1
+    assert healed.training.loss_after < healed.training.loss_before
+    if not adapter:
+        before, after = (load_file(folder / "model.safetensors") for folder in (original, healed.out))
+        assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(("rate", "adapter", "message"), [
+    (1e-12, False, "healing changed no weight: what was learned is below one rounding of BF16; take more steps"),
+    (1e-50, True, "healing, in 2 steps at a learning rate of 1e-50, changed nothing; take more steps"),
+    (1e30, False, "NaN|nan|infinit"),
+])  # fmt: skip
+def test_healing_that_changes_nothing_or_ends_in_nan_writes_nothing(
+    original: Path, tmp_path: Path, rate: float, adapter: bool, message: str
+) -> None:
+    path = written(tmp_path / "rows.jsonl", rows("sft"))
+    settings = HealOptions(learning_rate=rate, steps=2, batch_size=2, accumulation=1, rank=4, adapter=adapter)
+    with pytest.raises((InputError, ProofError), match=message):
+        heal(str(original), path, tmp_path / "healed", settings)
+    assert not (tmp_path / "healed").exists()
+
+
+@pytest.mark.parametrize("count", [2, 5, 24, 100])
+@pytest.mark.parametrize("changes", [{}, {"epochs": 2.5}, {"accumulation": 1}, {"batch_size": 1, "accumulation": 3}])
+def test_steps_are_counted_as_the_trainer_does(count: int, changes: dict[str, Any]) -> None:
+    chosen = HealOptions(**changes)
+    arguments = TrainingArguments(
+        "unused",
+        use_cpu=True,
+        num_train_epochs=chosen.epochs,
+        per_device_train_batch_size=chosen.batch_size,
+        gradient_accumulation_steps=chosen.accumulation,
+    )
+    trainer = Trainer(random_model("llama"), arguments, train_dataset=[{"input_ids": [1]}] * count)
+    found = trainer.set_initial_training_values(arguments, trainer.get_train_dataloader())
+    assert optimizer_steps(count, chosen) == found[-1]
 
 
 def silent(folder: Path, original: Path) -> float:
