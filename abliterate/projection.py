@@ -68,9 +68,11 @@ def each_unit(rows: Float[Tensor, "*rows d_model"], d_model: int | None = None) 
     Raises InputError for another width than `d_model`, for NaN, infinity and zero.
     """
     check_vectors(rows, d_model)
-    unit = normalize(rows.double())
-    length = torch.linalg.vector_norm(rows.detach().double(), dim=-1, keepdim=True)
-    return torch.where((length - 1).abs() < UNIT, rows.float(), unit.float())
+    wide = rows.cpu().double()
+    unit = normalize(wide)
+    length = torch.linalg.vector_norm(wide.detach(), dim=-1, keepdim=True)
+    own = rows.float()
+    return torch.where(((length - 1).abs() < UNIT).to(own.device), own, unit.float().to(own.device))
 
 
 def check_vectors(vectors: Float[Tensor, "..."], d_model: int | None) -> None:
@@ -91,11 +93,11 @@ def check_width(vectors: Float[Tensor, "*rows d_model"], d_model: int | None) ->
 
 
 def orthonormal_basis(vectors: Float[Tensor, "k d_model"]) -> Float[Tensor, "k d_model"]:
-    """Return `k` orthonormal rows that span the rows of `vectors`, in float32; the first keeps its sign.
+    """Return `k` orthonormal rows that span the rows of `vectors`, in float32 on the CPU; the first keeps its sign.
 
     Raises InputError when the rows are linearly dependent.
     """
-    rows = normalize(vectors.double())
+    rows = normalize(vectors.cpu().double())
     # QR of the transposed: columns of q span the rows; signs are fixed so that the result is continuous.
     q, triangle = torch.linalg.qr(rows.T)
     diagonal = triangle.diagonal()
@@ -271,7 +273,7 @@ def squared(block: Float[Tensor, "..."]) -> float:
     """Return the squared Frobenius norm of one block: in float32, and where that overflows in float64."""
     flat = block.reshape(-1)
     total = float(torch.dot(flat, flat))
-    return total if math.isfinite(total) else float(flat.double().square().sum())
+    return total if math.isfinite(total) else float(flat.cpu().double().square().sum())
 
 
 def remove_component(
@@ -290,14 +292,14 @@ def fold_gain(
     The block adds `g * x / rms(x)`, so `r·(g*x) = (g*r)·x`. A LayerNorm also subtracts the mean of `x`,
     which turns `g*r` into `centre(g*r)` (`centred=True`).
     """
-    folded = rows if gain is None else rows * gain.to(rows)
+    folded = rows if gain is None else rows * gain.cpu().to(rows)
     return folded - folded.mean(dim=-1, keepdim=True) if centred else folded
 
 
 def orthonormal_span(vectors: Float[Tensor, "k d_model"]) -> Float[Tensor, "k d_model"]:
-    """Return orthonormal rows with the span of `vectors` in float32; what is dependent on rows before it becomes zero."""
+    """Return orthonormal rows with the span of `vectors` in float32 on the CPU; what depends on rows before it becomes zero."""
     rows: list[Tensor] = []
-    for vector in vectors.double():
+    for vector in vectors.cpu().double():
         left = vector
         for row in (*rows, *rows):  # twice, so that rounding leaves no component of earlier rows
             left = left - (left @ row) * row

@@ -42,7 +42,7 @@ class Activations:
         """Return the mean over the prompts, summed in float64."""
         total = torch.zeros(self.resid.shape[1:], dtype=torch.float64)
         for prompt in self.resid:
-            total += prompt.double()
+            total += prompt.cpu().double()
         return total / len(self.resid)
 
 

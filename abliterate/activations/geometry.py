@@ -66,7 +66,7 @@ def geometry(harmful: Activations, harmless: Activations, position: int) -> Geom
     here = harmful.positions.index(position)
     separations, parts = [], []
     for layer in range(harmful.resid.shape[2]):  # one at a time: in float64 all of them may not fit
-        sides = harmful.resid[:, :, layer].double(), harmless.resid[:, :, layer].double()
+        sides = [one.resid[:, :, layer].cpu().double() for one in (harmful, harmless)]
         halves = [[side[first::2] for side in sides] for first in (0, 1)]
         scored = [plane_scores(*seen, *unseen) for seen, unseen in (halves, halves[::-1])]
         separations.append([(one + other) / 2 for one, other in zip(*scored, strict=True)])

@@ -78,7 +78,7 @@ class Writer:
             return basis
         rows = []
         for path in self.paths:
-            folded = basis.double()
+            folded = basis.cpu().double()  # Apple's GPUs have none
             for gain in path:
                 value = gain.value(read(gain.parameter)) if gain.parameter else None
                 folded = fold_gain(folded, value, gain.centred)

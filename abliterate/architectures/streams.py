@@ -70,7 +70,7 @@ def clone_streams(clone: PreTrainedModel, architecture: Architecture, inputs: Ma
                 f"{architecture.model_type}: its small clone does not run once it was saved and loaded ({error}); "
                 "not supported yet"
             ) from error
-    return [lanes(stream.double(), architecture.d_model) for stream in collected]
+    return [lanes(stream.cpu().double(), architecture.d_model) for stream in collected]
 
 
 def lanes(stream: Float[Tensor, "batch length *rest"], d_model: int) -> Float[Tensor, "batch length *lanes d_model"]:

@@ -40,7 +40,7 @@ def added(
     model, one that is zero, NaN and infinity, and a Condition that is decided after `layer`.
     """
     check_finite(scale, "scale")
-    normalize(vector.double())
+    normalize(vector.cpu().double())
     with added_rows(model, scale * vector[None], [layer], architecture, when=when) as live:
         yield live
 

@@ -120,10 +120,10 @@ def mean_component(
     if position not in activations.positions:
         known = ", ".join(map(str, activations.positions))
         raise InputError(f"position {position} was not captured; there are {known}")
-    mean = activations.mean()[activations.positions.index(position)].double()
+    mean = activations.mean()[activations.positions.index(position)].cpu().double()
     if mean.shape[-1] != direction.shape[-1]:
         raise InputError(
             f"the direction has d_model {direction.shape[-1]}, the activations {mean.shape[-1]}; "
             "it belongs to another model"
         )
-    return (mean @ unit_rows(direction)[0].double().to(mean.device)).float()
+    return (mean @ unit_rows(direction)[0].cpu().double()).float()
