@@ -142,7 +142,7 @@ def test_draws_depend_on_the_seed_and_nothing_else() -> None:
 def test_logits_that_are_no_numbers_are_an_error(llama: PreTrainedModel) -> None:
     with torch.no_grad():
         llama.model.norm.weight[0] = torch.nan
-    with pytest.raises(InputError, match="pass --dtype float32"):
+    with pytest.raises(InputError, match="logits are NaN or infinite; try --dtype float32"):
         Reader(llama).logits(PROMPT)
 
 
