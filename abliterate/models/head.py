@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from abliterate.errors import InputError
 from abliterate.models.forward import body_of
@@ -22,8 +21,17 @@ NOT_NUMBERS = "the model's logits are NaN or infinite; try --dtype float32, or c
 """What is wrong with a prompt whose figures cannot be made."""
 
 
-class _GivenOutput(BaseModelOutputWithPast):  # type: ignore[misc]
-    """An output of the decoder that holds the hidden state, and None for whatever else a head asks for."""
+class _GivenOutput(tuple[Tensor]):
+    """An output of the decoder that holds the hidden state, and None for whatever else a head asks for.
+
+    A head reads the hidden state by its name or as the first of a tuple. It is no subclass of transformers' own output,
+    whose fields are declared float32 in some versions: half of all models are not.
+    """
+
+    @property
+    def last_hidden_state(self) -> Tensor:
+        """Return the hidden state."""
+        return self[0]
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
@@ -45,7 +53,7 @@ class _GivenHidden(nn.Module):
         vars(self).update(dict.fromkeys(path, self))
 
     def forward(self, *args: Any, **kwargs: Any) -> _GivenOutput:
-        return _GivenOutput(last_hidden_state=self.hidden)
+        return _GivenOutput((self.hidden,))
 
 
 def own_copy(module: nn.Module) -> Any:

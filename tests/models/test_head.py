@@ -1,4 +1,4 @@
-"""Divergence of what two models predict: of numbers, and of what is none."""
+"""The head alone says what the model says; divergence of what two models predict: of numbers, and of what is none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from abliterate.errors import InputError
-from abliterate.models.head import check_numbers, kl_divergence
+from abliterate.models.head import Head, check_numbers, kl_divergence
+from fixtures.models import FAMILIES, random_model
 
 
 def log_probs(*logits: float) -> Tensor:
@@ -55,3 +56,17 @@ def test_the_prompt_is_named(value: float) -> None:
         InputError, match=r"^harmless prompt 2: the model's logits are NaN or infinite; try --dtype float32"
     ):
         check_numbers(values, "harmless prompt {}".format)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_head_alone_predicts_what_the_model_does(family: str, dtype: torch.dtype) -> None:
+    model = random_model(family).to(dtype)
+    tokens = torch.tensor([[11, 12, 13, 20, 21]])
+    with torch.inference_mode():
+        hidden = model.get_decoder()(tokens).last_hidden_state[0]
+        whole = model(tokens).logits[0].float().log_softmax(-1)
+    alone = Head(model).log_probs(hidden)
+    assert alone.dtype == torch.float32
+    # The products are the same, of one row at a time: a few steps of the weights' precision lie between.
+    torch.testing.assert_close(alone, whole, rtol=0, atol=8 * torch.finfo(dtype).eps * float(whole.abs().max()))
