@@ -60,8 +60,10 @@ def test_an_adapter_has_its_records(edited: Result, tmp_path: Path) -> None:
     one = export(ExportOptions(edited.out, "adapter"), in_float32(tmp_path / "adapter"))
     assert set(finished_files(one.out)) == {
         "README.md", "abliterate.json", "adapter_config.json", "adapter_model.safetensors", "directions.safetensors",
-        "recipe.json",
+        "harmful.txt", "harmless.txt", "recipe.json",
     }  # fmt: skip
+    for name in ("harmful.txt", "harmless.txt"):  # the run's own lists: what a later `evaluate` puts to the adapter
+        assert (one.out / name).read_bytes() == (edited.out / name).read_bytes()
     manifest = json.loads((one.out / "abliterate.json").read_text())
     assert manifest["form"] == "adapter"
     assert "gives the original back" in manifest["undo"]

@@ -506,7 +506,7 @@ def test_the_last_layer_can_be_reached(chat: Chat, tmp_path: Path) -> None:
 def test_replies_are_those_of_the_hooks(chat: Chat, tmp_path: Path, scale: float, refusals: tuple[int, int]) -> None:
     out, vector = tmp_path / "control.gguf", chat.directions.difference(6)
     write_control_vector(chat.directions, chat.model.config, out, layers=[6])
-    with added(chat.model, scale * vector, 6) as hooked:
+    with added(chat.model, vector, 6, scale=scale) as hooked:
         expected = chat.here(hooked)
     assert chat.refusals(expected) == refusals
     assert chat.served(control=(out, scale)) == expected
