@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from torch import Tensor
 
+from abliterate.checkpoints.other_files import file_stays, folder_stays, matches, named
 from abliterate.checkpoints.shard_copy import BLOCK, Edit, copy_shard
 from abliterate.checkpoints.shards import (
     MAX_HEADER_BYTES,
@@ -29,25 +30,11 @@ from abliterate.errors import CheckpointError
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.quantization.formats.base import Companions, Format
 from abliterate.quantization.formats.registry import quantized_pairs
-from abliterate.storage.names import CARD, CONFIG, HARDENED, HEALED, INDEX, MANIFEST, MODEL_WEIGHTS, TEMPLATE
+from abliterate.storage.names import CONFIG, INDEX, MODEL_WEIGHTS
 
 SAMPLE = 64 << 10
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
-
-STAYS_BEHIND_FILES = (
-    "*.safetensors",  # shards are written by the edit; any other is a copy of the weights that nobody edited
-    *PICKLES,
-    *("*.gguf", "*.ggml", "*.onnx", "*.onnx_data", "*.h5", "*.msgpack", "*.tflite", "*.ot", "*.npz"),
-    *("*.safetensors.index.json", "*.bin.index.json", "*.h5.index.json", "*.msgpack.index.json"),
-)
-"""Files that hold weights in another form, unedited, or list them. The checkpoint's own index does travel."""
-
-STAYS_BEHIND_FOLDERS = ("original", "onnx", "openvino", "coreml", "metal", "__pycache__")
-"""Folders of the whole model in another form, as published next to the safetensors."""
-
-STAYS_BEHIND_AT_TOP = (CARD, MANIFEST, HEALED, HARDENED, TEMPLATE)
-"""What every run writes anew."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +107,11 @@ class Checkpoint:
         return [path for path, travels in self._others() if travels]
 
     def left_behind(self) -> list[Path]:
-        """List what does not travel, shards aside, so that a caller can say so; folders stand for all they hold."""
-        return [path for path, travels in self._others() if not travels]
+        """List what does not travel, so that a caller can say so; folders stand for all they hold.
+
+        Apart from shards, what is hidden, and what every run writes anew.
+        """
+        return named([path for path, travels in self._others() if not travels])
 
     def _others(self) -> list[tuple[Path, bool]]:
         shards = {PurePosixPath(shard.name) for shard in self.shards}
@@ -129,14 +119,13 @@ class Checkpoint:
         for parent, folders, files in os.walk(self.folder, onerror=_cannot_list):
             inside = Path(parent).relative_to(self.folder)
             # Links to folders are not followed: they may lead anywhere, and in circles.
-            stay = {name for name in folders if _stays(name, STAYS_BEHIND_FOLDERS) or Path(parent, name).is_symlink()}
+            stay = {name for name in folders if folder_stays(name) or Path(parent, name).is_symlink()}
             folders[:] = sorted(set(folders) - stay)
             found += [(inside / name, False) for name in stay]
             for path in (inside / name for name in files):
                 if PurePosixPath(path.as_posix()) in shards:
                     continue
-                at_top = STAYS_BEHIND_AT_TOP if inside == Path() else ()
-                travels = path.as_posix() == self.index or not _stays(path.name, (*STAYS_BEHIND_FILES, *at_top))
+                travels = path.as_posix() == self.index or not file_stays(self.folder, path, self.tensors)
                 if travels and not (self.folder / path).is_file():
                     raise CheckpointError(f"{self.folder / path} is a link to nothing; download the checkpoint again")
                 found.append((path, travels))
@@ -238,7 +227,7 @@ def _layout(folder: Path) -> tuple[str | None, list[str], Mapping[str, str] | No
         return None, found, None
     if found:
         raise damaged(folder, f"expected {INDEX} beside {len(found)} safetensors files, found none")
-    pickles = [name for name in names if _matches(name, PICKLES)]
+    pickles = [name for name in names if matches(name, PICKLES)]
     if pickles:
         raise CheckpointError(
             f"{folder}: found no safetensors but {pickles[0]}, a pickle, which can run code when it is loaded; only "
@@ -289,11 +278,3 @@ def _check_index(path: Path, weight_map: Mapping[str, str], tensors: Mapping[str
 def _cannot_list(error: OSError) -> None:
     with failing(f"{error.filename} cannot be listed"):
         raise error
-
-
-def _stays(name: str, patterns: tuple[str, ...]) -> bool:
-    return name.startswith(".") or _matches(name, patterns)
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch(name.lower(), pattern.lower()) for pattern in patterns)

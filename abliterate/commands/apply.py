@@ -6,6 +6,7 @@ import gc
 from dataclasses import dataclass
 from pathlib import Path
 
+from abliterate.checkpoints.other_files import left_behind_note
 from abliterate.directions.files import read_directions
 from abliterate.edits.plan import check_edited_dtype
 from abliterate.edits.tensor_edits import TensorReport
@@ -67,6 +68,7 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
         write_records(staging, origin, plan, directions, Measured(tensors, proof))
         staging.publish()
     notes = (*requantised_note(tensors), *opened.notes)
+    notes += left_behind_note(source.checkpoint.left_behind())
     return Applied(options.out, tensors, proof, len(written.tensors) - len(plan.edits), notes)
 
 

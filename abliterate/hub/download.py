@@ -19,14 +19,22 @@ HUB_FILES = (
     "*.model",
     "*.py",
     "*.tiktoken",
+    "*.spm",
+    "*.vocab",
+    "*.pt",
+    "*.npy",
     "LICENSE*",
     "NOTICE*",
     CARD,
 )
-"""What is fetched of a repository: weights, configuration, tokenizer, custom code, licence; no pickles, no GGUF."""
+"""What is fetched of a repository: weights, configuration, tokenizer, tables such as a speaker table, custom code, licence;
+no pickled weights, no GGUF."""
 
-HUB_COPIES = ("original/*", "metal/*", "onnx/*", "openvino/*", "consolidated*.safetensors")
-"""Second copies of the weights in other forms, which would be downloaded for nothing."""
+HUB_COPIES = (
+    *("original/*", "metal/*", "onnx/*", "openvino/*", "coreml/*", "consolidated*"),
+    *("pytorch_model*.pt", "model*.pt", "optimizer*.pt", "scheduler.pt", "rng_state*", "global_step*"),
+)
+"""Second copies of the weights in other forms, and the state of a training, which would be downloaded for nothing."""
 
 
 def download(model: str, revision: str | None, offline: bool, files: Sequence[str] = HUB_FILES) -> Path:

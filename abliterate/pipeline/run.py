@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.checkpoints.other_files import left_behind_note
 from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
 from abliterate.edits.write import write_edited
 from abliterate.evaluation.divergence import diverge
@@ -72,6 +73,8 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         original = observe_report(loaded, report, None, loaded.unfinished.under("original"), progress)
     notes = (*training_replies.notes, *left_alone_note(plan.left_alone), *loaded.architecture.problems)
     notes += (*streaming_note(loaded.model), *form_note(options, plan))
+    if "checkpoint" in options.save:
+        notes += left_behind_note(loaded.source.checkpoint.left_behind())
     loaded = replace(loaded, model=loaded.empty)  # one model in memory at a time
     finding = replace(finding, loaded=loaded)
     gc.collect()

@@ -121,6 +121,9 @@ def write_records(
         "tensors": [asdict(report) for report in measured.tensors],
         "proof": measured.proof.to_json(),
         "left_alone": list(plan.left_alone),
+        "left_behind": []
+        if origin.form == "adapter"
+        else [path.as_posix() for path in source.checkpoint.left_behind()],
         "figures": measured.figures(),
         **({"undo": UNDO if plan.addition is None else UNDO_ADDED} if origin.form == "adapter" else {}),
     }

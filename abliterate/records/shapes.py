@@ -34,6 +34,7 @@ MANIFEST_SHAPE = {
         "per_layer": [Maybe(float)],
     },
     "left_alone": [str],
+    "left_behind": Maybe([str]),
     "edited_dtype": Maybe(str),
     "figures": Maybe({
         "reply_tokens": int, "original": REFUSALS, "edited": REFUSALS,

@@ -323,7 +323,8 @@ def test_what_travels_and_what_stays(sharded: Path, tmp_path: Path) -> None:
         "pytorch_model.bin",
         "pytorch_model.bin.index.json",
     ]
-    stays += ["consolidated.safetensors", "model.Q4_0.GGUF", "sub/training_args.bin"]
+    stays += ["consolidated.safetensors", "model.Q4_0.GGUF"]
+    travels += ["sub/training_args.bin", "spk_dict.pt"]
     folders = ["original/consolidated.00.pth", ".git/config", "onnx/model.json", "metal/tokenizer.json"]
     for name in travels + stays + folders:
         (sharded / name).parent.mkdir(exist_ok=True)
@@ -332,7 +333,28 @@ def test_what_travels_and_what_stays(sharded: Path, tmp_path: Path) -> None:
     checkpoint = Checkpoint.open(sharded)
     expected = sorted(map(Path, [*travels, "config.json", "tokenizer.json", INDEX]))
     assert checkpoint.files() == expected
-    assert checkpoint.left_behind() == sorted(map(Path, [*stays, "original", ".git", "onnx", "metal", "linked"]))
+    unsaid = {"README.md", "abliterate.json", "healed.json", "hardened.json", ".gitattributes"}
+    assert checkpoint.left_behind() == sorted(
+        map(Path, [*(set(stays) - unsaid), "original", "onnx", "metal", "linked"])
+    )
+
+
+def test_weights_outside_of_the_index_travel_unless_they_are_a_copy(sharded: Path) -> None:
+    """Adapters, heads and dense layers of their own folders belong to the model; its weights once more do not."""
+    own = Checkpoint.open(sharded)
+    name, entry = next(iter(own.tensors.items()))
+    others = ["speech-lora/adapter_model.safetensors", "mtp.safetensors", "2_Dense/model.safetensors"]
+    for path in others:
+        (sharded / path).parent.mkdir(exist_ok=True)
+        write_file(sharded / path, {"own": torch.ones(4), name: torch.ones(*entry.shape, 2)})
+    copies = ["fp16/model.safetensors", "again.safetensors"]
+    for path in copies:
+        (sharded / path).parent.mkdir(exist_ok=True)
+        write_file(sharded / path, {name: torch.zeros(entry.shape)})
+    (sharded / "table.safetensors").write_bytes(b"no header")
+    checkpoint = Checkpoint.open(sharded)
+    assert {*map(Path, others), Path("table.safetensors")} <= set(checkpoint.files())
+    assert checkpoint.left_behind() == sorted(map(Path, copies))
 
 
 def test_an_index_that_is_not_used_stays(folder: Path) -> None:

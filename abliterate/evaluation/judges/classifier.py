@@ -49,12 +49,20 @@ class ClassifierJudge:
     def load(cls, name: str, device: str = "auto", offline: bool = False) -> ClassifierJudge:
         """Load a classifier from the Hub or a folder: safetensors only, and no code of its own.
 
-        Raises InputError where none of its labels is a refusal, HubError as any download.
+        Raises InputError where none of its labels is a refusal or its weights are not whole, HubError as any download.
         """
         folder = Path(name) if Path(name).is_dir() else download(name, None, offline)
         with load_errors(name):
-            model = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(folder)
+        untrained = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+        if untrained:
+            raise InputError(
+                f"--judge {name}: {len(untrained)} tensors that it needs are missing from its weights (for one: "
+                f"{untrained[0]}), so that random numbers would judge; give a classifier that was trained to its end"
+            )
         labels: dict[int, str] = model.config.id2label
         for pattern, form in CLASSIFIER_LABELS:
             found = [place for place, label in labels.items() if pattern.search(label) and not NEGATED.match(label)]

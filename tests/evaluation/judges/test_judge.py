@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from abliterate.errors import InputError
@@ -64,6 +65,19 @@ def test_what_is_not_refused_is_labelled_by_the_rules(tmp_path: Path) -> None:
 def test_a_classifier_of_something_else_is_no_judge(tmp_path: Path) -> None:
     folder = classifier(tmp_path, {0: "toxic", 1: "non-refusal"})
     with pytest.raises(InputError, match="its labels are toxic, non-refusal, and none of them says refusal"):
+        ClassifierJudge.load(str(folder), "cpu")
+
+
+def test_a_judge_without_a_head_would_judge_by_random_numbers(tmp_path: Path) -> None:
+    """A base model loads as a classifier, with a head that nobody trained."""
+    folder = classifier(tmp_path, {0: "Non-refusal", 1: "Refusal"})
+    weights = load_file(folder / "model.safetensors")
+    headless = {name: tensor for name, tensor in weights.items() if not name.startswith("score")}
+    assert len(headless) == len(weights) - 1
+    save_file(headless, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        InputError, match=r"1 tensors that it needs are missing from its weights \(for one: score.weight"
+    ):
         ClassifierJudge.load(str(folder), "cpu")
 
 
