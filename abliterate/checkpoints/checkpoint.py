@@ -47,12 +47,16 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The safetensors of one folder, validated when opened; `index` is the name of the index file, if there is one."""
+    """The safetensors of one folder, validated when opened; `index` is the name of the index file, if there is one.
+
+    `oddities` says in what the index and the shards disagree that plain transformers loads all the same.
+    """
 
     folder: Path
     shards: tuple[Shard, ...]
     tensors: Mapping[str, TensorEntry] = field(hash=False)
     index: str | None = None
+    oddities: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def open(cls, folder: Path) -> Checkpoint:
@@ -64,12 +68,14 @@ class Checkpoint:
         for entry in (entry for shard in shards for entry in shard.tensors):
             first = tensors.setdefault(entry.name, entry)
             if first is not entry:
-                raise damaged(folder / entry.shard, f"tensor {entry.name!r} is in {first.shard} too; expected it once")
+                raise CheckpointError(
+                    f"{folder / entry.shard}: tensor {entry.name!r} is in {first.shard} too, and which of both a model gets "
+                    "depends on who loads it; write the checkpoint anew (transformers: from_pretrained, then save_pretrained)"
+                )
         if not tensors:
             raise damaged(folder / names[0], "expected tensors, found none")
-        if weight_map is not None:
-            _check_index(folder / INDEX, weight_map, tensors)
-        return cls(folder, shards, tensors, index)
+        oddities = _oddities(folder / INDEX, weight_map, tensors) if weight_map is not None else ()
+        return cls(folder, shards, tensors, index, oddities)
 
     @property
     def total_bytes(self) -> int:
@@ -264,15 +270,20 @@ def _inside(name: str) -> bool:
     return plain and not name.startswith("/") and "\0" not in name and ".." not in re.split(r"[/\\]", name)
 
 
-def _check_index(path: Path, weight_map: Mapping[str, str], tensors: Mapping[str, TensorEntry]) -> None:
-    for name, shard in weight_map.items():
-        if name not in tensors:
-            raise damaged(path, f"tensor {name!r}: expected it in {shard}, found it nowhere")
-        if tensors[name].shard != shard:
-            raise damaged(path, f"tensor {name!r}: expected it in {shard}, found it in {tensors[name].shard}")
-    for name, entry in tensors.items():
-        if name not in weight_map:
-            raise damaged(path, f"tensor {name!r} of {entry.shard} is missing from the index")
+def _oddities(path: Path, weight_map: Mapping[str, str], tensors: Mapping[str, TensorEntry]) -> tuple[str, ...]:
+    """Say where index and shards disagree: loaders read the files that an index names, and what these hold."""
+    known = weight_map.keys() & tensors.keys()
+    listed = (
+        ("lists {} that no file holds", weight_map.keys() - tensors.keys()),
+        ("leaves out {} that its files hold, which are loaded and edited as the others", tensors.keys() - known),
+        (
+            "looks for {} in a file that does not hold them",
+            {name for name in known if tensors[name].shard != weight_map[name]},
+        ),
+    )
+    return tuple(
+        f"{path.name} {said.format(f'{len(names)} tensors')} (for one: {min(names)})" for said, names in listed if names
+    )
 
 
 def _cannot_list(error: OSError) -> None:

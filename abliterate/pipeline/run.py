@@ -71,7 +71,12 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         report = loaded.splits.report()
         expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
         original = observe_report(loaded, report, None, loaded.unfinished.under("original"), progress)
-    notes = (*training_replies.notes, *left_alone_note(plan.left_alone), *loaded.architecture.problems)
+    notes = (
+        *loaded.source.checkpoint.oddities,
+        *training_replies.notes,
+        *left_alone_note(plan.left_alone),
+        *loaded.architecture.problems,
+    )
     notes += (*streaming_note(loaded.model), *form_note(options, plan))
     if "checkpoint" in options.save:
         notes += left_behind_note(loaded.source.checkpoint.left_behind())
