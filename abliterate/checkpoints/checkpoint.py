@@ -30,7 +30,7 @@ from abliterate.errors import CheckpointError
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.quantization.formats.base import Companions, Format
 from abliterate.quantization.formats.registry import quantized_pairs
-from abliterate.storage.names import CONFIG, INDEX, MODEL_WEIGHTS
+from abliterate.storage.names import ADAPTER, CONFIG, INDEX, MODEL_WEIGHTS
 
 SAMPLE = 64 << 10
 
@@ -228,7 +228,18 @@ def _layout(folder: Path) -> tuple[str | None, list[str], Mapping[str, str] | No
         return INDEX, sorted(set(weight_map.values())), weight_map
     with failing(f"{folder} cannot be read"):
         names = sorted(path.name for path in folder.iterdir())
-    found = [name for name in names if fnmatch(name, "*.safetensors")]
+    if ADAPTER in names:
+        raise CheckpointError(
+            f"{folder}: is a PEFT adapter, which has no weights of the model itself; give the model that it stands on, or "
+            "merge it first (peft: merge_and_unload, then save_pretrained)"
+        )
+    found = [name for name in names if fnmatch(name, "*.safetensors") and not matches(name, ("consolidated*",))]
+    own_format = [name for name in names if matches(name, ("consolidated*",))]
+    if own_format and not found:
+        raise CheckpointError(
+            f"{folder}: found {own_format[0]} alone, the weights in their maker's own format; only the format of "
+            f"transformers is read ({MODEL_WEIGHTS} or {INDEX}); download that, or convert it"
+        )
     if len(found) == 1:
         return None, found, None
     if found:

@@ -228,6 +228,17 @@ def test_what_plain_loaders_read_all_the_same_is_said(sharded: Path) -> None:
         assert any(said in oddity for oddity in opened.oddities)
 
 
+def test_what_is_no_checkpoint_is_called_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    write_file(tmp_path / "adapter_model.safetensors", GOOD)
+    assert "is a PEFT adapter, which has no weights of the model itself; give the model that it stands on" in error_of(
+        tmp_path
+    )
+    (tmp_path / "adapter_config.json").unlink()
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "consolidated.safetensors")
+    assert "found consolidated.safetensors alone, the weights in their maker's own format" in error_of(tmp_path)
+
+
 def test_metadata_that_is_null_is_none(folder: Path) -> None:
     header = json.loads(header_of(GOOD))
     write_raw(
