@@ -1,0 +1,63 @@
+"""Whether a model can read what it is to be asked: known tokens, places enough, memory enough. Looked at before weights are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel
+
+from abliterate.architectures.architecture import Architecture
+from abliterate.errors import InputError
+from abliterate.models.offload import key_value_bytes
+
+LIVE_VECTORS = 12
+"""Vectors of the stream's width that a token keeps alive while a layer computes: inputs, norms, queries, a wide MLP."""
+
+
+def check_readable(
+    model: PreTrainedModel,
+    architecture: Architecture,
+    prompts: Sequence[str],
+    tokens: Sequence[Sequence[int]],
+    reply_tokens: int,
+    free: int,
+) -> None:
+    """Raise InputError, which names the prompt, for the first that the model cannot read and reply to.
+
+    `model` may be on the meta device; `tokens` are the ids of each prompt under the chat template, `reply_tokens` the
+    length of the replies, `free` bytes of memory. Only learned positions end somewhere; rotary ones go on.
+    """
+    known = int(model.get_input_embeddings().weight.shape[0])
+    places = learned_positions(model, architecture)
+    each = key_value_bytes(model) + LIVE_VECTORS * architecture.d_model * model.dtype.itemsize
+    for text, ids in zip(prompts, tokens, strict=True):
+        shown = repr(text if len(text) <= 60 else f"{text[:57]}...")
+        highest = max(ids, default=0)
+        if highest >= known:
+            raise InputError(
+                f"the prompt {shown} has the token {highest} under the chat template, and the embedding ends at {known - 1}: "
+                "tokens were added without the model being resized; resize it (resize_token_embeddings), or take its own tokenizer"
+            )
+        if places is not None and len(ids) + reply_tokens > places:
+            raise InputError(
+                f"the prompt {shown} takes {len(ids)} tokens and its reply up to {reply_tokens}; the model has {places} positions: "
+                "shorten it, or leave it out"
+            )
+        if len(ids) * each > free:
+            raise InputError(
+                f"the prompt {shown} takes {len(ids)} tokens, about {len(ids) * each / 1e9:.1f} GB of activations, and "
+                f"{free / 1e9:.1f} GB are free: shorten it, or leave it out"
+            )
+
+
+def learned_positions(model: PreTrainedModel, architecture: Architecture) -> int | None:
+    """Return how many positions a model has learned, None where its positions are computed and do not end."""
+    most = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    if most is None:
+        return None
+    for writer in (writer for writer in architecture.writers if writer.site == "embed"):
+        table = model.get_submodule(writer.module)
+        # One row a position, a few more in some; a table of token types has far fewer.
+        if table is not model.get_input_embeddings() and int(getattr(table, "num_embeddings", 0)) >= int(most):
+            return int(most)
+    return None
