@@ -18,10 +18,10 @@ from pathlib import Path
 from rich.console import Console
 
 from abliterate import Options, load_prompts, run
+from abliterate.cli.evaluate import evaluated
+from abliterate.cli.run import result
 from abliterate.commands.evaluate import evaluate
 from abliterate.pipeline.evaluate_options import EvaluateOptions
-from abliterate.render.evaluated import evaluated
-from abliterate.render.run import result
 from abliterate.report.page import write_report
 from abliterate.storage.atomic import write_text_whole
 

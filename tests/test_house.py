@@ -16,7 +16,7 @@ TESTS = Path(__file__).parent
 ORDER = (
     "errors", "extras", "progress", "projection", "data", "storage", "parallel", "quantization", "checkpoints", "hub",
     "architectures", "prompts", "replies", "models", "activations", "interventions", "directions", "edits", "search",
-    "proofs", "evaluation", "exports", "records", "training", "studies", "pipeline", "report", "chat", "commands", "render", "cli",
+    "proofs", "evaluation", "exports", "records", "training", "studies", "pipeline", "report", "chat", "commands", "cli",
     "__main__",
 )  # fmt: skip
 """Rooms from the top down: each may import those before it (and files of its own room). See docs/layout.md."""

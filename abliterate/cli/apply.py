@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
+from abliterate.cli.figures import proof_line
 from abliterate.pipeline.options import Options
+
+if TYPE_CHECKING:
+    from abliterate.commands.apply import Applied
 
 APPLYING = flags(
     "model", "out", "layer", "strength", "sites", "dtype", "device", "max_memory", "force", "offline",
@@ -26,7 +34,28 @@ def apply(
 ) -> None:
     """Edit a checkpoint by given directions and prove the result; needs no prompts and no chat template."""
     from abliterate.commands.apply import apply
-    from abliterate.render.applied import applied, applied_json
 
     one = apply(options, directions, recipe, progress())
     show(applied(one), applied_json(one), as_json)
+
+
+def applied(one: Applied) -> RenderableType:
+    """Return what the proof says of a written checkpoint."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("edited", f"{len(one.tensors)} tensors as planned")
+    facts.add_row("untouched", f"{one.untouched} tensors, bit for bit")
+    facts.add_row("proof", proof_line(one.proof))
+    facts.add_row("checkpoint", Text(str(one.out)))
+    return Group(facts, *(Text(f"note: {note}", style="yellow") for note in one.notes))
+
+
+def applied_json(one: Applied) -> dict[str, Any]:
+    """Return a proof as JSON."""
+    tensors = [asdict(report) for report in one.tensors]
+    return {
+        "out": str(one.out),
+        "edited": tensors,
+        "untouched": one.untouched,
+        "proof": one.proof.to_json(),
+        "notes": list(one.notes),
+    }

@@ -20,8 +20,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Run the main job on the tiny chat model that comes with the package."""
+    from abliterate.cli.run import result, result_json
     from abliterate.commands.demo import demo
-    from abliterate.render.run import result, result_json
 
     with tempfile.TemporaryDirectory() as temporary:
         one = demo(out or Path(temporary) / "edited-tiny-chat", progress())

@@ -338,7 +338,10 @@ def test_a_dtype_that_applies_to_nothing_is_refused(tmp_path: Path, capsys: pyte
 def test_a_quantised_live_model_is_not_edited_in_place(llama: PreTrainedModel, direction: torch.Tensor) -> None:
     parameter = llama.get_parameter("model.layers.0.mlp.down_proj.weight")
     parameter.data = parameter.data.to(torch.float8_e4m3fn)
-    with pytest.raises(InputError, match="down_proj.weight is torch.float8_e4m3fn: .* cannot be edited in place; load the model with dequantize=True"):
+    with pytest.raises(
+        InputError,
+        match="down_proj.weight is torch.float8_e4m3fn: .* cannot be edited in place; load the model with dequantize=True",
+    ):
         orthogonalize(llama, direction)
 
 

@@ -188,3 +188,8 @@ def test_settings_of_training_are_for_hardening() -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--steps, --learning-rate, --rank, --ablate-probability: are for --mode harden" in done.stderr
+
+
+def test_no_verb_knows_another() -> None:
+    for path in Path(cli.__file__).parent.with_name("commands").glob("*.py"):
+        assert "abliterate.commands" not in path.read_text(), path.name

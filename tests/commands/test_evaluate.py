@@ -15,6 +15,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from abliterate.cli.compare import compared_csv, compared_json, compared_markdown
 from abliterate.commands.evaluate import check_out, evaluate
 from abliterate.commands.export import export
 from abliterate.errors import InputError
@@ -29,7 +30,6 @@ from abliterate.pipeline.evaluation import evaluate_each
 from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.run import Result, run
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.render.compared import compared_csv, compared_json, compared_markdown
 from abliterate.report.page import write_report
 from fixtures.folders import FIXTURES, PROJECT
 from fixtures.tiny_chat import TINY, in_float32

@@ -253,7 +253,7 @@ def pushed(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def repeat(repository: str, out: Path, **given: Any) -> str:
     return (
-        "from abliterate.render.reproduced import reproduced_json\n"
+        "from abliterate.cli.reproduce import reproduced_json\n"
         "from abliterate.commands.reproduce import reproduce\n"
         "from abliterate.pipeline.reproduce_options import ReproduceOptions\n"
         f"one = reproduce({repository!r}, ReproduceOptions(device='cpu', **{given!r}), Path({str(out)!r}))\n"

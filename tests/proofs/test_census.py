@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import transformers
 
+from abliterate.cli.architectures import architectures_markdown
 from abliterate.errors import InputError
 from abliterate.proofs.census import Entry, model_types, multimodal_types, prove_each, prove_one
-from abliterate.render.architectures import architectures_markdown
 from fixtures.folders import PROJECT
 
 PAGE = PROJECT / "docs" / "architectures.md"

@@ -1,11 +1,14 @@
-"""How figures read: rates and means with their intervals, sizes, proofs, replies on one line."""
+"""How figures read: rates and means with their intervals, sizes, proofs, replies on one line, how the models were asked."""
 
 from __future__ import annotations
 
-from abliterate.evaluation.observation import Reply
-from abliterate.evaluation.statistics import Mean, Rate
-from abliterate.proofs.stream import StreamReport
-from abliterate.replies.thinking import visible_reply
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from abliterate.evaluation.observation import Reply
+    from abliterate.evaluation.statistics import Mean, Rate
+    from abliterate.proofs.stream import StreamReport
 
 
 def rate(one: Rate) -> str:
@@ -43,4 +46,19 @@ def proof_line(proof: StreamReport) -> str:
 
 def shown(reply: Reply) -> str:
     """Return a reply on one line, without thoughts."""
+    from abliterate.replies.thinking import visible_reply
+
     return " ".join(visible_reply(reply.text).split()) or "(empty)"
+
+
+def conditions(settings: Mapping[str, Any]) -> str:
+    """Return in one line how the models were asked, and where each condition comes from."""
+    from abliterate.pipeline.conditions import by_origin
+
+    template = settings["chat_template"]
+    values = {
+        **{name: settings[name] for name in ("system", "thinking")},
+        "chat_template": template["file"] if template else None,
+        **{kind: one["spec"] for kind, one in settings["prompts"].items()},
+    }
+    return by_origin(values, settings["conditions"])
