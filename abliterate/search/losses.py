@@ -1,10 +1,15 @@
-"""The two losses of the search, without generation: how likely refusals are, and how far harmless replies move."""
+"""The losses of the search, without generation: how likely refusals are, and how far harmless replies move.
+
+They are a table (`LOSSES`): what is minimised is the sum over the places where refusals part from answers and over the
+original's replies, each side with the weight that a stage gives it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +96,7 @@ class EditLosses:
         edit: Variables,
         weights: tuple[float, float],
     ) -> tuple[float, float]:
-        """Add the gradients of `weights[0] * sum(refusals) + weights[1] * sum(divergences)`; return both sums.
+        """Add the gradients of `weights[0] * sum(at places) + weights[1] * sum(at replies)`; return both sums.
 
         Raises InputError, naming the prompt, where the logits are NaN or infinite.
         """
@@ -109,17 +114,16 @@ class EditLosses:
                 total = hidden.new_zeros((), dtype=torch.float32)
                 for row, rows in zip(batch.rows, self.log_probs(looked, gradient=True), strict=True):
                     side = int(row >= len(places))
-                    # Half of the first token, half of all: an edit cannot hide behind the one that comparisons count.
-                    one = (
-                        reply_divergence(before[row - len(places)], rows).mean()
+                    value = (
+                        summed_losses(AT_REPLIES, rows, before[row - len(places)])
                         if side
-                        else refusal_loss(rows[0], places[row])
+                        else summed_losses(AT_POINTS, rows, places[row])
                     )
                     number = row - len(places) if side else row
                     name = f"{'harmless' if side else 'harmful'} example {number + 1} of a step of the search"
-                    check_numbers(one.detach()[None], name.format)
-                    total = total + weights[side] * one
-                    sums[side] += float(one.detach())
+                    check_numbers(value.detach()[None], name.format)
+                    total = total + weights[side] * value
+                    sums[side] += float(value.detach())
                 torch.autograd.backward(total)
         return sums[0], sums[1]
 
@@ -183,3 +187,33 @@ def reply_divergence(
     """Return the KL of one answer in nats: at its first token, and the mean over its tokens."""
     values = kl_divergence(original.to(edited.device), edited)
     return torch.stack([values[0], values.mean()])
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A term of what the search minimises, for one example of its side.
+
+    `of` is given the log-probabilities of the edited model, and what the example holds against them: at a place where
+    refusals part from answers (`AT_POINTS`) the DivergencePoint, of whose next token the one row is; at a harmless reply
+    (`AT_REPLIES`) the original's log-probabilities of its tokens. `weight` is beside the other losses of that side.
+    """
+
+    side: str
+    of: Callable[[Tensor, Any], Tensor]
+    weight: float = 1.0
+
+
+AT_POINTS, AT_REPLIES = "points", "replies"
+
+LOSSES: dict[str, Loss] = {
+    "refusal": Loss(AT_POINTS, lambda log_probs, point: refusal_loss(log_probs[0], point)),
+    # Half of the first token, half of all: an edit cannot hide behind the one that comparisons count.
+    "divergence": Loss(AT_REPLIES, lambda log_probs, original: reply_divergence(original, log_probs).mean()),
+}
+"""The losses by name."""
+
+
+def summed_losses(side: str, log_probs: Float[Tensor, "tokens vocab"], example: Any) -> Float[Tensor, ""]:
+    """Return the sum of the losses of one side for an example, by their weights."""
+    first, *others = (loss.weight * loss.of(log_probs, example) for loss in LOSSES.values() if loss.side == side)
+    return sum(others, first)

@@ -1,6 +1,6 @@
 """The search itself: from much pressure on refusals to little, each stage starting where the one before ended.
 
-A stage minimises `pressure * refusals + divergence` by Adam over strengths and direction, on a few of the places where
+A stage minimises `weight * refusals + divergence` (`losses.LOSSES`) by Adam over strengths and direction, on a few of the places where
 refusals part from answers and a few harmless replies at each step. Then the model replies to the prompts that it ever
 refused, and declines in new words become new places. The ends of the stages are the points of the front: they are
 judged by replies and by KL on the select split.
@@ -261,8 +261,9 @@ def search_settings() -> dict[str, Any]:
         for name, value in sorted(vars(file).items())
         if name.isupper() and isinstance(value, int | float | str | tuple | re.Pattern)
     }
+    terms = {f"{losses.__name__}.{name}": f"{loss.side} {loss.weight}" for name, loss in losses.LOSSES.items()}
     versions = {"torch": str(torch.__version__), "transformers": str(transformers.__version__)}
-    return {**constants, **versions, "abliterate": version("abliterate")}
+    return {**constants, **terms, **versions, "abliterate": version("abliterate")}
 
 
 def drawn(random: Random, count: int) -> Iterator[list[int]]:

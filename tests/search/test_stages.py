@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.commands.apply import apply
@@ -527,3 +527,23 @@ def test_a_model_that_streams_cannot_be_searched(llama: PreTrainedModel, monkeyp
     architecture = find_architecture(llama)
     with pytest.raises(InputError, match="does not fit into memory"):
         stages.search(llama, tokenizer, architecture, random_edit(architecture), SearchData([], [], [], [], []))
+
+
+def test_a_loss_that_is_added_is_summed_by_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice the divergence at half its weight again is as much as the divergence alone, twice."""
+    edit_losses, architecture = ruler_of(AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32))
+    edit = random_edit(architecture)
+    settings_before = stages.search_settings()
+    answers = edit_losses.states(ANSWERS)
+    with stages.frozen(edit_losses.model):
+        turned = edit.copy()
+        turned.direction.requires_grad_()
+        plain = edit_losses.backward(PLACES, ANSWERS, answers, turned, (0.7, 1.3))
+        doubled = losses.Loss(
+            losses.AT_REPLIES, lambda rows, original: 2 * losses.reply_divergence(original, rows).mean(), 0.5
+        )
+        monkeypatch.setitem(losses.LOSSES, "doubled", doubled)
+        both = edit_losses.backward(PLACES, ANSWERS, answers, turned, (0.7, 1.3))
+    assert both[0] == plain[0]
+    assert both[1] == pytest.approx(2 * plain[1], rel=1e-6)
+    assert stages.search_settings() != settings_before  # a search that was begun without it is another search
