@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 
 from abliterate.errors import InputError
-from abliterate.prompts.sources import HUB_SPEC, as_file, builtin, public_spec, read_file, read_hub
+from abliterate.prompts.sources import FILE_READERS, HUB_SPEC, as_file, builtin, public_spec, read_file, read_hub
 
 MINIMUM = 8
 """Fewer prompts a side than this do not make a mean (DESIGN section 7)."""
@@ -81,8 +81,9 @@ def load_prompts(spec: str, *, offline: bool = False) -> PromptSet:
         elif HUB_SPEC.fullmatch(spec):
             texts = read_hub(spec, offline=offline)
         else:
+            *suffixes, last = FILE_READERS
             raise InputError(
-                f"{spec}: no such prompt file; give a .txt, .json, .jsonl, .csv or .parquet file or org/dataset[:split[:column]]"
+                f"{spec}: no such prompt file; give a {', '.join(suffixes)} or {last} file or org/dataset[:split[:column]]"
             )
     prompts = tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
     if len(prompts) < MINIMUM:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -135,13 +135,14 @@ def read_parquet(path: Path) -> list[Any]:
         raise InputError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from error
 
 
-FILE_READERS: Mapping[str, Callable[[Path], list[Any]]] = {
+FILE_READERS: dict[str, Callable[[Path], list[Any]]] = {
     ".txt": read_txt,
     ".json": read_json,
     ".jsonl": read_jsonl,
     ".csv": read_csv,
     ".parquet": read_parquet,
 }
+"""What reads a file of prompts, by its suffix: rows that are strings, or objects with a column of prompts."""
 
 
 def read_hub(spec: str, *, offline: bool) -> list[str]:

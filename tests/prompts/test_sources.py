@@ -9,6 +9,7 @@ from pyarrow import parquet
 
 from abliterate.errors import InputError
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts, side_of
+from abliterate.prompts.sources import FILE_READERS
 
 TEXTS = [
     f"Describe the {thing}, please"
@@ -130,3 +131,14 @@ def test_an_empty_side_is_refused() -> None:
     other = next(name for name in ("train", "select") if name != side_of("x"))
     with pytest.raises(InputError, match=f"falls on the {other} side"):
         PromptSet("a", ("x",)).side(other)
+
+
+def test_a_reader_that_is_added_is_a_line_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        FILE_READERS, ".tsv", lambda path: [line.split("\t")[1] for line in path.read_text().splitlines()]
+    )
+    path = tmp_path / "prompts.tsv"
+    path.write_text("\n".join(f"{number}\tprompt {number}" for number in range(9)))
+    assert load_prompts(str(path)).prompts == tuple(f"prompt {number}" for number in range(9))
+    with pytest.raises(InputError, match=r"give a \.txt, \.json, \.jsonl, \.csv, \.parquet or \.tsv file or org"):
+        load_prompts("no such thing")
