@@ -238,9 +238,9 @@ def main() -> None:
     chat = ChatFormat(tokenizer, leader.SYSTEM)
     model = load_model(source, options.dtype)
     found, seconds = find(model, tokenizer, chat, bad, good)
-    spent = found.spent
+    tokens = found.token_count
     print(
-        f"search: {seconds:.0f} s in all; its tokens: {spent.forward} forward, {spent.backward} of them back",
+        f"search: {seconds:.0f} s in all; its tokens: {tokens.forward} forward, {tokens.backward} of them back",
         flush=True,
     )
     prompts = Prompts(
@@ -252,7 +252,7 @@ def main() -> None:
     for point in found.front.points:
         with unchanged(model):
             orthogonalize(model, point.edit.direction, point.edit.recipe())
-            ours.append(measure(f"pressure {point.pressure}", model, tokenizer, prompts, log_probs)[0])
+            ours.append(measure(f"refusal weight {point.refusal_weight}", model, tokenizer, prompts, log_probs)[0])
     bad_directions, good_directions = leader.split_pool(bad)[0], leader.split_pool(good)[0]
     directions = leader.leader_directions(model, chat, bad_directions, good_directions)
     trials = leader.read_trials(options.trials, directions)
