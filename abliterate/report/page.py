@@ -11,15 +11,15 @@ import hashlib
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.report.load import gather
-from abliterate.report.sections.table import number_rows, plain_words
+from abliterate.report.load import Gathered, gather
+from abliterate.report.sections import SECTIONS
+from abliterate.report.sections.headline import headline
 from abliterate.storage.atomic import write_text_whole
 from abliterate.storage.names import PAGE
 
@@ -36,20 +36,28 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     if target.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{target}: the report is a web page; give it a name that ends in .html")
     require("report", "a report")
-    records = gather(folder)
-    write_text_whole(target, render(plain_words(records), number_rows(records)))
+    write_text_whole(target, render(gather(folder)))
     return target
 
 
-def render(texts: dict[str, Any], data: dict[str, Any]) -> str:
-    """Return the page: `texts` are what the template fills in, `data` what the script draws and lists."""
+def render(records: Gathered) -> str:
+    """Return the page: each section's template filled with its words, and the numbers of all for the script."""
     plotly, script = plotly_script(), asset("plots.js") + asset("page.js")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string(asset("page.html.jinja"))
-    return template.render(
-        **texts,
+    filled = [(one, one.words(records)) for one in SECTIONS]
+    shown = [(one, words) for one, words in filled if words is not None]
+    macros = asset("macros.html.jinja")
+    data = {"model": records.manifest["source"]["model"]}
+    for one in SECTIONS:
+        data |= one.numbers(records)
+    return environment.from_string(asset("page.html.jinja")).render(
+        **headline(records),
+        contents=[(one.name, one.title) for one, _ in shown],
+        sections=Markup("\n").join(
+            Markup(environment.from_string(macros + one.markup).render(words)) for one, words in shown
+        ),
         policy=policy(plotly, script),
         style=Markup(asset("page.css")),
         plotly=Markup(plotly),

@@ -1,40 +1,30 @@
-"""Where harmful and harmless prompts part, and the candidates that were scored."""
+"""Activations of both kinds of prompts along their principal components."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from abliterate.report.load import Gathered
+from abliterate.report.sections.section import Section
+
+MARKUP = """\
+<section id="activations"><h2>Activations</h2>
+<p>The residual stream at the chosen position on each prompt, along its first two principal components.</p>
+<div class="slider"><label for="layer">Layer</label><input type="range" id="layer" min="0" step="1" value="0"><output id="layer-value" for="layer"></output><button type="button" id="layer-chosen">Chosen layer</button></div>
+<figure>{{ plot("plot-pca", "Activations of harmful and harmless prompts along two principal components of the layer that the slider chooses") }}
+<figcaption>Harmful and harmless prompts; point at one to read it.</figcaption>{{ save("plot-pca") }}</figure>
+</section>"""
 
 
-def words(records: Gathered) -> dict[str, Any]:
-    """Return what the template fills in; None where the run observed nothing."""
-    return {"observed": observed(records.observations) if records.observations else None}
+def words(records: Gathered) -> dict[str, Any] | None:
+    """Return nothing to fill in, or None where nothing was observed."""
+    observed = records.observations
+    return {} if observed and observed["pca"]["layers"] else None
 
 
 def numbers(records: Gathered) -> dict[str, Any]:
-    """Return what the script draws."""
-    observed = records.observations
-    return {
-        "separation": observed and observed["separation"],
-        "pca": observed and observed["pca"],
-        "candidates": observed and observed["candidates"],
-        "score": observed and next(iter(scored(observed)), None),
-        "chosen": observed and observed["chosen"],
-    }
+    """Return the components of each prompt at each layer."""
+    return {"pca": records.observations and records.observations["pca"]}
 
 
-def observed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return which of the run's observations there are, and the scores that some candidate has."""
-    titles = {"bypass": "Bypass", "induce": "Induce", "kl": "KL"}
-    return {
-        "separation": bool(record["separation"]["layers"]),
-        "activations": bool(record["pca"]["layers"]),
-        "scores": [(name, titles[name]) for name in scored(record)],
-    }
-
-
-def scored(record: Mapping[str, Any]) -> list[str]:
-    """Return the scores that some candidate has."""
-    return [name for name in ("bypass", "induce", "kl") if any(one[name] is not None for one in record["candidates"])]
+SECTION = Section("activations", "Activations", MARKUP, words, numbers)

@@ -1,4 +1,4 @@
-"""An evaluation of the edit, and in what it was made otherwise than the run."""
+"""What an evaluation measured: labels, tests prompt by prompt, divergence and quality, lengths, tasks."""
 
 from __future__ import annotations
 
@@ -7,20 +7,49 @@ from typing import Any
 
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
+from abliterate.report.sections.section import Section
 from abliterate.report.unlike import unlike
 
+MARKUP = """\
+<section id="evaluation"><h2>Evaluation</h2>
+{% if unlike %}<p class="unlike"><strong>Made otherwise than the run</strong>, so that its figures are not those above: {{ unlike | join("; ") }}.</p>
+{% endif %}<dl class="facts">
+{% for name, value in evaluation.columns %}{% if value %}<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>{% endif %}{% endfor %}
+{% for name, value in evaluation.settings %}<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>{% endfor %}
+</dl>
+{% for note in evaluation.notes %}<p>{{ note }}</p>
+{% endfor %}
+{% if evaluation.labels %}
+<figure>{{ plot("plot-evaluation", "Share of replies with each label, by set of prompts and model, with intervals; the table below holds the same figures") }}
+<figcaption>How each set of prompts was answered.</figcaption>{{ save("plot-evaluation") }}</figure>
+{{ table("Replies by label.", ["prompts", "label"] + evaluation.columns | map(attribute=0) | list, evaluation.labels) }}
+{% endif %}
+{% if evaluation.paired %}
+{{ table("Refusals, prompt by prompt.", ["prompts", "against to model"], evaluation.paired) }}
+{% endif %}
+{% if evaluation.figures %}
+{{ table("Divergence and quality.", ["figure"] + evaluation.columns | map(attribute=0) | list + ["difference"], evaluation.figures) }}
+{% endif %}
+{% if evaluation.lengths %}
+<figure>{{ plot("plot-length", "Share of prompts refused by length of the reply, with intervals") }}
+<figcaption>Share of prompts refused when only the first tokens of each reply are judged.</figcaption>{{ save("plot-length") }}</figure>
+{% endif %}
+{% if evaluation.tasks %}
+{{ table("Tasks.", ["task", "metric"] + evaluation.columns | map(attribute=0) | list, evaluation.tasks) }}
+{% endif %}
+</section>"""
 
-def words(records: Gathered) -> dict[str, Any]:
-    """Return what the template fills in; None without an evaluation."""
-    evaluation = records.evaluation
-    return {
-        "evaluation": evaluation_section(evaluation) if evaluation else None,
-        "unlike": unlike(records.manifest, evaluation["settings"]) if evaluation else [],
-    }
+
+def words(records: Gathered) -> dict[str, Any] | None:
+    """Return the tables, and in what it was made otherwise than the run; None where nothing was evaluated."""
+    manifest, evaluation = records.manifest, records.evaluation
+    if not evaluation:
+        return None
+    return {"evaluation": evaluation_section(evaluation), "unlike": unlike(manifest, evaluation["settings"])}
 
 
 def numbers(records: Gathered) -> dict[str, Any]:
-    """Return what the script draws."""
+    """Return the rates of each label, and refusals by the length of the reply."""
     evaluation = records.evaluation
     return {
         "evaluation": evaluation and {key: evaluation[key] for key in ("model", "against", "sets")},
@@ -100,3 +129,6 @@ def figure_cells(name: str, one: Mapping[str, Any], columns: Sequence[str]) -> t
             words_of_change += f" ({change['test']})"
     title = name if percent or not unit else f"{name} ({unit})"
     return title, *(shown(one.get(column)) for column in columns), words_of_change
+
+
+SECTION = Section("evaluation", "Evaluation", MARKUP, words, numbers)

@@ -1,4 +1,4 @@
-"""Replies side by side: the run's own, and the evaluation's."""
+"""The replies of both models side by side, to be searched."""
 
 from __future__ import annotations
 
@@ -6,16 +6,37 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from abliterate.report.load import Gathered
-from abliterate.report.sections.measures import MODELS
+from abliterate.report.sections.section import MODELS, Section
+
+MARKUP = """\
+<section id="replies"><h2>Replies</h2>
+{% for one in explorers %}
+<div class="explorer" id="explorer-{{ one.id }}" data-explorer="{{ loop.index0 }}">
+{% if explorers | length > 1 %}<h3>{{ one.title }}</h3>{% endif %}
+<form role="search" aria-label="Replies, {{ one.title | lower }}">
+<label class="find"><span>Search prompts and replies</span><input type="search" name="find" autocomplete="off" spellcheck="false"></label>
+<label><span>Prompts</span><select name="side"><option value="">all</option></select></label>
+{% for column in one.columns %}<label><span>{{ column }}</span><select name="verdict-{{ loop.index0 }}" class="verdict"><option value="">any</option></select></label>
+{% endfor %}
+{% if one.columns | length > 1 %}<label><span>Change</span><select name="change"><option value="">any</option><option value="verdict">refusal changed</option><option value="text">words changed</option><option value="none">nothing changed</option></select></label>{% endif %}
+<button type="reset">Clear</button>
+</form>
+<p class="count" role="status"></p>
+<ol class="pairs"></ol>
+<button type="button" class="more">Show more</button>
+</div>
+{% endfor %}
+</section>"""
 
 
-def words(records: Gathered) -> dict[str, Any]:
-    """Return what the template fills in."""
-    return {"explorers": [{key: listed[key] for key in ("id", "title", "columns")} for listed in explorers(records)]}
+def words(records: Gathered) -> dict[str, Any] | None:
+    """Return the lists that there are, without what is in them; None without any."""
+    found = [{key: one[key] for key in ("id", "title", "columns")} for one in explorers(records)]
+    return {"explorers": found} if found else None
 
 
 def numbers(records: Gathered) -> dict[str, Any]:
-    """Return what the script lists."""
+    """Return the lists of replies."""
     return {"explorers": explorers(records)}
 
 
@@ -49,3 +70,6 @@ def pairs(models: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]) -> list[d
         for side in models[0]
         for replies in zip(*(model.get(side, []) for model in models), strict=True)
     ]
+
+
+SECTION = Section("replies", "Replies", MARKUP, words, numbers)

@@ -1,22 +1,30 @@
-"""How strongly each layer and site is edited, and the strengths at which an addition was tried."""
+"""How strong the edit is at each site and layer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from abliterate.evaluation.statistics import Rate
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
+from abliterate.report.sections.section import Section
+
+MARKUP = """\
+<section id="strengths"><h2>Strengths</h2>
+<p>Strength {{ strengths }}. 1 removes the component along the direction, 0 leaves it, above 1 reverses it.</p>
+<figure>{{ plot("plot-strengths", "Strength of the edit at each site and layer") }}
+<figcaption>Strength by site and layer.</figcaption>{{ save("plot-strengths") }}</figure>
+</section>"""
 
 
-def words(records: Gathered) -> dict[str, Any]:
-    """Return what the template fills in."""
-    return {"trials": trials(records.manifest), "strengths": strengths_line(records)}
+def words(records: Gathered) -> dict[str, Any] | None:
+    """Return the strengths in a few words; None for an addition, which has none of these."""
+    if records.manifest["recipe"].get("added") is not None:
+        return None
+    return {"strengths": strengths_line(records)}
 
 
 def numbers(records: Gathered) -> dict[str, Any]:
-    """Return what the script draws."""
+    """Return the strengths by site and layer."""
     return {"strengths": by_layer(records)}
 
 
@@ -46,14 +54,4 @@ def strengths_line(records: Gathered) -> str:
     return f"{min(every):.2f} to {max(every):.2f}, by layer, at {where}"
 
 
-def trials(manifest: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the strengths at which an addition was tried, as rows."""
-    return [
-        (
-            str(one["layer"]),
-            str(one["position"]).replace("-", "−"),
-            text.number_html(one["strength"]),
-            text.rate_html(Rate(one["refused"], one["prompts"]).to_json()),
-        )
-        for one in manifest.get("trials") or []
-    ]
+SECTION = Section("strengths", "Strengths", MARKUP, words, numbers)

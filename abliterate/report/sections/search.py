@@ -1,4 +1,4 @@
-"""The front of a search: refusals against KL."""
+"""Every edit that a search found: refusals against divergence."""
 
 from __future__ import annotations
 
@@ -8,16 +8,33 @@ from typing import Any
 from abliterate.evaluation.statistics import Rate
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
+from abliterate.report.sections.section import Section
 from abliterate.search.front import SLACK
 
+MARKUP = """\
+<section id="search"><h2>Search</h2>
+<p>Each point is an edit that the search found, on prompts that neither made the direction nor measure the result. The original refuses {{ front.words }}.</p>
+<figure>{{ plot("plot-front", "Refusals against KL divergence of every edit that the search found; the table below holds the same figures") }}
+<figcaption>Refusals against KL at the first reply token; the line joins edits that no other beats in both.</figcaption>{{ save("plot-front") }}</figure>
+<div class="wide" tabindex="0" role="region" aria-label="Edits that the search found"><table>
+<caption>Edits that the search found.</caption>
+<thead><tr><th scope="col">KL, nats</th><th scope="col">refusals, harmful</th><th scope="col">incoherent</th><th scope="col">pressure</th><th scope="col"></th></tr></thead>
+<tbody>
+{% for one in front.points | sort(attribute="kl") %}
+<tr{{ ' class="chosen"' | safe if one.chosen }}><th scope="row">{{ one.words[0] }}</th><td>{{ one.words[1] }}</td><td>{{ one.incoherent }}</td><td>{{ one.words[2] }}</td><td>{{ "chosen" if one.chosen else "" }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+</section>"""
 
-def words(records: Gathered) -> dict[str, Any]:
-    """Return what the template fills in."""
-    return {"front": front(records.manifest)}
+
+def words(records: Gathered) -> dict[str, Any] | None:
+    """Return the points as a table; None where nothing was searched."""
+    found = front(records.manifest)
+    return {"front": found} if found else None
 
 
 def numbers(records: Gathered) -> dict[str, Any]:
-    """Return what the script draws."""
+    """Return the points."""
     return {"front": front(records.manifest)}
 
 
@@ -41,3 +58,6 @@ def front(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
         })  # fmt: skip
     original = Rate(search["original"]["refusals"], search["original"]["prompts"]).to_json()
     return {"points": points, "original": original, "words": text.rate_html(original)}
+
+
+SECTION = Section("search", "Search", MARKUP, words, numbers)

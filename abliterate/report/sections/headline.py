@@ -1,39 +1,26 @@
-"""What was done, in a few words each, and the headline figures."""
+"""The head of the page: what was done in a few words, and the figures that say how it came out."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
-from abliterate.report.sections.measures import MODELS, SIDES
-from abliterate.report.sections.proof import proof_section
+from abliterate.report.sections.proof import proof_line
+from abliterate.report.sections.section import MODELS, SIDES
 from abliterate.report.sections.strengths import strengths_line
 
 
-def words(records: Gathered) -> dict[str, Any]:
-    """Return what the template fills in."""
+def headline(records: Gathered) -> dict[str, Any]:
+    """Return what the page's own template is filled with."""
     manifest = records.manifest
     return {
         "model": manifest["source"]["model"],
         "version": manifest["abliterate"],
         "facts": facts(records),
         "cards": cards(manifest),
-        "adapter": manifest.get("form") == "adapter",
-        "added": manifest["recipe"].get("added") is not None,
-        "command": shlex.join(manifest["command"]),
-        "source": manifest["source"],
-        "versions": manifest["versions"],
-        "prompts": manifest["prompts"],
-        "seed": manifest["seed"],
     }
-
-
-def numbers(records: Gathered) -> dict[str, Any]:
-    """Return what the script needs."""
-    return {"model": records.manifest["source"]["model"]}
 
 
 def facts(records: Gathered) -> list[tuple[str, str]]:
@@ -82,7 +69,7 @@ def cards(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
         kl = figures["kl"]["first_token"]
         line = f"nats {text.interval(kl['low'], kl['high'])}, last prompt token, {kl['count']} harmless prompts"
         shown.append(figure_card("KL(original ‖ edited)", text.number_html(kl["mean"]), line))
-    return [*shown, figure_card("Proof", "Holds" if held["holds"] else "Does not hold", proof_section(held))]
+    return [*shown, figure_card("Proof", "Holds" if held["holds"] else "Does not hold", proof_line(held))]
 
 
 def figure_card(title: str, value: str, line: str, before: text.Number | None = None) -> dict[str, str]:
