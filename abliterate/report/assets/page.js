@@ -3,12 +3,6 @@
 const root = document.documentElement;
 const byId = (id) => document.getElementById(id);
 const chosen = { separation: "auc", score: data.score, layer: 0 };
-const FIGURES = {
-  "plot-refusals": refusals, "plot-damage": damage, "plot-evaluation": evaluation, "plot-length": byLength,
-  "plot-separation": (colours) => separation(colours, chosen.separation), "plot-pca": (colours) => pca(colours, chosen.layer),
-  "plot-selection": (colours, width) => selection(colours, chosen.score, width),
-  "plot-strengths": strengths, "plot-front": front, "plot-proof": proof,
-};
 const CAPTIONS = {
   separation: {
     auc: "Area under the ROC curve of the projection; 0.5 is chance.",
@@ -43,20 +37,20 @@ function lightColours() {
 function draw(id, palette = colours(), width = 0) {
   const place = byId(id);
   if (!place) return;
-  const figure = FIGURES[id](palette, width || place.clientWidth);
+  const figure = PLOTS[id](palette, width || place.clientWidth);
   if (width) figure.layout.width = width;
   Plotly.react(place, figure.data, figure.layout, { responsive: true, displayModeBar: false });
 }
 
 function drawAll(palette = colours(), width = 0) {
-  for (const id of Object.keys(FIGURES)) draw(id, palette, width);
+  for (const id of Object.keys(PLOTS)) draw(id, palette, width);
 }
 
 function save(button) {
   const id = button.dataset.plot;
   const { clientWidth: width, clientHeight: height } = byId(id);
   const palette = lightColours();
-  const figure = FIGURES[id](palette, width);
+  const figure = PLOTS[id](palette, width);
   figure.layout.paper_bgcolor = palette.paper;
   Plotly.downloadImage({ data: figure.data, layout: { ...figure.layout, width, height } }, { format: "svg", filename: id.replace("plot-", ""), width, height });
 }

@@ -287,3 +287,11 @@ function byLength(colours) {
   const up = axis(colours, "refused", { tickformat: ".0%", range: [-0.04, 1.04] });
   return { data: shown, layout: layout(colours, across, up, { showlegend: true }) };
 }
+
+// Every plot of the page by the id of its place: a function of colours and the width of the place. `chosen`, of page.js, holds the controls.
+const PLOTS = {
+  "plot-refusals": refusals, "plot-damage": damage, "plot-evaluation": evaluation, "plot-length": byLength,
+  "plot-separation": (colours) => separation(colours, chosen.separation), "plot-pca": (colours) => pca(colours, chosen.layer),
+  "plot-selection": (colours, width) => selection(colours, chosen.score, width),
+  "plot-strengths": strengths, "plot-front": front, "plot-proof": proof,
+};
