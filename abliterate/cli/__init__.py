@@ -1,13 +1,12 @@
-"""The command line: parse, call, render. The only room that prints."""
+"""The command line: parse, call, render. The only room that prints. A verb is a file, which registers itself."""
 
-# In the order of --help, by panel: edit, measure, look, ship.
-# isort: off
-from abliterate.cli import run, demo, apply, heal  # noqa: F401
-from abliterate.cli import evaluate, compare, verify, reproduce  # noqa: F401
-from abliterate.cli import inspect, architectures, chat, report  # noqa: F401
-from abliterate.cli import export, push  # noqa: F401
+from importlib import import_module
+from pkgutil import iter_modules
 
-# isort: on
-from abliterate.cli.app import main
+from abliterate.cli.app import in_order_of_help, main
 
 __all__ = ["main"]
+
+for _file in iter_modules(__path__):
+    import_module(f"{__name__}.{_file.name}")
+in_order_of_help()

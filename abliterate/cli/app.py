@@ -11,14 +11,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from typer.models import CommandInfo
 
-from abliterate.cli.completion import Verb, Verbs, complete_bash, completing_bash
+from abliterate.cli.completion import DEFAULT_VERB, Verb, Verbs, complete_bash, completing_bash
 from abliterate.cli.declared import declared
 from abliterate.errors import AbliterateError
 from abliterate.progress import Advance
@@ -58,6 +59,17 @@ def verb(panel: Panel, name: str | None = None) -> Callable[[F], F]:
         return function
 
     return register
+
+
+def in_order_of_help() -> None:
+    """Put the verbs in the order of --help: by panel, the whole run first, then by name."""
+    panels = get_args(Panel)
+
+    def place(command: CommandInfo) -> tuple[int, bool, str]:
+        name = command.name or ""
+        return panels.index(command.rich_help_panel), name != DEFAULT_VERB, name
+
+    app.registered_commands.sort(key=place)
 
 
 class RichProgress:
