@@ -18,6 +18,16 @@ from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.figures import conditions
 from abliterate.errors import InputError
+from abliterate.evaluation.figure_names import (
+    AGREEMENT,
+    KL_LAST_TOKEN,
+    KL_OVER_REPLIES,
+    LOSS_ON_TEXT,
+    interval_text,
+    mean_text,
+    percent,
+    refused,
+)
 from abliterate.pipeline.condition_options import SaidConditions
 from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.pipeline.options import AskOptions
@@ -68,7 +78,7 @@ def compare(
         show(compared(found), compared_json(found), as_json)
 
 
-FIGURES = ("KL, last prompt token", "KL, over the original's replies", "top-1 agreement", "cross-entropy, text")
+FIGURES = (KL_LAST_TOKEN, KL_OVER_REPLIES, AGREEMENT, LOSS_ON_TEXT)
 """Figures that have a column."""
 
 
@@ -78,7 +88,7 @@ def columns(found: Sequence[Evaluation]) -> list[tuple[str, list[Rate | Mean | N
     assert original is not None
     models: list[tuple[Examined, Evaluation | None]] = [(original, None), *((one.model, one) for one in found)]
     table: list[tuple[str, list[Rate | Mean | None]]] = [
-        (f"refused, {kind}", [examined.refusals(kind) for examined, _ in models]) for kind in original.sets
+        (refused(kind), [examined.refusals(kind) for examined, _ in models]) for kind in original.sets
     ]
     table.append(("hedged", [overall(examined, "hedged") for examined, _ in models]))
     table.append(("incoherent", [overall(examined, "incoherent") for examined, _ in models]))
@@ -113,8 +123,8 @@ def cell(one: Rate | Mean | None) -> str:
         return ""
     low, high = one.interval
     if isinstance(one, Rate):
-        return f"{one.count}/{one.total} [{low:.0%}, {high:.0%}]"
-    return f"{one.value:.3f} [{low:.3f}, {high:.3f}]"
+        return f"{one.count}/{one.total} {interval_text(percent(low, 0), percent(high, 0))}"
+    return mean_text(one.value, low, high)
 
 
 def compared(found: Sequence[Evaluation]) -> RenderableType:

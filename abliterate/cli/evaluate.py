@@ -15,7 +15,8 @@ from rich.text import Text
 
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
-from abliterate.cli.figures import conditions, rate
+from abliterate.cli.figures import bracketed, conditions, rate
+from abliterate.evaluation.figure_names import DIGITS, mean_text, p_text, refused, with_unit
 from abliterate.pipeline.condition_options import SaidConditions
 from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.pipeline.options import AskOptions
@@ -73,8 +74,6 @@ def evaluate(
 SHOWN: tuple[Label, ...] = ("refused", "hedged", "incoherent")
 """Labels with a row of their own; what is left has complied."""
 
-DIGITS = {"nats": 3, "share": 3, "tokens": 1}
-
 
 def evaluated(one: Evaluation) -> RenderableType:
     """Return the figures of a model, beside those of what it is held against."""
@@ -106,12 +105,7 @@ def evaluated(one: Evaluation) -> RenderableType:
 
 def changes(one: Any) -> str:
     """Return how many prompts moved which way, and the p-value."""
-    return f"-{one.lost} +{one.gained}, {p_value(one.p)}"
-
-
-def p_value(p: float) -> str:
-    """Return a p-value for people."""
-    return f"p {p:.3f}" if p >= 0.001 else f"p {p:.0e}"
+    return f"-{one.lost} +{one.gained}, {p_text(one.p)}"
 
 
 def estimate(one: Mean | None, digits: int) -> str:
@@ -119,16 +113,16 @@ def estimate(one: Mean | None, digits: int) -> str:
     if one is None or not one.values:
         return ""
     low, high = one.interval
-    return f"{one.value:.{digits}f} \\[{low:.{digits}f}, {high:.{digits}f}]"
+    return bracketed(mean_text(one.value, low, high, digits))
 
 
 def figure_row(one: Figure, two: bool) -> list[str]:
     """Return the cells of a figure; what lies between two models stands in the model's column."""
     digits = DIGITS[one.unit]
-    name = one.name if one.unit == "share" else f"{one.name} ({one.unit})"
+    name = with_unit(one.name, one.unit)
     change = ""
     if one.difference and one.difference.mean.values:
-        change = f"{one.difference.mean.value:+.{digits}f}, {p_value(one.difference.p)}"
+        change = f"{one.difference.mean.value:+.{digits}f}, {p_text(one.difference.p)}"
     model = estimate(one.model, digits)
     return [name, estimate(one.against, digits), model, change] if two else [name, model]
 
@@ -136,7 +130,7 @@ def figure_row(one: Figure, two: bool) -> list[str]:
 def by_length(lengths: Sequence[Mapping[str, Any]], two: bool) -> Table:
     """Return the refusal rates of the same replies cut short."""
     kinds = [kind for kind in lengths[0] if kind != "tokens"]
-    table = Table("tokens of the reply", *(f"refused, {kind}" for kind in kinds))
+    table = Table("tokens of the reply", *map(refused, kinds))
     for row in lengths:
         pairs = [[row[kind]["against"], row[kind]["model"]] if two else [row[kind]["model"]] for kind in kinds]
         cells = [" -> ".join(f"{one['count']}/{one['total']}" for one in pair) for pair in pairs]
@@ -159,4 +153,4 @@ def task_mean(value: Mapping[str, float | None]) -> str:
     mean, low, high = value["mean"], value["low"], value["high"]
     if mean is None:
         return "not defined"
-    return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} \\[{low:.3f}, {high:.3f}]"
+    return f"{mean:.3f}" if low is None or high is None else bracketed(mean_text(mean, low, high))

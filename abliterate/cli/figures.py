@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from abliterate.evaluation.figure_names import interval_text, mean_text, percent, rate_text
+
 if TYPE_CHECKING:
     from abliterate.evaluation.observation import Reply
     from abliterate.evaluation.statistics import Mean, Rate
     from abliterate.proofs.stream import StreamReport
 
 
+def bracketed(text: str) -> str:
+    """Return a text in which rich takes no bracket for markup."""
+    return text.replace("[", "\\[")
+
+
 def rate(one: Rate) -> str:
     """Return a rate as `3/65 = 5% [2, 13]`."""
     low, high = one.interval
-    return f"{one.count}/{one.total} = {one.value:.0%} \\[{low:.0%}, {high:.0%}]"
+    interval = interval_text(percent(low, 0), percent(high, 0))
+    return bracketed(rate_text(one.count, one.total, percent(one.value, 0), interval))
 
 
 def mean(one: Mean) -> str:
     """Return a divergence as `0.061 [0.043, 0.082] nats`."""
     low, high = one.interval
-    return f"{one.value:.3f} \\[{low:.3f}, {high:.3f}] nats"
+    return bracketed(f"{mean_text(one.value, low, high)} nats")
 
 
 def size(count: int | float) -> str:

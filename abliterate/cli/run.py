@@ -15,6 +15,7 @@ from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson
 from abliterate.cli.figures import mean, proof_line, rate, shown
 from abliterate.errors import InputError
+from abliterate.evaluation.figure_names import KL_LAST_TOKEN, KL_OVER_REPLIES, WHERE_ANSWERED
 from abliterate.pipeline.options import Options
 from abliterate.records.option import declarations, flag_of
 from abliterate.training.harden_options import HardenOptions
@@ -115,9 +116,9 @@ def result(one: Result, kept: bool = True) -> RenderableType:
 
 def divergence_rows(table: Table, divergence: Divergence) -> None:
     """Add KL(original || edited) on harmless prompts in each convention."""
-    table.add_row("KL, last prompt token", "", mean(divergence.first_token))
-    table.add_row("  where answered", "", mean(divergence.first_token_answered))
-    table.add_row("KL, over the original's replies", "", mean(divergence.over_replies))
+    table.add_row(KL_LAST_TOKEN, "", mean(divergence.first_token))
+    table.add_row(f"  {WHERE_ANSWERED}", "", mean(divergence.first_token_answered))
+    table.add_row(KL_OVER_REPLIES, "", mean(divergence.over_replies))
 
 
 def search_line(found: SearchResult) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from abliterate.evaluation.figure_names import LOSS_ON_TEXT, UNITS
 from abliterate.evaluation.figures import Figure, JudgedReplies, length_figure, paired_figure, refusals_changed
 from abliterate.evaluation.statistics import Rate
 from abliterate.evaluation.tasks import TaskMean
@@ -46,7 +47,7 @@ class Evaluation:
     def figures(self) -> tuple[Figure, ...]:
         """Return every figure that is no rate: the damage, the text's cross-entropy, the lengths of the replies."""
         other = self.against
-        text = [paired_figure("cross-entropy, text", "nats", self.model.text, other.text if other else None)]
+        text = [paired_figure(LOSS_ON_TEXT, UNITS[LOSS_ON_TEXT], self.model.text, other.text if other else None)]
         lengths = [
             length_figure(kind, one, other.sets[kind] if other else None) for kind, one in self.model.sets.items()
         ]

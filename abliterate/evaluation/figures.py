@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from abliterate.evaluation import figure_names as names
 from abliterate.evaluation.divergence import Along
+from abliterate.evaluation.figure_names import Unit
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.paired import Changed, PairedDifference, paired_changes, paired_difference
 from abliterate.evaluation.statistics import Mean, Rate, mean_of
 from abliterate.models.batches import shared_prefix
 from abliterate.replies.labels import REPLY_LABELS, Label
 from abliterate.replies.refusals import is_refusal
-
-Unit = Literal["nats", "share", "tokens"]
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
 """Reply lengths at which refusals are counted again: a greedy reply that is cut is the shorter greedy reply."""
@@ -73,6 +72,11 @@ class Figure:
         }
 
 
+def named_figure(name: str, model: Mean | None) -> Figure:
+    """Return a figure of the table of names, in its unit."""
+    return Figure(name, names.UNITS[name], model)
+
+
 def paired_figure(name: str, unit: Unit, model: Sequence[float], against: Sequence[float] | None) -> Figure:
     """Return a figure of one model, and its difference from the other's on the same prompts where there is one."""
     if against is None:
@@ -82,7 +86,7 @@ def paired_figure(name: str, unit: Unit, model: Sequence[float], against: Sequen
 
 def length_figure(kind: str, model: JudgedReplies, against: JudgedReplies | None) -> Figure:
     """Return how long replies are; without a test where a server has not told the length of each."""
-    name = f"reply length, {kind}"
+    name = names.reply_length(kind)
     if against is None or all(len(one.lengths) == len(one.replies) for one in (model, against)):
         return paired_figure(name, "tokens", model.lengths, against.lengths if against else None)
     return Figure(name, "tokens", mean_of(model.lengths), mean_of(against.lengths))
@@ -105,14 +109,14 @@ def damage(along: Sequence[Along], original: Sequence[Reply]) -> list[Figure]:
     said = [one for one in along if len(one.original_loss)]
     losses = [[float(loss.mean()) for loss in (one.edited_loss, one.original_loss)] for one in said]
     return [
-        Figure("KL, last prompt token", "nats", mean_of(last)),
-        Figure("KL, last prompt token, where answered", "nats", mean_of(answered)),
-        Figure("KL, first reply token", "nats", mean_of(first)),
-        Figure("KL, over the original's replies", "nats", mean_of([float(one.kl.mean()) for one in along])),
-        Figure("top-1 agreement", "share", mean_of([float(one.agree.double().mean()) for one in along])),
-        paired_figure("cross-entropy, original's replies", "nats", *map(list, zip(*losses, strict=True)))
+        named_figure(names.KL_LAST_TOKEN, mean_of(last)),
+        named_figure(names.KL_LAST_TOKEN_ANSWERED, mean_of(answered)),
+        named_figure(names.KL_FIRST_REPLY_TOKEN, mean_of(first)),
+        named_figure(names.KL_OVER_REPLIES, mean_of([float(one.kl.mean()) for one in along])),
+        named_figure(names.AGREEMENT, mean_of([float(one.agree.double().mean()) for one in along])),
+        paired_figure(names.LOSS_ON_REPLIES, names.UNITS[names.LOSS_ON_REPLIES], *map(list, zip(*losses, strict=True)))
         if losses
-        else Figure("cross-entropy, original's replies", "nats", None),
+        else named_figure(names.LOSS_ON_REPLIES, None),
     ]
 
 

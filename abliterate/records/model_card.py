@@ -16,6 +16,8 @@ import yaml  # type: ignore[import-untyped]
 from huggingface_hub import ModelCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
+from abliterate.evaluation.figure_names import DIVERGENCES, percent, prompts_refused
+
 TAGS = ["abliterated", "abliterate", "refusal-direction"]
 INDUCED_TAGS = ["refusal-induced", *TAGS[1:]]
 
@@ -195,12 +197,7 @@ def figures_text(figures: Mapping[str, Any] | None) -> str:
     """Return refusal rates before and after, and the divergence, with their intervals; or that there are none."""
     if figures is None:
         return "Refusals and divergence of this checkpoint were not measured."
-    rates = {"Harmful prompts refused": "harmful_refusals", "Harmless prompts refused": "harmless_refusals"}
-    divergences = {
-        "at the last prompt token": "first_token",
-        "at the last prompt token, prompts that the original answers": "first_token_answered",
-        "averaged over the tokens of the original's own reply": "over_replies",
-    }
+    rates = {prompts_refused(side): f"{side}_refusals" for side in ("harmful", "harmless")}
     lines = [
         "Measured on the checkpoint as it was written, with prompts that took no part in choosing the edit; intervals "
         f"are 95%. Replies were cut at {shown_value(figures['reply_tokens'])} tokens.",
@@ -214,7 +211,7 @@ def figures_text(figures: Mapping[str, Any] | None) -> str:
         "",
         "| KL(original ‖ edited), nats, harmless prompts | mean |",
         "|---|---|",
-        *(f"| {title} | {mean_text(figures['kl'].get(key))} |" for title, key in divergences.items()),
+        *(f"| {title} | {mean_text(figures['kl'].get(key))} |" for key, title in DIVERGENCES.items()),
     ]
     return "\n".join(lines)
 
@@ -224,7 +221,7 @@ def rate_text(figure: Mapping[str, Any] | None) -> str:
     if figure is None or not figure["total"] or not is_finite(figure["rate"], figure["low"], figure["high"]):
         return NOT_MEASURED
     counts = f"{number_text(figure['count'])} of {number_text(figure['total'])}"
-    return f"{figure['rate']:.1%} ({figure['low']:.1%} to {figure['high']:.1%}), {counts}"
+    return f"{percent(figure['rate'], 1)} ({percent(figure['low'], 1)} to {percent(figure['high'], 1)}), {counts}"
 
 
 def mean_text(figure: Mapping[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from abliterate.evaluation.figure_names import prompts_refused
 from abliterate.models.source import Source
 from abliterate.progress import SILENT, Progress
 from abliterate.records.manifest import hashes, json_text
@@ -189,10 +190,10 @@ def robustness_text(record: Mapping[str, Any]) -> str:
     """Return refusals as it is and under the strongest edit, before and after, with their intervals."""
     before, after = record["before"], record["after"]
     titles = {
-        "Harmful prompts refused": "harmful",
-        "Harmful prompts refused, under the edit": "edited",
-        "Harmless prompts refused": "harmless",
-        "Harmless prompts refused, under the edit": "edited_harmless",
+        prompts_refused("harmful"): "harmful",
+        f"{prompts_refused('harmful')}, under the edit": "edited",
+        prompts_refused("harmless"): "harmless",
+        f"{prompts_refused('harmless')}, under the edit": "edited_harmless",
     }
     return "\n".join([
         f"{ATTACK} Replies were cut at {number_text(record['reply_tokens'])} tokens.",

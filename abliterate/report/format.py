@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from abliterate.evaluation.figure_names import interval_text, percent, rate_text
+
 Number = int | float
 """JSON writes a float that is whole as it likes."""
 
@@ -29,19 +31,19 @@ def share_html(value: Number | None) -> str:
     """Return a share in per cent, with one digit behind the point where it is neither none nor all."""
     if value is None:
         return MISSING
-    return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"
+    return percent(value, 0 if value in (0, 1) else 1)
 
 
-def interval(low: Number | None, high: Number | None, percent: bool = False) -> str:
+def interval(low: Number | None, high: Number | None, shares: bool = False) -> str:
     """Return `[0%, 8.4%]` or `[0.0052, 0.853]`."""
-    show = share_html if percent else number_html
-    return f"[{show(low)},{TIED}{show(high)}]"
+    show = share_html if shares else number_html
+    return interval_text(show(low), show(high)).replace(", ", f",{TIED}")
 
 
 def rate_html(one: Mapping[str, Any]) -> str:
     """Return a rate as `3/65 = 4.6% [1.6%, 12.7%]`."""
-    figure = f"{one['count']}/{one['total']}{TIED}={TIED}{share_html(one['rate'])}"
-    return f"{figure} {interval(one['low'], one['high'], True)}"
+    limits = interval(one["low"], one["high"], True)
+    return rate_text(one["count"], one["total"], share_html(one["rate"]), limits).replace(" = ", f"{TIED}={TIED}")
 
 
 def mean_html(one: Mapping[str, Any]) -> str:

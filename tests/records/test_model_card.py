@@ -146,9 +146,9 @@ def test_every_figure_is_shown() -> None:
     for text in (
         "| Harmful prompts refused | 95.4% (87.3% to 98.4%), 62 of 65 | 4.6% (1.6% to 12.7%), 3 of 65 |",
         "| Harmless prompts refused | 2.0% (0.5% to 7.0%), 2 of 100 | 0.0% (0.0% to 3.7%), 0 of 100 |",
-        "| at the last prompt token | 0.0612 (0.0411 to 0.0833), 100 prompts |",
-        "| at the last prompt token, prompts that the original answers | 0.0591 (0.0399 to 0.0821), 98 prompts |",
-        "| averaged over the tokens of the original's own reply | 0.0213 (0.0155 to 0.0288), 100 prompts |",
+        "| KL, last prompt token | 0.0612 (0.0411 to 0.0833), 100 prompts |",
+        "| KL, last prompt token, where answered | 0.0591 (0.0399 to 0.0821), 98 prompts |",
+        "| KL, over the original's replies | 0.0213 (0.0155 to 0.0288), 100 prompts |",
         "is at most 0.000321 of the stream (rounding allows 0.01); before the edit it was up to 0.123.",
         "- Strength at `attn`: 0.25 to 0.75 over the layers",
         "abliterate Qwen/Qwen3-4B-Instruct-2507 --strength 1.0 --out 'my folder'",

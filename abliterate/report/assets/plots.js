@@ -106,7 +106,7 @@ function refusals(colours) {
 function damage(colours) {
   const kinds = Object.keys(data.kinds);
   const ones = kinds.map((kind) => data.figures.kl[kind]);
-  const titles = { first_token: "first token", first_token_answered: "first token,<br>where answered", over_replies: "over replies" };
+  const titled = (kind) => data.kinds[kind].replace("KL, ", "").replace(", ", ",<br>");
   const shown = {
     type: "scatter", mode: "markers+text", x: ones.map((one) => one.mean), y: ones.map((_, place) => -place),
     error_x: bars(colours.edited, ones, "mean"), marker: { color: colours.edited, symbol: "diamond", size: 11 },
@@ -115,7 +115,7 @@ function damage(colours) {
     hovertemplate: "%{customdata}<extra></extra>",
   };
   const across = axis(colours, "nats", { rangemode: "tozero" });
-  return { data: [shown], layout: layout(colours, across, axis(colours, "", rows(kinds.map((kind) => titles[kind])))) };
+  return { data: [shown], layout: layout(colours, across, axis(colours, "", rows(kinds.map(titled)))) };
 }
 
 function separation(colours, measure) {

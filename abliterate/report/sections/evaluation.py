@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from abliterate.evaluation.figure_names import with_unit
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
 from abliterate.report.sections.section import Section
@@ -127,8 +128,7 @@ def figure_cells(name: str, one: Mapping[str, Any], columns: Sequence[str]) -> t
             words_of_change += f"; p{text.TIED}={text.TIED}{text.number_html(change['p'])}"
         if change.get("test"):
             words_of_change += f" ({change['test']})"
-    title = name if percent or not unit else f"{name} ({unit})"
-    return title, *(shown(one.get(column)) for column in columns), words_of_change
+    return with_unit(name, unit), *(shown(one.get(column)) for column in columns), words_of_change
 
 
 SECTION = Section("evaluation", "Evaluation", MARKUP, words, numbers)

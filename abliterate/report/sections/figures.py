@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from abliterate.evaluation.figure_names import DIVERGENCES, prompts_refused
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
 from abliterate.report.sections.section import MODELS, SIDES, Section
 from abliterate.report.unlike import unlike
-
-PROMPT_KINDS = {
-    "first_token": "KL, last prompt token",
-    "first_token_answered": "KL, last prompt token, where answered",
-    "over_replies": "KL, over the original's replies",
-}
 
 MARKUP = """\
 <section id="figures"><h2>Refusals and damage</h2>
@@ -44,18 +39,18 @@ def words(records: Gathered) -> dict[str, Any] | None:
 
 def numbers(records: Gathered) -> dict[str, Any]:
     """Return the figures, and what their kinds of divergence are called."""
-    return {"figures": records.manifest["figures"], "kinds": PROMPT_KINDS}
+    return {"figures": records.manifest["figures"], "kinds": dict(DIVERGENCES)}
 
 
 def measures(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the run's own figures as rows: name, original, edited."""
     rows = [
-        (f"Refusals, {side} prompts", *(text.rate_html(figures[model][f"{side}_refusals"]) for model in MODELS))
+        (prompts_refused(side), *(text.rate_html(figures[model][f"{side}_refusals"]) for model in MODELS))
         for side in SIDES
     ]
     return [
         *rows,
-        *((title, "", f"{text.mean_html(figures['kl'][kind])} nats") for kind, title in PROMPT_KINDS.items()),
+        *((title, "", f"{text.mean_html(figures['kl'][kind])} nats") for kind, title in DIVERGENCES.items()),
     ]
 
 

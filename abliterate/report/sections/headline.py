@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from abliterate.evaluation.figure_names import prompts_refused
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
 from abliterate.report.sections.proof import proof_line
@@ -61,11 +62,7 @@ def cards(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
         for side in SIDES:
             before, after = (figures[model][f"{side}_refusals"] for model in MODELS)
             line = f"{brief(before)} → {brief(after)}"
-            shown.append(
-                figure_card(
-                    f"{side.capitalize()} prompts refused", text.share_html(after["rate"]), line, before["rate"]
-                )
-            )
+            shown.append(figure_card(prompts_refused(side), text.share_html(after["rate"]), line, before["rate"]))
         kl = figures["kl"]["first_token"]
         line = f"nats {text.interval(kl['low'], kl['high'])}, last prompt token, {kl['count']} harmless prompts"
         shown.append(figure_card("KL(original ‖ edited)", text.number_html(kl["mean"]), line))
