@@ -11,7 +11,10 @@ environment make another machine of this one, to try that:
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,6 +30,11 @@ import torch  # noqa: E402
 from transformers import PreTrainedModel  # noqa: E402
 
 from fixtures.models import FAMILIES, random_model  # noqa: E402
+
+if TYPE_CHECKING:
+    from abliterate.evaluation.evaluation import Evaluation
+    from abliterate.pipeline.load import Loaded
+    from abliterate.pipeline.run import Result
 
 threads = os.environ.get("ABLITERATE_TEST_THREADS", "1")
 torch.set_num_threads(int(threads))  # one: the models are too small to share, and other work would stall them
@@ -69,3 +77,81 @@ def real_models() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real models in {folder}; set ABLITERATE_TEST_MODELS")
     return folder
+
+
+# What takes long is made once for all tests of a process. They read it; whoever changes it is found at the end.
+
+
+@pytest.fixture(scope="session")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Result]:
+    """A run on the bundled tiny model, in its own bfloat16."""
+    from abliterate.pipeline.run import run
+    from fixtures.tiny_chat import hashes, options
+
+    made = run(options(tmp_path_factory.mktemp("run") / "edited"))
+    before = hashes(made.out)
+    yield made
+    assert hashes(made.out) == before
+
+
+@pytest.fixture(scope="session")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Result]:
+    """The same in float32, where replies of two ways are held against each other."""
+    from abliterate.pipeline.run import run
+    from fixtures.tiny_chat import hashes, in_float32
+
+    made = run(in_float32(tmp_path_factory.mktemp("run") / "edited"))
+    before = hashes(made.out)
+    yield made
+    assert hashes(made.out) == before
+
+
+@pytest.fixture(scope="session")
+def evaluation(edited: Result) -> Evaluation:
+    """The edited model beside its original."""
+    from abliterate.commands.evaluate import evaluate
+    from fixtures.evaluations import SHORT
+    from fixtures.tiny_chat import TINY, in_float32
+
+    return evaluate(in_float32(Path(), model=str(edited.out)), SHORT, str(TINY))
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """What the steps of a run work on."""
+    from abliterate.pipeline.load import load_run
+    from abliterate.progress import SILENT
+    from fixtures.tiny_chat import options
+    from fixtures.unfinished import QUICK
+
+    return load_run(options(tmp_path_factory.mktemp("loaded") / "edited", **QUICK), SILENT)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own, empty."""
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count what is computed, by what it is for: batches of activations, batches of replies, scores."""
+    from abliterate.activations import capture
+    from abliterate.directions import addition, selection
+    from abliterate.models import generation
+
+    counted = Counter[str]()
+
+    def counting(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def counted_function(*arguments: Any, **named: Any) -> Any:
+            counted[name] += 1
+            return function(*arguments, **named)
+
+        return counted_function
+
+    monkeypatch.setattr(capture, "final_hidden", counting("activations", capture.final_hidden))
+    monkeypatch.setattr(generation, "reply_to", counting("replies", generation.reply_to))
+    for room in (selection, addition):  # the unedited model's own predictions are asked for in `scoring`: no unit
+        monkeypatch.setattr(room, "final_states", counting("scores", room.final_states))
+    return counted

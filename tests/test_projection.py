@@ -1,11 +1,28 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import PreTrainedModel
 
+from abliterate.activations.capture import Activations
+from abliterate.edits.in_place import orthogonalize
 from abliterate.errors import InputError
+from abliterate.interventions import (
+    Condition,
+    ablated,
+    ablated_rows,
+    added,
+    added_rows,
+    affine,
+    mean_component,
+    rows_where,
+)
 from abliterate.projection import (
     component,
     fold_gain,
@@ -16,7 +33,18 @@ from abliterate.projection import (
     project_out,
     remove_component,
 )
+from abliterate.training.keep_out import KeepDirectionOut
+from fixtures.models import random_model
+from fixtures.wrapped import SILENT, TOKENS, hook_count, logits, residue, unchanged, weights
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),  # peft asks transformers
+    pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions.*:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.ao.quantization.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*tie_word_embeddings.*:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*tied.*:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*fan_in_fan_out.*:UserWarning"),
+]
 dimensions = st.integers(3, 40)
 ranks = st.integers(1, 3)
 seeds = st.integers(0, 2**31)
@@ -116,3 +144,107 @@ def test_dependent_directions_are_refused() -> None:
     row = torch.randn(8)
     with pytest.raises(InputError, match="linearly dependent"):
         orthonormal_basis(torch.stack([row, 2 * row]))
+
+
+Use = Callable[[PreTrainedModel, torch.Tensor], Any]
+
+
+def inside(context: AbstractContextManager[Any], model: PreTrainedModel) -> torch.Tensor:
+    with context:
+        return logits(model)
+
+
+def kept_out(model: PreTrainedModel, direction: torch.Tensor) -> torch.Tensor:
+    callback = KeepDirectionOut(direction)
+    callback.begin(model)
+    return logits(model)
+
+
+RESID = torch.randn(6, 1, 5, 48, generator=torch.Generator().manual_seed(3))
+ENTRIES: dict[str, Use] = {
+    "ablated": lambda model, r: inside(ablated(model, r), model),
+    "ablated_rows": lambda model, r: inside(ablated_rows(model, r[None, None]), model),
+    "affine": lambda model, r: inside(affine(model, r, 3.0), model),
+    "affine, rows": lambda model, r: inside(affine(model, r.expand(3, -1), 3.0), model),
+    "condition": lambda model, r: inside(added(model, torch.ones(48), 2, when=Condition(r, 2, 0.1)), model),
+    "rows_where": lambda model, r: rows_where(model, Condition(r, 2, 0.1), TOKENS).float(),
+    "mean_component": lambda model, r: mean_component(Activations(RESID, (-1,)), r),
+    "orthogonalize": lambda model, r: logits(orthogonalize(model, r)),
+    "KeepDirectionOut": kept_out,
+}
+LENGTHS: dict[str, Use] = {
+    "added": lambda model, r: inside(added(model, r, 2), model),
+    "added_rows": lambda model, r: inside(added_rows(model, r[None], [2]), model),
+}
+"""Where the length of the vector is what is added."""
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_any_positive_multiple_is_the_same_direction(name: str, direction: torch.Tensor) -> None:
+    expected = ENTRIES[name](random_model("llama"), direction)
+    for factor in (2.0, 0.37, 1e6, 1e-6):
+        found = ENTRIES[name](random_model("llama"), factor * direction)
+        assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
+    double = ENTRIES[name](random_model("llama"), 2 * direction.to(torch.bfloat16))
+    assert torch.allclose(double, expected, atol=0.1 * float(expected.abs().max()))
+
+
+def test_rows_of_any_length_and_angle_remove_their_span(llama: PreTrainedModel) -> None:
+    rows = torch.randn(2, 48)
+    askew = torch.stack([3 * rows[0], rows[0] + 0.1 * rows[1]])
+    for one in rows:
+        with ablated(llama, askew):
+            assert residue(llama, one / one.norm()) < SILENT
+    orthogonalize(llama, askew)
+    KeepDirectionOut(rows).begin(llama)
+    assert max(residue(llama, one / one.norm()) for one in rows) < SILENT
+    with pytest.raises(InputError, match="linearly dependent"):
+        orthogonalize(llama, torch.stack([rows[0], 2 * rows[0]]))
+
+
+@pytest.mark.parametrize("name", sorted({*ENTRIES, *LENGTHS}))
+@pytest.mark.parametrize(
+    ("value", "message"), [(torch.nan, "NaN"), (torch.inf, "infinity"), (0.0, "zero length"), (None, "another model")]
+)
+def test_no_direction_is_refused_before_anything_is_changed(
+    name: str, value: float | None, message: str, llama: PreTrainedModel, direction: torch.Tensor
+) -> None:
+    if name == "KeepDirectionOut":
+        orthogonalize(llama, direction)
+    before = weights(llama)
+    if name == "added_rows" and value == 0.0:  # a vector of zeros leaves its rows alone
+        assert torch.equal(LENGTHS[name](llama, 0 * direction), logits(llama))
+        return
+    vector = torch.ones(7) if value is None else 0 * direction if value == 0.0 else direction.clone()
+    if value:
+        vector[3] = value
+    with pytest.raises(InputError, match=message):
+        {**ENTRIES, **LENGTHS}[name](llama, vector)
+    assert unchanged(llama, before)
+    assert hook_count(llama) == 0
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 48), (0, 48)])
+def test_shapes_that_are_no_directions_are_refused(llama: PreTrainedModel, shape: tuple[int, ...]) -> None:
+    before = weights(llama)
+    for act in (ablated, orthogonalize, lambda model, vector: KeepDirectionOut(vector)):
+        with pytest.raises(InputError, match="a direction has shape"), act(llama, torch.ones(shape)):  # type: ignore[attr-defined]
+            pass
+    assert unchanged(llama, before)
+
+
+@pytest.mark.parametrize(
+    ("enter", "message"),
+    [
+        (lambda model, r: added(model, r, 1, scale=torch.nan), "scale holds NaN or infinity"),
+        (lambda model, r: affine(model, r, torch.nan), "target holds NaN or infinity"),
+        (lambda model, r: ablated_rows(model, r[None, None], strengths=torch.tensor([torch.inf])), "strengths holds"),
+        (lambda model, r: added(model, r, 1, when=Condition(r, 1, torch.nan)), "threshold holds NaN;"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(
+    llama: PreTrainedModel, direction: torch.Tensor, enter: Callable[..., Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message), enter(llama, direction):
+        pass
+    assert hook_count(llama) == 0

@@ -1,9 +1,9 @@
+"""A folder of safetensors: opened, read, compared, hashed."""
+
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,46 +16,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
 
 from abliterate.checkpoints import checkpoint as module
-from abliterate.checkpoints.checkpoint import Checkpoint, content_hash, equal_bytes, write_shard
-from abliterate.checkpoints.shards import DTYPES
+from abliterate.checkpoints.checkpoint import Checkpoint, content_hash, equal_bytes
 from abliterate.errors import CheckpointError
-from fixtures.checkpoints import header_of, snapshot, tensor_bytes, write_checkpoint, write_file, write_index, write_raw
-
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-A, B = torch.arange(6.0).reshape(2, 3), torch.ones(4, dtype=torch.bfloat16)
-GOOD = {"a": A, "b": B}
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # syncing costs nothing there
-FLOATS = ["F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"]
-
-
-def same(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
-
-
-def ignore(count: int) -> None:
-    pass
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_checkpoint(tmp_path / "source", GOOD, metadata={"format": "pt"})
-
-
-@pytest.fixture
-def sharded(tmp_path: Path) -> Path:
-    return write_checkpoint(tmp_path / "sharded", {"a": A}, {"b": B})
-
-
-def error_of(folder: Path) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        Checkpoint.open(folder)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
+from fixtures.checkpoints import (
+    GOOD,
+    INDEX,
+    MEMORY,
+    PIECES,
+    SINGLE,
+    A,
+    B,
+    error_of,
+    header_of,
+    snapshot,
+    tensor_bytes,
+    write_checkpoint,
+    write_file,
+    write_index,
+    write_raw,
+)
 
 # --- opening ---------------------------------------------------------------------------------------------------------
 
@@ -96,12 +77,6 @@ def test_links_in_the_folder_are_followed(sharded: Path, tmp_path: Path) -> None
     assert Path("tokenizer.json") in checkpoint.files()
 
 
-def test_keys_in_any_order_and_padding_are_read(tmp_path: Path) -> None:
-    tensors = {"empty": torch.empty(0, 3), **GOOD, "last": torch.empty(0)}
-    write_file(tmp_path / SINGLE, tensors, key_order=["b", "last", "a", "empty"], padding=5)
-    assert [entry.name for entry in Checkpoint.open(tmp_path).shards[0].tensors] == ["empty", "a", "b", "last"]
-
-
 def test_folders_without_safetensors(tmp_path: Path) -> None:
     assert "no such folder" in error_of(tmp_path / "nowhere")
     assert "found no safetensors; check the path" in error_of(tmp_path)
@@ -117,89 +92,6 @@ def test_folders_without_safetensors(tmp_path: Path) -> None:
 def test_a_dangling_link_is_an_error(tmp_path: Path) -> None:
     (tmp_path / SINGLE).symlink_to(tmp_path / "gone")
     assert "model.safetensors cannot be read (No such file or directory)" in error_of(tmp_path)
-
-
-def entry(dtype: Any = "F32", shape: Any = (2, 3), offsets: Any = (0, 24)) -> dict[str, Any]:
-    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
-
-
-DAMAGED_HEADERS = {
-    "unknown dtype": ({"a": entry("F12")}, 24, "tensor 'a': unknown dtype 'F12'; expected one of BOOL, U8"),
-    "dtype no text": ({"a": entry(["F32"])}, 24, "tensor 'a': unknown dtype ['F32']"),
-    "shape": ({"a": entry(shape=[2, 4])}, 24, "tensor 'a', F32 [2, 4]: expected 32 bytes, found data_offsets of 24"),
-    "shape negative": ({"a": entry(shape=[-2, -3])}, 24, "tensor 'a': expected a shape of whole numbers"),
-    "shape fraction": ({"a": entry(shape=[2.0, 3])}, 24, "tensor 'a': expected a shape of whole numbers"),
-    "shape huge": ({"a": entry(shape=[0, 2**62, 9], offsets=[0, 0])}, 0, "a shape that memory can hold"),
-    "shape bool": ({"a": entry(shape=[True, 6])}, 24, "tensor 'a': expected a shape of whole numbers"),
-    "offsets one": ({"a": entry(offsets=[24])}, 24, "tensor 'a': expected data_offsets [begin, end], found [24]"),
-    "offsets reversed": ({"a": entry(offsets=[24, 0])}, 24, "expected data_offsets [begin, end], found [24, 0]"),
-    "offsets huge": ({"a": entry(offsets=[10**4000, 10**4000 + 24])}, 24, "expected a data_offsets of whole numbers"),
-    "no dtype": ({"a": {"shape": [2, 3], "data_offsets": [0, 24]}}, 24, "expected dtype, shape and data_offsets"),
-    "no object": ({"a": 3}, 24, "tensor 'a': expected dtype, shape and data_offsets, found '3'"),
-    "overlap": ({"a": entry(), "b": entry(offsets=[20, 44])}, 44, "tensor 'b' overlaps the one before: expected it at"),
-    "same bytes": ({"a": entry(), "b": entry()}, 24, "tensor 'b' overlaps the one before"),
-    "hole": ({"a": entry(), "b": entry(offsets=[28, 52])}, 52, "tensor 'b' leaves a hole before it: expected it at"),
-    "hole first": ({"a": entry(offsets=[4, 28])}, 28, "tensor 'a' leaves a hole before it"),
-    "metadata": ({"__metadata__": {"a": 1}}, 0, "expected names and texts under '__metadata__'"),
-    "no tensors": ({"__metadata__": {}}, 0, "expected tensors, found none"),
-}
-
-
-@pytest.mark.parametrize(("fields", "size", "expected"), DAMAGED_HEADERS.values(), ids=DAMAGED_HEADERS)
-def test_damaged_headers_name_tensor_expected_and_found(
-    tmp_path: Path, fields: dict[str, Any], size: int, expected: str
-) -> None:
-    write_raw(tmp_path / SINGLE, json.dumps(fields).encode(), bytes(size))
-    message = error_of(tmp_path)
-    assert expected in message
-    assert str(tmp_path / SINGLE) in message
-    assert message.endswith(("download it again", "convert the checkpoint"))
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        (b"{", "header: expected JSON in UTF-8, found Expecting property name"),
-        (b"[]", "header: expected JSON that begins with '{', found b'['"),
-        (b" {}", "header: expected JSON that begins with '{', found b' '"),
-        (b"", "header: expected JSON that begins with '{', found b''"),
-        (b'{"\xff": 1}', "header: expected JSON in UTF-8, found 'utf-8' codec can't decode"),
-        (b'{"\\ud800": 1}', "header: expected JSON in UTF-8, found 'utf-8' codec can't encode"),
-        (b'{"a":' * 200_000, "header: expected JSON in UTF-8, found maximum recursion depth exceeded"),
-        (b'{"a": {}, "a": {}}', "header: 'a' is listed twice; expected it once"),
-        (b'{"a": {"dtype": "F32", "dtype": "F16"}}', "header: 'dtype' is listed twice"),
-    ],
-)
-def test_headers_that_are_no_json(tmp_path: Path, header: bytes, expected: str) -> None:
-    write_raw(tmp_path / SINGLE, header)
-    assert expected in error_of(tmp_path)
-
-
-def test_lengths_that_cannot_be(tmp_path: Path) -> None:
-    path = tmp_path / SINGLE
-    path.write_bytes(b"1234567")
-    assert "truncated: expected 8 bytes of header length, found 7; download it again" in error_of(tmp_path)
-    write_raw(path, b"{}", length=3)
-    assert "header length: expected at most 2 bytes, found 3; download it again" in error_of(tmp_path)
-    write_raw(path, b"", length=2**64 - 1)
-    assert "header length: expected at most 0 bytes, found 18446744073709551615" in error_of(tmp_path)
-    with path.open("wb") as file:
-        file.write((100_000_001).to_bytes(8, "little"))
-        file.truncate(200_000_000)  # sparse
-    assert "header length: expected at most 100000000 bytes, found 100000001" in error_of(tmp_path)
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
-    assert "found a Git LFS pointer; fetch it with 'git lfs pull'" in error_of(tmp_path)
-
-
-def test_truncated_and_trailing(folder: Path) -> None:
-    path = folder / SINGLE
-    content = path.read_bytes()
-    path.write_bytes(content[:-1])
-    assert f"truncated in tensor 'b': expected {len(content)} bytes, found {len(content) - 1}" in error_of(folder)
-    path.write_bytes(content[:-9])
-    assert "truncated in tensor 'a'" in error_of(folder)
-    path.write_bytes(content + b"!!")
-    assert f"2 trailing bytes: expected {len(content)} bytes, found {len(content) + 2}" in error_of(folder)
 
 
 def test_index_and_shards_must_agree(sharded: Path) -> None:
@@ -280,21 +172,6 @@ def test_an_index_that_is_none(sharded: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "expected at most 1 bytes, found more" in error_of(sharded)
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(3, 4), (), (0,), (2, 0, 5)], ids=str)
-def test_every_dtype_and_shape_reads_back(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
-    count = math.prod(shape) * DTYPES[dtype][0]
-    raw = torch.randint(0, 2, (count,), dtype=torch.uint8)
-    tensor = raw.view(getattr(torch, DTYPES[dtype][1])).reshape(shape)
-    write_file(tmp_path / SINGLE, {"before": A, "x": tensor, "after": A})
-    found = Checkpoint.open(tmp_path).read("x")
-    assert (found.dtype, found.shape) == (tensor.dtype, tensor.shape)
-    assert tensor_bytes(found) == tensor_bytes(tensor)
-
-
 def test_a_tensor_that_was_read_is_the_callers(folder: Path) -> None:
     before = snapshot(folder)
     checkpoint = Checkpoint.open(folder)
@@ -314,13 +191,6 @@ def test_reading_what_is_not_there(folder: Path) -> None:
         equal_bytes(checkpoint, checkpoint, "b")
     (folder / SINGLE).unlink()
     with pytest.raises(CheckpointError, match=r"cannot be read .No such file or directory.; check the path"):
-        checkpoint.read("b")
-
-
-def test_a_dtype_that_this_torch_lacks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint = Checkpoint.open(folder)
-    monkeypatch.setitem(DTYPES, "BF16", (2, "bfloat99"))
-    with pytest.raises(CheckpointError, match=r"tensor 'b' has dtype BF16, which torch .* install a newer torch"):
         checkpoint.read("b")
 
 
@@ -439,228 +309,6 @@ def test_fingerprint_changes_with_what_it_covers(folder: Path) -> None:
     path.rename(folder / "other.safetensors")
     seen.append(fingerprint())
     assert len(set(seen)) == len(seen)
-
-
-# --- writing ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["kernel", "refused", "answers 0", "absent"])
-def copying(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every way in which copy_file_range may behave."""
-
-    def refuse(*arguments: object) -> int:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
-
-    if request.param == "absent":
-        monkeypatch.delattr(os, "copy_file_range", raising=False)
-    elif request.param == "refused":
-        monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
-    elif request.param == "answers 0":
-        monkeypatch.setattr(os, "copy_file_range", lambda *arguments: 0, raising=False)
-
-
-@pytest.mark.usefixtures("copying")
-def test_a_copy_is_the_same_and_reports_its_bytes(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("abliterate.checkpoints.shard_copy.BLOCK", 16)
-    checkpoint = Checkpoint.open(folder)
-    counts: list[int] = []
-    for edit in ({}, {"a": same}, {"b": same}, {"a": same, "b": same}):
-        write_shard(checkpoint, checkpoint.shards[0], tmp_path / "copy", edit, counts.append)
-        assert (tmp_path / "copy").read_bytes() == (folder / SINGLE).read_bytes()
-    assert sum(counts) == 4 * checkpoint.total_bytes
-    assert max(counts) <= 16
-
-
-def test_an_edit_changes_its_tensor_only(folder: Path, tmp_path: Path) -> None:
-    checkpoint = Checkpoint.open(folder)
-    before = snapshot(folder)
-    (tmp_path / "linked").write_text("precious")
-    (tmp_path / "copy").symlink_to(tmp_path / "linked")
-    write_shard(checkpoint, checkpoint.shards[0], tmp_path / "copy", {"a": lambda a: (a.T + 1).T}, ignore)
-    expected = bytearray(before[SINGLE])
-    expected[checkpoint.entry("a").start : checkpoint.entry("a").end] = tensor_bytes(A + 1)
-    assert (tmp_path / "copy").read_bytes() == expected
-    assert snapshot(folder) == before
-    assert (tmp_path / "linked").read_text() == "precious"
-
-
-def test_edits_of_other_shards_are_left_to_them(sharded: Path, tmp_path: Path) -> None:
-    checkpoint = Checkpoint.open(sharded)
-    for shard, name in zip(checkpoint.shards, "ab", strict=True):
-        edit = dict.fromkeys(GOOD, torch.neg)
-        write_shard(checkpoint, shard, tmp_path / "copy", edit, ignore)
-        assert (tmp_path / "copy").read_bytes().endswith(tensor_bytes(-GOOD[name]))
-
-
-@pytest.mark.parametrize(
-    ("function", "expected"),
-    [
-        (lambda a: a.T, r"tensor 'a' was edited to torch.float32 \[3, 2\]; expected torch.float32 \[2, 3\]"),
-        (lambda a: a.half(), r"edited to torch.float16 \[2, 3\]; expected torch.float32 .* an edit must keep both"),
-        (lambda a: a / 0, "tensor 'a' holds NaN after the edit; expected finite weights; lower the strength"),
-        (lambda a: (a + 1) / 0, "tensor 'a' holds infinity after the edit"),
-        (lambda a: a.fill_(math.inf), "tensor 'a' holds infinity after the edit"),
-    ],
-)
-def test_an_edit_must_return_its_like(folder: Path, tmp_path: Path, function: Any, expected: str) -> None:
-    checkpoint = Checkpoint.open(folder)
-    with pytest.raises(CheckpointError, match=expected):
-        write_shard(checkpoint, checkpoint.shards[0], tmp_path / "copy", {"a": function}, ignore)
-    assert not (tmp_path / "copy").exists()
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_nan_in_the_source_is_refused_where_it_would_be_edited(tmp_path: Path, dtype: str) -> None:
-    bad = torch.tensor([1.0, math.nan, 2.0]).to(getattr(torch, DTYPES[dtype][1]))
-    checkpoint = Checkpoint.open(write_checkpoint(tmp_path / "source", {"bad": bad, "a": A}))
-    with pytest.raises(CheckpointError, match="tensor 'bad' holds NaN; expected finite weights; download it again"):
-        write_shard(checkpoint, checkpoint.shards[0], tmp_path / "copy", {"bad": same}, ignore)
-    write_shard(checkpoint, checkpoint.shards[0], tmp_path / "copy", {"a": same}, ignore)
-
-
-def test_infinity_in_the_source_may_stay_where_it_is(tmp_path: Path) -> None:
-    mask = torch.tensor([-math.inf, 1.0])
-    checkpoint = Checkpoint.open(write_checkpoint(tmp_path / "source", {"mask": mask}))
-    write_shard(checkpoint, checkpoint.shards[0], tmp_path / "copy", {"mask": lambda mask: mask.mul_(2)}, ignore)
-    with pytest.raises(CheckpointError, match="tensor 'mask' holds infinity after the edit"):
-        write_shard(checkpoint, checkpoint.shards[0], tmp_path / "copy", {"mask": lambda m: m.fill_(math.inf)}, ignore)
-
-
-def test_targets_and_names_that_are_refused(folder: Path, tmp_path: Path) -> None:
-    checkpoint = Checkpoint.open(folder)
-    before = snapshot(folder)
-    (tmp_path / "link").hardlink_to(folder / SINGLE)
-    for target in (folder / SINGLE, tmp_path / "link"):
-        with pytest.raises(CheckpointError, match="is a file of the checkpoint that is read; choose another --out"):
-            write_shard(checkpoint, checkpoint.shards[0], target, {}, ignore)
-    with pytest.raises(CheckpointError, match="'c' is not in the checkpoint"):
-        write_shard(checkpoint, checkpoint.shards[0], tmp_path / "copy", {"c": same}, ignore)
-    with pytest.raises(CheckpointError, match=r"cannot be copied to .* .No such file or directory."):
-        write_shard(checkpoint, checkpoint.shards[0], tmp_path / "no" / "copy", {}, ignore)
-    os.truncate(folder / SINGLE, 100)
-    with pytest.raises(CheckpointError, match=r"changed since it was opened: expected .* bytes, found 100"):
-        write_shard(checkpoint, checkpoint.shards[0], tmp_path / "copy", {}, ignore)
-    os.truncate(folder / SINGLE, len(before[SINGLE]))
-
-
-def test_a_source_that_shrinks_while_it_is_copied(folder: Path, tmp_path: Path) -> None:
-    checkpoint = Checkpoint.open(folder)
-
-    def shrink(tensor: torch.Tensor) -> torch.Tensor:
-        os.truncate(folder / SINGLE, checkpoint.entry("a").end)
-        return tensor
-
-    with pytest.raises(CheckpointError, match="truncated while it was read: expected 8 bytes more; download it again"):
-        write_shard(checkpoint, checkpoint.shards[0], tmp_path / "copy", {"a": shrink}, ignore)
-    assert not (tmp_path / "copy").exists()
-
-
-@pytest.mark.parametrize("call", ["copy_file_range", "fsync"])
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [
-        (errno.ENOSPC, "disk full: .* nothing was changed; free some space or choose another --out"),
-        (errno.EIO, "cannot be copied to .*Input/output error.; check the path, its permissions and the disk"),
-    ],
-)
-def test_a_disk_that_fails(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, expected: str
-) -> None:
-    def fail(*arguments: object) -> int:
-        raise OSError(number, os.strerror(number))
-
-    checkpoint = Checkpoint.open(folder)
-    monkeypatch.setattr(os, call, fail, raising=False)
-    with pytest.raises(CheckpointError, match=expected):
-        write_shard(checkpoint, checkpoint.shards[0], tmp_path / "copy", {"a": same}, ignore)
-    assert not (tmp_path / "copy").exists()
-
-
-# --- properties ------------------------------------------------------------------------------------------------------
-
-NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(lambda n: n != "__metadata__")
-
-
-@st.composite
-def layouts(draw: st.DrawFn) -> list[dict[str, torch.Tensor]]:
-    """Draw one to three shards of tensors with random dtypes, shapes and finite contents."""
-    names = draw(st.lists(NAMES, unique=True, min_size=3, max_size=9))
-    count = draw(st.integers(1, 3))
-    shards: list[dict[str, torch.Tensor]] = [{} for _ in range(count)]
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
-    for number, name in enumerate(names):
-        dtype = getattr(torch, DTYPES[draw(st.sampled_from([*FLOATS, "I64", "U8", "BOOL"]))][1])
-        shape = draw(st.lists(st.integers(0, 5), max_size=3))
-        values = torch.randint(0, 9, shape, generator=generator).to(dtype)
-        shards[number % count][name] = values
-    return shards
-
-
-@given(layouts(), st.data())
-@settings(max_examples=40, deadline=None)
-def test_copies_are_equal_but_for_what_was_edited(shards: list[dict[str, torch.Tensor]], data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
-        source, target = Path(name, "source"), Path(name, "target")
-        write_checkpoint(source, *shards, metadata=data.draw(st.none() | st.dictionaries(NAMES, NAMES, max_size=2)))
-        checkpoint = Checkpoint.open(source)
-        chosen = data.draw(st.sets(st.sampled_from(sorted(checkpoint.tensors))))
-        assert {key for shard in shards for key in shard} == set(checkpoint.tensors)
-
-        for function in (same, lambda tensor: tensor.zero_()):
-            target.mkdir(exist_ok=True)
-            for path in checkpoint.files():
-                (target / path).write_bytes((source / path).read_bytes())
-            for shard in checkpoint.shards:
-                write_shard(checkpoint, shard, target / shard.name, dict.fromkeys(chosen, function), ignore)
-            copy = Checkpoint.open(target)
-            assert copy.shards == checkpoint.shards
-            for key, tensor in checkpoint.tensors.items():
-                zeroed = key in chosen and function is not same
-                expected = bytes(tensor.nbytes) if zeroed else tensor_bytes(checkpoint.read(key))
-                assert tensor_bytes(copy.read(key)) == expected
-                assert equal_bytes(checkpoint, copy, key) == (tensor_bytes(checkpoint.read(key)) == expected)
-
-
-FUZZED = header_of({"a": A, "b": B, "e": torch.empty(0, 2)}, metadata={"format": "pt"})
-FUZZED_FILE = len(FUZZED).to_bytes(8, "little") + FUZZED + tensor_bytes(A) + tensor_bytes(B)
-PIECES = st.sampled_from([b"", b"0", b"9", b"-", b"[", b"]", b"{", b"}", b",", b":", b'"', b"\\", b"\0", b"\xff", b"e"])
-
-
-@given(st.lists(st.tuples(st.integers(0, len(FUZZED) + 8), st.integers(0, 2), PIECES | st.binary(max_size=3))))
-@settings(max_examples=300, deadline=None)
-def test_a_mutated_header_opens_soundly_or_is_refused(mutations: list[tuple[int, int, bytes]]) -> None:
-    content = FUZZED_FILE
-    for position, removed, piece in mutations:
-        content = content[:position] + piece + content[position + removed :]
-    _open_or_refuse(content)
-
-
-def test_every_mutation_of_one_byte_opens_soundly_or_is_refused() -> None:
-    opened = 0
-    for position in range(8 + len(FUZZED)):
-        for byte in b'\x00 "0179,:[]{}\\-.aF\xff':
-            opened += _open_or_refuse(FUZZED_FILE[:position] + bytes([byte]) + FUZZED_FILE[position + 1 :])
-    assert opened > 20  # spaces, letters of names: not everything can be refused
-
-
-def _open_or_refuse(content: bytes) -> bool:
-    """Open a file with these bytes; what opens must hold together and be what the safetensors library reads."""
-    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
-        path = Path(name, SINGLE)
-        path.write_bytes(content)
-        try:
-            checkpoint = Checkpoint.open(Path(name))
-        except CheckpointError:
-            return False
-        assert sum(entry.nbytes for entry in checkpoint.tensors.values()) == 32
-        with safe_open(path, "pt") as library:
-            assert set(library.keys()) == set(checkpoint.tensors)
-            assert (library.metadata() or {}) == checkpoint.shards[0].metadata
-            for key in checkpoint.tensors:
-                assert tensor_bytes(library.get_tensor(key)) == tensor_bytes(checkpoint.read(key))
-        return True
 
 
 @given(st.lists(st.tuples(st.integers(0, 120), st.integers(0, 3), PIECES | st.binary(max_size=3)), min_size=1))

@@ -29,7 +29,6 @@ from abliterate.checkpoints.quantized_weight import quantized_weights
 from abliterate.cli import main
 from abliterate.commands.apply import apply
 from abliterate.commands.verify import Verified, verify
-from abliterate.edits.in_place import orthogonalize
 from abliterate.edits.plan import make_plan
 from abliterate.edits.tensor_edits import TensorReport, ValuesEdit
 from abliterate.errors import InputError, ProofError
@@ -56,7 +55,6 @@ PAIRS = [
     ("gpt_oss", "mxfp4"),
 ]
 """Families and formats: every format, experts one by one and stacked."""
-
 LOADERS: dict[str, Any] = {
     "fp8": FineGrainedFP8Config,
     "compressed-tensors": CompressedTensorsConfig,
@@ -333,16 +331,6 @@ def test_a_dtype_that_applies_to_nothing_is_refused(tmp_path: Path, capsys: pyte
     with pytest.raises(InputError, match="no weight that the recipe edits is quantised"):
         apply(options(source, tmp_path / "o", sites=("embed",), edited_dtype="bf16"), path, None)
     assert not (tmp_path / "o").exists()
-
-
-def test_a_quantised_live_model_is_not_edited_in_place(llama: PreTrainedModel, direction: torch.Tensor) -> None:
-    parameter = llama.get_parameter("model.layers.0.mlp.down_proj.weight")
-    parameter.data = parameter.data.to(torch.float8_e4m3fn)
-    with pytest.raises(
-        InputError,
-        match="down_proj.weight is torch.float8_e4m3fn: .* cannot be edited in place; load the model with dequantize=True",
-    ):
-        orthogonalize(llama, direction)
 
 
 def test_the_whole_run_on_a_quantised_chat_model(tmp_path: Path) -> None:

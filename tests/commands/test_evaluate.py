@@ -19,34 +19,17 @@ from abliterate.cli.compare import compared_csv, compared_json, compared_markdow
 from abliterate.commands.evaluate import check_out, evaluate
 from abliterate.commands.export import export
 from abliterate.errors import InputError
-from abliterate.evaluation.divergence import Along
 from abliterate.evaluation.evaluation import Evaluation
-from abliterate.evaluation.figures import JudgedReplies, by_length, damage, length_figure
-from abliterate.evaluation.observation import Reply
-from abliterate.evaluation.text_loss import WINDOW, read_windows, text_losses
-from abliterate.models.generation import generate
-from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
+from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, EvaluateOptions
 from abliterate.pipeline.evaluation import evaluate_each
 from abliterate.pipeline.export_options import ExportOptions
-from abliterate.pipeline.run import Result, run
-from abliterate.prompts.chat_format import ChatFormat
+from abliterate.pipeline.run import Result
 from abliterate.report.page import write_report
-from fixtures.folders import FIXTURES, PROJECT
+from fixtures.evaluations import SHORT
+from fixtures.folders import FIXTURES
 from fixtures.tiny_chat import TINY, in_float32
 from servers.llama_server import NAME as SERVED
 from servers.llama_server import serving, tiny_gguf
-
-SHORT = EvaluateOptions(reply_tokens=32, n_prompts=24, text=PROJECT / "LICENSE")
-
-
-@pytest.fixture(scope="module")
-def edited(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return run(in_float32(tmp_path_factory.mktemp("run") / "edited"))
-
-
-@pytest.fixture(scope="module")
-def evaluation(edited: Result) -> Evaluation:
-    return evaluate(in_float32(Path(), model=str(edited.out)), SHORT, str(TINY))
 
 
 def test_a_model_evaluated_against_itself_does_not_differ() -> None:
@@ -85,78 +68,6 @@ def test_the_edited_model_is_evaluated_as_in_its_run(edited: Result) -> None:
         assert figure.model is not None
         # The original was measured beside the look-alikes here: other batches round in another way.
         assert figure.model.values == pytest.approx(own.values, abs=1e-5)
-
-
-def test_the_edit_shows_where_it_must(evaluation: Evaluation) -> None:
-    sets = evaluation.to_json()["sets"]
-    assert set(sets) == {HARMFUL, HARMLESS, LOOK_ALIKES}
-    assert sets[HARMFUL]["paired"]["lost"] > 20
-    assert sets[HARMFUL]["paired"]["p"] < 1e-5
-    assert sets[HARMFUL]["against"]["refused"]["rate"] > sets[HARMFUL]["model"]["refused"]["rate"]
-
-
-def test_losses_are_those_of_the_model_itself(evaluation: Evaluation, edited: Result) -> None:
-    """Cross-entropy along the original's replies, by transformers' own loss."""
-    assert evaluation.against is not None
-    tokenizer = AutoTokenizer.from_pretrained(TINY)
-    chat = ChatFormat(tokenizer)
-    figure = evaluation.figure("cross-entropy, original's replies")
-    assert figure is not None
-    replies = evaluation.against.sets[HARMLESS].replies
-    for folder, mean in ((edited.out, figure.model), (TINY, figure.against)):
-        assert mean is not None
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        for reply, value in list(zip(replies, mean.values, strict=True))[:5]:
-            (prompt,) = chat.encode([reply.prompt])
-            labels = torch.tensor([[-100] * len(prompt) + list(reply.tokens)])
-            with torch.no_grad():
-                loss = model(torch.tensor([[*prompt, *reply.tokens]]), labels=labels).loss
-            assert value == pytest.approx(float(loss), abs=2e-4)
-
-
-def test_the_loss_of_a_text_is_that_of_the_model_itself() -> None:
-    tokenizer = AutoTokenizer.from_pretrained(TINY)
-    model = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32).eval()
-    assert SHORT.text is not None
-    windows = read_windows(SHORT.text, tokenizer)
-    assert max(map(len, windows)) == WINDOW
-    assert len(set(map(len, windows))) == 2  # the last is shorter
-    for window, loss in zip(windows, text_losses(model, windows), strict=True):
-        ids = torch.tensor([window])
-        with torch.no_grad():
-            assert loss == pytest.approx(float(model(ids, labels=ids).loss), rel=1e-4)
-
-
-def test_refusals_at_a_length_are_those_of_replies_of_that_length(evaluation: Evaluation) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(TINY)
-    model = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32).eval()
-    prompts = [reply.prompt for reply in evaluation.model.sets[HARMFUL].replies]
-    sequences = ChatFormat(tokenizer).encode(prompts)
-    long, short = (generate(model, tokenizer, sequences, length) for length in (24, 8))
-    said = tuple(Reply(prompt, tuple(ids), "") for prompt, ids in zip(prompts, long, strict=True))
-    assert [one.tokens[:8] for one in said] == [tuple(one) for one in short]
-    rows = by_length({HARMFUL: said}, 24, tokenizer.decode)
-    assert [row["tokens"] for row in rows] == [8, 16, 24]
-
-
-def along(*kl: float) -> Along:
-    values = torch.tensor(kl, dtype=torch.float32)
-    return Along(values, values < 1, values + 1, values + 3)
-
-
-def test_each_convention_is_its_own_definition() -> None:
-    """All replies begin with tokens 7, 8: the first reply token proper is the third."""
-    replies = [Reply("a", (7, 8, 1, 2), "Sure."), Reply("b", (7, 8, 3), "I'm sorry, but I can't help with that.")]
-    figures = {one.name: one for one in damage([along(1, 2, 4, 9), along(3, 5, 6)], replies)}
-    means = {name: figure.model.value for name, figure in figures.items() if figure.model}
-    assert means["KL, last prompt token"] == 2
-    assert means["KL, last prompt token, where answered"] == 1
-    assert means["KL, first reply token"] == 5
-    assert means["KL, over the original's replies"] == pytest.approx((4 + 14 / 3) / 2)
-    assert means["top-1 agreement"] == 0
-    losses = figures["cross-entropy, original's replies"]
-    assert losses.difference is not None
-    assert losses.difference.mean.values == pytest.approx((2, 2))
 
 
 @pytest.mark.parametrize(
@@ -359,21 +270,6 @@ def test_an_adapter_of_another_original_is_refused(edited: Result, tmp_path: Pat
     export(ExportOptions(edited.out, "adapter"), in_float32(tmp_path / "adapter"))
     with pytest.raises(InputError, match="was not made from"):
         evaluate(in_float32(Path(), model=str(tmp_path / "adapter")), SHORT, str(edited.out))
-
-
-def test_lengths_are_paired_only_where_all_are_told() -> None:
-    def judged(*lengths: int | None) -> JudgedReplies:
-        return JudgedReplies(
-            tuple(Reply("a", (), "Yes.", True, length) for length in lengths), ("complied",) * len(lengths)
-        )
-
-    whole, holed = judged(3, 4, 9), judged(None, 4, 5)
-    assert length_figure("harmful", whole, judged(3, 4, 8)).difference is not None
-    for pair in ((whole, holed), (holed, whole), (holed, judged(3, None, 5))):
-        figure = length_figure("harmful", *pair)
-        assert figure.difference is None
-        assert figure.model is not None
-        assert figure.against is not None
 
 
 @pytest.mark.parametrize("name", ["abliterate.json", "model.safetensors"])

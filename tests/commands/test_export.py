@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from gguf import GGUFReader
 
-from abliterate.architectures.architecture import find_architecture
-from abliterate.architectures.clone import random_clone
 from abliterate.cli import main
 from abliterate.commands.evaluate import evaluate
 from abliterate.commands.export import export
@@ -20,16 +18,11 @@ from abliterate.commands.reproduce import reproduce
 from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS, ExportForm
 from abliterate.hub.push import finished_files
-from abliterate.interventions.recipe import Recipe
-from abliterate.models.source import resolve
 from abliterate.pipeline.evaluate_options import HARMFUL, EvaluateOptions
 from abliterate.pipeline.export_options import ExportOptions
-from abliterate.pipeline.load import check_adapter
 from abliterate.pipeline.reproduce_options import ReproduceOptions
 from abliterate.pipeline.run import Result, run
-from abliterate.proofs.census import class_and_config, published_config
 from abliterate.report.page import write_report
-from fixtures.models import random_model
 from fixtures.tiny_chat import TINY, in_float32
 
 
@@ -182,25 +175,6 @@ def test_forms_that_cannot_be_saved(
         main([str(TINY), *words, "--out", str(tmp_path / "edited")])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
-
-
-def test_what_no_adapter_holds_is_refused_before_the_search(tmp_path: Path) -> None:
-    """gpt2 has biases beside an embedding, which no LoRA holds together."""
-    model = random_model("gpt2")
-    model.save_pretrained(tmp_path / "gpt2")
-    source = resolve(str(tmp_path / "gpt2"))
-    empty = source.empty
-    with pytest.raises(InputError, match="bias"):
-        check_adapter(Recipe.uniform(), source, empty, find_architecture(empty))
-    check_adapter(Recipe.adding(1.0, 1), source, empty, find_architecture(empty))  # a bias alone it holds
-
-
-def test_biases_of_fused_experts_are_no_adapters_and_refused_before_the_trials(tmp_path: Path) -> None:
-    random_clone(*class_and_config("gpt_oss", published_config("gpt_oss"))).save_pretrained(tmp_path / "gpt_oss")
-    source = resolve(str(tmp_path / "gpt_oss"))
-    empty = source.empty
-    with pytest.raises(InputError, match=r"PEFT"):
-        check_adapter(Recipe.adding(1.0, 1), source, empty, find_architecture(empty))
 
 
 PLAIN_TEXT = r"""

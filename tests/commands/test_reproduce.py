@@ -21,23 +21,18 @@ from abliterate.models.source import resolve
 from abliterate.pipeline.command import command, options_of_command
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.reproduce_options import ReproduceOptions
-from abliterate.pipeline.run import Result, run
-from fixtures.tiny_chat import TINY, options
+from abliterate.pipeline.run import Result
+from fixtures.tiny_chat import TINY
 from servers.hub_client import TOKEN, Client
 from servers.hub_server import Blob, HubServer
 
 GIVEN = ReproduceOptions(model=str(TINY), device="cpu")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return run(options(tmp_path_factory.mktemp("run") / "edited"))
-
-
 @pytest.fixture
-def folder(made: Result, tmp_path: Path) -> Path:
+def folder(result: Result, tmp_path: Path) -> Path:
     """A copy of the finished folder, prompts and all."""
-    return Path(shutil.copytree(made.out, tmp_path / "copy"))
+    return Path(shutil.copytree(result.out, tmp_path / "copy"))
 
 
 def change(folder: Path, **changes: Any) -> None:

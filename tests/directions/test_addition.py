@@ -231,18 +231,6 @@ def test_an_adapter_needs_the_model_in_memory_and_says_so_at_once(
     assert not any(tmp_path.iterdir())
 
 
-def test_recipes_that_add_are_read_back_and_nothing_else(tmp_path: Path) -> None:
-    recipe = Recipe.adding(-2.5, 7)
-    assert Recipe.from_json(recipe.to_json(), "recipe.json") == recipe
-    assert recipe.layer == 7
-    assert Recipe.uniform(direction="learned").layer is None
-    for wrong in ({"strengths": {"mlp": 1.0}}, {"direction": "learned"}, {"added": "1"}, {"added": float("nan")}):
-        with pytest.raises(InputError, match=r"recipe\.json: a recipe that adds has"):
-            Recipe.from_json({**recipe.to_json(), **wrong}, "recipe.json")
-    with pytest.raises(InputError, match="has length 0"):
-        Recipe.from_json({**recipe.to_json(), "added": 0}, "recipe.json")
-
-
 def test_what_removes_refuses_a_recipe_that_adds(by_adapter: Result, in_bias: Result, tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(TINY)
     direction = torch.nn.functional.normalize(torch.randn(160), dim=0)
@@ -255,15 +243,6 @@ def test_what_removes_refuses_a_recipe_that_adds(by_adapter: Result, in_bias: Re
     rows.write_text("\n".join(json.dumps({"prompt": f"Count to {n}.", "completion": f"{n}"}) for n in range(8)))
     with pytest.raises(InputError, match=message):
         heal(str(in_bias.out), str(rows), tmp_path / "healed")
-
-
-def test_a_layer_that_cannot_be_added_to(tmp_path: Path) -> None:
-    source = resolve(str(TINY))
-    empty = source.empty
-    direction = torch.nn.functional.normalize(torch.randn(160), dim=0)
-    for layer in (0, 8):
-        with pytest.raises(InputError, match=rf"nothing can be added to resid\.{layer}; choose among layers 1, 2"):
-            make_plan(Recipe.adding(1.0, layer), direction, find_architecture(empty), empty, source.checkpoint)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,13 +16,9 @@ from abliterate.cli import main
 from abliterate.directions.methods import METHODS, Method, difference_in_means
 from abliterate.errors import InputError
 from abliterate.projection import normalize
+from fixtures.activations import activations
 
 TINY = str(Path(__file__).parents[2] / "abliterate" / "data" / "tiny-chat")
-
-
-def activations(seed: int) -> Activations:
-    generator = torch.Generator().manual_seed(seed)
-    return Activations(torch.randn(9, 2, 5, 12, generator=generator), (-2, -1))
 
 
 def medians(harmful: Activations, harmless: Activations) -> Tensor:
@@ -69,3 +65,19 @@ def test_a_method_that_is_added_is_a_word_of_the_command(tmp_path: Path, monkeyp
     manifest = json.loads((out / "abliterate.json").read_text())
     assert manifest["direction"]["method"] == "medians"
     assert manifest["command"][manifest["command"].index("--direction") + 1] == "medians"
+
+
+def test_the_plain_direction_is_the_difference_of_the_means() -> None:
+    harmful, harmless = activations(0, 0.5), activations(1)
+    directions = difference_in_means(harmful, harmless, "mean-difference")
+    expected = harmful.resid.double().mean(0) - harmless.resid.double().mean(0)
+    assert torch.allclose(directions.difference(3, -2), expected[0, 3].float())
+    assert torch.allclose(directions[3], normalize(expected[1, 3].float()))
+
+
+def test_the_projected_direction_leaves_the_harmless_mean_alone() -> None:
+    harmful, harmless = activations(0, 0.5), activations(1, 0.3)
+    directions = difference_in_means(harmful, harmless)
+    for layer in range(5):
+        usual = harmless.mean()[1, layer].float()
+        assert abs(float(directions[layer] @ usual)) < 1e-5 * float(usual.norm())

@@ -1,113 +1,35 @@
+"""The choice of a direction."""
+
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import pytest
-import torch
-from transformers import PreTrainedModel
-
-from abliterate.directions.candidates import Candidate, choose, induce_floor
-from abliterate.directions.scores import final_states, prepare_openings, refusal_score
-from abliterate.errors import InputError
-from abliterate.models.head import Head, kl_divergence
-from fixtures.folders import SHARED
-from fixtures.models import random_model
-
-# fmt: off
-PUBLISHED = {
-    "gemma-2b-it": (18, (-2, 10)), "llama-2-7b-chat-hf": (32, (-1, 14)), "meta-llama-3-8b-instruct": (32, (-5, 12)),
-    "qwen-1_8b-chat": (24, (-2, 15)), "yi-6b-chat": (32, (-5, 20)),
-}
-# fmt: on
-"""Layers of the five models of arXiv 2406.11717, and the (position, layer) that its authors chose."""
-
-# Ours: each line would win, were it not for the one thing in its comment.
-FIELD = (
-    Candidate(layer=9, position=-1, bypass=-9.0, induce=1.0, kl=0.11),  # too much damage
-    Candidate(layer=8, position=-1, bypass=-8.0, induce=-0.1, kl=0.01),  # does not induce
-    Candidate(layer=16, position=-1, bypass=-7.0, induce=2.0, kl=0.01),  # too deep: int(0.8 * 20) = 16
-    Candidate(layer=7, position=-2, bypass=-6.0, induce=0.5, kl=0.099),
-    Candidate(layer=6, position=-1, bypass=-5.0, induce=9.0, kl=0.001),  # bypasses less
-    Candidate(layer=5, position=-1, bypass=-9.5),  # was never scored
-)
+from abliterate.directions.selection import select
+from abliterate.pipeline.load import Loaded
+from abliterate.storage.record_log import RecordLog
+from fixtures.unfinished import found_by
 
 
-def test_the_rule_takes_the_least_bypass_that_it_admits() -> None:
-    assert choose(FIELD, 20) is FIELD[3]
-
-
-@pytest.mark.parametrize("place", range(len(FIELD)))
-def test_the_rule_does_not_hang_on_the_order(place: int) -> None:
-    assert choose([*FIELD[place:], *FIELD[:place]], 20) is FIELD[3]
-
-
-def test_a_field_without_a_winner_says_what_to_do() -> None:
-    with pytest.raises(InputError, match="--layer N"):
-        choose(FIELD[:3], 20)
-
-
-def test_weak_refusers_are_asked_for_half_the_way() -> None:
-    assert induce_floor(3.0, -9.0) == 0
-    assert induce_floor(-1.0, -5.0) == -3.0
-
-
-def arditi() -> Path:
-    folder = SHARED / "data" / "arditi2024"
-    if not folder.is_dir():
-        pytest.skip("the published evaluations of arXiv 2406.11717 are not beside this checkout")
-    return folder
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_rule_returns_the_published_choices(name: str) -> None:
-    depth, (position, layer) = PUBLISHED[name]
-    rows = json.loads((arditi() / f"{name}.direction_evaluations.json").read_text())
-    candidates = [
-        Candidate(row["layer"], row["position"], row["refusal_score"], row["steering_score"], row["kl_div_score"])
-        for row in rows
-    ]
-    chosen = choose(candidates, depth)
-    assert (chosen.position, chosen.layer) == (position, layer)
-
-
-SEQUENCES = [[3, 14, 15, 9], [3, 14, 26, 5, 35], [3, 14, 8]]
-
-
-def brute_force(model: PreTrainedModel, openings: list[tuple[int, ...]]) -> torch.Tensor:
-    """The definition, one token at a time: odds of the summed probability of all openings."""
-    scores = []
-    for sequence in SEQUENCES:
-        total = 0.0
-        for opening in openings:
-            probability, tokens = 1.0, list(sequence)
-            for token in opening:
-                with torch.no_grad():
-                    probability *= float(model(torch.tensor([tokens])).logits[0, -1].softmax(-1)[token])
-                tokens.append(token)
-            total += probability
-        scores.append(torch.tensor(total / (1 - total)).log())
-    return torch.stack(scores)
-
-
-@pytest.mark.parametrize(
-    "openings", [[(7,)], [(7,), (9,)], [(7, 8)], [(7, 8, 9), (7, 5), (4,)], [(7, 8, 9), (6, 5), (7, 2)]], ids=str
-)
-def test_refusal_score_is_the_log_odds_of_its_openings(openings: list[tuple[int, ...]]) -> None:
-    model = random_model("llama")
-    opening_batch = prepare_openings(model, SEQUENCES, openings)
-    found = refusal_score(Head(model), opening_batch, final_states(model, opening_batch))
-    assert torch.allclose(found[0], brute_force(model, openings), atol=1e-3)
-
-
-def test_kl_is_zero_of_itself_and_right_for_known_odds() -> None:
-    p = torch.tensor([[0.5, 0.5]]).log()
-    q = torch.tensor([[0.25, 0.75]]).log()
-    assert float(kl_divergence(p, p)) == 0
-    expected = 0.5 * torch.tensor(2.0).log() + 0.5 * torch.tensor(0.5 / 0.75).log()
-    assert float(kl_divergence(p, q)) == pytest.approx(float(expected))
-
-
-def test_kl_survives_impossible_tokens() -> None:
-    p = torch.tensor([[0.0, -torch.inf]])
-    assert float(kl_divergence(p, p)) == 0
+def test_what_is_kept_of_other_weights_is_not_taken_up(loaded: Loaded, cache: Path, tmp_path: Path) -> None:
+    """Of other directions, openings or prompts: each choice is that of records of its own."""
+    training_replies, directions = found_by(loaded, tmp_path / "before")
+    harmful, harmless = (loaded.splits.chat.encode(part.prompts) for part in loaded.splits.selecting())
+    turned = replace(directions, differences=directions.differences.flip(0) * 1.01)
+    fewer = (
+        training_replies.openings[:1] if len(training_replies.openings) > 1 else ((*training_replies.openings[0], 5),)
+    )
+    common = loaded.model, loaded.architecture
+    choices: tuple[tuple[Any, ...], ...] = (
+        (directions, training_replies.openings, harmful, harmless),
+        (turned, training_replies.openings, harmful, harmless),
+        (directions, fewer, harmful, harmless),
+        (directions, training_replies.openings, harmful[1:], harmless),
+        (directions, training_replies.openings, harmful, harmless[1:]),
+    )
+    for given in choices:
+        records = RecordLog(tmp_path / "all.jsonl")
+        mixed = select(*common, *given, layer=4, kept=records)
+        assert mixed == select(*common, *given, layer=4)
+    assert len(records) > len(choices)

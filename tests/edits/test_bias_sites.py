@@ -12,9 +12,7 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import clone_of, random_clone
 from abliterate.edits import bias_sites as bias_sites_module
 from abliterate.edits.bias_sites import find_bias_sites
-from abliterate.edits.tensor_edits import AddedEdit
 from abliterate.errors import ArchitectureError
-from abliterate.projection import normalize
 from abliterate.proofs.architecture import prove_addition
 from abliterate.proofs.census import class_and_config, published_config
 
@@ -99,14 +97,3 @@ def test_an_empty_model_is_enough() -> None:
     bias_sites = find_bias_sites(model, find_architecture(model))
     assert [one.writer.layer for one in bias_sites.values()] == [0, 1, 2, 3]
     assert [*bias_sites] == [1, 2, 3, 4]
-
-
-@pytest.mark.parametrize(("shape", "axis"), [((6,), 0), ((3, 6), -1), ((6, 3), 0)])
-def test_the_edit_adds_along_its_axis_alone(shape: tuple[int, ...], axis: int) -> None:
-    vector = normalize(torch.randn(6))
-    tensor = torch.randn(shape, dtype=torch.bfloat16)
-    edited = AddedEdit("bias", "mlp", 0, axis, 2.5, vector[None]).apply(tensor)
-    assert edited.dtype == tensor.dtype
-    assert edited.shape == tensor.shape
-    change = (edited.float() - tensor.float()).movedim(axis, -1).reshape(-1, 6)
-    assert torch.allclose(change, 2.5 * vector.expand_as(change), atol=2e-2)

@@ -14,10 +14,13 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
-from abliterate.errors import CheckpointError
+from abliterate.errors import CheckpointError, InputError
 from abliterate.interventions.recipe import Recipe
+from abliterate.models.source import resolve
 from abliterate.projection import normalize
 from abliterate.proofs.census import class_and_config, published_config
+from fixtures.models import random_model
+from fixtures.tiny_chat import TINY
 
 
 def saved(model_type: str, folder: Path) -> PreTrainedModel:
@@ -195,3 +198,25 @@ def test_custom_code_that_cannot_be_exact_is_not_proved(tmp_path: Path) -> None:
     one = inspect(Options(str(folder), tmp_path / "out", trust_remote_code=True))
     assert one.proved is None
     assert "zoo.cages.0: Tanh acts on what is written" in one.architecture.problems[0]
+
+
+def test_a_layer_that_cannot_be_added_to(tmp_path: Path) -> None:
+    source = resolve(str(TINY))
+    empty = source.empty
+    direction = torch.nn.functional.normalize(torch.randn(160), dim=0)
+    for layer in (0, 8):
+        with pytest.raises(InputError, match=rf"nothing can be added to resid\.{layer}; choose among layers 1, 2"):
+            make_plan(Recipe.adding(1.0, layer), direction, find_architecture(empty), empty, source.checkpoint)
+
+
+def test_a_plan_refuses_what_does_not_fit() -> None:
+    from abliterate.checkpoints.checkpoint import Checkpoint
+
+    other = random_model("llama")
+    checkpoint = Checkpoint.open(Path(TINY))
+    with pytest.raises(CheckpointError, match="config and weights belong to different models"):
+        make_plan(Recipe.uniform(), torch.ones(48), find_architecture(other), other, checkpoint)
+    with pytest.raises(InputError, match="belongs to another model"):
+        make_plan(Recipe.uniform(), torch.ones(12), find_architecture(other), other, checkpoint)
+    with pytest.raises(InputError, match="the recipe edits nothing"):
+        make_plan(Recipe.uniform(0.0), torch.ones(48), find_architecture(other), other, checkpoint)

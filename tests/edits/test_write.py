@@ -8,7 +8,6 @@ import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,63 +17,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abliterate import projection
-from abliterate.checkpoints import shard_copy
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.commands.apply import apply
 from abliterate.commands.verify import verify
 from abliterate.directions.directions import Directions
 from abliterate.edits.plan import EditPlan
 from abliterate.edits.tensor_edits import TensorEdit
-from abliterate.edits.write import write_edited
 from abliterate.errors import CheckpointError, ProofError
-from abliterate.interventions.recipe import Recipe
 from abliterate.pipeline.options import Options
-from abliterate.projection import Pieces, Projection, component, frobenius, orthonormal_basis, project_out
+from abliterate.projection import component, frobenius, project_out
 from abliterate.proofs.tensors import compare_tensors, verify_tensors
-from abliterate.storage.staging import Staging
 from fixtures.checkpoints import snapshot, tensor_bytes, write_checkpoint, write_file
+from fixtures.edits import BASIS, SHAPES, WIDTH, edit_of, edited, plan_of, small_blocks
 
-WIDTH = 8
-BASIS = orthonormal_basis(torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(3)))
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
-SHAPES = [(WIDTH,), (WIDTH, 5), (6, WIDTH), (WIDTH, WIDTH), (3, WIDTH, 4), (3, 4, WIDTH), (0, WIDTH), (2, 2, WIDTH, 1)]
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
-
-
-@contextmanager
-def small_blocks() -> Iterator[None]:
-    """Let small tensors go through many blocks, spans and pieces."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(projection, "BLOCK", 2 * WIDTH)
-        patch.setattr(projection, "SPAN", 4 * WIDTH)
-        patch.setattr(shard_copy, "PIECE", 50)
-        yield
-
-
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
-def threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(before)
-
-
-def plan_of(*edits: TensorEdit) -> EditPlan:
-    return EditPlan({edit.name: edit for edit in edits}, Recipe.uniform(), BASIS)
-
-
-def edit_of(name: str, axis: int, strength: float = 1.0, rank: int = 1) -> TensorEdit:
-    return TensorEdit(name, "mlp", 0, axis, strength, BASIS[:rank])
-
-
-def edited(plan: EditPlan, source: Checkpoint, destination: Path) -> Checkpoint:
-    with Staging.open(destination, plan.digest) as staging:
-        write_edited(plan, source, staging)
-        staging.publish()
-    return Checkpoint.open(destination)
-
 
 # --- properties ------------------------------------------------------------------------------------------------------
 
@@ -150,51 +108,6 @@ def test_edited_tensors_are_project_out_and_all_else_is_bit_for_bit(
         path.write_bytes(content)
         verdicts = compare_tensors(plan, source, result)
         assert [verdict.name for verdict in verdicts if verdict.status == "other"] == [changed.name]
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_projection_never_holds_more_than_a_block(shape: tuple[int, ...]) -> None:
-    tensor = torch.randn(shape).reshape(-1)
-    with small_blocks():
-        for axis in (axis for axis, length in enumerate(shape) if length == WIDTH):
-            pieces, largest, position = Pieces.of(shape, BASIS, axis), 0, 0
-
-            def load(first: int, last: int) -> torch.Tensor:
-                nonlocal largest
-                largest = max(largest, last - first)
-                return tensor[first:last]
-
-            for begin, end in pieces.spans():
-                for start, result in pieces.project(load, begin, end, 1.0):
-                    assert start == position
-                    position += len(result)
-            assert position == tensor.numel()
-            assert largest <= projection.BLOCK
-
-
-# --- edits that need the whole tensor --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Doubled(TensorEdit):
-    @property
-    def projection(self) -> Projection | None:
-        return None
-
-    def apply(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor * 2
-
-
-@pytest.mark.usefixtures("threads")
-def test_an_edit_that_is_no_projection_gets_the_whole_tensor(tmp_path: Path) -> None:
-    tensor = torch.randn(9, WIDTH)
-    source = Checkpoint.open(write_checkpoint(tmp_path / "source", {"w": tensor, "v": tensor}))
-    plan = plan_of(Doubled("w", "mlp", 0, 1, 1.0, BASIS), edit_of("v", 1))
-    result = edited(plan, source, tmp_path / "edited")
-    assert torch.equal(result.read("w"), 2 * tensor)
-    one, other = sorted(verify_tensors(plan, source, result), key=lambda report: report.name)
-    assert (one.name, other.name) == ("v", "w")
-    assert math.isclose(other.norm_after, 2 * other.norm_before, rel_tol=1e-6)
 
 
 # --- verdicts --------------------------------------------------------------------------------------------------------

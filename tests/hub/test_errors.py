@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import huggingface_hub.errors as hub
 import pytest
 
 from abliterate.errors import AbliterateError, HubError, InputError
 from abliterate.hub.errors import TRANSPORT_ERROR, hub_errors
+from fixtures.hub import EXPIRED, READER, failed
+from servers.hub_client import TOKEN, Client
+from servers.hub_server import HubServer
 
 
 class Response:
@@ -84,3 +89,53 @@ def test_a_file_that_an_upload_cannot_read_is_the_users() -> None:
         hub_errors("me/mine", "retry with: it", "hf_x"),
     ):
         raise PermissionError(13, "Permission denied", "/a/file")
+
+
+def test_without_a_token(hub: HubServer, client: Client, result: Path) -> None:
+    requests = len(hub.requests)
+    client.run("import os\nos.environ['HF_TOKEN'] = ''")
+    try:
+        for call in (client.push(result, "me/never"), client.check("me/never")):
+            assert client.error(call) == ("HubError", "no Hub token; run `hf auth login` or set HF_TOKEN")
+    finally:
+        client.run(f"import os\nos.environ['HF_TOKEN'] = {TOKEN!r}")
+    strange = client.error(client.push(result, "me/never", token=f"{TOKEN}\n{TOKEN}"))[1]
+    assert strange.startswith("the Hub token holds characters that no token has")
+    assert len(hub.requests) == requests
+
+
+def test_expired_token(client: Client, result: Path) -> None:
+    kind, message = client.error(client.push(result, "me/never", token=EXPIRED))
+    assert kind == "HubError"
+    assert message.startswith("me/never: the token was refused (401")
+    assert "run `hf auth login` or set HF_TOKEN" in message
+    assert f"retry with: abliterate push {result} me/never" in message
+    kind, message = client.error(client.check("me/never", token=EXPIRED))
+    assert kind == "HubError"
+    assert message.startswith("me/never: the token was refused (401")
+    assert message.endswith("or leave --push out and push the result later")
+
+
+def test_token_without_rights(client: Client, result: Path) -> None:
+    kind, message = client.error(client.push(result, "me/never", token=READER))
+    assert kind == "HubError"
+    assert "the token was refused (403" in message
+    assert "the token may only read" in client.error(client.check("me/never", token=READER))[1]
+    assert client.error(client.push(result, "stranger/never"))[0] == "HubError"
+    assert "the token writes to me and team, not to stranger" in client.error(client.check("stranger/never"))[1]
+
+
+def test_the_hub_out_of_reach(hub: HubServer, client: Client, result: Path) -> None:
+    with hub.unreachable():
+        failed(client, result, "me/away", "the Hub cannot be reached (")
+        kind, message = client.error(client.check("me/away"))
+        assert kind == "HubError"
+        assert "the Hub cannot be reached (" in message
+
+
+def test_what_the_server_says_is_one_line_without_the_token(hub: HubServer, client: Client, result: Path) -> None:
+    with hub.fail("POST", "/repos/create", 418, message=f"no {TOKEN}\x1b[31m for you" + "!" * 900):
+        kind, message = client.error(client.push(result, "me/never"))
+    assert kind == "HubError"
+    assert "no *** [31m for you!" in message
+    assert len(message) < 600

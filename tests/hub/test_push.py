@@ -4,57 +4,16 @@ reads its environment when it is imported, and the tests' own process is kept of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from fixtures.checkpoints import snapshot, write_checkpoint
+from fixtures.checkpoints import snapshot
+from fixtures.hub import EXPIRED, READER, failed, make_result, visible
 from servers.hub_client import TOKEN, Client
 from servers.hub_server import HubServer
-
-EXPIRED = "hf_" + "ExpiredLongAgoXY" * 2
-READER = "hf_" + "MayReadButNotWri" * 2
-
-
-@pytest.fixture(scope="module")
-def hub() -> Iterator[HubServer]:
-    with HubServer() as server:
-        server.account(TOKEN, "me", organisations=("team",))
-        server.account(READER, "me", role="read")
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    one = Client(hub, tmp_path_factory.mktemp("client"))
-    yield one
-    one.close()
-
-
-def make_result(folder: Path, shards: int = 2, seed: int = 0) -> Path:
-    """A folder as a finished run leaves it, with what must not travel beside."""
-    torch.manual_seed(seed)
-    write_checkpoint(folder, *({f"layers.{number}.weight": torch.randn(300, 256)} for number in range(shards)))
-    (folder / "abliterate.json").write_text('{"abliterate": "0.1.0"}')
-    (folder / "README.md").write_text("---\nlicense: mit\n---\n\n# Edited\n")
-    (folder / "templates").mkdir()
-    (folder / "templates" / "tool.jinja").write_text("{{ messages }}")
-    (folder / ".cache").mkdir()
-    (folder / ".cache" / "journal.json").write_text("{}")
-    (folder / ".note").write_text("mine")
-    return folder
-
-
-@pytest.fixture
-def result(tmp_path: Path) -> Path:
-    return make_result(tmp_path / "edited")
-
-
-def visible(folder: Path) -> dict[str, bytes]:
-    return {name: data for name, data in snapshot(folder).items() if not name.startswith(".")}
 
 
 def test_hub_alone_does_not_load_transformers(client: Client) -> None:
@@ -246,58 +205,12 @@ def test_bad_names_fail_before_the_hub_is_asked(hub: HubServer, client: Client, 
     assert len(hub.requests) == requests
 
 
-def test_without_a_token(hub: HubServer, client: Client, result: Path) -> None:
-    requests = len(hub.requests)
-    client.run("import os\nos.environ['HF_TOKEN'] = ''")
-    try:
-        for call in (client.push(result, "me/never"), client.check("me/never")):
-            assert client.error(call) == ("HubError", "no Hub token; run `hf auth login` or set HF_TOKEN")
-    finally:
-        client.run(f"import os\nos.environ['HF_TOKEN'] = {TOKEN!r}")
-    strange = client.error(client.push(result, "me/never", token=f"{TOKEN}\n{TOKEN}"))[1]
-    assert strange.startswith("the Hub token holds characters that no token has")
-    assert len(hub.requests) == requests
-
-
-def test_expired_token(client: Client, result: Path) -> None:
-    kind, message = client.error(client.push(result, "me/never", token=EXPIRED))
-    assert kind == "HubError"
-    assert message.startswith("me/never: the token was refused (401")
-    assert "run `hf auth login` or set HF_TOKEN" in message
-    assert f"retry with: abliterate push {result} me/never" in message
-    kind, message = client.error(client.check("me/never", token=EXPIRED))
-    assert kind == "HubError"
-    assert message.startswith("me/never: the token was refused (401")
-    assert message.endswith("or leave --push out and push the result later")
-
-
-def test_token_without_rights(client: Client, result: Path) -> None:
-    kind, message = client.error(client.push(result, "me/never", token=READER))
-    assert kind == "HubError"
-    assert "the token was refused (403" in message
-    assert "the token may only read" in client.error(client.check("me/never", token=READER))[1]
-    assert client.error(client.push(result, "stranger/never"))[0] == "HubError"
-    assert "the token writes to me and team, not to stranger" in client.error(client.check("stranger/never"))[1]
-
-
 def test_check_push_makes_nothing(hub: HubServer, client: Client) -> None:
     before = len(hub.repositories)
     client.run(client.check("me/later"))
     client.run(client.check("Team/later"))
     client.run(client.check("me/fresh"))
     assert len(hub.repositories) == before
-
-
-def failed(client: Client, result: Path, repository: str, what: str) -> None:
-    """A push fails with the words `what`, leaves the folder as it was, and says how to go on."""
-    before = snapshot(result)
-    kind, message = client.error(client.push(result, repository, public=True))
-    assert kind == "HubError"
-    assert what in message
-    assert message.endswith(
-        f"the local result in {result} is whole; retry with: abliterate push {result} {repository} --public"
-    )
-    assert snapshot(result) == before
 
 
 @pytest.mark.parametrize(("method", "part"), [("POST", "/commit/"), ("PUT", "/storage/"), ("POST", "/repos/create")])
@@ -321,22 +234,6 @@ def test_a_passing_fault_is_retried_at_once(hub: HubServer, client: Client, tmp_
     assert len(hub.repositories["me/passing"].commits) == 2
 
 
-def test_the_hub_out_of_reach(hub: HubServer, client: Client, result: Path) -> None:
-    with hub.unreachable():
-        failed(client, result, "me/away", "the Hub cannot be reached (")
-        kind, message = client.error(client.check("me/away"))
-        assert kind == "HubError"
-        assert "the Hub cannot be reached (" in message
-
-
-def test_what_the_server_says_is_one_line_without_the_token(hub: HubServer, client: Client, result: Path) -> None:
-    with hub.fail("POST", "/repos/create", 418, message=f"no {TOKEN}\x1b[31m for you" + "!" * 900):
-        kind, message = client.error(client.push(result, "me/never"))
-    assert kind == "HubError"
-    assert "no *** [31m for you!" in message
-    assert len(message) < 600
-
-
 def test_files_that_the_repository_ignores_are_missed(hub: HubServer, client: Client, result: Path) -> None:
     client.run(client.push(result, "me/ignoring"))
     hub.repositories["me/ignoring"].ignored = ("tokenizer.json",)
@@ -346,73 +243,6 @@ def test_files_that_the_repository_ignores_are_missed(hub: HubServer, client: Cl
         "HubError",
         "me/ignoring: tokenizer.json did not arrive; see if its .gitignore keeps files out",
     )
-
-
-def test_resolve_downloads_what_was_pushed(hub: HubServer, client: Client, result: Path) -> None:
-    client.run(client.push(result, "me/whole"))
-    repository = hub.repositories["me/whole"]
-    folder, revision, tensors = client.run(client.resolve("me/whole"))
-    assert revision == repository.commits[-1].oid
-    assert tensors == ["layers.0.weight", "layers.1.weight"]
-    assert snapshot(Path(folder)) == visible(result)
-    hub.requests.clear()
-    assert client.run(client.resolve("me/whole", revision=revision))[0] == folder
-    assert not any("/resolve/" in request for request in hub.requests), "what is there is not fetched again"
-    with hub.unreachable():
-        assert client.run(client.resolve("me/whole", offline=True))[0] == folder
-        assert client.run(client.resolve("me/whole"))[0] == folder
-
-
-def test_resolve_leaves_pickles_where_they_are(hub: HubServer, client: Client, result: Path) -> None:
-    hub.publish("them/pickled", {**visible(result), "pytorch_model.bin": b"danger", "model.gguf": b"large"})
-    folder, _, _ = client.run(client.resolve("them/pickled"))
-    assert snapshot(Path(folder)) == visible(result)
-
-
-def test_resolve_goes_on_after_a_cut(hub: HubServer, client: Client, result: Path) -> None:
-    hub.publish("them/cut", visible(result))
-    with hub.fail("GET", "/storage/", 0, times=1):
-        folder, _, _ = client.run(client.resolve("them/cut"))
-    assert snapshot(Path(folder)) == visible(result)
-
-
-def test_resolve_of_a_chosen_revision(hub: HubServer, client: Client, result: Path) -> None:
-    repository = hub.publish("them/history", visible(result))
-    wanted = repository.commits[-1].oid
-    repository.commit("later", {})
-    _, revision, _ = client.run(client.resolve("them/history", revision=wanted))
-    assert revision == wanted
-    kind, message = client.error(client.resolve("them/history", revision="nowhere"))
-    assert (kind, message) == ("InputError", "them/history: has no such --revision; give a branch, a tag or a commit")
-
-
-def test_resolve_of_what_cannot_be_had(hub: HubServer, client: Client, result: Path) -> None:
-    kind, message = client.error(client.resolve("them/nothing"))
-    assert kind == "InputError"
-    assert message.startswith("them/nothing: no such model on the Hub or on this disk")
-    hub.publish("them/gated", visible(result), gated=True)
-    kind, message = client.error(client.resolve("them/gated"))
-    assert kind == "HubError"
-    assert message.startswith("them/gated: access is gated; accept its terms on its page")
-    hub.publish("them/uncached", visible(result))
-    kind, message = client.error(client.resolve("them/uncached", offline=True))
-    assert kind == "HubError"
-    assert message.startswith("them/uncached: is not in the local cache and the Hub cannot be reached")
-    with hub.unreachable():
-        assert client.error(client.resolve("them/uncached"))[0] == "HubError"
-    assert client.error(client.resolve("them/sp ace"))[0] == "InputError"
-    assert client.error(client.resolve("nothing-here"))[0] == "InputError"
-
-
-def test_resolve_with_an_expired_token(hub: HubServer, client: Client, result: Path) -> None:
-    hub.publish("them/plain", visible(result))
-    client.run(f"import os\nos.environ['HF_TOKEN'] = {EXPIRED!r}")
-    try:
-        kind, message = client.error(client.resolve("them/plain"))
-    finally:
-        client.run(f"import os\nos.environ['HF_TOKEN'] = {TOKEN!r}")
-    assert kind == "HubError"
-    assert "401" in message
 
 
 def test_no_token_was_ever_said(client: Client) -> None:

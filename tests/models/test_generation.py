@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from abliterate.models.generation import CIRCLE, CIRCLE_EVERY, CIRCLES, Circling, contiguous_head, generate
+from abliterate.storage.record_log import RecordLog
 from fixtures.tiny_chat import TINY
 
 
@@ -75,3 +79,21 @@ def test_only_circles_end_a_row(period: int, before: int, broken: bool) -> None:
 
 def test_a_prompt_that_goes_in_circles_is_no_reply() -> None:
     assert not Circling(CIRCLE)(torch.zeros(1, CIRCLE + CIRCLE_EVERY, dtype=torch.long), None).any()
+
+
+def test_replies_belong_to_their_batch_their_limit_and_what_is_shared(llama: PreTrainedModel, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TINY)  # for its end tokens only
+    prompts = torch.randint(3, 97, (6, 7), generator=torch.Generator().manual_seed(0)).tolist()
+    alike = [[5, 6, 7, *prompt] for prompt in prompts]
+    asked: tuple[tuple[Any, ...], ...] = (
+        (prompts, 8), (prompts, 9), (prompts[:5], 8), (prompts[::-1][:5], 8), (alike, 8), ([*alike, *prompts], 8),
+    )  # fmt: skip
+    for size in (2, 3):
+        for texts, limit in asked:
+            expected = generate(llama, tokenizer, texts, limit, batch_size=size)
+            records = RecordLog(tmp_path / "replies.jsonl")
+            assert generate(llama, tokenizer, texts, limit, batch_size=size, kept=records) == expected
+            before = len(records)
+            again = generate(llama, tokenizer, texts, limit, batch_size=size, kept=RecordLog(records.path))
+            assert again == expected
+            assert len(RecordLog(records.path)) == before

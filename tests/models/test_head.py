@@ -70,3 +70,42 @@ def test_the_head_alone_predicts_what_the_model_does(family: str, dtype: torch.d
     assert alone.dtype == torch.float32
     # The products are the same, of one row at a time: a few steps of the weights' precision lie between.
     torch.testing.assert_close(alone, whole, rtol=0, atol=8 * torch.finfo(dtype).eps * float(whole.abs().max()))
+
+
+def test_kl_is_zero_of_itself_and_right_for_known_odds() -> None:
+    p = torch.tensor([[0.5, 0.5]]).log()
+    q = torch.tensor([[0.25, 0.75]]).log()
+    assert float(kl_divergence(p, p)) == 0
+    expected = 0.5 * torch.tensor(2.0).log() + 0.5 * torch.tensor(0.5 / 0.75).log()
+    assert float(kl_divergence(p, q)) == pytest.approx(float(expected))
+
+
+def test_kl_survives_impossible_tokens() -> None:
+    p = torch.tensor([[0.0, -torch.inf]])
+    assert float(kl_divergence(p, p)) == 0
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
+def test_head_is_the_models_own(family: str) -> None:
+    changes = {"final_logit_softcapping": 3.0} if family == "gemma3_text" else {}
+    model = random_model(family, **changes)
+    tokens = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        expected = model(tokens).logits[0].log_softmax(-1)
+        hidden = model.base_model(tokens)[0][0]
+    head = Head(model)
+    assert torch.allclose(head.log_probs(hidden), expected, atol=1e-5)
+    assert torch.allclose(model(tokens).logits[0].log_softmax(-1), expected, atol=1e-5)  # the model still works
+
+
+def test_head_keeps_nothing_but_the_head_alive() -> None:
+    import gc
+    import weakref
+
+    model = random_model("llama", tie_word_embeddings=False)
+    layer = weakref.ref(model.model.layers[0].mlp.down_proj.weight)
+    head = Head(model)
+    del model
+    gc.collect()
+    assert layer() is None
+    assert head.log_probs(torch.randn(2, 48)).shape == (2, 97)

@@ -11,7 +11,7 @@ import torch
 
 from abliterate.checkpoints import checkpoint as checkpoint_module
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.checkpoints.partial_blocks import has_partial_blocks
+from abliterate.checkpoints.partial_blocks import dequantized_here
 from abliterate.checkpoints.quantized_weight import quantised_tensors, quantized_weights
 from abliterate.errors import CheckpointError, InputError
 from abliterate.models import source as source_module
@@ -48,7 +48,7 @@ def test_an_empty_model_and_a_quantisation_are_looked_for_once(built: Counter[st
         load_model(source)
         assert plan_offload(source, torch.bfloat16, torch.device("cpu"), None) is None
         choose_dtype(source, "auto")
-        has_partial_blocks(source.checkpoint)
+        dequantized_here(source.checkpoint)
         assert quantized_weights(source.checkpoint) == quantised_tensors(source.checkpoint) == {}
     assert built == {"empty": 1, "quantization": 1}
     resolve(str(TINY)).empty  # noqa: B018

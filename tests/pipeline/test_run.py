@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from abliterate.commands.apply import apply
-from abliterate.commands.inspect import inspect
-from abliterate.commands.verify import verify
+from abliterate.activations import cache as activation_cache
 from abliterate.directions.candidates import DEEPEST
 from abliterate.errors import InputError, NoRefusalsError
 from abliterate.pipeline.run import Result, run
+from abliterate.storage import record_log as kept
+from fixtures.folders import PYTHONPATH
 from fixtures.tiny_chat import TINY, everything_on_the_disk, hashes, in_float32, options
-
-
-@pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return run(options(tmp_path_factory.mktemp("run") / "edited"))
+from fixtures.unfinished import QUICK, Stop
 
 
 def test_refusals_go_and_harmless_replies_stay(result: Result) -> None:
@@ -118,48 +118,6 @@ def test_any_other_strength_is_proved_against_the_hook_form(tmp_path: Path) -> N
     assert one.measured.proof.largest < one.measured.proof.limit
 
 
-def test_apply_repeats_the_edit_from_its_files(result: Result, tmp_path: Path) -> None:
-    given = options(tmp_path / "again")
-    applied = apply(given, result.out / "directions.safetensors", result.out / "recipe.json")
-    assert hashes(applied.out)["model.safetensors"] == hashes(result.out)["model.safetensors"]
-    assert applied.untouched == 74 - 17
-    by_layer = replace(given, out=tmp_path / "by-layer", layer=result.manifest["direction"]["layer"])
-    apply(by_layer, result.out / "directions.safetensors", None)
-    assert hashes(by_layer.out)["model.safetensors"] == hashes(result.out)["model.safetensors"]
-
-
-def test_apply_needs_to_know_which_direction(result: Result, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="choose one with --layer"):
-        apply(options(tmp_path / "again"), result.out / "directions.safetensors", None)
-
-
-def test_verify_accepts_what_was_written(result: Result) -> None:
-    checked = verify(str(TINY), result.out, options(Path()))
-    assert checked.holds
-    assert tuple(verdict.report for verdict in checked.of_status("edited")) == result.measured.tensors
-
-
-@pytest.mark.parametrize("name", ["model.layers.2.mlp.down_proj.weight", "model.layers.2.mlp.up_proj.weight"])
-def test_verify_names_the_tensor_that_was_changed_behind_its_back(result: Result, tmp_path: Path, name: str) -> None:
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in result.out.iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
-    tensors = load_file(copy / "model.safetensors")
-    tensors[name][3, 5] += 0.5
-    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
-    checked = verify(str(TINY), copy, options(Path()))
-    assert not checked.holds
-    assert [verdict.name for verdict in checked.of_status("other")] == [name]
-
-
-def test_inspect_reads_no_weights(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text((TINY / "config.json").read_text())
-    one = inspect(options(Path(), model=str(tmp_path)))
-    assert one.parameters == sum(tensor.numel() for tensor in load_file(TINY / "model.safetensors").values())
-    assert one.architecture.tied
-
-
 def test_a_model_that_never_refuses_has_no_direction(result: Result, tmp_path: Path) -> None:
     with pytest.raises(NoRefusalsError, match="no direction"):
         run(options(tmp_path / "again", model=str(result.out)))
@@ -193,3 +151,100 @@ def test_a_killed_run_continues(result: Result, tmp_path: Path, monkeypatch: pyt
     run(options(tmp_path / "edited"))
     assert hashes(tmp_path / "edited") == hashes(result.out)
     assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == {"edited"}
+
+
+POINTS = (
+    ("capturing activations", 1, 2),
+    ("how refusals and answers open", 1, 3),
+    ("bypass of every candidate", 1, 2),
+    ("bypass of the better third", 1, 1),
+    ("induce and KL of the best", 1, 1),
+    ("replies to the report prompts", 1, 1),
+    ("predictions along the replies", 1, 1),
+    ("replies to the report prompts", 2, 2),
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ABLITERATE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return run(options(tmp_path_factory.mktemp("run") / "edited", **QUICK))
+
+
+def test_a_run_interrupted_in_every_step_goes_on(
+    whole: Result, cache: Path, tmp_path: Path, computed: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "undisturbed"))
+    run(options(tmp_path / "first", **QUICK))
+    expected = dict(computed)
+    monkeypatch.setenv("ABLITERATE_CACHE", str(cache))
+    computed.clear()
+    for title, time, units in POINTS:
+        with pytest.raises(KeyboardInterrupt):
+            run(options(tmp_path / "edited", **QUICK), Stop(units, title, time))
+        assert not (tmp_path / "edited").exists()
+        assert len(list((cache / "runs").iterdir())) == 1
+    again = run(options(tmp_path / "edited", **QUICK))
+    assert computed == expected
+    assert hashes(again.out) == hashes(whole.out)
+    assert again.notes == whole.notes
+    assert not list((cache / "runs").iterdir()), "a finished run leaves no records"
+    computed.clear()
+    run(options(tmp_path / "again", **QUICK))
+    assert computed == {name: number for name, number in expected.items() if name != "activations"}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from fixtures.tiny_chat import options
+from pipeline.test_resume import QUICK, Stop
+from abliterate.pipeline.run import run
+title, time, units = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+run(options(Path(sys.argv[1]), **QUICK), Stop(units, title, time, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_by_the_system_a_run_goes_on(whole: Result, cache: Path, tmp_path: Path, computed: Counter[str]) -> None:
+    """Three real kills, and the end in this process: the records of one process serve the next."""
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"}
+    for point in (POINTS[0], POINTS[1], POINTS[7]):
+        words = [sys.executable, "-c", KILLED, str(tmp_path / "edited"), *map(str, point)]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    again = run(options(tmp_path / "edited", **QUICK))
+    assert hashes(again.out) == hashes(whole.out)
+    assert computed["activations"] == computed["scores"] == 0
+    assert whole.measured.original is not None
+    asked = len(whole.measured.original.harmful) + len(whole.measured.original.harmless)
+    batches = -(-asked // QUICK["batch_size"])
+    assert computed["replies"] == batches - 2, "two batches of the edited model's replies were kept"
+
+
+def test_a_cache_that_cannot_be_written_ends_no_run(
+    whole: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "file"))
+    one = run(options(tmp_path / "edited", **QUICK))
+    assert hashes(one.out) == hashes(whole.out)
+    assert one.notes[:-1] == whole.notes
+    assert "could not be kept" in one.notes[-1]
+    assert "Not a directory" in one.notes[-1]
+
+
+def test_a_disk_that_fills_up_ends_no_run(
+    whole: Result, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(activation_cache, "save_file", full)
+    monkeypatch.setattr(kept, "ends_torn", full)
+    one = run(options(tmp_path / "edited", **QUICK))
+    assert hashes(one.out) == hashes(whole.out)
+    assert one.notes[:-1] == whole.notes
+    assert "No space left on device" in one.notes[-1]

@@ -1,3 +1,5 @@
+"""Where prompts come from."""
+
 from __future__ import annotations
 
 import json
@@ -8,13 +10,9 @@ import pytest
 from pyarrow import parquet
 
 from abliterate.errors import InputError
-from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts, side_of
+from abliterate.prompts.prompt_set import load_prompts
 from abliterate.prompts.sources import FILE_READERS
-
-TEXTS = [
-    f"Describe the {thing}, please"
-    for thing in ["river", "lake", "hill", "town", "road", "bridge", "tower", "garden", "harbour", "mill"]
-]
+from fixtures.prompts import TEXTS
 
 
 def write(folder: Path, name: str) -> Path:
@@ -45,28 +43,6 @@ def test_a_column_can_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["harmful", "harmless", "everyday"])
 def test_the_package_ships_prompts(name: str) -> None:
     assert len(load_prompts(f"builtin:{name}")) >= 100
-
-
-def test_duplicates_and_blanks_are_dropped(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("\n".join([*TEXTS, "", "  ", f" {TEXTS[0]} "]))
-    assert load_prompts(str(path)).prompts == tuple(TEXTS)
-
-
-def test_sides_are_disjoint_complete_and_do_not_depend_on_the_set() -> None:
-    whole = PromptSet("x", tuple(f"prompt {number}" for number in range(400)))
-    sides = {name: whole.side(name).prompts for name in ("train", "select", "report")}
-    assert sorted(sum(sides.values(), ())) == sorted(whole.prompts)
-    part = PromptSet("y", whole.prompts[100:])
-    assert set(part.side("report").prompts) == set(sides["report"]) & set(part.prompts)
-    shares = {name: len(prompts) / 400 for name, prompts in sides.items()}
-    assert shares == pytest.approx({"train": 0.55, "select": 0.2, "report": 0.25}, abs=0.06)
-
-
-def test_the_side_of_a_text_never_changes() -> None:
-    # Manifests and caches rely on it across versions, so these are fixed for good.
-    sides = {"prompt 0": "train", "prompt 1": "train", "prompt 2": "train", "prompt 4": "select", "prompt 7": "train"}
-    assert {text: side_of(text) for text in sides} == sides
 
 
 BROKEN = {
@@ -120,17 +96,6 @@ def test_a_source_that_is_not_there_says_so(spec: str, message: str) -> None:
 def test_an_unknown_column_lists_the_known(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it has id, instruction"):
         load_prompts(f"{write(tmp_path, 'a.csv')}:prompt")
-
-
-def test_a_prompt_on_both_sides_is_refused() -> None:
-    with pytest.raises(InputError, match="1 prompts are both harmful and harmless"):
-        check_pair(PromptSet("a", ("x", "y")), PromptSet("b", ("y", "z")))
-
-
-def test_an_empty_side_is_refused() -> None:
-    other = next(name for name in ("train", "select") if name != side_of("x"))
-    with pytest.raises(InputError, match=f"falls on the {other} side"):
-        PromptSet("a", ("x",)).side(other)
 
 
 def test_a_reader_that_is_added_is_a_line_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import abliterate
-from abliterate.storage.record_log import code_digest
+from abliterate.errors import InputError
+from abliterate.storage.record_log import RecordLog, Unfinished, code_digest
 
 
 def test_the_digest_of_the_code_is_that_of_every_module_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +25,13 @@ def test_the_digest_of_the_code_is_that_of_every_module_of_the_package(monkeypat
     assert {path.resolve() for path in read} == set(Path(abliterate.__file__).resolve().parent.rglob("*.py"))
     monkeypatch.setattr(Path, "read_bytes", lambda path: original(path) + b"\n" * (path.name == "plan.py"))
     assert code_digest() != usual
+
+
+def test_strict_records_still_say_that_they_cannot_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    records = RecordLog(tmp_path / "records.jsonl")
+    records.path.mkdir()
+    with pytest.raises(InputError, match="cannot keep replies in"):
+        records.once("a", lambda: 1)
+    assert Unfinished(tmp_path / "file" / "below").notes
+    assert not Unfinished(tmp_path / "good").notes

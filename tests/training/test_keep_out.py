@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedModel,
     Trainer,
     TrainerCallback,
@@ -25,27 +20,19 @@ from transformers import (
 )
 
 from abliterate.architectures.architecture import find_architecture
-from abliterate.commands.apply import apply
-from abliterate.commands.heal import Healed, heal
+from abliterate.commands.heal import heal
 from abliterate.edits.in_place import orthogonalize
-from abliterate.errors import InputError, NoRefusalsError, ProofError
+from abliterate.errors import InputError, ProofError
 from abliterate.interventions import ablated
 from abliterate.interventions.recipe import Recipe
-from abliterate.pipeline.options import Options
-from abliterate.progress import Progress
-from abliterate.projection import normalize, orthonormal_basis
-from abliterate.prompts.prompt_set import PromptSet, load_prompts
-from abliterate.proofs.stream import SILENCE, relative_component
-from abliterate.training.examples import read_examples
-from abliterate.training.harden import HardenResult, harden
-from abliterate.training.heal import heal_model, optimizer_steps
+from abliterate.projection import orthonormal_basis
+from abliterate.proofs.stream import SILENCE
+from abliterate.training.harden import harden
+from abliterate.training.heal import optimizer_steps
 from abliterate.training.heal_options import HealOptions
-from abliterate.training.healed import healed_components, prove_healed
 from abliterate.training.keep_out import KeepDirectionOut, base_model
-from abliterate.training.lora import new_lora
-from fixtures.checkpoints import snapshot
-from fixtures.folders import EXAMPLES
 from fixtures.models import random_model
+from fixtures.training import EXACT, SEQUENCES, printed, residue, rows, sets, tiny, written
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -58,9 +45,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*'pin_memory'.*:UserWarning"),
 ]
 
-SEQUENCES = [[5, 9, 17, 31, 44, 3], [8, 23, 61, 7, 90, 12]]
-EXACT = 1e-6
-
 
 class Residue(TrainerCallback):
     """After every step, the largest component along the direction at any layer."""
@@ -71,16 +55,6 @@ class Residue(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         self.found.append(residue(model, self.basis))
-
-
-def residue(model: Any, basis: torch.Tensor) -> float:
-    base = base_model(model)
-    mode = base.training
-    base.eval()
-    with torch.no_grad():
-        found = max(relative_component(base, find_architecture(base), basis.reshape(-1, basis.shape[-1]), SEQUENCES))
-    base.train(mode)
-    return found
 
 
 def train(model: Any, folder: Path, callbacks: Sequence[TrainerCallback], **changes: Any) -> None:
@@ -309,42 +283,6 @@ def test_names_are_those_of_the_model_without_adapters(llama: PreTrainedModel) -
     assert find_architecture(base_model(lora(llama))) == plain
 
 
-# --- hardening: `examples/harden.py` holds the figures -----------------------------------------------------------------
-
-TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
-
-
-def tiny(dtype: str = "float32") -> tuple[PreTrainedModel, Any]:
-    return AutoModelForCausalLM.from_pretrained(TINY, dtype=dtype).eval(), AutoTokenizer.from_pretrained(TINY)
-
-
-def sets(count: int = 160) -> tuple[PromptSet, PromptSet]:
-    harmful, harmless = (load_prompts(str(TINY / f"{side}.txt")).first(count) for side in ("harmful", "harmless"))
-    return harmful, harmless
-
-
-def hardened(seed: int) -> tuple[HardenResult, dict[str, torch.Tensor]]:
-    model, tokenizer = tiny()
-    result = harden(model, tokenizer, *sets(60), steps=3, batch_size=2, refresh=2, rank=2, seed=seed)
-    return result, {name: one.clone() for name, one in result.model.state_dict().items() if "lora_" in name}
-
-
-def test_hardening_repeats_itself_and_trains_a_lora_alone() -> None:
-    (one, first), (other, second) = (hardened(seed=0) for _ in range(2))
-    assert one.losses == other.losses
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert any(bool(weight.any()) for name, weight in first.items() if "lora_B" in name)
-    plain, _ = tiny()
-    with one.model.disable_adapter(), torch.no_grad():
-        tokens = torch.tensor([[1, 40, 50, 60]])
-        assert torch.equal(one.model(tokens).logits, plain(tokens).logits)
-    assert len(one.losses) == 3
-    record = json.loads(json.dumps(one.to_json()))
-    assert record["settings"]["steps"] == 3
-    assert record["before"]["edited"]["total"] == record["after"]["edited"]["total"] > 0
-    assert record["before"]["same"]["rate"] == 1
-
-
 def test_one_step_hardens_and_none_that_changes_nothing_is_written() -> None:
     model, tokenizer = tiny()
     one = harden(model, tokenizer, *sets(60), steps=1, batch_size=2, rank=2)
@@ -355,80 +293,6 @@ def test_one_step_hardens_and_none_that_changes_nothing_is_written() -> None:
     model, tokenizer = tiny()
     with pytest.raises(InputError, match="NaN or infinite"):
         harden(model, tokenizer, *sets(60), steps=4, batch_size=2, rank=2, learning_rate=1e30)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"steps": 0}, r"steps 0: must be at least 1"),
-        ({"batch_size": 0}, r"batch_size 0: must be at least 1"),
-        ({"refresh": -1}, r"refresh -1: must be at least 1"),
-        ({"rank": 0}, r"rank 0: must be at least 1"),
-        ({"ablate_probability": 1.5}, r"ablate_probability 1\.5: must be from 0 to 1"),
-    ],
-)
-def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
-    model, tokenizer = tiny()
-    with pytest.raises(InputError, match=message):
-        harden(model, tokenizer, *sets(), **settings)
-
-
-def test_a_model_that_does_not_refuse_has_nothing_to_defend() -> None:
-    model, tokenizer = tiny()
-    harmless = sets(120)[1]
-    other = PromptSet("everyday", tuple(f"{one} Please." for one in harmless.prompts))
-    with pytest.raises(
-        NoRefusalsError, match=r"refuses \d of \d+ harmful training prompts; hardening needs at least 8"
-    ):
-        harden(model, tokenizer, other, harmless)
-
-
-def test_training_needs_the_extra(llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(InputError, match="training needs peft, which is not installed: pip install "):
-        new_lora(llama, 4, 0)
-
-
-# --- healing ---------------------------------------------------------------------------------------------------------
-
-ANSWER = "Sure. Here is a short plan."
-
-
-def conversation(prompt: str, reply: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply}]
-
-
-def rows(method: str, count: int = 24) -> list[dict[str, Any]]:
-    prompts = sets(count)[1].prompts
-    if method == "sft":
-        return [{"messages": conversation(prompt, ANSWER), "source": "made here"} for prompt in prompts]
-    return [
-        {"prompt": user[:1], "chosen": user[1:], "rejected": conversation("", "Perhaps not.")[1:]}
-        for user in (conversation(prompt, ANSWER) for prompt in prompts)
-    ]
-
-
-def written(path: Path, examples: Sequence[Any]) -> str:
-    path.write_text("\n".join(map(json.dumps, examples)), encoding="utf-8")
-    return str(path)
-
-
-def edited(folder: Path, strength: float = 1.0) -> Path:
-    row = normalize(torch.randn(160, generator=torch.Generator().manual_seed(1)))
-    save_file({"resid.4": row}, folder / "directions.safetensors")
-    options = Options(model=str(TINY), out=folder / "edited", strength=strength)
-    apply(options, folder / "directions.safetensors", None)
-    return folder / "edited"
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return edited(tmp_path_factory.mktemp("heal"))
-
-
-def healed_by(method: str, original: Path, folder: Path, **changes: Any) -> Healed:
-    options = HealOptions(method, learning_rate=2e-3, steps=4, accumulation=1, rank=4, **changes)
-    return heal(str(original), written(folder / "rows.jsonl", rows(method)), folder / "healed", options)
 
 
 @pytest.mark.parametrize("adapter", [False, True])
@@ -475,163 +339,6 @@ def test_steps_are_counted_as_the_trainer_does(count: int, changes: dict[str, An
     assert optimizer_steps(count, chosen) == found[-1]
 
 
-def silent(folder: Path, original: Path) -> float:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
-    return residue(model.eval(), load_file(original / "directions.safetensors")["resid.4"])
-
-
-@pytest.mark.parametrize("method", ["sft", "dpo"])
-def test_a_healed_checkpoint_learns_and_stays_silent(
-    method: str, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    before = snapshot(original)
-    healed = healed_by(method, original, tmp_path)
-    assert healed.training.loss_after < healed.training.loss_before
-    assert (healed.training.steps, healed.training.examples, healed.training.held_out) == (4, 21, 3)
-    assert healed.proof.drift <= healed.proof.limit
-    assert healed.proof.silence is not None
-    assert max(healed.proof.per_layer) <= healed.proof.silence
-    assert silent(healed.out, original) < SILENCE[torch.bfloat16]
-    # Nothing but what was asked for: the source as it was, no file elsewhere, no word on stdout.
-    assert snapshot(original) == before
-    assert not list((tmp_path / "here").iterdir())
-    assert {path.name for path in tmp_path.iterdir()} <= {"here", "rows.jsonl", "healed", ".healed.abliterate-lock"}
-    assert capsys.readouterr().out == ""
-    names = {path.name for path in healed.out.iterdir()}
-    assert {"model.safetensors", "recipe.json", "directions.safetensors", "healed.json", "tokenizer.json"} <= names
-    assert "README.md" in names
-    assert "abliterate.json" not in names  # figures and proof of a model that it no longer is
-    assert (healed.out / "config.json").read_bytes() == (original / "config.json").read_bytes()
-    record = json.loads((healed.out / "healed.json").read_text())
-    assert record["options"]["method"] == method
-    assert str(tmp_path) not in json.dumps(record)
-
-
-def test_an_adapter_is_healed_by_itself_and_again(original: Path, tmp_path: Path) -> None:
-    healed = healed_by("sft", original, tmp_path, adapter=True)
-    names = {path.name for path in healed.out.iterdir()}
-    assert names == {
-        "adapter_config.json", "adapter_model.safetensors", "recipe.json", "directions.safetensors", "healed.json", "README.md",
-    }  # fmt: skip
-    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(original, dtype="float32"), healed.out)
-    basis = load_file(original / "directions.safetensors")["resid.4"]
-    assert residue(adapted.eval(), basis) < SILENCE[torch.bfloat16]
-
-
-def test_a_half_edit_keeps_its_half(tmp_path: Path) -> None:
-    healed = healed_by("sft", edited(tmp_path, strength=0.5), tmp_path)
-    assert healed.proof.drift <= healed.proof.limit
-    assert healed.proof.per_layer == ()
-
-
-def test_the_proof_sees_what_comes_back(llama: PreTrainedModel, direction: torch.Tensor) -> None:
-    orthogonalize(llama, direction)
-    recipe = Recipe.uniform()
-    before = healed_components(llama, find_architecture(llama), direction[None], recipe)
-    assert prove_healed(llama, SEQUENCES, direction[None], recipe, before).drift == 0
-    with torch.no_grad():
-        llama.model.layers[2].mlp.down_proj.weight.add_(1e-4 * direction[:, None])
-    with pytest.raises(
-        ProofError, match=r"layers\.2\.mlp\.down_proj\.weight: healing brought .* of a random component back"
-    ):
-        prove_healed(llama, SEQUENCES, direction[None], recipe, before)
-
-
-def test_progress_is_told(original: Path) -> None:
-    told: list[int] = []
-
-    class Counting(Progress):
-        def step(self, title: str, total: int, unit: str) -> Any:
-            from contextlib import nullcontext
-
-            assert (title, total, unit) == ("healing", 2, "steps")
-            return nullcontext(told.append)
-
-    model, tokenizer = tiny()
-    basis = load_file(original / "directions.safetensors")["resid.4"]
-    orthogonalize(model, basis)
-    adapted, training = heal_model(
-        model, tokenizer, rows("sft"), basis, options=HealOptions(steps=2, batch_size=2), progress=Counting()
-    )
-    assert told == [1, 1]
-    assert training.steps == 2
-    assert residue(adapted, basis) < EXACT
-
-
-@pytest.mark.parametrize(
-    ("method", "content", "message"),
-    [
-        ("sft", [{"instruction": "a", "output": "b"}], r"has the columns instruction, output; --method sft takes messages or prompt\+completion or text"),
-        ("sft", [{"prompt": "a", "chosen": "b", "rejected": "c"}], r"which --method dpo takes; sft takes messages"),
-        ("dpo", [{"prompt": "a", "completion": "b"}], r"which --method sft takes; dpo takes prompt\+chosen\+rejected"),
-        ("sft", [{"prompt": "a", "completion": "b"}, {"prompt": "a"}], r"row 2 has no completion; every row needs prompt and completion"),
-        ("sft", [{"messages": "a"}], r"row 1: messages is a text; all must be texts or all conversations"),
-        ("sft", [{"prompt": "a", "completion": [{"role": "assistant", "content": "b"}]}], r"prompt is a text, completion is a conversation; all must"),
-        ("sft", [{"messages": [{"from": "human", "value": "a"}]}], r"row 1: messages is neither a text nor a list of"),
-        ("sft", ["a"], r"row 1 is a str; expected an object with named columns"),
-        ("sft", [], r"the dataset is empty; it needs a row for each example"),
-        ("orpo", [], r"--method orpo: unknown; choose among sft, dpo"),
-    ],
-)  # fmt: skip
-def test_datasets_that_cannot_be_learned_from(method: str, content: list[Any], message: str, tmp_path: Path) -> None:
-    path = written(tmp_path / "rows.jsonl", content)
-    with pytest.raises(InputError, match=message):
-        read_examples(path, method)
-
-
-def test_datasets_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"missing\.jsonl: no such file; check --dataset"):
-        read_examples(str(tmp_path / "missing.jsonl"), "sft")
-    (tmp_path / "rows.txt").write_text("a\n")
-    with pytest.raises(
-        InputError, match=r"rows\.txt: examples are read from \.jsonl, \.json, \.csv and \.parquet files"
-    ):
-        read_examples(str(tmp_path / "rows.txt"), "sft")
-    (tmp_path / "rows.jsonl").write_bytes(b'{"text": "\xff"}\n')
-    with pytest.raises(InputError, match=r"rows\.jsonl: not UTF-8 text at byte 10; save it as UTF-8"):
-        read_examples(str(tmp_path / "rows.jsonl"), "sft")
-    with pytest.raises(InputError, match=r"nothing at all: no such dataset; give a"):
-        read_examples("nothing at all", "sft")
-    with pytest.raises(InputError, match=r"org/none: the dataset cannot be read from the Hub"):
-        read_examples("org/none", "sft", offline=True)
-
-
-def test_every_kind_of_file_is_read(tmp_path: Path) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    examples = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"}]
-    (tmp_path / "rows.json").write_text(json.dumps([{**one, "more": 1} for one in examples]))
-    (tmp_path / "rows.csv").write_text("prompt,completion\na,b\nc,d\n")
-    parquet.write_table(pyarrow.Table.from_pylist(examples), tmp_path / "rows.parquet")
-    written(tmp_path / "rows.jsonl", examples)
-    for suffix in ("json", "csv", "parquet", "jsonl"):
-        assert read_examples(str(tmp_path / f"rows.{suffix}"), "sft") == examples
-        assert read_examples(str(tmp_path / f"rows.{suffix}"), "sft", limit=1) == examples[:1]
-
-
-def test_what_cannot_be_healed(llama: PreTrainedModel, direction: torch.Tensor, tmp_path: Path) -> None:
-    path = written(tmp_path / "rows.jsonl", rows("sft"))
-    with pytest.raises(InputError, match=r"has no recipe\.json; heal a checkpoint that abliterate has edited"):
-        heal(str(TINY), path, tmp_path / "healed")
-    with pytest.raises(InputError, match=r"healing needs at least 2 examples, one of them to measure on; there are 1"):
-        heal_model(llama, AutoTokenizer.from_pretrained(TINY), [{"text": "a"}], direction)
-    with pytest.raises(InputError, match=r"--learning-rate -1\.0: must be above 0"):
-        HealOptions(learning_rate=-1.0)
-    assert not (tmp_path / "healed").exists()
-
-
-# --- examples --------------------------------------------------------------------------------------------------------
-
-
-def printed(example: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "ignore", EXAMPLES / example], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_the_example_that_keeps_a_direction_out() -> None:
     plain, kept = (
@@ -639,19 +346,3 @@ def test_the_example_that_keeps_a_direction_out() -> None:
     )
     assert plain > 1e-3
     assert kept < EXACT
-
-
-@pytest.mark.slow
-def test_the_example_that_hardens() -> None:
-    """The edit takes all refusals before and leaves most after; other machines round otherwise, so not to the reply."""
-    lines = {line[:34].strip(): line[34:].split() for line in printed("harden.py").splitlines() if "/" in line}
-    counts = {name: [int(one.partition("/")[0]) for one in found] for name, found in lines.items()}
-    assert counts["harmful prompts, edited"][0] <= 2
-    assert counts["harmful prompts, edited"][1] >= 15
-    assert min(counts["harmful prompts"]) >= 40
-    assert max(counts["harmless prompts"]) <= 6
-    assert counts["(harmless replies unchanged)"][1] >= 25
-
-
-def test_the_example_that_heals() -> None:
-    assert "largest component at any layer" in printed("heal.py")

@@ -1,5 +1,3 @@
-"""What <TAB> offers, asked as each shell asks, in a process of its own."""
-
 from __future__ import annotations
 
 import os

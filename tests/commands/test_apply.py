@@ -1,64 +1,22 @@
-"""The words for a dtype: one table, which every flag reads."""
+"""The verb that applies a recipe."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-import abliterate
-from abliterate import cli
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.commands.apply import apply
 from abliterate.commands.verify import verify
 from abliterate.edits.tensor_edits import UnquantizedEdit
 from abliterate.errors import InputError
-from abliterate.models.loading import DTYPE_WORDS, choose_dtype, dtype_name
-from abliterate.models.source import resolve
 from abliterate.pipeline.options import Options
+from abliterate.pipeline.run import Result
 from fixtures.quantized_models import quantise_checkpoint, random_checkpoint, save_direction
-
-TINY = Path(abliterate.__file__).parent / "data" / "tiny-chat"
-
-KNOWN = "auto, bfloat16, bf16, float16, fp16, half, float32, fp32"
-
-
-@pytest.mark.parametrize("word", DTYPE_WORDS)
-def test_every_word_names_what_torch_calls_so(word: str) -> None:
-    assert getattr(torch, dtype_name("--dtype", word)) == DTYPE_WORDS[word] == choose_dtype(resolve(str(TINY)), word)
-
-
-@pytest.mark.parametrize("flag", ["--dtype", "--edited-dtype"])
-@pytest.mark.parametrize("word", ["int3", "", "torch.float16", "BF16"])
-def test_an_unknown_word_lists_those_that_are_known(flag: str, word: str) -> None:
-    with pytest.raises(InputError) as said:
-        dtype_name(flag, word)
-    assert str(said.value) == f"{flag} {word}: unknown; choose {KNOWN}"
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        [str(TINY), "--dtype", "int3"],
-        [str(TINY), "--edited-dtype", "int3"],
-        ["apply", str(TINY), "--directions", "x", "--dtype", "int3"],
-        ["apply", str(TINY), "--directions", "x", "--edited-dtype", "int3"],
-        ["verify", str(TINY), str(TINY), "--dtype", "int3"],
-        ["evaluate", str(TINY), "--dtype", "int3"],
-        ["compare", str(TINY), str(TINY), "--dtype", "int3"],
-        ["export", str(TINY), "--to", "adapter", "--out", "x", "--dtype", "int3"],
-        ["chat", str(TINY), "--dtype", "int3"],
-        ["heal", str(TINY), "--dataset", "x", "--out", "x", "--dtype", "int3"],
-    ],
-    ids=" ".join,
-)
-def test_every_verb_refuses_an_unknown_word_in_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(words)
-    assert stop.value.code == 2
-    assert capsys.readouterr().err == f"abliterate: {words[-2]} int3: unknown; choose {KNOWN}\n"
+from fixtures.tiny_chat import hashes, options
 
 
 @pytest.mark.parametrize(("word", "name", "stored"), [("half", "float16", "F16"), ("fp32", "float32", "F32")])
@@ -95,3 +53,18 @@ def test_numbers_beyond_the_dtype_are_refused(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(InputError, match=r"holds numbers beyond torch.float16; pass --edited-dtype bfloat16"):
         apply(options, tmp_path / "directions.safetensors", None)
     assert not (tmp_path / "out").exists()
+
+
+def test_apply_repeats_the_edit_from_its_files(result: Result, tmp_path: Path) -> None:
+    given = options(tmp_path / "again")
+    applied = apply(given, result.out / "directions.safetensors", result.out / "recipe.json")
+    assert hashes(applied.out)["model.safetensors"] == hashes(result.out)["model.safetensors"]
+    assert applied.untouched == 74 - 17
+    by_layer = replace(given, out=tmp_path / "by-layer", layer=result.manifest["direction"]["layer"])
+    apply(by_layer, result.out / "directions.safetensors", None)
+    assert hashes(by_layer.out)["model.safetensors"] == hashes(result.out)["model.safetensors"]
+
+
+def test_apply_needs_to_know_which_direction(result: Result, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="choose one with --layer"):
+        apply(options(tmp_path / "again"), result.out / "directions.safetensors", None)

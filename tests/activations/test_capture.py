@@ -1,0 +1,60 @@
+"""Activations are what the model computes at those places."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from abliterate.activations.capture import capture
+from abliterate.errors import InputError
+from abliterate.pipeline.load import Loaded
+from abliterate.storage.record_log import Unfinished
+from fixtures.tiny_chat import TINY
+
+
+def test_capture_is_what_the_model_computes_at_those_places() -> None:
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(TINY).eval(), AutoTokenizer.from_pretrained(TINY)
+    model = model.float()
+    prompts = ["How do I paint a fence?", "Tell me how to bake bread.", "Help me, please"]
+    found = capture(model, tokenizer, prompts)
+    assert found.positions == (-4, -3, -2, -1)
+    for row, prompt in enumerate(prompts):
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
+        )
+        with torch.no_grad():
+            output = model(**tokenizer(text, return_tensors="pt", add_special_tokens=False), output_hidden_states=True)
+        # hidden_states[-1] of transformers is taken after the final norm, so the last layer is not comparable.
+        for layer, expected in enumerate(output.hidden_states[:-1]):
+            assert torch.allclose(found.resid[row, :, layer], expected[0, -4:], atol=1e-4)
+        assert torch.allclose(model.model.norm(found.resid[row, :, -1]), output.hidden_states[-1][0, -4:], atol=1e-3)
+
+
+def test_activations_that_are_not_numbers_are_refused() -> None:
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(TINY).eval(), AutoTokenizer.from_pretrained(TINY)
+    with torch.no_grad():
+        model.model.layers[2].mlp.down_proj.weight[0, 0] = torch.nan
+    with pytest.raises(InputError, match=r"prompt 1 are NaN or infinite at resid\[3\]"):
+        capture(model, tokenizer, ["a", "b"])
+
+
+def test_a_part_that_was_damaged_is_captured_again(
+    loaded: Loaded, cache: Path, tmp_path: Path, computed: Counter[str]
+) -> None:
+    prompts = loaded.splits.harmful.prompts[:40]
+    how: dict[str, Any] = {"batch_size": 8, "architecture": loaded.architecture}
+    expected = capture(loaded.model, loaded.splits.chat, prompts, **how)
+    computed.clear()
+    first = capture(loaded.model, loaded.splits.chat, prompts, kept=Unfinished(tmp_path / "parts"), **how)
+    parts = sorted((tmp_path / "parts").glob("*.safetensors"))
+    assert len(parts) == computed["activations"] == 5
+    parts[2].write_bytes(parts[2].read_bytes()[:-9])
+    again = capture(loaded.model, loaded.splits.chat, prompts, kept=Unfinished(tmp_path / "parts"), **how)
+    assert computed["activations"] == 6
+    assert torch.equal(first.resid, expected.resid)
+    assert torch.equal(again.resid, expected.resid)

@@ -1,0 +1,77 @@
+"""Downloads: whole, of one revision, without pickles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fixtures.checkpoints import snapshot
+from fixtures.hub import EXPIRED, visible
+from servers.hub_client import TOKEN, Client
+from servers.hub_server import HubServer
+
+
+def test_resolve_downloads_what_was_pushed(hub: HubServer, client: Client, result: Path) -> None:
+    client.run(client.push(result, "me/whole"))
+    repository = hub.repositories["me/whole"]
+    folder, revision, tensors = client.run(client.resolve("me/whole"))
+    assert revision == repository.commits[-1].oid
+    assert tensors == ["layers.0.weight", "layers.1.weight"]
+    assert snapshot(Path(folder)) == visible(result)
+    hub.requests.clear()
+    assert client.run(client.resolve("me/whole", revision=revision))[0] == folder
+    assert not any("/resolve/" in request for request in hub.requests), "what is there is not fetched again"
+    with hub.unreachable():
+        assert client.run(client.resolve("me/whole", offline=True))[0] == folder
+        assert client.run(client.resolve("me/whole"))[0] == folder
+
+
+def test_resolve_leaves_pickles_where_they_are(hub: HubServer, client: Client, result: Path) -> None:
+    hub.publish("them/pickled", {**visible(result), "pytorch_model.bin": b"danger", "model.gguf": b"large"})
+    folder, _, _ = client.run(client.resolve("them/pickled"))
+    assert snapshot(Path(folder)) == visible(result)
+
+
+def test_resolve_goes_on_after_a_cut(hub: HubServer, client: Client, result: Path) -> None:
+    hub.publish("them/cut", visible(result))
+    with hub.fail("GET", "/storage/", 0, times=1):
+        folder, _, _ = client.run(client.resolve("them/cut"))
+    assert snapshot(Path(folder)) == visible(result)
+
+
+def test_resolve_of_a_chosen_revision(hub: HubServer, client: Client, result: Path) -> None:
+    repository = hub.publish("them/history", visible(result))
+    wanted = repository.commits[-1].oid
+    repository.commit("later", {})
+    _, revision, _ = client.run(client.resolve("them/history", revision=wanted))
+    assert revision == wanted
+    kind, message = client.error(client.resolve("them/history", revision="nowhere"))
+    assert (kind, message) == ("InputError", "them/history: has no such --revision; give a branch, a tag or a commit")
+
+
+def test_resolve_of_what_cannot_be_had(hub: HubServer, client: Client, result: Path) -> None:
+    kind, message = client.error(client.resolve("them/nothing"))
+    assert kind == "InputError"
+    assert message.startswith("them/nothing: no such model on the Hub or on this disk")
+    hub.publish("them/gated", visible(result), gated=True)
+    kind, message = client.error(client.resolve("them/gated"))
+    assert kind == "HubError"
+    assert message.startswith("them/gated: access is gated; accept its terms on its page")
+    hub.publish("them/uncached", visible(result))
+    kind, message = client.error(client.resolve("them/uncached", offline=True))
+    assert kind == "HubError"
+    assert message.startswith("them/uncached: is not in the local cache and the Hub cannot be reached")
+    with hub.unreachable():
+        assert client.error(client.resolve("them/uncached"))[0] == "HubError"
+    assert client.error(client.resolve("them/sp ace"))[0] == "InputError"
+    assert client.error(client.resolve("nothing-here"))[0] == "InputError"
+
+
+def test_resolve_with_an_expired_token(hub: HubServer, client: Client, result: Path) -> None:
+    hub.publish("them/plain", visible(result))
+    client.run(f"import os\nos.environ['HF_TOKEN'] = {EXPIRED!r}")
+    try:
+        kind, message = client.error(client.resolve("them/plain"))
+    finally:
+        client.run(f"import os\nos.environ['HF_TOKEN'] = {TOKEN!r}")
+    assert kind == "HubError"
+    assert "401" in message

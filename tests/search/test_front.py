@@ -1,0 +1,56 @@
+"""The front of refusals against damage."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from abliterate.errors import InputError
+from abliterate.search.front import Front, Point, knee
+from abliterate.search.variables import Variables
+
+
+def point(refusals: int, kl: float, incoherent: int = 0) -> Point:
+    return Point(Variables({}, torch.zeros(0)), 1.0, refusals, incoherent, 100, kl)
+
+
+POINTS = [point(0, 0.5), point(2, 0.1), point(5, 0.05), point(30, 0.04), point(4, 0.3), point(1, 0.001, 50)]
+FRONT = Front(tuple(POINTS), point(60, 0.0, 1))
+
+
+def test_the_front_holds_what_nothing_beats_and_says_something() -> None:
+    assert FRONT.best() == POINTS[:4]
+    assert knee(FRONT.best()) is POINTS[2]
+
+
+@pytest.mark.parametrize(
+    ("target", "limit", "chosen"),
+    [
+        (None, None, 2),
+        (0.03, None, 1),
+        (0.05, None, 2),
+        (0.0, None, 0),
+        (None, 0.1, 1),
+        (None, 0.06, 2),
+        (0.5, 0.06, 3),
+    ],
+)
+def test_a_target_or_a_limit_chooses(target: float | None, limit: float | None, chosen: int) -> None:
+    assert FRONT.choose(target, limit) is POINTS[chosen]
+
+
+@pytest.mark.parametrize(
+    ("target", "limit", "message"),
+    [
+        (None, 0.01, "--max-kl 0.01: the least found is 0.04"),
+        (0.01, 0.1, "--target-refusals 0.01: the least found is 0.02"),
+    ],
+)
+def test_what_no_point_reaches_is_said(target: float | None, limit: float | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FRONT.choose(target, limit)
+
+
+def test_a_front_of_babble_is_refused() -> None:
+    with pytest.raises(InputError, match="empty or go round in circles"):
+        Front((point(0, 0.1, 60),), point(60, 0.0, 1)).choose(None, None)

@@ -1,0 +1,30 @@
+"""New adapters to train."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from transformers import (
+    PreTrainedModel,
+)
+
+from abliterate.errors import InputError
+from abliterate.training.lora import new_lora
+
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:.*is_gradient_checkpointing.*:FutureWarning"
+    ),  # peft 0.21 asks transformers 5.23
+    # PEFT says of every adapter on a tied embedding that the head does not follow it, which is what is tested.
+    pytest.mark.filterwarnings("ignore:.*tie_word_embeddings.*:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*tied.*:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*fan_in_fan_out.*:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*'pin_memory'.*:UserWarning"),
+]
+
+
+def test_training_needs_the_extra(llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(InputError, match="training needs peft, which is not installed: pip install "):
+        new_lora(llama, 4, 0)
