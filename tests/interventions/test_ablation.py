@@ -9,10 +9,7 @@ from transformers import PreTrainedModel
 from abliterate.architectures.architecture import find_architecture
 from abliterate.edits.in_place import orthogonalize
 from abliterate.errors import InputError
-from abliterate.interventions import (
-    ablated,
-    ablated_rows,
-)
+from abliterate.interventions.ablation import ablated, ablated_rows
 from abliterate.interventions.recipe import Recipe
 from abliterate.proofs.stream import relative_component, streams
 from fixtures.interventions import SEQUENCES, logits

@@ -8,10 +8,7 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.errors import InputError
-from abliterate.interventions import (
-    added,
-    added_rows,
-)
+from abliterate.interventions.addition import added, added_rows
 from abliterate.proofs.stream import streams
 from fixtures.interventions import SEQUENCES, logits
 

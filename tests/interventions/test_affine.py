@@ -12,10 +12,7 @@ from transformers import PreTrainedModel
 from abliterate.activations.capture import Activations
 from abliterate.architectures.architecture import find_architecture
 from abliterate.errors import InputError
-from abliterate.interventions import (
-    affine,
-    mean_component,
-)
+from abliterate.interventions.affine import affine, mean_component
 from abliterate.projection import project_out
 from abliterate.proofs.stream import streams
 from fixtures.interventions import SEQUENCES, logits, padded

@@ -12,11 +12,9 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.errors import ArchitectureError
-from abliterate.interventions import (
-    ablated,
-    added,
-    affine,
-)
+from abliterate.interventions.ablation import ablated
+from abliterate.interventions.addition import added
+from abliterate.interventions.affine import affine
 from abliterate.proofs.stream import streams
 from fixtures.wrapped import SEQUENCES, TOKENS, hook_count, logits
 

@@ -15,15 +15,10 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.errors import InputError
-from abliterate.interventions import (
-    Condition,
-    ablated,
-    ablated_rows,
-    added,
-    added_rows,
-    affine,
-    rows_where,
-)
+from abliterate.interventions.ablation import ablated, ablated_rows
+from abliterate.interventions.addition import added, added_rows
+from abliterate.interventions.affine import affine
+from abliterate.interventions.conditions import Condition, rows_where
 from abliterate.proofs.stream import streams
 from fixtures.folders import PROJECT
 from fixtures.interventions import SEQUENCES, Act, hook_count, logits, padded

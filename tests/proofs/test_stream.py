@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
-
 from abliterate.architectures.architecture import find_architecture
 from abliterate.commands.apply import apply
 from abliterate.commands.verify import verify
@@ -21,10 +19,16 @@ from abliterate.training.healed import healed_components, prove_healed
 from fixtures.checkpoints import snapshot
 from fixtures.models import random_model
 from fixtures.tiny_chat import TINY, options
+from transformers import AutoModelForCausalLM
+from abliterate.edits.plan import make_plan
+from abliterate.errors import ProofError
+from abliterate.interventions import added
+from abliterate.models.source import load_empty, load_tokenizer, resolve
+from abliterate.proofs.stream import plain_sequences, reference, verify_stream
+from fixtures.tiny_chat import TINY
 
 SEQUENCES = [[5, 9, 17, 31, 44, 3], [8, 23, 61, 7, 90, 12]]
 UP = "model.layers.2.mlp.up_proj.weight"
-
 
 def spoilt(folder: Path, name: str = UP, value: float = math.nan) -> Path:
     """Write one number that is none into the tiny model, or into a checkpoint that is there."""
@@ -38,10 +42,12 @@ def spoilt(folder: Path, name: str = UP, value: float = math.nan) -> Path:
     return folder
 
 
+
 def directions(folder: Path) -> Path:
     row = torch.nn.functional.normalize(torch.randn(160, generator=torch.Generator().manual_seed(1)), dim=0)
     save_file({"resid.4": row}, folder / "directions.safetensors")
     return folder / "directions.safetensors"
+
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -54,6 +60,7 @@ def test_apply_names_the_layer_that_is_no_number(tmp_path: Path, value: float) -
     assert not (tmp_path / "out").exists()
 
 
+
 @pytest.mark.parametrize("name", [UP, "model.layers.2.mlp.down_proj.weight"])
 def test_verify_names_the_tensor_that_holds_nan(tmp_path: Path, name: str) -> None:
     apply(options(tmp_path / "out"), directions(tmp_path), None)
@@ -64,6 +71,7 @@ def test_verify_names_the_tensor_that_holds_nan(tmp_path: Path, name: str) -> No
     assert problems[name].endswith("the original: it holds NaN")
 
 
+
 def test_a_stream_that_is_no_number_is_no_leak(llama: PreTrainedModel, direction: torch.Tensor) -> None:
     architecture = find_architecture(llama)
     with torch.no_grad():
@@ -71,6 +79,7 @@ def test_a_stream_that_is_no_number_is_no_leak(llama: PreTrainedModel, direction
     for error in (InputError, ProofError):
         with pytest.raises(error, match=r"NaN or infinite at resid\[2\]"):
             relative_component(llama, architecture, direction[None], SEQUENCES, error)
+
 
 
 def test_a_token_that_writes_nothing_has_no_component(direction: torch.Tensor) -> None:
@@ -84,11 +93,13 @@ def test_a_token_that_writes_nothing_has_no_component(direction: torch.Tensor) -
     assert logit_difference(*[streams(model, architecture, SEQUENCES)[0]] * 2) == 0
 
 
+
 def test_large_activations_are_measured_as_small_ones_are(direction: torch.Tensor) -> None:
     stream = torch.randn(9, 48, generator=torch.Generator().manual_seed(0))
     other = stream + 0.1
     small, large = logit_difference(stream, other), logit_difference(stream * 1e30, other * 1e30)
     assert small == pytest.approx(large, rel=1e-5)
+
 
 
 @pytest.mark.parametrize("layer", [0, 3])
@@ -102,3 +113,23 @@ def test_a_healed_weight_that_is_no_number_is_seen_in_any_place(
         llama.model.layers[layer].mlp.down_proj.weight[0, 0] = math.nan
     with pytest.raises(ProofError, match=rf"layers\.{layer}\.mlp\.down_proj\.weight: .*NaN"):
         prove_healed(llama, SEQUENCES, direction[None], Recipe.uniform(), before)
+
+
+
+def test_the_proof_sees_a_vector_that_is_too_short(tmp_path: Path) -> None:
+    """Beside the stream a tenth of the vector is small; beside the vector it is not."""
+    source = resolve(str(TINY))
+    empty = load_empty(source)
+    architecture = find_architecture(empty)
+    direction = torch.nn.functional.normalize(torch.randn(160, generator=torch.Generator().manual_seed(0)), dim=0)
+    plan = make_plan(Recipe.adding(12.0, 5), direction, architecture, empty, source.checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.bfloat16)
+    expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
+    with added(model, direction, 5, scale=12.0):
+        assert verify_stream(model, architecture, plan, expected, torch.bfloat16).holds
+    for wrong in (10.5, 13.5):
+        with (
+            added(model, direction, 5, scale=wrong),
+            pytest.raises(ProofError, match=r"resid\[5\] moves by .* of the vector"),
+        ):
+            verify_stream(model, architecture, plan, expected, torch.bfloat16)
