@@ -8,6 +8,8 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
+from abliterate.architectures.parameter_roles import in_layer, layer_kinds, layer_place
+from abliterate.architectures.trace import Gain
 from abliterate.errors import ArchitectureError
 from fixtures.empty_models import class_of, empty
 from fixtures.models import random_model
@@ -51,3 +53,25 @@ def test_a_layer_that_the_clone_does_not_know_is_refused() -> None:
     model.model.layers[1].extra = torch.nn.Linear(8, 8, device="meta")
     with pytest.raises(ArchitectureError, match=r"layers\.1\.extra\.(bias|weight): its small clone has no layer like"):
         find_architecture(model)
+
+
+def test_the_place_of_a_parameter_in_its_layer() -> None:
+    assert layer_place("model.layers.12.mlp.down_proj.weight", "model.layers") == (12, "mlp.down_proj.weight")
+    assert layer_place("model.layers.3.mlp.experts.7.w2.weight", "model.layers") == (3, "mlp.experts.#.w2.weight")
+    assert layer_place("model.norm.weight", "model.layers") == (None, "model.norm.weight")
+    assert layer_place("other.layers.3.x.weight", "model.layers") == (None, "other.layers.3.x.weight")
+
+
+def test_layers_are_of_a_kind_by_the_names_in_them() -> None:
+    names = ["h.0.a.w", "h.1.a.w", "h.2.b.w", "h.2.a.w", "wte.w"]
+    kinds = layer_kinds(names, "h")
+    assert kinds[0] == kinds[1] == {"a.w"}
+    assert kinds[2] == {"a.w", "b.w"}
+    assert kinds[None] == {"wte.w"}
+
+
+def test_gains_have_the_number_of_their_layer() -> None:
+    gains = (Gain("h.0.norm.weight"), Gain("norm.weight"))
+    assert [one.parameter for one in in_layer(gains, "h", 5)] == ["h.5.norm.weight", "norm.weight"]
+    assert [one.parameter for one in in_layer(in_layer(gains, "h", "*"), "h", 2)] == ["h.2.norm.weight", "norm.weight"]
+    assert in_layer(gains, "h", None) == gains

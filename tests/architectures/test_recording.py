@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from abliterate.architectures.recording import decoder_layers, record
+from abliterate.architectures.recording import record, recorded_layers
 from abliterate.errors import ArchitectureError
 
 INPUTS = {"input_ids": torch.tensor([[5, 9, 33]])}
@@ -29,19 +29,19 @@ def test_modules_are_remembered_in_the_order_they_ran(llama: PreTrainedModel) ->
 
 def test_the_decoder_is_the_list_with_most_weights_that_runs_once(llama: PreTrainedModel) -> None:
     llama.model.others = torch.nn.ModuleList([torch.nn.Linear(48, 48) for _ in range(9)])  # which never run
-    assert decoder_layers(llama, record(llama, INPUTS), 48) == "model.layers"
+    assert recorded_layers(llama, record(llama, INPUTS), 48) == "model.layers"
 
 
 def test_a_model_without_such_a_list_is_refused(llama: PreTrainedModel) -> None:
     recording = record(llama, INPUTS)
     with pytest.raises(ArchitectureError, match="llama: has no list of decoder layers; it is no residual decoder"):
-        decoder_layers(llama, recording, 47)
+        recorded_layers(llama, recording, 47)
 
 
 def test_layers_that_run_twice_have_no_place(llama: PreTrainedModel) -> None:
     llama.model.layers[2] = llama.model.layers[1]
     with pytest.raises(ArchitectureError, match="not every layer runs just once"):
-        decoder_layers(llama, record(llama, INPUTS), 48)
+        recorded_layers(llama, record(llama, INPUTS), 48)
 
 
 def test_a_model_that_does_not_run_is_one_line(llama: PreTrainedModel) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig
 
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.checkpoints.partial_blocks import dequantized_weights, has_partial_blocks, without_quantisation
+from abliterate.checkpoints.partial_blocks import dequantized_here, dequantized_weights, without_quantisation
 from fixtures.quantized_models import quantise_checkpoint, random_checkpoint
 
 
@@ -19,9 +19,9 @@ def test_only_weights_that_blocks_do_not_divide_are_partial(tmp_path: Path, widt
     heads = {"hidden_size": 128, "num_key_value_heads": 4}
     folder = random_checkpoint("llama", tmp_path, intermediate_size=width, **heads)
     plain = load_file(folder / "model.safetensors")
-    assert not has_partial_blocks(Checkpoint.open(folder))
+    assert not dequantized_here(Checkpoint.open(folder))
     checkpoint = Checkpoint.open(quantise_checkpoint(folder, "fp8 block"))
-    assert has_partial_blocks(checkpoint) == partial
+    assert dequantized_here(checkpoint) == partial
     weights = dequantized_weights(checkpoint, torch.float32)
     assert set(weights) == set(plain)
     for name, weight in weights.items():

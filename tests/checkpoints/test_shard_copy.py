@@ -14,7 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from abliterate.checkpoints import shard_copy
 from abliterate.checkpoints.checkpoint import Checkpoint, equal_bytes, write_shard
+from abliterate.checkpoints.shard_copy import copy_shard
 from abliterate.checkpoints.shards import DTYPES
 from abliterate.errors import CheckpointError
 from fixtures.checkpoints import (
@@ -213,3 +215,24 @@ def test_copies_are_equal_but_for_what_was_edited(shards: list[dict[str, torch.T
                 expected = bytes(tensor.nbytes) if zeroed else tensor_bytes(checkpoint.read(key))
                 assert tensor_bytes(copy.read(key)) == expected
                 assert equal_bytes(checkpoint, copy, key) == (tensor_bytes(checkpoint.read(key)) == expected)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 20])
+def test_pieces_of_any_size_make_the_same_file(folder: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(shard_copy, "PIECE", piece)
+    source, target = folder / SINGLE, folder / "copy.safetensors"
+    (shard,) = Checkpoint.open(folder).shards
+    counted: list[int] = []
+    copy_shard(source, shard, target, {"a": lambda tensor: tensor}, counted.append)
+    assert target.read_bytes() == source.read_bytes()
+    assert sum(counted) == shard.size
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    target = folder / "copy.safetensors"
+    target.symlink_to(tmp_path / "precious")
+    (shard,) = Checkpoint.open(folder).shards
+    copy_shard(folder / SINGLE, shard, target, {}, ignore)
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not target.is_symlink()

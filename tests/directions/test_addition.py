@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from abliterate.activations.capture import capture
 from abliterate.architectures.architecture import find_architecture
 from abliterate.chat.sides import open_sides
 from abliterate.cli import main
@@ -21,20 +22,25 @@ from abliterate.commands.export import export
 from abliterate.commands.heal import heal
 from abliterate.commands.reproduce import reproduce
 from abliterate.commands.verify import verify
+from abliterate.directions.addition import CONFIRMING, select_inducing, try_strengths
 from abliterate.directions.files import load_differences
+from abliterate.directions.methods import difference_in_means
 from abliterate.edits.in_place import orthogonalize
 from abliterate.edits.plan import make_plan
 from abliterate.errors import InputError, ProofError
 from abliterate.hub.push import finished_files
 from abliterate.interventions import ablated, added
 from abliterate.interventions.recipe import Recipe
+from abliterate.models.generation import REPLY_TOKENS, generate
 from abliterate.models.source import load_tokenizer, resolve
 from abliterate.pipeline.evaluate_options import HARMLESS, EvaluateOptions
 from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.options import check_options
 from abliterate.pipeline.reproduce_options import ReproduceOptions
 from abliterate.pipeline.run import Result, run
+from abliterate.prompts.chat_format import ChatFormat
 from abliterate.proofs.stream import plain_sequences, reference, verify_stream
+from abliterate.replies.refusals import is_refusal
 from abliterate.report.page import write_report
 from fixtures.tiny_chat import TINY, everything_on_the_disk, options
 
@@ -282,3 +288,26 @@ def test_without_peft_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     ):
         run(options(tmp_path / "out", mode="induce"))
     assert not any(tmp_path.iterdir())
+
+
+def test_places_are_ranked_by_induce_and_strengths_by_whole_replies() -> None:
+    model = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    chat, architecture = ChatFormat(tokenizer), find_architecture(model)
+    sides = [(TINY / f"{side}.txt").read_text().splitlines()[:16] for side in ("harmful", "harmless")]
+    directions = difference_in_means(*(capture(model, tokenizer, side) for side in sides), method="mean-difference")
+    harmful, harmless = (chat.encode(side[:6]) for side in sides)
+    opening = tuple(tokenizer("I", add_special_tokens=False)["input_ids"])
+    selection = select_inducing(model, architecture, directions, [opening], harmful, harmless, [2, 5, 7])
+    assert {one.layer for one in selection.candidates} <= {2, 5}  # the last fifth is too deep where others are there
+    induced = [one.induce for one in selection.candidates]
+    assert induced == sorted(induced, reverse=True)
+    assert selection.chosen is selection.candidates[0]
+    assert selection.harmful > selection.harmless
+    strengths = (0.0, 0.7)
+    trials = try_strengths(model, tokenizer, architecture, directions, selection, harmful, harmless, strengths)
+    assert [one.refused for one in trials] == sorted((one.refused for one in trials), reverse=True)
+    asked = [*harmful[:CONFIRMING], *harmless[:CONFIRMING]]
+    plain = tokenizer.batch_decode(generate(model, tokenizer, asked, REPLY_TOKENS))
+    assert {(one.refused, one.prompts) for one in trials if one.strength == 0.0} == {(sum(map(is_refusal, plain)), 12)}
+    assert trials[0].refused > sum(map(is_refusal, plain))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from abliterate.directions.directions import Directions
 from abliterate.directions.methods import difference_in_means
 from abliterate.errors import InputError
 from fixtures.activations import activations
@@ -22,3 +23,29 @@ def test_places_that_were_not_captured_are_refused() -> None:
         directions[5]
     with pytest.raises(InputError, match="was not captured"):
         directions.at(2, -3)
+
+
+def test_the_length_of_a_difference_stays_and_a_direction_has_none() -> None:
+    differences = torch.zeros(1, 3, 4)
+    differences[0, 1] = torch.tensor([0.0, 3.0, 0.0, 4.0])
+    one = Directions(differences, (-1,), "mean-difference")
+    assert one.depth == 2
+    assert one.difference(1).tolist() == [0.0, 3.0, 0.0, 4.0]
+    assert one[1].tolist() == pytest.approx([0.0, 0.6, 0.0, 0.8])
+    assert [one.exists(layer) for layer in range(3)] == [False, True, False]
+
+
+def test_the_digest_is_that_of_every_bit_and_its_place() -> None:
+    differences = torch.randn(2, 3, 4)
+    one = Directions(differences, (-2, -1), "projected")
+    assert one.digest == Directions(differences.clone(), (-2, -1), "mean-difference", {"model": "x"}).digest
+    other = differences.clone()
+    other[0, 0, 0] = torch.nextafter(other[0, 0, 0], torch.tensor(9.0))
+    digests = {
+        one.digest,
+        Directions(other, (-2, -1), "projected").digest,
+        Directions(differences, (-1, -2), "projected").digest,
+        Directions(differences.transpose(1, 2).contiguous(), (-2, -1), "projected").digest,
+        Directions(differences.double(), (-2, -1), "projected").digest,
+    }
+    assert len(digests) == 5

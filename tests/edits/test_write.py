@@ -23,6 +23,7 @@ from abliterate.commands.verify import verify
 from abliterate.directions.directions import Directions
 from abliterate.edits.plan import EditPlan
 from abliterate.edits.tensor_edits import TensorEdit
+from abliterate.edits.write import changed_texts
 from abliterate.errors import CheckpointError, ProofError
 from abliterate.pipeline.options import Options
 from abliterate.projection import component, frobenius, project_out
@@ -249,3 +250,11 @@ def test_a_hub_cache_is_edited_through_its_links(tmp_path: Path) -> None:
     assert snapshot(blobs) == before
     assert all(path.is_symlink() for path in linked.iterdir())
     assert verify(str(linked), tmp_path / "cached", Options(str(linked), Path(), device="cpu")).holds
+
+
+def test_nothing_is_said_anew_where_every_format_is_kept(tmp_path: Path) -> None:
+    source = Checkpoint.open(write_checkpoint(tmp_path / "source", {"w": torch.randn(WIDTH, 5)}))
+    plan = plan_of(edit_of("w", 0))
+    assert changed_texts(plan, source) == {}
+    written = edited(plan, source, tmp_path / "edited")
+    assert (written.folder / "config.json").read_bytes() == (source.folder / "config.json").read_bytes()

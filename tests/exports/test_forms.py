@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
-from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS, USE
+from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS, described
 
 
-@pytest.mark.parametrize("form", EXPORT_FORMS)
-def test_every_export_says_how_it_is_used(form: str) -> None:
-    assert "here/x.gguf" in USE[form].format(out="here/x.gguf")
+@pytest.mark.parametrize("name", EXPORT_FORMS)
+def test_every_form_has_a_writer_and_says_how_it_is_used(name: str) -> None:
+    form = EXPORT_FORMS[name]
+    assert callable(import_module(form.module).export_form)
+    assert "here/x" in form.use.format(out="here/x")
+    assert form.reader in described((name,))
 
 
-def test_what_a_run_saves_beside_its_checkpoint_can_be_exported() -> None:
-    assert set(USE) == set(EXPORT_FORMS)
+def test_what_a_run_saves_is_a_checkpoint_or_an_export_under_a_name_of_its_own() -> None:
+    saved = [form.saved_as for form in EXPORT_FORMS.values() if form.saved_as]
+    assert len(saved) == len(set(saved)) == len(SAVED_FORMS) - 1
     assert set(SAVED_FORMS) - {"checkpoint"} <= set(EXPORT_FORMS)
+    assert described(("checkpoint", "adapter")) == "checkpoint, adapter (PEFT)"

@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.clone import random_clone
 from abliterate.errors import InputError
+from abliterate.exports.peft_targets import target_kind
 from abliterate.interventions.recipe import Recipe
 from abliterate.proofs.census import class_and_config, published_config
 from fixtures.models import random_model
@@ -74,3 +78,27 @@ def test_what_no_adapter_holds_exactly_is_refused(
     with pytest.raises(InputError, match=message):
         made.write()
     assert {path.name for path in tmp_path.iterdir()} == {"base"}
+
+
+def test_by_which_of_its_means_peft_adapts_a_weight() -> None:
+    class Positions(nn.Embedding):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return super().forward(input + 2)
+
+    class Scaled(Positions):
+        embed_scale = 3.0
+
+    class Doubled(nn.Linear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(input)
+
+    class Named(nn.Linear):
+        """Another name, the same use."""
+
+    kinds = {
+        nn.Linear(2, 3): "linear", Named(2, 3): "linear", Doubled(2, 3): "parameter", Conv1D(2, 3): "conv1d",
+        nn.Embedding(4, 2): "embedding", Positions(4, 2): "parameter", Scaled(4, 2): "embedding",
+    }  # fmt: skip
+    for module, kind in kinds.items():
+        assert target_kind(module, "weight") == kind, type(module)
+        assert target_kind(module, "other") == "parameter"

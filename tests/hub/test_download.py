@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 
+import huggingface_hub
+import pytest
+
+from abliterate.errors import InputError
+from abliterate.hub.download import HUB_COPIES, HUB_FILES, download
 from fixtures.checkpoints import snapshot
 from fixtures.hub import EXPIRED, visible
 from servers.hub_client import TOKEN, Client
@@ -75,3 +81,31 @@ def test_resolve_with_an_expired_token(hub: HubServer, client: Client, result: P
         client.run(f"import os\nos.environ['HF_TOKEN'] = {TOKEN!r}")
     assert kind == "HubError"
     assert "401" in message
+
+
+@pytest.mark.parametrize("name", ["nowhere", "./a/b", "/a/b", "~/a", "a/b/c", ""])
+def test_only_names_of_the_hub_are_looked_for_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: object, **named: object) -> str:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", never)
+    with pytest.raises(InputError, match="no such folder or file, and not a Hub id of the form org/name"):
+        download(name, None, False)
+
+
+def test_no_pickle_and_no_second_copy_is_asked_for() -> None:
+    def taken(name: str) -> bool:
+        wanted = any(fnmatch.fnmatch(name, pattern) for pattern in HUB_FILES)
+        return wanted and not any(fnmatch.fnmatch(name, pattern) for pattern in HUB_COPIES)
+
+    for name in (
+        "model-00001-of-00002.safetensors",
+        "config.json",
+        "chat_template.jinja",
+        "modeling_odd.py",
+        "LICENSE",
+    ):
+        assert taken(name), name
+    for name in ("pytorch_model.bin", "model.gguf", "original/consolidated.00.pth", "consolidated.safetensors",
+                 "metal/model.safetensors", "model.onnx", "weights.pt"):  # fmt: skip
+        assert not taken(name), name

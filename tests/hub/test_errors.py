@@ -8,7 +8,7 @@ import huggingface_hub.errors as hub
 import pytest
 
 from abliterate.errors import AbliterateError, HubError, InputError
-from abliterate.hub.errors import TRANSPORT_ERROR, hub_errors
+from abliterate.hub.errors import TRANSPORT_ERROR, hub_errors, one_line
 from fixtures.hub import EXPIRED, READER, failed
 from servers.hub_client import TOKEN, Client
 from servers.hub_server import HubServer
@@ -139,3 +139,9 @@ def test_what_the_server_says_is_one_line_without_the_token(hub: HubServer, clie
     assert kind == "HubError"
     assert "no *** [31m for you!" in message
     assert len(message) < 600
+
+
+def test_a_foreign_text_is_short_and_printable() -> None:
+    assert one_line("\n first\tline\x1b[31m \nsecond", "t0ken") == "first line [31m "
+    assert one_line("", "") == "str"
+    assert len(one_line("x" * 999, "t0ken")) == 200

@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from abliterate.errors import HubError, InputError
+from abliterate.hub.push import check_arrived, check_name, check_rights, find_token, old_result
 from fixtures.checkpoints import snapshot
 from fixtures.hub import EXPIRED, READER, failed, make_result, visible
 from servers.hub_client import TOKEN, Client
@@ -251,3 +253,41 @@ def test_no_token_was_ever_said(client: Client) -> None:
     assert client.answers
     assert not re.search("|".join((TOKEN, EXPIRED, READER)), said)
     assert "HTTP Error" not in said, "huggingface_hub's notes on retries are kept from the user of push"
+
+
+@pytest.mark.parametrize("name", ["", "one", "a/b/c", "a b/c", "me/x..y", "/x", "me/"])
+def test_only_full_names_are_names(name: str) -> None:
+    check_name("me/edited")
+    with pytest.raises(InputError, match="give one of the form org/name"):
+        check_name(name)
+
+
+def test_what_a_token_may_write() -> None:
+    def identity(role: str, *organisations: str) -> dict[str, object]:
+        return {"name": "Me", "orgs": [{"name": one} for one in organisations], "auth": {"accessToken": {"role": role}}}
+
+    check_rights("me/x", identity("write"))
+    check_rights("team/x", identity("write", "Team"))
+    check_rights("stranger/x", identity("fineGrained"))  # which may be shown fewer than it can write to
+    with pytest.raises(HubError, match="the token may only read"):
+        check_rights("me/x", identity("read"))
+    with pytest.raises(HubError, match="the token writes to Me and team, not to stranger"):
+        check_rights("stranger/x", identity("write", "team"))
+    assert find_token(" abc\n") == "abc"
+    with pytest.raises(HubError, match="holds characters that no token has") as caught:
+        find_token("a b")
+    assert "a b" not in str(caught.value)
+
+
+def test_only_what_abliterate_wrote_gives_way() -> None:
+    ours = {"model.safetensors": 3, "abliterate.json": 1, "README.md": 1, "notes/model.safetensors": 2}
+    assert old_result("me/x", ours) == {"model.safetensors", "abliterate.json"}
+    assert old_result("me/x", {"README.md": 1}) == set()
+    with pytest.raises(InputError, match=r"me/x: holds weights that abliterate did not write \(model\.safetensors\)"):
+        old_result("me/x", {name: size for name, size in ours.items() if name != "abliterate.json"})
+
+
+def test_what_did_not_arrive_is_missed() -> None:
+    check_arrived("me/x", {"a": 1}, {"a": 1, "b": 2})
+    with pytest.raises(HubError, match="me/x: a, c did not arrive"):
+        check_arrived("me/x", {"a": 1, "b": 2, "c": 0}, {"a": 2, "b": 2})

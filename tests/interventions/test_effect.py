@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from abliterate.errors import ArchitectureError
 from abliterate.interventions.ablation import ablated
 from abliterate.interventions.addition import added
 from abliterate.interventions.affine import affine
+from abliterate.interventions.effect import Watch, decoder_of
 from abliterate.proofs.stream import streams
 from fixtures.wrapped import SEQUENCES, TOKENS, hook_count, logits
 
@@ -75,3 +77,23 @@ def test_an_embedding_that_the_model_goes_around_is_named(llama: PreTrainedModel
     embed.__class__ = type("Own", (nn.Embedding,), {"__call__": nn.Embedding.forward})
     with pytest.raises(ArchitectureError, match=r"model.embed_tokens: the model computes"), ablated(llama, direction):
         logits(llama)
+
+
+def test_a_watch_sees_calls_and_goes_when_it_has_served() -> None:
+    inner, idle = nn.Linear(2, 2), nn.Linear(2, 2)
+    whole = nn.Sequential(inner)
+    whole.idle = idle
+    seen = []
+    with ExitStack() as hooks:
+        watch = Watch(hooks)
+        watch.mark([inner, idle])
+        watch.when_done(whole, lambda: bool(seen.append(set(watch.called))) or len(seen) == 2)
+        for _ in range(3):
+            whole(torch.ones(1, 2))
+        assert seen == [{inner}, {inner}]  # the second answer was enough
+        assert hook_count(whole) == 2
+    assert hook_count(whole) == 0
+
+
+def test_the_decoder_is_what_holds_the_layers(model: PreTrainedModel) -> None:
+    assert decoder_of(model, find_architecture(model)) is model.base_model

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import dispatch_model
+from torch import nn
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
@@ -19,6 +20,8 @@ from abliterate.interventions.ablation import ablated, ablated_rows
 from abliterate.interventions.addition import added, added_rows
 from abliterate.interventions.affine import affine
 from abliterate.interventions.conditions import Condition, rows_where
+from abliterate.interventions.hooks import at_input, at_output, at_resid, check_finite, hooks_of, on_first, project_rows
+from abliterate.projection import project_out
 from abliterate.proofs.stream import streams
 from fixtures.folders import PROJECT
 from fixtures.interventions import SEQUENCES, Act, hook_count, logits, padded
@@ -222,3 +225,60 @@ def test_the_example_shows_what_each_does() -> None:
     for name in ("ablated", "ablated, prompts over the limit", "affine, to harmless", "affine, tokens over the limit"):
         assert found[f"refused, {name}"] == (0, 0)
     assert found["refused, added"][1] > 4
+
+
+def test_hooks_change_the_first_of_what_is_given_and_made() -> None:
+    class Pair(nn.Module):
+        def forward(self, hidden_states: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return hidden_states, other
+
+    module, one = Pair(), torch.ones(1, 2)
+    handle = at_input(module, lambda stream: stream + 1)
+    for first, second in (module(one, one), module(hidden_states=one, other=one)):
+        assert (first.tolist(), second.tolist()) == ([[2.0, 2.0]], [[1.0, 1.0]])
+    handle.remove()
+    handle = at_output(module, lambda stream: 3 * stream)
+    assert module(one, one)[0].tolist() == [[3.0, 3.0]]
+    assert module(one, one)[1].tolist() == [[1.0, 1.0]]
+    handle.remove()
+    assert on_first(one, torch.neg).tolist() == [[-1.0, -1.0]]
+    assert hook_count(module) == 0
+
+
+@pytest.mark.parametrize("layer", range(5))
+def test_the_stream_is_changed_at_every_layer_the_last_one_included(llama: PreTrainedModel, layer: int) -> None:
+    architecture = find_architecture(llama)
+    before = streams(llama, architecture, SEQUENCES)
+    with hooks_of() as hooks:
+        hooks.callback(at_resid(llama, architecture, layer, lambda stream: stream + 1).remove)
+        if layer == 4:  # behind the last layer only the final norm reads it
+            assert not torch.allclose(logits(llama), _undisturbed(llama), atol=1e-3)
+        else:
+            after = streams(llama, architecture, SEQUENCES)
+            assert torch.allclose(after[layer + 1], before[layer + 1], atol=1e-6) is False
+            assert all(torch.equal(one, other) for one, other in zip(before[:layer], after[:layer], strict=True))
+    assert hook_count(llama) == 0
+
+
+def _undisturbed(llama: PreTrainedModel) -> torch.Tensor:
+    return logits(random_model("llama"))
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5, torch.tensor([1.0, 0.0, -1.0])], ids=str)
+def test_each_row_is_projected_along_its_own_basis(strength: float | torch.Tensor) -> None:
+    stream, bases = torch.randn(6, 4, 8), torch.nn.functional.normalize(torch.randn(3, 1, 8), dim=-1)
+    found = project_rows(stream, bases, strength)
+    for row in range(6):  # each basis serves a run of two rows
+        own = float(strength[row // 2]) if isinstance(strength, torch.Tensor) else strength
+        assert torch.allclose(found[row], project_out(stream[row], bases[row // 2], own), atol=1e-5)
+    with pytest.raises(InputError, match="3 directions for a batch of 4 rows"):
+        project_rows(stream[:4], bases, strength)
+
+
+def test_numbers_that_are_not_finite_are_found() -> None:
+    check_finite(1.0, "x")
+    check_finite(torch.tensor([torch.inf]), "x", infinite=True)
+    with pytest.raises(InputError, match="x holds NaN or infinity; give finite numbers"):
+        check_finite(float("inf"), "x")
+    with pytest.raises(InputError, match="x holds NaN; give finite numbers"):
+        check_finite(torch.tensor([torch.nan, 1.0]), "x", infinite=True)

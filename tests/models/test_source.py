@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
+
 import pytest
 import torch
+from transformers import AutoConfig
+
 from abliterate.checkpoints import checkpoint as checkpoint_module
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.partial_blocks import dequantized_here
@@ -14,13 +18,9 @@ from abliterate.checkpoints.quantized_weight import quantised_tensors, quantized
 from abliterate.errors import CheckpointError, InputError
 from abliterate.models import source as source_module
 from abliterate.models.loading import choose_dtype, load_model, plan_offload
-from abliterate.models.source import Source, resolve
+from abliterate.models.source import Source, auto_class, build_empty, resolve, resolve_config, shown_name
 from fixtures.models import random_model
 from fixtures.tiny_chat import TINY
-import shutil
-from transformers import AutoConfig
-from abliterate.errors import InputError
-from abliterate.models.source import auto_class, build_empty, load_empty, resolve, resolve_config, shown_name
 
 
 @pytest.fixture
@@ -42,7 +42,6 @@ def built(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
-
 def test_an_empty_model_and_a_quantisation_are_looked_for_once(built: Counter[str]) -> None:
     source = resolve(str(TINY))
     assert source.empty is source.empty
@@ -58,7 +57,6 @@ def test_an_empty_model_and_a_quantisation_are_looked_for_once(built: Counter[st
     assert built == {"empty": 2, "quantization": 2}, "another source is another model"
 
 
-
 def test_loading_changes_nothing_of_the_empty_model(tmp_path: Path) -> None:
     random_model("llama").save_pretrained(tmp_path)
     source = resolve(str(tmp_path))
@@ -70,7 +68,6 @@ def test_loading_changes_nothing_of_the_empty_model(tmp_path: Path) -> None:
     assert source.empty.config.to_dict() == config
 
 
-
 def test_a_format_that_is_not_read_is_refused_before_anything_is_built(tmp_path: Path, built: Counter[str]) -> None:
     random_model("llama").save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -78,7 +75,6 @@ def test_a_format_that_is_not_read_is_refused_before_anything_is_built(tmp_path:
     with pytest.raises(CheckpointError, match="quantised with gptq, which is not read"):
         resolve(str(tmp_path))
     assert not built["empty"]
-
 
 
 def test_what_cannot_be_built_says_so_each_time(tmp_path: Path) -> None:
@@ -90,7 +86,6 @@ def test_what_cannot_be_built_says_so_each_time(tmp_path: Path) -> None:
             source.empty  # noqa: B018
 
 
-
 def test_a_folder_is_a_source_without_its_place(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(TINY, tmp_path / "mine"))
     source = resolve(str(folder))
@@ -99,17 +94,15 @@ def test_a_folder_is_a_source_without_its_place(tmp_path: Path) -> None:
     assert shown_name(str(folder / "..") + "/mine/") == "mine"
 
 
-
 def test_an_empty_model_has_its_shapes_and_no_weights() -> None:
     source = resolve(str(TINY))
-    empty = load_empty(source)
+    empty = source.empty
     assert {parameter.device.type for parameter in empty.parameters()} == {"meta"}
     shapes = {entry.name: tuple(entry.shape) for shard in source.checkpoint.shards for entry in shard.tensors}
     assert {name: tuple(one.shape) for name, one in empty.state_dict().items() if name in shapes} == shapes
     name, other = resolve_config(str(TINY))
     assert name == "tiny-chat"
     assert other.config.to_dict() == empty.config.to_dict()
-
 
 
 @pytest.mark.parametrize("read", [resolve, resolve_config])
@@ -120,12 +113,10 @@ def test_what_is_no_model_is_one_line(tmp_path: Path, read: object) -> None:
         read(str(tmp_path / "x.gguf"))  # type: ignore[operator]
 
 
-
 def test_a_file_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").touch()
     with pytest.raises(InputError, match=r"is a file; give a Hub id, a folder or a \.gguf file"):
         resolve(str(tmp_path / "weights.bin"))
-
 
 
 def test_an_unknown_type_or_foreign_code_says_what_to_do(tmp_path: Path) -> None:
@@ -133,21 +124,19 @@ def test_an_unknown_type_or_foreign_code_says_what_to_do(tmp_path: Path) -> None
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "unheard-of"}))
     with pytest.raises(InputError, match="odd: cannot be loaded: ") as caught:
-        load_empty(resolve(str(folder)))
+        _ = resolve(str(folder)).empty
     assert "\n" not in str(caught.value)
     mapping = {"AutoConfig": "configuration_odd.OddConfig", "AutoModelForCausalLM": "modeling_odd.Odd"}
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "odd", "auto_map": mapping}))
     (folder / "configuration_odd.py").write_text("raise SystemExit('was run')")
     with pytest.raises(InputError, match="its code is not part of transformers; read it, then pass --trust-remote"):
-        load_empty(resolve(str(folder)))
-
+        _ = resolve(str(folder)).empty
 
 
 def test_the_config_of_an_empty_model_is_its_own() -> None:
     config = AutoConfig.for_model("llama", num_hidden_layers=1)
     build_empty("x", config, False).config.num_hidden_layers = 9
     assert config.num_hidden_layers == 1
-
 
 
 def test_a_multimodal_checkpoint_is_loaded_as_it_is_stored() -> None:

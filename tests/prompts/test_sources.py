@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from abliterate.errors import InputError
 from abliterate.prompts.prompt_set import load_prompts
-from abliterate.prompts.sources import FILE_READERS
+from abliterate.prompts.sources import FILE_READERS, as_file, choose_column, public_spec
 from fixtures.prompts import TEXTS
 
 
@@ -107,3 +107,27 @@ def test_a_reader_that_is_added_is_a_line_in_the_table(tmp_path: Path, monkeypat
     assert load_prompts(str(path)).prompts == tuple(f"prompt {number}" for number in range(9))
     with pytest.raises(InputError, match=r"give a \.txt, \.json, \.jsonl, \.csv, \.parquet or \.tsv file or org"):
         load_prompts("no such thing")
+
+
+def test_a_file_and_its_column_are_told_apart(tmp_path: Path) -> None:
+    assert as_file("lists/mine.csv:goal") == (Path("lists/mine.csv"), "goal")
+    assert as_file("lists/mine.csv") == (Path("lists/mine.csv"), None)
+    assert as_file("org/dataset:train:goal") == (None, None)
+    odd = tmp_path / "no:suffix"
+    odd.write_text("x")
+    assert as_file(str(odd)) == (odd, None)
+    assert as_file(f"{odd}:goal") == (odd, "goal")
+
+
+def test_what_is_published_names_no_folder() -> None:
+    assert public_spec("/home/me/lists/mine.csv:goal") == "mine.csv:goal"
+    assert public_spec("/home/me/mine.txt") == "mine.txt"
+    assert public_spec("org/dataset:train:goal") == "org/dataset:train:goal"
+
+
+def test_the_usual_column_is_found_whatever_its_case() -> None:
+    assert choose_column("x", ["id", "Goal"], None) == "Goal"
+    assert choose_column("x", ["goal", "Instruction"], None) == "Instruction"  # the more usual
+    assert choose_column("x", ["goal", "id"], "id") == "id"
+    with pytest.raises(InputError, match="id"):
+        choose_column("x", ["id", "number"], None)
