@@ -1,7 +1,7 @@
-"""Makes the report page of the README, its figures and its pictures.
+"""Makes the report page that the docs show, its figures and its pictures.
 
     python benchmarks/report.py MODEL --harmful harmful_train.json harmful_val.json \\
-        --harmless harmless_train.json harmless_val.json --out EDITED --pictures docs
+        --harmless harmless_train.json harmless_val.json --out EDITED --pictures docs/images
 
 The lists of each side are joined; `--optimize --max-kl 0.02 --n-train 64`; the result is evaluated against MODEL with replies
 of 64 tokens and the LICENSE as text. An EDITED that is there already is evaluated and shown as it is. About 20 minutes on
@@ -44,7 +44,7 @@ def joined(files: list[Path], path: Path) -> str:
 
 
 def photograph(page: Path, folder: Path) -> None:
-    """Take the README's pictures of the page in a headless Chromium."""
+    """Take the pictures of the page in a headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -1,6 +1,6 @@
 """A shrunken random clone of a model: the same classes and layer kinds, few layers, every width another number.
 
-On it the architecture is traced and proved (DESIGN section 5). A config is shrunk by what its fields mean:
+On it the architecture is traced and proved (docs/method.md, "Finding the writers"). A config is shrunk by what its fields mean:
 `RULES` says which, `EXCEPTIONS` where a model type means something else by a name.
 """
 

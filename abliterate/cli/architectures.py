@@ -28,7 +28,7 @@ def architectures(
         typer.Argument(metavar="[TYPE]...", help="Model types, such as llama; all by default.", show_default=False),
     ] = None,
     as_json: AsJson = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="The table of the README.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The table of docs/architectures.md.")] = False,
 ) -> None:
     """Prove every architecture of the installed transformers on a small clone, and list which are supported."""
     from abliterate.commands.architectures import architectures
@@ -62,7 +62,7 @@ def architectures_table(entries: Sequence[Entry]) -> RenderableType:
 
 
 def architectures_markdown(entries: Sequence[Entry]) -> str:
-    """Return the list as README.md holds it: model types by what their layers hold, and why some are not supported."""
+    """Return the list as docs/architectures.md holds it: model types by what their layers hold, and why some are not supported."""
     groups: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         groups.setdefault((entry.status, summary(entry)), []).append(f"`{entry.model_type}`")

@@ -1,6 +1,6 @@
 """An edit as a LoRA adapter for llama.cpp: `llama-server -m MODEL.gguf --lora ADAPTER.gguf`.
 
-The edit `W <- W - s R^T (R W)` is the product of two thin matrices, exactly (DESIGN section 3). The adapter goes
+The edit `W <- W - s R^T (R W)` is the product of two thin matrices, exactly (docs/method.md, "The edit"). The adapter goes
 with any quantisation of the same model: what it adds is the edit of the weights before they were quantised.
 
 What llama.cpp cannot do is refused, with the reason. It adds no adapter to biases or position embeddings. It adds

@@ -13,7 +13,7 @@ from abliterate.errors import InputError
 from abliterate.prompts.sources import FILE_READERS, HUB_SPEC, as_file, builtin, public_spec, read_file, read_hub
 
 MINIMUM = 8
-"""Fewer prompts a side than this do not make a mean (DESIGN section 7)."""
+"""Fewer prompts a side than this do not make a mean (docs/method.md, "Bad input")."""
 
 SPLIT_NAMES = (("train", 0.55), ("select", 0.20), ("report", 0.25))
 """Shares of the stable split: find the direction, choose among candidates, measure the result."""

@@ -1,4 +1,4 @@
-"""Proves an architecture on a shrunken clone, from disk to disk (DESIGN section 5).
+"""Proves an architecture on a shrunken clone, from disk to disk (docs/method.md, "The proof").
 
 Clone, save, plan, edit the files, reload, run: at strength 1 the residual stream of what was reloaded must be silent
 along the direction at every layer; at strength 0.5 it must equal the stream of the original under hooks.

@@ -1,4 +1,4 @@
-"""The proof: what was written is what was planned, and it works (DESIGN section 1, promise 2).
+"""The proof: what was written is what was planned, and it works (docs/method.md, "The proof").
 
 Tensors first (`comparison`): reopened from disk, those outside the plan are equal bit for bit, those in it are what
 the plan makes of the original. Then the model: at strength 1 its residual stream is silent along the direction at every
