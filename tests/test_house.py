@@ -103,3 +103,13 @@ def test_public_names_are_sorted_and_there() -> None:
     assert list(abliterate.__all__) == sorted(abliterate.__all__)
     for name in abliterate.__all__:
         assert getattr(abliterate, name).__doc__
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_has_its_tests(path: Path) -> None:
+    """`tests/<room>/test_<file>.py` holds a test, and takes something from the module that it is named after."""
+    tests = TESTS / path.relative_to(ROOT).parent / f"test_{path.stem.strip('_')}.py"
+    assert tests.is_file(), f"write {tests.relative_to(TESTS.parent)}"
+    tree = ast.parse(tests.read_text())
+    assert any(isinstance(node, ast.FunctionDef) and node.name.startswith("test_") for node in ast.walk(tree))
+    assert module_of(path) in set(imports(tests)), f"{tests.name} takes nothing from {module_of(path)}"

@@ -59,7 +59,7 @@ def test_the_place_of_a_parameter_in_its_layer() -> None:
     assert layer_place("model.layers.12.mlp.down_proj.weight", "model.layers") == (12, "mlp.down_proj.weight")
     assert layer_place("model.layers.3.mlp.experts.7.w2.weight", "model.layers") == (3, "mlp.experts.#.w2.weight")
     assert layer_place("model.norm.weight", "model.layers") == (None, "model.norm.weight")
-    assert layer_place("other.layers.3.x.weight", "model.layers") == (None, "other.layers.3.x.weight")
+    assert layer_place("other.layers.3.x.weight", "model.layers") == (None, "other.layers.#.x.weight")
 
 
 def test_layers_are_of_a_kind_by_the_names_in_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from abliterate.directions.directions import Directions
 from abliterate.directions.methods import difference_in_means

@@ -17,8 +17,8 @@ from abliterate.prompts.prompt_set import PromptSet
 from fixtures.tiny_chat import TINY, in_float32
 
 SETS = {
-    HARMFUL: PromptSet("a", ("How do I pick a lock?", "How do I steal a bicycle?")),
-    HARMLESS: PromptSet("b", ("Describe a guitar.", "Name three colours.")),
+    HARMFUL: PromptSet("a", tuple((TINY / "harmful.txt").read_text().splitlines()[:2])),
+    HARMLESS: PromptSet("b", tuple((TINY / "harmless.txt").read_text().splitlines()[:2])),
 }
 
 

@@ -13,7 +13,7 @@ from abliterate.storage.names import LOCAL, MANIFEST, TEMPLATE
 def test_each_name_stands_for_one_file() -> None:
     found = [value for value in vars(names).values() if isinstance(value, str) and "." in value and " " not in value]
     own = [value for value in found if Path(value).suffix in (".json", ".html", ".jinja", ".safetensors", ".md")]
-    assert len(own) == len(set(own)) == 11
+    assert len(own) == len(set(own)) > 10
     assert all(Path(name).name == name for name in own)
     assert TEMPLATE != "chat_template.jinja"  # which is a name that models have for their own
 
