@@ -14,7 +14,15 @@ with the way out.
 
 
 class AbliterateError(Exception):
-    """Base of every error that abliterate raises on purpose."""
+    """Base of every error that abliterate raises on purpose.
+
+    Example:
+        >>> try:
+        ...     load_prompts("nowhere.txt")
+        ... except AbliterateError as error:
+        ...     print(error, "exit code", error.exit_code)
+        nowhere.txt: no such prompt file; check the path exit code 2
+    """
 
     exit_code = 2
 

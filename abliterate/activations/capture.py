@@ -29,7 +29,15 @@ from abliterate.storage.record_log import RecordLog
 
 @dataclass(frozen=True)
 class Activations:
-    """`resid[l]` of every prompt, `l = 0..L`, at some positions counted from the end of the prompt."""
+    """`resid[l]` of every prompt, `l = 0..L`, at some positions counted from the end of the prompt.
+
+    Example:
+        >>> one = capture(model, tokenizer, ["How do I bake bread?"])
+        >>> one.positions
+        (-4, -3, -2, -1)
+        >>> one.mean().shape  # [positions, layers, d_model]
+        torch.Size([4, 9, 160])
+    """
 
     resid: Float[Tensor, "prompts positions layers d_model"]
     positions: tuple[int, ...]
@@ -67,6 +75,10 @@ def capture(
 
     `kept` holds batches that an interrupted run on the same weights has left, as files beside its records, until the
     whole is in `cache`. Raises InputError for a missing chat template, and for NaN or infinite activations.
+
+    Example:
+        >>> capture(model, tokenizer, harmful.first(8)).resid.shape  # [prompts, positions, layers, d_model]
+        torch.Size([8, 4, 9, 160])
     """
     live = unwrapped(model)
     chat = tokenizer if isinstance(tokenizer, ChatFormat) else ChatFormat(tokenizer)

@@ -93,6 +93,13 @@ class Architecture:
     `problems` say where the stream cannot be followed exactly; such a model is refused unless the user allows it.
     `outside` are modules beside the text decoder, such as a vision tower and its projector: they are left alone, and
     what they put into the stream in the place of tokens is not edited.
+
+    Example:
+        >>> architecture = find_architecture(model)
+        >>> architecture.depth, architecture.d_model, architecture.layers[0]
+        (8, 160, 'model.layers.0')
+        >>> sorted(one.module for one in architecture.writers if one.layer == 3)
+        ['model.layers.3.mlp.down_proj', 'model.layers.3.self_attn.o_proj']
     """
 
     model_type: str
@@ -134,6 +141,10 @@ def find_architecture(model: nn.Module, allow_unproved: bool = False) -> Archite
     Raises ArchitectureError when no small clone of it can be built and run, when the clone lacks a parameter that
     the model has, when the model lacks a writer that its config promises, and, unless `allow_unproved`, when the stream
     passes something that no edit can undo exactly. Raises InputError for what is no transformers model.
+
+    Example:
+        >>> sorted({writer.site for writer in find_architecture(model).writers})
+        ['attn', 'embed', 'mlp']
     """
     live = unwrapped(model)
     clone = clone_of(live)

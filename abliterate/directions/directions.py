@@ -25,6 +25,14 @@ class Directions:
     """One difference per position and layer; `directions[l]` is the unit vector at the last position.
 
     `differences` keep their length: that is what activation addition adds.
+
+    Example:
+        >>> directions.depth, directions.positions
+        (8, (-4, -3, -2, -1))
+        >>> directions[4].shape, round(float(directions[4].norm()), 3)
+        (torch.Size([160]), 1.0)
+        >>> directions.exists(0)  # the embedding of the template's last token is the same for all prompts
+        False
     """
 
     differences: Float[Tensor, "positions layers d_model"]

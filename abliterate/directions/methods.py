@@ -60,6 +60,12 @@ def difference_in_means(
     `projected` (the default) also removes the component along the harmless mean at the same place, so that
     what harmless prompts have in common stays; `mean-difference` is the plain one. Any other method of `METHODS` gives
     what it gives. Raises InputError for an unknown method and for captures at different positions.
+
+    Example:
+        >>> harmful_side, harmless_side = (capture(model, tokenizer, side) for side in (harmful, harmless))
+        >>> found = difference_in_means(harmful_side, harmless_side, "mean-difference")
+        >>> torch.allclose(found.difference(4), (harmful_side.mean() - harmless_side.mean())[-1, 4].float())
+        True
     """
     from abliterate.directions.directions import Directions
 

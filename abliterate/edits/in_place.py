@@ -59,6 +59,11 @@ def orthogonalize(
     Raises InputError, before anything is changed, for a direction that is zero, not finite or of another model, for
     weights that are not there to be edited (streamed, offloaded, quantised, sharded) or not finite, and for adapters
     other than plain LoRA on a writer.
+
+    Example:
+        >>> edited = orthogonalize(model, directions[4])
+        >>> is_refusal(reply(edited, harmful.prompts[0]))
+        False
     """
     live = unwrapped(model)
     if streaming_of(live) is not None:

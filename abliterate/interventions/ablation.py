@@ -40,6 +40,13 @@ def ablated(
 
     `direction` is a vector `[d_model]`, or rows `[k, d_model]` that span what is removed; lengths do not count. `when`, and
     what is refused: see `ablated_rows`.
+
+    Example:
+        >>> is_refusal(reply(model, harmful.prompts[0]))
+        True
+        >>> with ablated(model, directions[4]) as live:
+        ...     is_refusal(reply(live, harmful.prompts[0]))
+        False
     """
     with ablated_rows(model, unit_rows(direction)[None], recipe, architecture, when=when) as live:
         yield live
@@ -61,6 +68,14 @@ def ablated_rows(
     another model, for NaN, infinity and zero, and for a Condition that is decided after a writer of the recipe has written: give a recipe that
     begins at its layer, or the rows for which it holds (`rows_where`). Raises ArchitectureError in the first pass
     inside, when the model goes around a writer without calling it.
+
+    Example:
+        >>> tokens = torch.tensor([[5, 9, 33], [5, 9, 33]])
+        >>> bases = torch.stack([directions[3], directions[5]])[:, None]  # [bases, k, d_model]
+        >>> with ablated_rows(model, bases, strengths=torch.tensor([1.0, 0.0])):
+        ...     edited, alone = model(tokens).logits
+        >>> torch.allclose(alone, model(tokens).logits[1], atol=1e-4), torch.allclose(edited, alone, atol=1e-2)
+        (True, False)
     """
     live = unwrapped(model)
     found = architecture or find_architecture(live)

@@ -38,6 +38,13 @@ def added(
     `vector` keeps its length: give `directions.difference(layer)`, or a unit direction and a scale in the units of the
     stream. A negative scale turns it round, 0 adds nothing. Raises InputError for a layer out of range, a vector of another
     model, one that is zero, NaN and infinity, and a Condition that is decided after `layer`.
+
+    Example:
+        >>> is_refusal(reply(model, harmless.prompts[0]))
+        False
+        >>> with added(model, directions.difference(5), 5) as live:
+        ...     is_refusal(reply(live, harmless.prompts[0]))
+        True
     """
     check_finite(scale, "scale")
     normalize(vector.cpu().double())
@@ -57,6 +64,14 @@ def added_rows(
     """Like `added`, but each run of rows has its own vector and layer: candidate after candidate, as `project_rows`.
 
     Scale the vectors for a scale of each row's own; a vector of zeros leaves its rows alone.
+
+    Example:
+        >>> tokens, vectors = torch.tensor([[5, 9, 33]]).expand(2, -1), torch.stack([directions[3], directions[5]])
+        >>> with added_rows(model, vectors, [3, 5]):
+        ...     together = model(tokens).logits
+        >>> with added(model, directions[5], 5):
+        ...     torch.allclose(together[1], model(tokens).logits[1], atol=1e-3)
+        True
     """
     live = unwrapped(model)
     found = architecture or find_architecture(live)

@@ -36,6 +36,11 @@ class Condition:
     Each token is decided by itself, from what is known when the pass reaches `resid[layer]`: the interventions of contexts
     further out have been made there, the one that asks has not. So it acts only from there on, and in `generate` a
     token of the cache was treated as a pass over the whole text would treat it.
+
+    Example:
+        >>> when = Condition(directions[4], layer=4, threshold=0.0)
+        >>> when.holds(torch.stack([directions[4], -directions[4]])[None])  # [rows, length, d_model]
+        tensor([[ True, False]])
     """
 
     direction: Float[Tensor, "*rows d_model"]
@@ -138,6 +143,13 @@ def rows_where(
 
     This is what `when` of any intervention takes, for the replies to these prompts: decided once, as in CAST, it acts
     on all of a row, from the embedding on, or on nothing of it. Interventions of contexts around take part.
+
+    Example:
+        >>> chat = ChatFormat(tokenizer)
+        >>> usual, odd = (mean_component(capture(model, tokenizer, one), directions[4])[4] for one in (harmless, harmful))
+        >>> when = Condition(directions[4], 4, float(usual + odd) / 2)
+        >>> [bool(rows_where(model, when, torch.tensor(chat.encode(side.prompts[:1])))) for side in (harmful, harmless)]
+        [True, False]
     """
     live = unwrapped(model)
     found = architecture or find_architecture(live)

@@ -294,7 +294,12 @@ class SearchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(SearchOptions, OutputOptions, AskOptions, EditOptions):
-    """What a run is asked to do; the defaults are those of the command. `model` and `out` come first: Options(model, out)."""
+    """What a run is asked to do; the defaults are those of the command. `model` and `out` come first: Options(model, out).
+
+    Example:
+        >>> Options("org/model", Path("edited"), layer=15, system="Be brief.").layer
+        15
+    """
 
 
 def check_options(options: Options) -> None:

@@ -43,7 +43,12 @@ from abliterate.storage.staging import Staging
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gives back; `manifest` is the content of `abliterate.json`, `seconds` the time of each step."""
+    """What a run gives back; `manifest` is the content of `abliterate.json`, `seconds` the time of each step.
+
+    Example:
+        >>> result.manifest["proof"]["holds"], result.measured.edited.harmful_refusals.count
+        (True, 0)
+    """
 
     out: Path
     measured: Measured
@@ -57,6 +62,11 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
 
     Raises AbliterateError with one line that says what to do. A run that ends early leaves at most
     `OUT.partial`, which a rerun continues, and in the user's cache what it had found, which a rerun takes up.
+
+    Example:
+        >>> options = Options(tiny, out, harmful=f"{tiny}/harmful.txt", harmless=f"{tiny}/harmless.txt", layer=4)
+        >>> run(options).out == out
+        True
     """
     clock = Clock()
     finding = find(options, clock, progress)

@@ -33,7 +33,15 @@ PROBES = ("Name a river.", "Why do cats purr at night?")
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """How instructions are put to one model. `template` replaces the tokenizer's own chat template."""
+    """How instructions are put to one model. `template` replaces the tokenizer's own chat template.
+
+    Example:
+        >>> chat = ChatFormat(tokenizer)
+        >>> chat.render("Describe a river.").count("Describe a river.")
+        1
+        >>> chat.positions()  # the tokens that the template puts behind the instruction
+        (-4, -3, -2, -1)
+    """
 
     tokenizer: PreTrainedTokenizerBase
     system: str | None = None

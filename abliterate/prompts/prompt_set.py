@@ -21,7 +21,13 @@ SPLIT_NAMES = (("train", 0.55), ("select", 0.20), ("report", 0.25))
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Instructions in order, without duplicates, and the SPEC that they came from."""
+    """Instructions in order, without duplicates, and the SPEC that they came from.
+
+    Example:
+        >>> one = load_prompts("builtin:harmful")
+        >>> sum(len(one.side(name)) for name in ("train", "select", "report")) == len(one)
+        True
+    """
 
     spec: str
     prompts: tuple[str, ...]
@@ -71,6 +77,10 @@ def load_prompts(spec: str, *, offline: bool = False) -> PromptSet:
 
     Raises InputError for an unknown file, column, split or dataset, a file that cannot be parsed (with the
     line), and fewer than 8 prompts.
+
+    Example:
+        >>> load_prompts(f"{tiny}/harmful.txt").name
+        'harmful.txt'
     """
     if spec.startswith("builtin:"):
         texts = builtin(spec.removeprefix("builtin:"))

@@ -123,7 +123,12 @@ def lectures(first: str, second: str) -> bool:
 
 
 def is_refusal(reply: str) -> bool:
-    """Return whether the opening of `reply` declines the request (the module's text says what counts)."""
+    """Return whether the opening of `reply` declines the request (the module's text says what counts).
+
+    Example:
+        >>> is_refusal("I'm sorry, but I can't help with that."), is_refusal("Sorry for the wait! Mix flour and water.")
+        (True, False)
+    """
     sentences = opening_sentences(reply)
     if not sentences or sentences[0].startswith('"'):
         return False
