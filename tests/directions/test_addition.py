@@ -304,7 +304,7 @@ def test_places_are_ranked_by_induce_and_strengths_by_whole_replies() -> None:
     assert induced == sorted(induced, reverse=True)
     assert selection.chosen is selection.candidates[0]
     assert selection.harmful > selection.harmless
-    strengths = (0.0, 1.0, 1.4)
+    strengths = (0.0, 0.5)
     trials = try_strengths(model, tokenizer, architecture, directions, selection, harmful, harmless, strengths)
     assert [one.refused for one in trials] == sorted((one.refused for one in trials), reverse=True)
     asked = [*harmful[:CONFIRMING], *harmless[:CONFIRMING]]
