@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
 from transformers import PreTrainedModel
 
-from abliterate.architectures.architecture import Architecture
 from abliterate.errors import InputError
 from abliterate.models.offload import key_value_bytes
+
+OFFSETS = 8
+"""Rows that a table of positions may have beyond the positions: OPT counts from 2."""
 
 LIVE_VECTORS = 12
 """Vectors of the stream's width that a token keeps alive while a layer computes: inputs, norms, queries, a wide MLP."""
@@ -16,7 +19,6 @@ LIVE_VECTORS = 12
 
 def check_readable(
     model: PreTrainedModel,
-    architecture: Architecture,
     prompts: Sequence[str],
     tokens: Sequence[Sequence[int]],
     reply_tokens: int,
@@ -28,8 +30,8 @@ def check_readable(
     length of the replies, `free` bytes of memory. Only learned positions end somewhere; rotary ones go on.
     """
     known = int(model.get_input_embeddings().weight.shape[0])
-    places = learned_positions(model, architecture)
-    each = key_value_bytes(model) + LIVE_VECTORS * architecture.d_model * model.dtype.itemsize
+    places = learned_positions(model)
+    each = key_value_bytes(model) + LIVE_VECTORS * model.get_input_embeddings().weight.shape[1] * model.dtype.itemsize
     for text, ids in zip(prompts, tokens, strict=True):
         shown = repr(text if len(text) <= 60 else f"{text[:57]}...")
         highest = max(ids, default=0)
@@ -50,14 +52,12 @@ def check_readable(
             )
 
 
-def learned_positions(model: PreTrainedModel, architecture: Architecture) -> int | None:
+def learned_positions(model: PreTrainedModel) -> int | None:
     """Return how many positions a model has learned, None where its positions are computed and do not end."""
     most = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     if most is None:
         return None
-    for writer in (writer for writer in architecture.writers if writer.site == "embed"):
-        table = model.get_submodule(writer.module)
-        # One row a position, a few more in some; a table of token types has far fewer.
-        if table is not model.get_input_embeddings() and int(getattr(table, "num_embeddings", 0)) >= int(most):
-            return int(most)
-    return None
+    tokens, rows = model.get_input_embeddings(), range(int(most), int(most) + OFFSETS + 1)
+    tables = (module for module in model.modules() if isinstance(module, nn.Embedding) and module is not tokens)
+    wide = tokens.weight.shape[1]
+    return int(most) if any(table.embedding_dim == wide and table.num_embeddings in rows for table in tables) else None

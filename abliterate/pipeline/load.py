@@ -18,8 +18,10 @@ from abliterate.exports.peft_adapter import prepare_adapter
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.batches import model_device
+from abliterate.models.generation import REPLY_TOKENS
+from abliterate.models.limits import check_readable
 from abliterate.models.loading import load_model
-from abliterate.models.offload import streaming_of
+from abliterate.models.offload import room_left, streaming_of
 from abliterate.models.source import Source, load_tokenizer
 from abliterate.parallel.devices import hardware
 from abliterate.parallel.processes import Processes
@@ -81,6 +83,8 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     if "checkpoint" not in options.save:
         recipe = Recipe.adding(1.0, min(bias_sites)) if bias_sites else Recipe.uniform(0.5, options.sites)
         check_adapter(recipe, source, empty, architecture)
+    for part in (*splits.training(), *splits.selecting(), *splits.reporting()):
+        check_readable(empty, part.prompts, chat.encode(part.prompts), REPLY_TOKENS, room_left(options.max_memory))
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     if "checkpoint" not in options.save and streaming_of(model) is not None:
         raise InputError(

@@ -17,7 +17,7 @@ import jinja2
 from jinja2 import meta
 from transformers import PreTrainedTokenizerBase
 
-from abliterate.errors import InputError
+from abliterate.errors import InputError, first_line
 from abliterate.prompts.thinking_modes import THINKING_MODES as THINKING_MODES
 from abliterate.prompts.thinking_modes import Thinking as Thinking
 
@@ -76,9 +76,9 @@ class ChatFormat:
             text = self.tokenizer.apply_chat_template(
                 messages, chat_template=self.source, tokenize=False, add_generation_prompt=True, **self.switches()
             )
-        except (jinja2.TemplateError, TypeError) as error:
+        except Exception as error:
             hint = "; the template may not take --system" if self.system is not None else ""
-            raise InputError(f"the chat template fails: {error}{hint}") from error
+            raise InputError(f"the chat template fails: {first_line(error) or type(error).__name__}{hint}") from error
         if self.system is not None and self.system not in text:
             raise InputError("the chat template drops the system message; leave --system away")
         return self.close_thought(str(text))
@@ -131,7 +131,7 @@ def switches_in(source: str) -> tuple[str, ...]:
 def read_template(path: Path | None) -> str | None:
     """Return the text of a chat template file. Raises InputError when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8") if path else None
+        return path.read_text(encoding="utf-8-sig") if path else None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--chat-template {path}: cannot be read ({error})") from error
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.prompts.chat_format import MAX_POSITIONS, ChatFormat
+from abliterate.prompts.chat_format import MAX_POSITIONS, ChatFormat, read_template
 
 TURN = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}{% if add_generation_prompt %}<bot>{% endif %}"
@@ -80,3 +81,15 @@ def test_the_prompt_ends_where_the_reply_begins(
 def test_harmony_thoughts_are_closed_by_the_final_channel(tokenizer: PreTrainedTokenizerBase) -> None:
     text = ChatFormat(tokenizer, template=TURN + "<|channel|>analysis<|message|>").render("Hello")
     assert text.rstrip().endswith("<|channel|>final<|message|>")
+
+
+@pytest.mark.parametrize("wrong", ["{{ 1 // 0 }}", "{{ none.missing.twice }}", "{{ [][3] + 1 }}", "{{ 'a' + 1 }}"])
+def test_whatever_a_template_raises_is_one_line(tokenizer: PreTrainedTokenizerBase, wrong: str) -> None:
+    with pytest.raises(InputError, match="the chat template fails: .") as caught:
+        ChatFormat(tokenizer, template=TURN + wrong).render("Hello")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_template(tmp_path: Path) -> None:
+    (tmp_path / "template.jinja").write_text(TURN, encoding="utf-8-sig")
+    assert read_template(tmp_path / "template.jinja") == TURN
