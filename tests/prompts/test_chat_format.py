@@ -85,7 +85,7 @@ def test_harmony_thoughts_are_closed_by_the_final_channel(tokenizer: PreTrainedT
 
 @pytest.mark.parametrize("wrong", ["{{ 1 // 0 }}", "{{ none.missing.twice }}", "{{ [][3] + 1 }}", "{{ 'a' + 1 }}"])
 def test_whatever_a_template_raises_is_one_line(tokenizer: PreTrainedTokenizerBase, wrong: str) -> None:
-    with pytest.raises(InputError, match="the chat template fails: .") as caught:
+    with pytest.raises(InputError, match=r"the chat template fails: .") as caught:
         ChatFormat(tokenizer, template=TURN + wrong).render("Hello")
     assert "\n" not in str(caught.value)
 
