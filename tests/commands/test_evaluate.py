@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -243,10 +244,11 @@ def test_several_edits_in_one_table(edited: Result) -> None:
     assert compared_json(found)["evaluations"] == [one.to_json() for one in found]
 
 
-def test_the_page_shows_the_run_and_its_evaluation(edited: Result, evaluation: Evaluation) -> None:
+def test_the_page_shows_the_run_and_its_evaluation(edited: Result, evaluation: Evaluation, tmp_path: Path) -> None:
     """Every file that the page reads is written by the real thing here."""
-    (edited.out / "evaluation.json").write_text(json.dumps(evaluation.to_json()))
-    page = write_report(edited.out).read_text()
+    folder = Path(shutil.copytree(edited.out, tmp_path / "edited"))
+    (folder / "evaluation.json").write_text(json.dumps(evaluation.to_json()))
+    page = write_report(folder).read_text()
     measured = edited.measured
     assert measured.selection is not None
     data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
