@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,9 +48,12 @@ def export(export_options: ExportOptions, options: Options, progress: Progress =
 
     Raises InputError where the form cannot hold the edit, the original is another one, or the destination exists.
     """
-    check_free(options.out, options.force)
     form = EXPORT_FORMS[export_options.kind]
     form.require(f"--to {export_options.kind}")
+    if form.folder:
+        check_free(options.out, options.force)
+    elif os.path.lexists(options.out) and not options.force:
+        raise InputError(f"{options.out} exists; pass --force to replace it, or choose another --out")
     written = form.write(OpenedExport(export_options, options, progress))
     size = sum(path.stat().st_size for path in (options.out.iterdir() if form.folder else [options.out]))
     return Exported(options.out, export_options.kind, size, written.proof, written.notes)

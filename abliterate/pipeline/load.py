@@ -19,7 +19,7 @@ from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.batches import model_device
 from abliterate.models.generation import REPLY_TOKENS
-from abliterate.models.limits import check_readable
+from abliterate.models.limits import check_memory, check_readable
 from abliterate.models.loading import load_model
 from abliterate.models.offload import room_left, streaming_of
 from abliterate.models.source import Source, load_tokenizer
@@ -83,14 +83,17 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     if "checkpoint" not in options.save:
         recipe = Recipe.adding(1.0, min(bias_sites)) if bias_sites else Recipe.uniform(0.5, options.sites)
         check_adapter(recipe, source, empty, architecture)
-    for part in (*splits.training(), *splits.selecting(), *splits.reporting()):
-        check_readable(empty, part.prompts, chat.encode(part.prompts), REPLY_TOKENS, room_left(options.max_memory))
+    prompts = [prompt for part in splits.parts() for prompt in part.prompts]
+    tokens = chat.encode(prompts)
+    check_readable(empty, prompts, tokens, REPLY_TOKENS)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     if "checkpoint" not in options.save and streaming_of(model) is not None:
         raise InputError(
             f"{options.model}: does not fit into memory, and with an adapter it cannot stream from the disk; give more "
             "with --max-memory, or use a machine with more"
         )
+    if model_device(model).type == "cpu":
+        check_memory(model, prompts, tokens, room_left(options.max_memory))
     unfinished = open_unfinished(options, source, model)
     return Loaded(options, source, tokenizer, architecture, model, splits, unfinished, bias_sites)
 

@@ -18,7 +18,6 @@ from abliterate.evaluation.text_loss import read_windows, text_losses
 from abliterate.models.adapter import adapter_folder, attach, base_of
 from abliterate.models.limits import check_readable
 from abliterate.models.loading import load_model
-from abliterate.models.offload import room_left
 from abliterate.models.source import load_tokenizer
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
@@ -72,8 +71,7 @@ def observe_model(
     tokenizer = load_tokenizer(source)
     report, windows = (first.report, first.windows) if first else questions(options, evaluate_options, sets, tokenizer)
     for asked in (report.harmful, report.harmless, report.look_alikes):
-        free = room_left(options.max_memory)
-        check_readable(source.empty, asked.prompts, asked.tokens, evaluate_options.reply_tokens, free)
+        check_readable(source.empty, asked.prompts, asked.tokens, evaluate_options.reply_tokens)
     group = Processes.launched()
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     weights = source.checkpoint.fingerprint()

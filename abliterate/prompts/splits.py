@@ -35,6 +35,10 @@ class PromptSplits:
         """Return those that measure, and take part in nothing else."""
         return self._parts("report", REPORT_PROMPTS, REPORT_PROMPTS)
 
+    def parts(self) -> tuple[PromptSet, ...]:
+        """Return all of them, part by part."""
+        return (*self.training(), *self.selecting(), *self.reporting())
+
     def report(self) -> Report:
         """Return the report prompts with their token ids."""
         harmful, harmless = (part.prompts for part in self.reporting())
