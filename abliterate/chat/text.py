@@ -1,11 +1,12 @@
-"""A reply is text that nobody has read: what would move a terminal's cursor, or write to it unseen, becomes visible."""
+"""Foreign text is text that nobody has read: what would move a terminal's cursor, or write to it unseen, becomes visible."""
 
 from __future__ import annotations
 
 import re
 
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""C0 but tab and line feed, DEL, C1 (where 0x9b is another way to write ESC [), and what reorders the text around it."""
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""C0 but tab and line feed, DEL, C1 (where 0x9b is another way to write ESC [), and what reorders the text around it;
+halves of surrogate pairs, as in names that are not UTF-8, which cannot be written at all."""
 
 PICTURES = 0x2400
 """Where Unicode has pictures of the C0 controls, in their order."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from typer.models import CommandInfo
 
 from abliterate.cli.completion import DEFAULT_VERB, Verb, Verbs, complete_bash, completing_bash
 from abliterate.cli.declared import declared
+from abliterate.cli.terminal import Terminal, say, say_json
 from abliterate.errors import AbliterateError
 from abliterate.progress import Advance
 
@@ -84,10 +84,10 @@ class RichProgress:
         heed()
         scale = 1_000_000 if unit == "B" else 1
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # a title may hold the name of a folder
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[unit]}", markup=False),
         )
         with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console) as bars:
             task = bars.add_task(title, total=max(1, round(total / scale)), unit="MB" if unit == "B" else unit)
@@ -107,15 +107,15 @@ def progress() -> RichProgress:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    return RichProgress(Console(stderr=True))
+    return RichProgress(Terminal(stderr=True))
 
 
 def show(rendered: RenderableType, data: dict[str, Any], as_json: bool) -> None:
     """Print a result, for people or for programs."""
     if as_json:
-        print(json.dumps(data, ensure_ascii=False))
+        say_json(data)
     else:
-        Console(soft_wrap=not sys.stdout.isatty()).print(rendered)
+        Terminal(soft_wrap=not sys.stdout.isatty()).print(rendered)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -160,15 +160,15 @@ def guarded(call: Callable[[], None]) -> int:
     try:
         call()
     except AbliterateError as error:
-        print(f"abliterate: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"abliterate: {' '.join(str(error).split())}", aside=True)
         return error.exit_code
     except SystemExit as stop:
         # typer ends so for usage errors, --help, and Ctrl-C, of which it says nothing.
         if stop.code == INTERRUPTED:
-            print(SAID, file=sys.stderr)
+            say(SAID, aside=True)
         raise
     except KeyboardInterrupt:
-        print(SAID, file=sys.stderr)
+        say(SAID, aside=True)
         return INTERRUPTED
     return 0
 

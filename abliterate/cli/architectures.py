@@ -16,6 +16,7 @@ from rich.text import Text
 
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson
+from abliterate.cli.terminal import say
 
 if TYPE_CHECKING:
     from abliterate.proofs.census import CensusStatus, Entry
@@ -35,7 +36,7 @@ def architectures(
 
     entries = architectures(types or (), progress())
     if markdown:
-        print(architectures_markdown(entries))
+        say(architectures_markdown(entries))
         return
     show(architectures_table(entries), architectures_json(entries), as_json)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import sys
 import time
@@ -12,13 +11,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from abliterate.chat.options import ChatOptions
 from abliterate.cli.app import progress, verb
 from abliterate.cli.declared import flags
+from abliterate.cli.terminal import Terminal, say_json
 from abliterate.errors import AbliterateError, InputError
 from abliterate.pipeline.condition_options import SaidTemplate
 from abliterate.pipeline.options import AskOptions
@@ -84,8 +83,8 @@ class Talk:
         self.conversations = conversations
         self.as_json = as_json
         self.typed = sys.stdin.isatty()
-        self.console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-        self.aside = Console(stderr=True, highlight=False)
+        self.console = Terminal(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.aside = Terminal(stderr=True, highlight=False)
 
     def run(self) -> None:
         """Answer line after line until there are no more. Raises what a turn raises, unless someone is there to read it."""
@@ -127,7 +126,6 @@ class Talk:
         """Let every side reply to a prompt, and print the replies as they grow where that can be seen."""
         from abliterate.chat.conversation import take_turn
         from abliterate.chat.panes import panes
-        from abliterate.chat.text import escaped, harmless
 
         live = self.console.is_terminal and not self.as_json
         with stopping(self.typed) as stopped:
@@ -137,10 +135,10 @@ class Talk:
             else:
                 *_, replies = turn
         if self.as_json:
-            print(escaped(json.dumps(self.record(prompt, replies), ensure_ascii=False)), flush=True)
+            say_json(self.record(prompt, replies))
             return
         if not (self.typed and live):
-            self.console.print(Text(f"> {harmless(prompt)}"))
+            self.console.print(Text(f"> {prompt}"))
         self.console.print(panes(self.sides.sides, replies, self.console))
 
     def drawn(self, turn: Iterator[tuple[ChatReply, ...]]) -> tuple[ChatReply, ...]:

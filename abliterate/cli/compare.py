@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ from rich.text import Text
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.figures import conditions
+from abliterate.cli.terminal import say
 from abliterate.errors import InputError
 from abliterate.evaluation.figure_names import (
     AGREEMENT,
@@ -71,9 +71,9 @@ def compare(
     if not first:
         return
     if as_csv or markdown:
-        print((compared_csv if as_csv else compared_markdown)(found), end="")
+        say((compared_csv if as_csv else compared_markdown)(found), end="")
         for line in (conditions(found[0].settings), *(f"note: {note}" for note in found[0].notes)):
-            print(line, file=sys.stderr)
+            say(line, aside=True)
     else:
         show(compared(found), compared_json(found), as_json)
 

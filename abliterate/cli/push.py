@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from abliterate.cli.app import progress, verb
+from abliterate.cli.terminal import say
 
 
 @verb("ship")
@@ -22,4 +22,4 @@ def push(
     """Upload a finished checkpoint with its card and manifest to the Hub."""
     from abliterate.commands.push import push
 
-    Console(stderr=True).print(f"pushed to {push(folder, repository, public, progress())}")
+    say(f"pushed to {push(folder, repository, public, progress())}", aside=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from abliterate.cli.app import verb
+from abliterate.cli.terminal import say
 
 
 @verb("look")
@@ -22,6 +23,6 @@ def report(
     from abliterate.commands.report import report
 
     page = report(folder, out)
-    print(page)
+    say(str(page))
     if open_page:
         typer.launch(page.absolute().as_uri())

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson
 from abliterate.cli.figures import mean, proof_line, rate, shown
+from abliterate.cli.terminal import say
 from abliterate.errors import InputError
 from abliterate.evaluation.figure_names import KL_LAST_TOKEN, KL_OVER_REPLIES, WHERE_ANSWERED
 from abliterate.pipeline.options import Options
@@ -54,7 +55,7 @@ def run(
         return
     show(result(one), result_json(one), as_json)
     for other in save_others(options, progress()):
-        Console(stderr=True).print(f"also written: {other.out}")
+        say(f"also written: {other.out}", aside=True)
     if push:
         publish(options.out, push)
 
@@ -76,7 +77,7 @@ def publish(folder: Path, repository: str) -> None:
     """Push the result, and say where it is."""
     from abliterate.commands.push import push
 
-    Console(stderr=True).print(f"pushed to {push(folder, repository, progress=progress())}")
+    say(f"pushed to {push(folder, repository, progress=progress())}", aside=True)
 
 
 def result(one: Result, kept: bool = True) -> RenderableType:
