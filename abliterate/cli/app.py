@@ -20,6 +20,7 @@ from typer.models import CommandInfo
 
 from abliterate.cli.completion import DEFAULT_VERB, Verb, Verbs, complete_bash, completing_bash
 from abliterate.cli.declared import declared
+from abliterate.cli.failures import UNFORESEEN, one_line, unforeseen
 from abliterate.cli.terminal import Terminal, say, say_json
 from abliterate.errors import AbliterateError
 from abliterate.progress import Advance
@@ -29,6 +30,9 @@ app = typer.Typer(
     cls=Verbs,
     no_args_is_help=True,
     rich_markup_mode="rich",
+    # Values of variables hold keys; `guarded` tells of what nobody foresaw.
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find the refusal direction of an open-weight chat model, edit the weights along it, prove the edit, "
     "measure it, ship the checkpoint.\n\n"
@@ -119,7 +123,7 @@ def show(rendered: RenderableType, data: dict[str, Any], as_json: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; errors are one line on stderr and an exit code (2 input, 1 proof, 130 Ctrl-C)."""
+    """Run the command; errors are one line on stderr and an exit code (2 input, 1 proof, 70 our fault, 130 Ctrl-C)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if completing_bash():
         return complete_bash(lambda: app(words, standalone_mode=True))
@@ -160,7 +164,7 @@ def guarded(call: Callable[[], None]) -> int:
     try:
         call()
     except AbliterateError as error:
-        say(f"abliterate: {' '.join(str(error).split())}", aside=True)
+        say(one_line(f"abliterate: {error}"), aside=True)
         return error.exit_code
     except SystemExit as stop:
         # typer ends so for usage errors, --help, and Ctrl-C, of which it says nothing.
@@ -170,6 +174,9 @@ def guarded(call: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         say(SAID, aside=True)
         return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw; the log holds all of it but the values of variables
+        say(one_line(f"abliterate: {unforeseen(error)}"), aside=True)
+        return UNFORESEEN
     return 0
 
 

@@ -1,0 +1,71 @@
+"""A failure is one line without secrets; one that nobody foresaw leaves a log that is safe to send on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from abliterate.cli.app import guarded
+from abliterate.cli.failures import one_line
+from abliterate.errors import InputError
+
+HUB_TOKEN = "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH"
+KEY = "our-own-key-0123\r\x01"
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+
+
+def failing() -> None:
+    local = "the value of a variable".replace("value", "content")
+    assert local
+    raise ValueError(f"Illegal header value b'Bearer {HUB_TOKEN}', {KEY!r}\x1b[2J")
+
+
+def test_what_nobody_foresaw_is_one_line_and_a_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(failing) == 70
+    out, err = capsys.readouterr()
+    (log,) = (tmp_path / "cache" / "failures").iterdir()
+    text = log.read_text()
+    assert (out, err.count("\n")) == ("", 1)
+    assert str(log) in err
+    assert "ValueError: Illegal header value b'Bearer ***'" in err
+    assert "\x1b" not in err
+    assert "in failing" in text
+    assert "the content of a variable" not in text
+    for secret in (HUB_TOKEN, "our-own-key"):
+        assert secret not in err + text
+    if sys.platform != "win32":
+        assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_where_no_log_can_be_written_the_line_says_what_happened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cache").write_text("a file")
+    assert guarded(failing) == 70
+    err = capsys.readouterr().err
+    assert "ValueError: Illegal header value" in err
+    assert "its log cannot be written" in err
+    assert HUB_TOKEN not in err
+    assert err.count("\n") == 1
+
+
+def test_an_error_on_purpose_leaves_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> None:
+        raise InputError(f"a line\nand another of {HUB_TOKEN}")
+
+    assert guarded(refused) == 2
+    assert capsys.readouterr().err == "abliterate: a line and another of ***\n"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_word_that_stands_for_no_key_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    assert one_line("none of hf_hub_download") == "none of hf_hub_download"
