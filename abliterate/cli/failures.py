@@ -8,6 +8,7 @@ import time
 import traceback
 from pathlib import Path
 
+from abliterate.chat.text import harmless
 from abliterate.errors import first_line
 from abliterate.storage.cache import cache_folder
 
@@ -41,7 +42,7 @@ def masked(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return `text` as one line without secrets, of at most LINE_BYTES; what is too long loses its middle."""
-    line = masked(" ".join(text.split()))
+    line = harmless(masked(" ".join(text.split())))  # marks of controls take more bytes than these
     coded = line.encode(errors="replace")
     if len(coded) <= LINE_BYTES:
         return line

@@ -69,3 +69,16 @@ def test_an_error_on_purpose_leaves_no_log(tmp_path: Path, capsys: pytest.Captur
 def test_a_word_that_stands_for_no_key_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     assert one_line("none of hf_hub_download") == "none of hf_hub_download"
+
+
+@pytest.mark.parametrize("letter", ["A", "é", "語", "\udcff", "\x1b"])
+def test_a_line_too_long_loses_its_middle(letter: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> None:
+        raise InputError(f"column {letter * 1_000_000}: no such column")
+
+    assert guarded(refused) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("abliterate: column ")
+    assert err.endswith(": no such column\n")
+    assert " ... " in err
+    assert len(err.encode()) <= 2048
