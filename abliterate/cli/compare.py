@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from abliterate.chat.text import harmless
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.figures import conditions
@@ -141,8 +144,31 @@ def compared_markdown(found: Sequence[Evaluation]) -> str:
     table = columns(found)
     lines = [["model", *(heading for heading, _ in table)], ["---"] * (1 + len(table))]
     for place, name in enumerate(names(found)):
-        lines.append([name.replace("|", r"\|"), *(cell(estimates[place]) for _, estimates in table)])
+        lines.append([markdown_text(name), *(cell(estimates[place]) for _, estimates in table)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+MARKDOWN = re.compile(r"[\\`*|~\[\]]|(?<![^\W_])_|_(?![^\W_])")
+"""What markdown reads as markup; an underscore only where it is not inside of a word."""
+
+
+def markdown_text(text: str) -> str:
+    """Return a text that stands in a cell of a markdown table and means nothing but itself there."""
+    line = html.escape(harmless(text).replace("\n", LINE_END), quote=False)
+    return MARKDOWN.sub(lambda found: f"\\{found.group()}", line)
+
+
+FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
+"""How a cell begins that a spreadsheet calculates, the wide forms of East Asia too."""
+
+LINE_END = "\u240a"
+"""Stands for a line end in a cell, which is one line."""
+
+
+def csv_text(text: str) -> str:
+    """Return a text that a spreadsheet shows and does not calculate: a formula gets an apostrophe before it."""
+    formula = text.lstrip(" \n").startswith(FORMULA)
+    return "'" * formula + harmless(text).replace("\n", LINE_END)
 
 
 def compared_csv(found: Sequence[Evaluation]) -> str:
@@ -153,9 +179,9 @@ def compared_csv(found: Sequence[Evaluation]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     ends = ("", " low", " high")
-    writer.writerow(["model", *(f"{heading}{end}" for heading, _ in table for end in ends)])
+    writer.writerow(["model", *(csv_text(f"{heading}{end}") for heading, _ in table for end in ends)])
     for place, name in enumerate(names(found)):
-        cells: list[Any] = [name]
+        cells: list[Any] = [csv_text(name)]
         for _, estimates in table:
             one = estimates[place]
             empty = one is None or (isinstance(one, Mean) and not one.values)
