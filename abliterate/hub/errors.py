@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +25,11 @@ TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 TOKEN_PAGE = "https://huggingface.co/settings/tokens"
 LOGIN = "run `hf auth login` or set HF_TOKEN"
 
+TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+UNSENDABLE = (
+    f"the value of HF_TOKEN has a control character or another that no token has; copy it again from {TOKEN_PAGE}"
+)
+
 RAISED = (TRANSPORT_ERROR, OSError, ValueError, RuntimeError)
 """What huggingface_hub raises; uploads wrap their failures in a RuntimeError."""
 
@@ -37,10 +44,27 @@ def hub_errors(name: str, remedy: str | None = None, token: str = "") -> Iterato
     try:
         yield
     except RAISED as error:
+        if unsendable(error):
+            raise InputError(UNSENDABLE) from None  # what was raised quotes the token
         told = told_of_reading(error, name) if remedy is None else told_of_writing(error, name, remedy, token)
         if told is None:
             raise
         raise told from error
+
+
+def unsendable(error: BaseException) -> bool:
+    """Return whether an error comes of a token in the environment that no request can carry."""
+    # huggingface_hub itself takes line ends away.
+    tokens = [re.sub("[\r\n]", "", os.environ.get(name, "")).strip() for name in TOKEN_VARIABLES]
+    if all(re.fullmatch("[!-~]*", token) for token in tokens):
+        return False
+    raised: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in raised:
+        raised.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    local = (one for one in raised if not isinstance(one, HfHubHTTPError))
+    return any(isinstance(one, UnicodeError) or type(one).__name__ == "LocalProtocolError" for one in local)
 
 
 def told_of_reading(error: BaseException, name: str) -> AbliterateError | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import huggingface_hub.errors as hub
@@ -145,3 +146,20 @@ def test_a_foreign_text_is_short_and_printable() -> None:
     assert one_line("\n first\tline\x1b[31m \nsecond", "t0ken") == "first line [31m "
     assert one_line("", "") == "str"
     assert len(one_line("x" * 999, "t0ken")) == 200
+
+
+@pytest.mark.parametrize("token", ["hf_sec\x0bret", "hf_sécret"])
+def test_a_token_that_cannot_be_sent_is_never_said(hub: HubServer, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """The HTTP library itself refuses the header, before anything is sent."""
+    monkeypatch.setenv("HF_TOKEN", token)
+    library = import_module(TRANSPORT_ERROR.__module__.partition(".")[0])
+    with pytest.raises(InputError, match="the value of HF_TOKEN has a control") as raised, hub_errors("org/model"):
+        library.get(hub.endpoint, headers={"authorization": f"Bearer {token}"})
+    assert "ret" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_a_token_that_can_be_sent_is_not_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_whole\n")  # huggingface_hub itself takes line ends away
+    with pytest.raises(HubError, match="the connection to the Hub broke"), hub_errors("org/model"):
+        raise TRANSPORT_ERROR("reset")

@@ -224,17 +224,33 @@ async def ask(
 def open_client(endpoint: Endpoint) -> Any:
     """Return an `AsyncOpenAI` client: its own retries with growing pauses, or as long as the server asks to wait.
 
-    Raises InputError without the package.
+    Raises InputError without the package, and for a key that cannot be sent.
     """
     require("endpoint", "a model behind a URL")
     import openai
 
     return openai.AsyncOpenAI(
         base_url=endpoint.base,
-        api_key=os.environ.get(endpoint.api_key_variable) or NO_KEY,
+        api_key=api_key(endpoint.api_key_variable),
         timeout=openai.Timeout(endpoint.timeout, connect=CONNECT_SECONDS),
         max_retries=endpoint.retries,
     )
+
+
+def api_key(variable: str) -> str:
+    """Return the key that an environment variable holds, NO_KEY without one.
+
+    Raises InputError for characters that no key has: the HTTP library would quote the whole key in its complaint.
+    """
+    key = os.environ.get(variable) or NO_KEY
+    if "\r" in key or "\n" in key:
+        raise InputError(f"the value of the environment variable {variable} has a line end; set it without one")
+    if not re.fullmatch("[!-~]+", key):
+        raise InputError(
+            f"the value of the environment variable {variable} has a space or another character that no key has; copy "
+            "it again"
+        )
+    return key
 
 
 async def check_reachable(client: Any, endpoint: Endpoint) -> None:

@@ -281,6 +281,29 @@ def test_no_secrets_in_the_url(url: str) -> None:
     assert "sesame" not in str(said.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("sk-secret\r", "has a line end"),
+        ("sk-secret\n", "has a line end"),
+        ("sk-\r\nsecret", "has a line end"),
+        ("\n", "has a line end"),
+        ("sk-secret\x01", "another character that no key has"),
+        ("sk-secret ", "has a space"),
+        ("sk-sécret", "another character that no key has"),
+        ("sk-secret\udcff", "another character that no key has"),
+    ],
+)
+def test_a_key_that_cannot_be_sent_is_never_said(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch, key: str, message: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(InputError, match=f"OPENAI_API_KEY .*{message}") as raised:
+        endpoint_replies(Endpoint(server.url, "m"), asking("Hello"), 4, cache=None)
+    assert "cret" not in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
+
+
 def test_limits_and_nothing_to_ask(server: ChatServer) -> None:
     assert endpoint_replies(Endpoint(server.url), [], 8, cache=None) == []
     for tokens, concurrency in ((0, 1), (1, 0)):
