@@ -31,7 +31,7 @@ def share_html(value: Number | None) -> str:
     """Return a share in per cent, with one digit behind the point where it is neither none nor all."""
     if value is None:
         return MISSING
-    return percent(value, 0 if value in (0, 1) else 1)
+    return percent(float(value), 0 if value in (0, 1) else 1)
 
 
 def interval(low: Number | None, high: Number | None, shares: bool = False) -> str:

@@ -1,0 +1,25 @@
+"""The front of a search."""
+
+from __future__ import annotations
+
+from abliterate.report.load import Gathered
+from abliterate.report.sections.search import front
+
+
+def test_points_that_no_other_beats_are_the_front(whole: Gathered) -> None:
+    shown = front(whole.manifest)
+    assert shown is not None
+    assert [point["best"] for point in shown["points"]] == [False, True, True]
+    assert [point["chosen"] for point in shown["points"]] == [False, True, False]
+
+
+def test_babble_makes_no_front(whole: Gathered) -> None:
+    points = [dict(point) for point in whole.manifest["search"]["points"]]
+    points[2]["incoherent"] = 30
+    shown = front({**whole.manifest, "search": {**whole.manifest["search"], "points": points}})
+    assert shown is not None
+    assert [point["best"] for point in shown["points"]] == [False, True, False]
+
+
+def test_nothing_where_nothing_was_searched(bare: Gathered) -> None:
+    assert front(bare.manifest) is None
