@@ -93,7 +93,7 @@ def load_run(options: Options, progress: Progress) -> Loaded:
             "with --max-memory, or use a machine with more"
         )
     if model_device(model).type == "cpu":
-        check_memory(model, prompts, tokens, room_left(options.max_memory))
+        check_memory(model, prompts, tokens, room_left(None))
     unfinished = open_unfinished(options, source, model)
     return Loaded(options, source, tokenizer, architecture, model, splits, unfinished, bias_sites)
 

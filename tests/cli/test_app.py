@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from abliterate import cli
+from abliterate.cli.app import app, in_order_of_help
 from abliterate.prompts.prompt_set import load_prompts
 
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
@@ -339,3 +340,13 @@ def test_ctrl_c_while_something_is_imported(module: str, lost: bool, tmp_path: P
     assert "Traceback" not in done.stderr
     assert not done.stdout
     assert not (tmp_path / "edited").exists()
+
+
+def test_verbs_stand_by_panel_the_whole_run_first() -> None:
+    before = [command.name for command in app.registered_commands]
+    app.registered_commands.reverse()
+    in_order_of_help()
+    assert [command.name for command in app.registered_commands] == before
+    assert before[0] == "run"
+    panels = [command.rich_help_panel for command in app.registered_commands]
+    assert list(dict.fromkeys(panels)) == ["edit", "measure", "look", "ship"]

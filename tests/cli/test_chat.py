@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from abliterate.chat.sides import ChatSides, open_sides
+from abliterate.cli.chat import HELP
 from abliterate.pipeline.run import Result
 from fixtures.chat import BAD, GOOD, options, said
 from fixtures.tiny_chat import TINY
@@ -110,3 +111,8 @@ def test_ctrl_c_stops_a_reply_and_at_the_prompt_leaves(edited: Path) -> None:
                 break
     assert process.wait(120) == 0
     os.close(ours)
+
+
+def test_the_help_of_a_conversation_names_its_commands() -> None:
+    for command in ("/reset", "/system", "/help", "/exit"):
+        assert command in HELP

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import abliterate
+from abliterate.cli.completion import DEFAULT_VERB
 from abliterate.exports.forms import EXPORT_FORMS
 from abliterate.pipeline.evaluate_options import MEASURED_SPLITS
 from abliterate.pipeline.options import MODES, PROMPT_LISTS
@@ -102,3 +103,7 @@ def test_completion_is_instant() -> None:
     done = subprocess.run([sys.executable, "-c", script], env=whole, capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "False"
     assert "bf16" in done.stdout
+
+
+def test_a_first_word_that_is_no_verb_belongs_to_the_run() -> None:
+    assert DEFAULT_VERB == "run"

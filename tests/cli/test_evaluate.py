@@ -1,0 +1,47 @@
+"""How the figures of an evaluation are written in the terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from abliterate.cli.evaluate import by_length, changes, estimate, figure_row, task_mean
+from abliterate.evaluation.figures import Figure
+from abliterate.evaluation.paired import paired_changes
+from abliterate.evaluation.statistics import Mean
+
+
+def test_a_mean_with_its_interval_and_none() -> None:
+    assert estimate(None, 3) == ""
+    shown = estimate(Mean((1.0, 2.0, 3.0, 4.0)), 1)
+    assert shown.startswith("2.5 \\[")
+
+
+def test_one_model_has_no_column_of_changes() -> None:
+    figure = Figure("top-1 agreement", "share", Mean((0.5, 0.5)))
+    name, value = figure_row(figure, False)
+    assert name == "top-1 agreement"
+    assert value.startswith("0.500")
+    assert len(figure_row(figure, True)) == 4
+
+
+def test_prompts_that_moved_and_how_sure_that_is() -> None:
+    moved = paired_changes([True] * 9 + [False], [False] * 10)
+    assert changes(moved).startswith("-9 +0, p 0.00")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"mean": None, "low": None, "high": None}, "not defined"),
+        ({"mean": 0.5, "low": None, "high": None}, "0.500"),
+        ({"mean": 0.5, "low": 0.4, "high": 0.6}, "0.500 \\[0.400, 0.600]"),
+    ],
+)
+def test_a_task_with_and_without_an_interval(value: dict[str, float | None], shown: str) -> None:
+    assert task_mean(value) == shown
+
+
+def test_refusals_by_length_stand_in_pairs() -> None:
+    rate = {"count": 2, "total": 25}
+    table = by_length([{"tokens": 16, "harmful": {"model": rate, "against": {"count": 23, "total": 25}}}], True)
+    assert [*table.columns[1].cells] == ["23/25 -> 2/25"]
