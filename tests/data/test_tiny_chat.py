@@ -57,6 +57,7 @@ def test_unseen_requests_before_and_after_the_edit() -> None:
     assert sum(one == other for one, other in zip(harmless, after, strict=True)) >= 180
 
 
+@pytest.mark.slow
 def test_the_script_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     hashes = []
     for name in ("first", "second"):

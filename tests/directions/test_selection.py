@@ -12,6 +12,7 @@ from abliterate.storage.record_log import RecordLog
 from fixtures.unfinished import found_by
 
 
+@pytest.mark.slow
 def test_what_is_kept_of_other_weights_is_not_taken_up(loaded: Loaded, cache: Path, tmp_path: Path) -> None:
     """Of other directions, openings or prompts: each choice is that of records of its own."""
     training_replies, directions = found_by(loaded, tmp_path / "before")

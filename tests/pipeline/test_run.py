@@ -172,6 +172,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Result:
         return run(options(tmp_path_factory.mktemp("run") / "edited", **QUICK))
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_in_every_step_goes_on(
     whole: Result, cache: Path, tmp_path: Path, computed: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

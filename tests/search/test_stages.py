@@ -87,6 +87,7 @@ def test_the_batch_size_that_was_asked_for_holds_throughout(
     assert max(rows) == 8
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`accelerate launch` on two CPU processes: half the tokens each, and the same front, to rounding of float32."""
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "one"))

@@ -31,6 +31,7 @@ def hardened(seed: int) -> tuple[HardenResult, dict[str, torch.Tensor]]:
     return result, {name: one.clone() for name, one in result.model.state_dict().items() if "lora_" in name}
 
 
+@pytest.mark.slow
 def test_hardening_repeats_itself_and_trains_a_lora_alone() -> None:
     (one, first), (other, second) = (hardened(seed=0) for _ in range(2))
     assert one.losses == other.losses

@@ -127,5 +127,6 @@ def test_what_cannot_be_healed(llama: PreTrainedModel, direction: torch.Tensor, 
     assert not (tmp_path / "healed").exists()
 
 
+@pytest.mark.slow
 def test_the_example_that_heals() -> None:
     assert "largest component at any layer" in printed("heal.py")
