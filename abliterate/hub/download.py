@@ -21,7 +21,7 @@ HUB_FILES = (
     "*.tiktoken",
     "*.spm",
     "*.vocab",
-    "*.pt",
+    "spk_dict.pt",
     "*.npy",
     "LICENSE*",
     "NOTICE*",
