@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from abliterate.directions.selection import select
 from abliterate.pipeline.load import Loaded
 from abliterate.storage.record_log import RecordLog
