@@ -83,17 +83,13 @@ def optimise(
     start = Variables.start(loaded.architecture, directions.at(chosen.layer, chosen.position), options.sites)
     data = SearchData(harmful, harmless, judging, staying, training_replies.replies)
     return search(
-        loaded.model,
-        loaded.tokenizer,
-        loaded.architecture,
+        loaded.live(progress),
         start,
         data,
         seed=options.seed,
         target_refusals=options.target_refusals,
         max_kl=options.max_kl,
-        batch_size=options.batch_size,
         state_file=None if loaded.unfinished.notes else state_file(loaded, start, data),
-        progress=progress,
     )
 
 
@@ -113,17 +109,14 @@ def choose_place(
     """Choose layer and position on the select split."""
     harmful, harmless = (loaded.splits.chat.encode(part.prompts) for part in loaded.splits.selecting())
     return select(
-        loaded.model,
-        loaded.architecture,
+        loaded.live(progress),
         directions,
         training_replies.openings,
         harmful,
         harmless,
         layer=loaded.options.layer,
         ask_induce=not training_replies.few_refusals,
-        batch_size=loaded.options.batch_size,
         kept=kept_of_choice(loaded),
-        progress=progress,
     )
 
 
@@ -131,35 +124,20 @@ def choose_addition(
     loaded: Loaded, training_replies: TrainingReplies, directions: Directions, progress: Progress
 ) -> tuple[Selection, tuple[Trial, ...]]:
     """Choose layer, position and strength of what is added on the select split; return the trials, the best first."""
-    options, model = loaded.options, loaded.model
+    options, live = loaded.options, loaded.live(progress)
     harmful, harmless = (loaded.splits.chat.encode(part.prompts) for part in loaded.splits.selecting())
     kept = kept_of_choice(loaded)
     ranked = select_inducing(
-        model,
-        loaded.architecture,
+        live,
         directions,
         training_replies.openings,
         harmful,
         harmless,
         [*loaded.bias_sites],
-        batch_size=options.batch_size,
         kept=kept,
-        progress=progress,
     )
     strengths = TRIED_STRENGTHS if options.strength is None else (options.strength,)
-    trials = try_strengths(
-        model,
-        loaded.tokenizer,
-        loaded.architecture,
-        directions,
-        ranked,
-        harmful,
-        harmless,
-        strengths,
-        batch_size=options.batch_size,
-        kept=kept,
-        progress=progress,
-    )
+    trials = try_strengths(live, directions, ranked, harmful, harmless, strengths, kept=kept)
     place = trials[0].layer, trials[0].position
     chosen = next(one for one in ranked.candidates if (one.layer, one.position) == place)
     return replace(ranked, chosen=chosen), trials

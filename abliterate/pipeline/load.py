@@ -20,6 +20,7 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.batches import model_device
 from abliterate.models.generation import REPLY_TOKENS
 from abliterate.models.limits import check_memory, check_readable
+from abliterate.models.live_model import LiveModel
 from abliterate.models.loading import load_model
 from abliterate.models.offload import room_left, streaming_of
 from abliterate.models.source import Source, load_tokenizer
@@ -57,6 +58,10 @@ class Loaded:
     def empty(self) -> PreTrainedModel:
         """Return the model without weights, on the meta device."""
         return self.source.empty
+
+    def live(self, progress: Progress) -> LiveModel:
+        """Return the live model as one value, watched by `progress`."""
+        return LiveModel(self.model, self.splits.chat, self.architecture, self.options.batch_size, progress)
 
 
 def load_run(options: Options, progress: Progress) -> Loaded:
