@@ -19,8 +19,7 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.clone import D_MODEL, clone_inputs, clone_of
 from abliterate.architectures.parameter_roles import layer_place, parameter_roles_of
-from abliterate.architectures.sites import SITES as SITES
-from abliterate.architectures.sites import Site as Site
+from abliterate.architectures.sites import Site
 from abliterate.architectures.trace import Gain, Trace, trace
 from abliterate.architectures.wrappers import inside, name_of, parameter_names, unwrapped
 from abliterate.errors import ArchitectureError

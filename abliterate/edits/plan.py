@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.quantizers.base import get_keys_to_not_convert
 
-from abliterate.architectures.architecture import Architecture, Site, Writer
+from abliterate.architectures.architecture import Architecture, Writer
+from abliterate.architectures.sites import Site
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import QuantizedWeight, quantized_weights
 from abliterate.checkpoints.shard_rewrite import Replacement

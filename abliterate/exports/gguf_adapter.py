@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from abliterate.architectures.architecture import Architecture, Site
+from abliterate.architectures.architecture import Architecture
+from abliterate.architectures.sites import Site
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edits.plan import EditPlan
 from abliterate.edits.tensor_edits import ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
