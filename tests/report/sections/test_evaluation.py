@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abliterate.report.load import Gathered
 from abliterate.report.format import TIED
+from abliterate.report.load import Gathered
 from abliterate.report.sections.evaluation import SECTION, figure_cells, paired_line
 
 
