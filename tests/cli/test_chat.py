@@ -9,8 +9,8 @@ import os
 import select
 import subprocess
 import sys
-import time
 import termios
+import time
 from pathlib import Path
 
 import pytest
