@@ -42,7 +42,10 @@ def masked(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return `text` as one line without secrets, of at most LINE_BYTES; what is too long loses its middle."""
-    line = harmless(masked(" ".join(text.split())))  # marks of controls take more bytes than these
+    line = masked(" ".join(text.split()))
+    if len(line) > 2 * LINE_BYTES:  # the middle goes whatever it is; to make it harmless would take seconds a megabyte
+        line = line[:LINE_BYTES] + ELLIPSIS + line[-LINE_BYTES:]
+    line = harmless(line)  # marks of controls take more bytes than these
     coded = line.encode(errors="replace")
     if len(coded) <= LINE_BYTES:
         return line
