@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture, find_architecture
@@ -108,21 +108,6 @@ def write_adapter(
     with Staging.open(out, identity, force, prepared.nbytes) as staging:
         write_files(prepared, model, checkpoint, staging, progress)
         staging.publish()
-
-
-def untie(model: PreTrainedModel) -> None:
-    """Give the head of a model with tied embeddings a matrix of its own, with the same numbers.
-
-    PEFT merges an adapter on both roles of a tied matrix into that one matrix, twice; on an untied model, once each.
-    Works before and after the adapter is put on. Does nothing where nothing is tied.
-    """
-    embedding, head = (
-        getattr(one, "base_layer", one) for one in (model.get_input_embeddings(), model.get_output_embeddings())
-    )
-    if head is not None and head.weight is embedding.weight:
-        head.weight = nn.Parameter(head.weight.detach().clone(), head.weight.requires_grad)
-        model.config.get_text_config(decoder=True).tie_word_embeddings = False
-        model.config.tie_word_embeddings = False
 
 
 def prepare_adapter(

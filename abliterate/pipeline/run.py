@@ -82,7 +82,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
         original = observe_report(loaded, report, None, loaded.unfinished.under("original"), progress)
     notes = (
-        *loaded.source.checkpoint.oddities,
+        *loaded.source.oddities,
         *training_replies.notes,
         *left_alone_note(plan.left_alone),
         *loaded.architecture.problems,
