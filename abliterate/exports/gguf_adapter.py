@@ -94,7 +94,8 @@ def write_gguf_adapter(
     offers multiplies the strengths: 1 is the plan, 0 nothing, -1 the opposite.
 
     Raises InputError for what an adapter of llama.cpp cannot do, for a `base` that does not fit, for an `out` that
-    exists (unless `force`) or cannot be written; CheckpointError for a damaged checkpoint.
+    exists (unless `force`) or cannot be written, and for a checkpoint that changed meanwhile; CheckpointError for a
+    damaged one.
     """
     needed()
     if plan.addition:
@@ -122,6 +123,7 @@ def write_gguf_adapter(
                     writer.add_tensor(f"{target}.lora_b", b.contiguous().numpy())
                     names.append(target)
                 advance(1)
+        checkpoint.snapshot.require_unchanged()
     left = tuple(edit.name for edit in effective(plan) if edit.site in leave_out)
     return GgufAdapter(out, rank, tuple(names), left)
 

@@ -107,6 +107,7 @@ def write_adapter(
     identity = f"adapter {plan.digest} {base_name} {revision}"
     with Staging.open(out, identity, force, prepared.nbytes) as staging:
         write_files(prepared, model, checkpoint, staging, progress)
+        checkpoint.snapshot.require_unchanged()
         staging.publish()
 
 

@@ -11,6 +11,7 @@ import transformers
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.checkpoints.checkpoint import content_hash
+from abliterate.checkpoints.snapshot import Snapshot
 from abliterate.evaluation.evaluation import Capability
 from abliterate.evaluation.observation import Observation, Reply, observe
 from abliterate.evaluation.tasks import capability
@@ -61,7 +62,10 @@ def observe_model(
     unfinished: Path,
     progress: Progress,
 ) -> ObservedModel:
-    """Load a model and see what it says and predicts; along the replies of `first`, where that is given."""
+    """Load a model and see what it says and predicts; along the replies of `first`, where that is given.
+
+    Raises InputError where its files changed meanwhile.
+    """
     folder = adapter_folder(name, options.revision if name == options.model else None, options.offline)
     base = name if folder is None else first.base if first else base_of(folder)
     source = open_source(options, progress, base)
@@ -73,6 +77,8 @@ def observe_model(
     for asked in (report.harmful, report.harmless, report.look_alikes):
         check_readable(source.empty, asked.prompts, asked.tokens, evaluate_options.reply_tokens)
     group = Processes.launched()
+    opened = [source.checkpoint.snapshot]
+    opened += [] if folder is None else [Snapshot.of(folder, [ADAPTER_WEIGHTS])]
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     weights = source.checkpoint.fingerprint()
     if folder is not None:
@@ -108,6 +114,8 @@ def observe_model(
             batch_size=size,
             progress=progress,
         )
+    for one in opened:
+        one.require_unchanged()
     shown = source.public_name if folder is None else folder.resolve().name
     return ObservedModel(shown, base, tokenizer, report, windows, seen, losses, tasks)
 

@@ -90,7 +90,10 @@ class Origin:
 def write_records(
     staging: Staging, origin: Origin, plan: EditPlan, directions: Path | Directions, measured: Measured
 ) -> dict[str, Any]:
-    """Write directions, recipe, manifest and model card into the staging folder; return the manifest."""
+    """Write directions, recipe, manifest and model card into the staging folder; return the manifest.
+
+    Raises InputError where the source is not what was loaded any more.
+    """
     source = origin.source
     manifest = {
         "abliterate": version("abliterate"),
@@ -133,6 +136,7 @@ def write_records(
     staging.write_text(
         CARD, model_card(manifest, card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None)
     )
+    source.checkpoint.snapshot.require_unchanged()
     return manifest
 
 
