@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.architectures.architecture import Architecture, find_architecture
+from abliterate.architectures.architecture import Architecture, Site, find_architecture
 from abliterate.architectures.clone import clone_inputs, random_clone
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.shards import failing
@@ -28,7 +28,7 @@ from abliterate.edits.bias_sites import Addition, find_bias_sites
 from abliterate.edits.plan import EditPlan, make_plan
 from abliterate.edits.stored import Stored
 from abliterate.errors import InputError, first_line
-from abliterate.exports.forms import Export, Written
+from abliterate.exports.forms import Export, PlannedEdit, Written
 from abliterate.exports.peft_factors import (
     FactoredLayer,
     adapter_config,
@@ -81,6 +81,15 @@ def export_form(export: Export) -> Written:
         write_files(files, source.empty, source.checkpoint, staging, export.progress)
 
     return Written(export.as_adapter(edit, files.nbytes, write))
+
+
+def check_form(edit: PlannedEdit, leave_out: Collection[Site] = ()) -> None:
+    """Raise InputError where no adapter could hold an edit like this one exactly; no weights are read.
+
+    It leaves out nothing: `leave_out` is of forms that cannot hold all sites.
+    """
+    source = edit.source
+    prepare_adapter(edit.plan, source.empty, edit.architecture, source.checkpoint, source.public_name, source.revision)
 
 
 def write_adapter(
