@@ -22,6 +22,7 @@ from abliterate.directions.scores import OpeningBatch, final_states, prepare_ope
 from abliterate.directions.selection import INDUCE_PROMPTS, candidates_at_once, under_prompts
 from abliterate.interventions import added, added_rows
 from abliterate.models.batches import BatchSize
+from abliterate.models.decoding import GREEDY, Decoding
 from abliterate.models.generation import REPLY_TOKENS, generate
 from abliterate.models.head import Head
 from abliterate.progress import SILENT, Progress
@@ -109,6 +110,7 @@ def try_strengths(
     strengths: Sequence[float] = TRIED_STRENGTHS,
     *,
     batch_size: BatchSize = "auto",
+    decoding: Decoding = GREEDY,
     kept: RecordLog | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Trial, ...]:
@@ -129,7 +131,9 @@ def try_strengths(
                     else None
                 )
                 with added(model, vector, one.layer, architecture, scale=strength):
-                    replies = generate(model, tokenizer, asked, REPLY_TOKENS, batch_size=batch_size, kept=own)
+                    replies = generate(
+                        model, tokenizer, asked, REPLY_TOKENS, batch_size=batch_size, decoding=decoding, kept=own
+                    )
                 texts = tokenizer.batch_decode(replies)
                 refused = sum(is_refusal(text) and not is_incoherent(text) for text in texts)
                 trials.append(Trial(one.layer, one.position, strength, refused, len(texts)))

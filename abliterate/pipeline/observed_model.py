@@ -17,6 +17,7 @@ from abliterate.evaluation.observation import Observation, Reply, observe
 from abliterate.evaluation.tasks import capability
 from abliterate.evaluation.text_loss import read_windows, text_losses
 from abliterate.models.adapter import adapter_folder, attach, base_of
+from abliterate.models.decoding import Decoding
 from abliterate.models.limits import check_readable
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
@@ -95,6 +96,7 @@ def observe_model(
         along=along,
         max_new_tokens=evaluate_options.reply_tokens,
         batch_size=options.batch_size,
+        decoding=Decoding(options.generation, options.seed),
         processes=Processes.launched(),
         kept=kept,
         progress=progress,

@@ -17,6 +17,7 @@ from abliterate.directions.methods import METHODS
 from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS, LEAVING_OUT, SAVED_FORMS, described
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
+from abliterate.models.generation_modes import GENERATIONS, Generation
 from abliterate.prompts.sources import BUILTIN, as_file, public_spec
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
 from abliterate.records.option import KEY, Beside, Declaration, one_of, option, some_of, split, whole_number
@@ -211,7 +212,7 @@ class ModelOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateOptions:
-    """How a prompt is put to the model."""
+    """How a prompt is put to the model, and how it replies."""
 
     system: str | None = option(None, Declaration("System message to put before every prompt.", none=""))
     thinking: Thinking = option(
@@ -229,6 +230,15 @@ class TemplateOptions:
             none="",
             publish=lambda _: TEMPLATE,  # under which the run keeps it beside the manifest
             locate=lambda text, beside: beside(text),
+        ),
+    )
+    generation: Generation = option(
+        "greedy",
+        Declaration(
+            "How replies are made: greedy, by weights and prompt alone; or model, by the sampling settings of its own "
+            "generation config, seeded.",
+            read=one_of(GENERATIONS),
+            words=GENERATIONS,
         ),
     )
 

@@ -27,6 +27,7 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.errors import InputError
 from abliterate.models import generation
 from abliterate.models.batches import BatchSize
+from abliterate.models.decoding import GREEDY, Decoding
 from abliterate.models.generation import REPLY_TOKENS, generate
 from abliterate.models.head import Head
 from abliterate.models.offload import streaming_of
@@ -108,6 +109,7 @@ class Search:
     processes: Processes
     progress: Progress
     original: Sequence[States]
+    decoding: Decoding = GREEDY
 
     def replies(self, prompts: Sequence[Tokens], edit: Variables | None, tokens: int, title: str) -> list[list[int]]:
         """Return the replies to the prompts, each process generating its own."""
@@ -121,6 +123,7 @@ class Search:
                     own,
                     tokens,
                     batch_size=self.edit_losses.batch_size,
+                    decoding=self.decoding,
                     progress=self.progress,
                     title=title,
                 )
@@ -211,6 +214,7 @@ def search(
     target_refusals: float | None = None,
     max_kl: float | None = None,
     batch_size: BatchSize = "auto",
+    decoding: Decoding = GREEDY,
     state_file: Path | None = None,
     processes: Processes | None = None,
     progress: Progress = SILENT,
@@ -232,7 +236,7 @@ def search(
         token_count = state.token_count if state else TokenCount()
         edit_losses = EditLosses(model, architecture, Head(model), plan_memory(model), token_count, batch_size)
         selected = edit_losses.states([OriginalReply(prompt, ()) for prompt in group.own(data.select_harmless)])
-        one = Search(model, tokenizer, edit_losses, data, group, progress, selected)
+        one = Search(model, tokenizer, edit_losses, data, group, progress, selected, decoding)
         if state is None:
             state = one.begin(start)
         original = edit_losses.states(state.answers)
