@@ -13,7 +13,9 @@ from abliterate.chat.options import ChatOptions
 from abliterate.chat.sides import ChatSide
 from abliterate.chat.stream import Reader, sampler, tokens
 from abliterate.errors import InputError
+from abliterate.models.decoding import Decoding
 from abliterate.models.generation import end_tokens
+from abliterate.models.generation_modes import Generation
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.replies.refusals import is_refusal
 from abliterate.replies.thinking import visible_reply
@@ -71,9 +73,10 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 class Conversation:
     """What one side and the user have said. It changes: each turn adds to it, `reset` empties it."""
 
-    def __init__(self, side: ChatSide, settings: ChatOptions) -> None:
+    def __init__(self, side: ChatSide, settings: ChatOptions, generation: Generation = "greedy") -> None:
         self.side = side
         self.settings = settings
+        self.generation = generation
         self.chat = side.chat
         self.messages: tuple[Message, ...] = ()
         self.turns = 0
@@ -109,7 +112,11 @@ class Conversation:
         if context is not None and context - len(ids) < limit:
             limit, why = context - len(ids), "context"
         # Each turn has a seed of its own, so that a longer reply on one side leaves the next turn alike on both.
-        choose = sampler(self.settings.temperature, self.settings.seed + self.turns)
+        seed = self.settings.seed + self.turns
+        if self.generation == "greedy" or self.settings.temperature:
+            choose = sampler(self.settings.temperature, seed)
+        else:
+            choose = Decoding(self.generation, seed).chooser(self.side.model, ids, self.ends, limit)
         reply = ChatReply(self.chat.tokenizer)
         for token in tokens(self.reader, ids, self.ends, limit, choose):
             reply = replace(reply, tokens=(*reply.tokens, token))

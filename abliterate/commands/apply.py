@@ -68,7 +68,7 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
         write_records(staging, origin, plan, directions, Measured(tensors, proof))
         staging.publish()
     notes = (*requantised_note(tensors), *opened.notes)
-    notes += (*left_behind_note(source.checkpoint.left_behind()), *source.checkpoint.oddities)
+    notes += (*left_behind_note(source.checkpoint.left_behind()), *source.oddities)
     return Applied(options.out, tensors, proof, len(written.tensors) - len(plan.edits), notes)
 
 

@@ -15,7 +15,7 @@ from transformers import PretrainedConfig
 from abliterate.architectures.sites import Site
 from abliterate.directions.files import load_differences
 from abliterate.errors import InputError
-from abliterate.exports.forms import EXPORT_FORMS, PlannedEdit
+from abliterate.exports.forms import EXPORT_FORMS, LEAVING_OUT, PlannedEdit
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
@@ -155,7 +155,11 @@ def save_others(options: Options, progress: Progress = SILENT) -> tuple[Exported
     measured = "checkpoint" if "checkpoint" in options.save else "adapter"
     others = {kind: form.saved_as for kind, form in EXPORT_FORMS.items() if kind in options.save and kind != measured}
     return tuple(
-        export(ExportOptions(options.out, kind), replace(options, out=options.out / name), progress)
+        export(
+            ExportOptions(options.out, kind, options.leave_out if kind == LEAVING_OUT else ()),
+            replace(options, out=options.out / name),
+            progress,
+        )
         for kind, name in others.items()
         if name is not None
     )

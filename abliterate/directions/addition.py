@@ -121,7 +121,15 @@ def try_strengths(
                     else None
                 )
                 with added(model, vector, one.layer, live.architecture, scale=strength):
-                    replies = generate(model, tokenizer, asked, REPLY_TOKENS, batch_size=live.batch_size, kept=own)
+                    replies = generate(
+                        model,
+                        tokenizer,
+                        asked,
+                        REPLY_TOKENS,
+                        batch_size=live.batch_size,
+                        decoding=live.decoding,
+                        kept=own,
+                    )
                 texts = tokenizer.batch_decode(replies)
                 refused = sum(is_refusal(text) and not is_incoherent(text) for text in texts)
                 trials.append(Trial(one.layer, one.position, strength, refused, len(texts)))

@@ -8,13 +8,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.models.batches import BatchSize, check_batch_size
+from abliterate.models.decoding import GREEDY, Decoding
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat
 
 
 @dataclass(frozen=True)
 class LiveModel:
-    """A loaded model, how prompts are put to it, its writers, how many prompts it takes at once, who watches.
+    """A loaded model, how prompts are put to it, its writers, how many prompts it takes at once, how it replies, who watches.
 
     Raises InputError for a batch size below 1.
 
@@ -28,6 +29,7 @@ class LiveModel:
     chat: ChatFormat
     architecture: Architecture
     batch_size: BatchSize = "auto"
+    decoding: Decoding = GREEDY
     progress: Progress = SILENT
 
     def __post_init__(self) -> None:

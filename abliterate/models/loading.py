@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from transformers import AutoConfig, PreTrainedModel
 
+from abliterate.architectures.tying import untie_config
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.partial_blocks import dequantized_here, dequantized_weights, without_quantisation
 from abliterate.checkpoints.quantized_weight import quantised_tensors
@@ -61,6 +62,8 @@ def load_placed(
         extra = {"device_map": dict(offload.device_map), "offload_folder": str(folder)}
     with load_errors(source.name):
         config = AutoConfig.from_pretrained(files.folder, trust_remote_code=source.trust_remote_code)
+        if source.apart:
+            untie_config(source.empty, config)  # what is half on the disk transformers cannot compare
         loader, given = dequantized(source, config, files, dtype)
         model, report = loader.from_pretrained(
             **given,

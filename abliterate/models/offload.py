@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from abliterate.architectures.layers import decoder_layers
+from abliterate.architectures.tying import shares_matrix
 from abliterate.architectures.wrappers import owner_of
 from abliterate.errors import InputError
 
@@ -114,8 +115,8 @@ def sizes_of(model: PreTrainedModel, dtype: torch.dtype) -> Sizes:
 
 def own_head(model: PreTrainedModel) -> list[nn.Parameter]:
     """Return the weights of the head where it is not the token embedding as well."""
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    return [] if head is None or head.weight is embedding.weight else list(head.parameters())
+    head = model.get_output_embeddings()
+    return [] if head is None or shares_matrix(model) else list(head.parameters())
 
 
 def room_left(limit: int | None) -> int:

@@ -101,6 +101,10 @@ class EvaluateOptions:
             return
         if self.text or self.tasks:
             raise InputError("--endpoint gives replies only; leave --text and --tasks away, or evaluate the files")
+        if options.generation != "greedy":
+            raise InputError(
+                "--generation: a server draws by its own settings, and is asked for greedy replies; leave it away"
+            )
         if options.thinking != "auto" or options.chat_template:
             raise InputError(
                 "the server applies the chat template: start it with the one you want, and leave it away here"

@@ -20,6 +20,7 @@ from abliterate.directions.directions import Directions
 from abliterate.directions.methods import difference_in_means
 from abliterate.directions.selection import select
 from abliterate.models.batches import model_device
+from abliterate.models.decoding import Decoding
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.load import Loaded, kept_of_choice, load_run
 from abliterate.pipeline.options import Options
@@ -96,7 +97,7 @@ def optimise(
 def state_file(loaded: Loaded, start: Variables, data: SearchData) -> Path:
     """Return where a search is kept in the user's cache: under everything that decides what it finds."""
     options, model = loaded.options, loaded.model
-    asked = options.sites, options.seed, options.batch_size
+    asked = options.sites, options.seed, options.batch_size, Decoding(options.generation, options.seed).key(model)
     run_by = loaded.source.checkpoint.fingerprint(), model.dtype, model_device(model).type
     identity = hashlib.sha256(start.direction.numpy().tobytes())
     identity.update(repr([vars(data), asked, run_by, search_settings()]).encode())

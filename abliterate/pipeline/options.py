@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from abliterate.architectures.sites import SITES, Site
 from abliterate.directions.methods import METHODS
 from abliterate.errors import InputError
-from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS, described
+from abliterate.exports.forms import EXPORT_FORMS, LEAVING_OUT, SAVED_FORMS, described
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
+from abliterate.models.generation_modes import GENERATIONS, Generation
 from abliterate.prompts.sources import BUILTIN, as_file, public_spec
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
-from abliterate.records.option import KEY, Beside, Declaration, one_of, option, some_of, whole_number
+from abliterate.records.option import KEY, Beside, Declaration, one_of, option, some_of, split, whole_number
 from abliterate.storage.names import TEMPLATE
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ class ModelOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateOptions:
-    """How a prompt is put to the model."""
+    """How a prompt is put to the model, and how it replies."""
 
     system: str | None = option(None, Declaration("System message to put before every prompt.", none=""))
     thinking: Thinking = option(
@@ -231,11 +232,39 @@ class TemplateOptions:
             locate=lambda text, beside: beside(text),
         ),
     )
+    generation: Generation = option(
+        "greedy",
+        Declaration(
+            "How replies are made: greedy, by weights and prompt alone; or model, by the sampling settings of its own "
+            "generation config, seeded.",
+            read=one_of(GENERATIONS),
+            words=GENERATIONS,
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AskOptions(TemplateOptions, ModelOptions, PromptOptions):
     """A model, what it is asked, and how."""
+
+
+def read_left_out(text: str) -> tuple[Site, ...]:
+    """Read the sites that are left out, none for an empty text."""
+    words = split(text)
+    sites = tuple(site for site in SITES if site in words)
+    if len(sites) != len(words):
+        raise ValueError(f"choose among {', '.join(SITES)}")
+    return sites
+
+
+LEAVE_OUT = Declaration(
+    "Sites to leave out of a GGUF adapter, by commas: embed, where it is tied.",
+    read=read_left_out,
+    write=",".join,
+    words=SITES,
+    listed=True,
+)
+"""For whichever verb writes one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +295,7 @@ class OutputOptions:
             listed=True,
         ),
     )
+    leave_out: tuple[Site, ...] = option((), LEAVE_OUT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,5 +378,9 @@ def check_save(options: Options) -> None:
     for name, form in EXPORT_FORMS.items():
         if name in options.save:
             form.require(f"--save {name}")
+    if options.leave_out and LEAVING_OUT not in options.save:
+        raise InputError(
+            f"--leave-out {','.join(options.leave_out)} is for a GGUF adapter; add {LEAVING_OUT} to --save, or leave it away"
+        )
     if options.edited_dtype and "checkpoint" not in options.save:
         raise InputError("--edited-dtype says how a checkpoint is written; add checkpoint to --save, or leave it away")

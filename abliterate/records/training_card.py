@@ -81,11 +81,15 @@ def provenance(
 
 
 def write_record(staging: Staging, name: str, record: Mapping[str, Any], source: Source) -> None:
-    """Write a record under its name, and the model card made from it, into the staging folder."""
+    """Write a record under its name, and the model card made from it, into the staging folder.
+
+    Raises InputError where the source is not what was loaded any more.
+    """
     path = source.folder / CARD
     theirs = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     staging.write_text(name, json_text(record))
     staging.write_text(CARD, training_card(record, theirs))
+    source.checkpoint.snapshot.require_unchanged()
 
 
 def training_card(record: Mapping[str, Any], source_card: str | None) -> str:

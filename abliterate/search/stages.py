@@ -117,6 +117,7 @@ class Search:
                     own,
                     tokens,
                     batch_size=self.live.batch_size,
+                    decoding=self.live.decoding,
                     progress=self.live.progress,
                     title=title,
                 )
