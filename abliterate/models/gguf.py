@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.checkpoints.checkpoint import content_hash
+from abliterate.checkpoints.other_files import leads_out, read_by_loaders
 from abliterate.errors import InputError, first_line
 from abliterate.extras import require
 from abliterate.progress import Progress
@@ -28,6 +29,9 @@ def from_gguf(path: Path, progress: Progress) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     require("gguf", GGUF)
+    for beside in sorted(Path(one.name) for one in path.parent.iterdir()):
+        if read_by_loaders(beside) and leads_out(path.parent, beside):  # it would become a part of the checkpoint
+            raise InputError(f"{path.parent / beside}: is a link out of the folder; put the file itself in its place")
     from transformers import GgufConfig
 
     folder = cache_folder() / "gguf" / content_hash(path, progress)[:32]
