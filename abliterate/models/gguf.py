@@ -16,6 +16,7 @@ from abliterate.progress import Progress
 from abliterate.storage.atomic import written_whole
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.names import CONFIG
+from abliterate.storage.own_files import is_own_file, own_folder
 
 GGUF = "reading a .gguf file"
 """What needs the `gguf` extra here."""
@@ -35,7 +36,13 @@ def from_gguf(path: Path, progress: Progress) -> Path:
     from transformers import GgufConfig
 
     folder = cache_folder() / "gguf" / content_hash(path, progress)[:32]
-    if (folder / CONFIG).is_file():
+    try:
+        own_folder(folder.parent)
+    except OSError as error:
+        raise InputError(
+            f"{folder.parent}: cannot keep what is made of {path.name} ({error.strerror}); set ABLITERATE_CACHE to a folder"
+        ) from error
+    if is_own_file(folder / CONFIG) and not folder.is_symlink():
         return folder
     place: dict[str, Any] = {"gguf_file": path.name}
     try:
