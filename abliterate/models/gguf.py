@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.checkpoints.checkpoint import content_hash
-from abliterate.checkpoints.other_files import leads_out, read_by_loaders
 from abliterate.errors import InputError, first_line
 from abliterate.extras import require
 from abliterate.progress import Progress
@@ -30,9 +32,6 @@ def from_gguf(path: Path, progress: Progress) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     require("gguf", GGUF)
-    for beside in sorted(Path(one.name) for one in path.parent.iterdir()):
-        if read_by_loaders(beside) and leads_out(path.parent, beside):  # it would become a part of the checkpoint
-            raise InputError(f"{path.parent / beside}: is a link out of the folder; put the file itself in its place")
     from transformers import GgufConfig
 
     folder = cache_folder() / "gguf" / content_hash(path, progress)[:32]
@@ -46,13 +45,26 @@ def from_gguf(path: Path, progress: Progress) -> Path:
         return folder
     place: dict[str, Any] = {"gguf_file": path.name}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, **place)
-        model = AutoModelForCausalLM.from_pretrained(
-            path.parent, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True), **place
-        )
+        with alone(path) as room:
+            tokenizer = AutoTokenizer.from_pretrained(room, **place)
+            model = AutoModelForCausalLM.from_pretrained(
+                room, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True), **place
+            )
     except (ValueError, KeyError, NotImplementedError, OSError) as error:
         raise InputError(f"{path}: transformers cannot read this GGUF file ({first_line(error)})") from error
     with written_whole(folder) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
     return folder
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[Path]:
+    """Give a folder that holds the file alone: what lies beside it is no part of it, and what is made is kept by content."""
+    with tempfile.TemporaryDirectory() as room:
+        inside, real = Path(room) / path.name, path.resolve()
+        try:
+            inside.symlink_to(real)
+        except OSError:  # Windows, without the right to make links
+            inside.hardlink_to(real)
+        yield Path(room)
