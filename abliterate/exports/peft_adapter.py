@@ -20,8 +20,9 @@ from safetensors.torch import save
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.architectures.architecture import Architecture, Site, find_architecture
+from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.architectures.clone import clone_inputs, random_clone
+from abliterate.architectures.sites import Site
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.shards import failing
 from abliterate.edits.bias_sites import Addition, find_bias_sites

@@ -29,7 +29,7 @@ from abliterate.extras import require
 from abliterate.hub.download import download
 from abliterate.models.gguf import GGUF, from_gguf
 from abliterate.progress import SILENT, Progress
-from abliterate.storage.names import CONFIG
+from abliterate.storage.names import ADAPTER, CONFIG
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ class Source:
 
     @cached_property
     def _built(self) -> tuple[PreTrainedModel, bool]:
-        with load_errors(self.name):
-            config = AutoConfig.from_pretrained(self.folder, trust_remote_code=self.trust_remote_code)
+        config = read_config(self.name, self.folder, self.trust_remote_code)
         model = build_empty(self.name, config, self.trust_remote_code)
         apart = stored_apart(model, self.checkpoint)
         if apart:
@@ -112,6 +111,10 @@ def resolve(
         folder = download(model, revision, offline)
         commit = folder.name
     checkpoint = Checkpoint.open(folder)
+    if (folder / ADAPTER).is_file():  # what is measured would not be what is edited
+        raise InputError(
+            f"{model}: holds a model and, in {ADAPTER}, an adapter that a load puts on top of it; merge it, or move it away"
+        )
     _ = checkpoint.quantization  # which refuses what cannot be kept
     return Source(model, checkpoint, commit, trust_remote_code)
 
@@ -143,12 +146,32 @@ def resolve_config(
         folder = path
     else:
         folder = download(model, revision, offline, (CONFIG, "*.py"))
-    with load_errors(model):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, **extra)
+    config = read_config(model, folder, trust_remote_code, **extra)
     empty = build_empty(model, config, trust_remote_code)
     if path.is_dir() and any(path.glob("*.safetensors")) and stored_apart(empty, Checkpoint.open(path)):
         untie(empty)
     return path.resolve().name if path.exists() else model, empty
+
+
+def read_config(name: str, folder: Path, trust_remote_code: bool, **extra: Any) -> Any:
+    """Return the config in a folder.
+
+    Raises InputError for an unknown model type, and for code that is not trusted: of the model, or compiled, which a
+    config can name as its attention.
+    """
+    with load_errors(name):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, **extra)
+    waiting = [config]
+    while waiting:
+        one = waiting.pop()
+        kernel = getattr(one, "_attn_implementation", None)
+        if isinstance(kernel, str) and "/" in kernel and not trust_remote_code:
+            raise InputError(
+                f"{name}: its config asks for the kernel {kernel} of the Hub, which is compiled code; look at it, then pass "
+                "--trust-remote-code to allow it"
+            )
+        waiting += [part for key in getattr(one, "sub_configs", {}) if (part := getattr(one, key, None)) is not None]
+    return config
 
 
 def build_empty(name: str, config: Any, trust_remote_code: bool) -> PreTrainedModel:

@@ -129,6 +129,7 @@ def losses_and_tasks(
             evaluate_options.tasks,
             limit=evaluate_options.task_limit,
             batch_size=options.batch_size,
+            trust_remote_code=options.trust_remote_code,
             progress=progress,
         )
     return losses, tasks
