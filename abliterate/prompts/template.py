@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from abliterate.errors import InputError, first_line
+from abliterate.errors import InputError, first_line, shortened
 from abliterate.parallel.bounded import BoundExceeded, bounded
 
 Message = Mapping[str, str]
@@ -215,13 +215,6 @@ def fill(template: Template, asked: Sequence[tuple[list[dict[str, Any]], bool]])
 def holds(text: str, part: str) -> bool:
     """Return whether a text holds another, whose ends a template may trim."""
     return part.strip() in text
-
-
-def shortened(text: str, limit: int = 200, quoted: bool = True) -> str:
-    """Return a foreign text on one line, of a length that fits in a message."""
-    line = " ".join(text.split())
-    line = line if len(line) <= limit else f"{line[:limit]} ..."
-    return repr(line) if quoted else line.encode(errors="replace").decode()
 
 
 @lru_cache(maxsize=16)
