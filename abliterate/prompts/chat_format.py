@@ -14,6 +14,8 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
+from abliterate.prompts.given import given_prompts
+from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.template import Message, Template, source_of, switches_in
 from abliterate.prompts.thinking_modes import THINKING_MODES as THINKING_MODES
 from abliterate.prompts.thinking_modes import Thinking as Thinking
@@ -65,14 +67,19 @@ class ChatFormat:
         """
         return self.texts([instruction])[0]
 
-    def texts(self, instructions: Sequence[str]) -> list[str]:
-        """Return the text of each prompt, as `render`; together they take little longer than one."""
-        return [self.close_thought(text) for text in self._filled([self.turns(one) for one in instructions])]
+    def texts(self, prompts: object) -> list[str]:
+        """Return the text of each prompt, as `render`; `prompts` as `capture` takes them. Together they take hardly longer."""
+        return [self.close_thought(text) for text in self._filled([self.turns(one) for one in given_prompts(prompts)])]
 
-    def turns(self, instruction: str) -> list[Message]:
-        """Return a prompt as a conversation: the system message, and what the user says."""
-        system = [] if self.system is None else [{"role": "system", "content": self.system}]
-        return [*system, {"role": "user", "content": instruction}]
+    def turns(self, prompt: str) -> list[Message]:
+        """Return a prompt as a conversation: the system message, earlier turns where it brings some, what the user says.
+
+        The format's own system message takes the place of one that the prompt brings.
+        """
+        own = Prompt(prompt)
+        system = own.system if self.system is None else self.system
+        turns = [*([] if system is None else [("system", system)]), *own.earlier, ("user", str(own))]
+        return [{"role": role, "content": content} for role, content in turns]
 
     def conversation(self, messages: Sequence[Message]) -> str:
         """Return the text of several turns up to the reply, with a think block that the template opens left open."""
@@ -105,9 +112,13 @@ class ChatFormat:
                 return f"{text}{opening}\n\n{closing}\n\n"
         return text
 
-    def encode(self, instructions: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each rendered instruction; the template brings its own special tokens."""
-        encoded: list[list[int]] = self.tokenizer(self.texts(instructions), add_special_tokens=False)["input_ids"]
+    def encode(self, prompts: object) -> list[list[int]]:
+        """Return the token ids of each prompt as text; the template brings its own special tokens.
+
+        `prompts` are strings, conversations, a Dataset, a Series or a PromptSet, as for `capture`. Raises InputError as
+        `render`, and for anything else.
+        """
+        encoded: list[list[int]] = self.tokenizer(self.texts(prompts), add_special_tokens=False)["input_ids"]
         return encoded
 
     def positions(self) -> tuple[int, ...]:

@@ -75,10 +75,12 @@ class Template:
         """Return the text of a conversation, when it is there, holds what was asked and ends where the reply begins."""
         system = [one["content"] for one in conversation[:1] if one["role"] == "system"]
         if filled.text is None:
-            hint = "; the template may not take --system" if system else ""
+            hint = "; the template may not take a system message, of --system or of the list" if system else ""
             raise InputError(f"the chat template fails: {filled.error}{hint}")
         if system and not holds(filled.text, system[0]):
-            raise InputError("the chat template drops the system message; leave --system away")
+            raise InputError(
+                "the chat template drops the system message; leave --system, or the list's system turns, away"
+            )
         last = conversation[-1]["content"]
         if not holds(filled.text, last):
             raise InputError(
@@ -157,7 +159,7 @@ def usage_of(template: Template, has_system: bool) -> Usage:
                 )
                 return Usage(form.system_parts, form.parts, *ends)
     if all(row[0].text is None for row in rows):
-        hint = "; the template may not take --system" if has_system else ""
+        hint = "; the template may not take a system message, of --system or of the list" if has_system else ""
         raise InputError(f"the chat template fails: {rows[0][0].error}{hint}")
     raise InputError(
         "the chat template drops the prompt: its text is in nothing that comes out; pass another with --chat-template FILE"
