@@ -7,7 +7,7 @@ import re
 import pytest
 
 from abliterate.replies import refusals
-from abliterate.replies.refusal_rules import Rule
+from abliterate.replies.rules import Rule
 from abliterate.replies.refusals import is_refusal
 from fixtures.labelled import LABELLED
 
