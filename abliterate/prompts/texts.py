@@ -11,11 +11,11 @@ a part of ends with the last of them. `abliterate.replies.places` adds the place
 
 from __future__ import annotations
 
-import os.path
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 
 from transformers import PreTrainedTokenizerBase
 
@@ -92,7 +92,9 @@ class TokenText:
 
     def _covered(self, count: int) -> int:
         # A character that the last of these tokens begins and another ends is not there yet, whatever stands for it.
-        return len(os.path.commonprefix([self._said(count), self.text]))
+        return sum(
+            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self._said(count), self.text, strict=False))
+        )
 
     def _said(self, count: int) -> str:
         return str(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as any_of
@@ -89,7 +91,7 @@ def test_segments_part_the_text(text: str, language: str) -> None:
             assert one == Segment(one.begin, one.end, text[one.begin : one.end], one.finished)
             assert one.text == one.text.strip()
             assert one.text
-        assert all(one.end <= after.begin for one, after in zip(segments, segments[1:], strict=False))
+        assert all(one.end <= after.begin for one, after in pairwise(segments))
 
 
 @given(TEXTS)
