@@ -109,7 +109,7 @@ def test_all_prompts_of_a_list_can_be_asked(tmp_path: Path) -> None:
 def test_an_interrupted_evaluation_goes_on(edited: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second model's replies are interrupted: those of the first, and its finished batches, are not made again."""
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path))
-    how = in_float32(Path(), model=str(edited.out), batch_size=10)
+    how = in_float32(Path(), model=str(edited.out), batch_size=7)
     evaluate_options = replace(SHORT, text=None)
     whole = evaluate(how, evaluate_options, str(TINY))
     assert not list((tmp_path / "evaluations").iterdir())
@@ -124,7 +124,7 @@ def test_an_interrupted_evaluation_goes_on(edited: Result, tmp_path: Path, monke
         return reply
 
     monkeypatch.setattr("transformers.LlamaForCausalLM.generate", counted)
-    stop = 11  # batches of 10 and a rest: 8 for each model
+    stop = 11  # batches of 7 and a rest: 8 for each model
     with pytest.raises(KeyboardInterrupt):
         evaluate(how, evaluate_options, str(TINY))
     assert len(made) == stop
