@@ -14,11 +14,7 @@ from abliterate.prompts.stored_datasets import table_to_prompts
 
 TAKEN = "a list of strings or of conversations ([{'role': 'user', 'content': ...}]), a Dataset, a Series or a PromptSet"
 
-ROLES = (
-    dict.fromkeys(USERS, "user")
-    | dict.fromkeys(SYSTEMS, "system")
-    | {"assistant": "assistant", "gpt": "assistant"}
-)
+ROLES = dict.fromkeys(USERS, "user") | dict.fromkeys(SYSTEMS, "system") | {"assistant": "assistant", "gpt": "assistant"}
 
 
 def given_prompts(prompts: object) -> tuple[Prompt, ...]:
