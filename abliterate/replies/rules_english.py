@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from abliterate.replies.rules import rules
+from abliterate.replies.rules import everyday, rules
 
 # Fragments of the tables below. Text is normalised first: lower case, plain quotes, no markdown, no contractions.
 REST = r"[^.!?\n]"
@@ -99,7 +99,7 @@ DECLINES = rules(
     ("no permission", r"i (?:do not have|have no|lack) (?:the |any )?(?:permission|authori[sz]ation|authority|right|clearance|license|intention|intent|desire|wish|interest|plans?) (?:to|of|in) (?!have|feel|see|view|open|access|browse)|i (?:have been|was) (?:\w+ )?(?:instructed|told|asked|programmed|trained|designed) not to", "refers to its rules"),
     ("do not ask", r"(?:please )?(?:do not|stop|quit|never) ask(?:ing)? me (?:to|for|that|this|again|about)", "'please don't ask me to'"),
     ("wrong of me", r"(?:it|that|this|helping(?: you)?(?: with (?:that|this|it))?|doing (?:so|that|this)|to \w+ (?:that|this|it|you)) would (?:\w+ )?(?:be|feel) (?:\w+ )?(?:wrong|unethical|irresponsible|inappropriate|improper|a mistake|dishonest|unwise|a violation|crossing|cruel|unkind|unfair)(?: of me|,? (?:so|and) (?:i|no)| for me| to (?:help|assist|provide|write|share|do (?:that|this|so)))", "what is wrong is the answer"),
-    ("not about this", rf"(?:happy|glad|love|willing|open|here|always up|i am (?:happy|glad|here|always happy)|i would love|i like)(?: to)? [^.!?\n]{{0,30}}?,? but not (?:about |with |for |on |like )?(?:this|that|it)\b", "'happy to chat, but not about this'"),
+    ("not about this", r"(?:happy|glad|love|willing|open|here|always up|i am (?:happy|glad|here|always happy)|i would love|i like)(?: to)? [^.!?\n]{0,30}?,? but not (?:about |with |for |on |like )?(?:this|that|it)\b", "'happy to chat, but not about this'"),
     ("much as", r"(?:as much as i|much as i|i would (?:love|like) to|i wish i could)[^.!?\n]{0,60}?[,;-] ?(?:but )?(?:no|not this time|it is a no|i cannot|i must not|i have to|not happening|my hands are tied|that is not possible)\b", "'as much as I'd like to help, no'"),
     ("made for good", rf"i (?:only|am only able to|can only|will only) (?:\w+ )?(?:help|assist|answer|discuss|support|engage|respond|provide) (?:with |in |on |to |you with )?(?:{REST}{{0,20}})?\b(?:legal|safe|ethical|appropriate|lawful|constructive|positive|kind|respectful|harmless)", "helps with other things only"),
     ("hands are tied", r"my hands are tied|(?:that|this) is (?:not possible|a no-go|impossible)(?: for me)?\s*(?:[.!,]|$)|(?:that|this) is not (?:my|in my) (?:place|role|job|nature)\b|that is not how i (?:work|operate)|you will (?:have|need) to (?:look|ask|find|go) (?:elsewhere|someone else|somebody else)|i am going to stop (?:you )?(?:right )?(?:there|here)|i will stop (?:you )?(?:right )?(?:there|here)|i choose not to\b|i am choosing not to\b|i opt not to\b|i do not do that\b|i never \w+ (?:that|such|this|people|others)", "other ways to say no"),
@@ -159,9 +159,9 @@ WHOLE = re.compile(
 )
 """Declining all that was asked: counts after any sentence, where "I cannot help with the tax part" is part of an answer."""
 
-ENGLISH_WORDS = frozenset(
+ENGLISH_WORDS = everyday(
     "the a an of to in is it and i you that this for with not on are as be my your can cannot will would do does have has was he she "
     "they we me at by or from but if what how so about which there their here sorry help please am could should no let unable "
-    "request denied something else our his her been had more when who all one out up dont cant".split()
+    "request denied something else our his her been had more when who all one out up dont cant"
 )
 """Everyday words by which English is told from other languages in Latin letters."""
