@@ -33,6 +33,10 @@ class SaidTemplate:
             read=Path,
         ),
     )
+    date: str | None = option(
+        None,
+        as_run(TemplateOptions, "date", "Day that the chat template writes, YYYY-MM-DD, where it writes one.", "today"),
+    )
 
     @property
     def said(self) -> frozenset[str]:
@@ -47,6 +51,7 @@ class SaidTemplate:
             system=options.system if self.system is None else self.system or None,
             thinking=options.thinking if self.thinking is None else self.thinking,
             chat_template=own,
+            date=options.date if self.date is None else self.date or None,
         )
 
 

@@ -17,6 +17,7 @@ from abliterate.directions.methods import METHODS
 from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS, described
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
+from abliterate.prompts.moment import read_date
 from abliterate.prompts.sources import BUILTIN, as_file, public_spec
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
 from abliterate.records.option import KEY, Beside, Declaration, one_of, option, some_of, whole_number
@@ -229,6 +230,14 @@ class TemplateOptions:
             none="",
             publish=lambda _: TEMPLATE,  # under which the run keeps it beside the manifest
             locate=lambda text, beside: beside(text),
+        ),
+    )
+    date: str | None = option(
+        None,
+        Declaration(
+            "Day that the chat template writes, YYYY-MM-DD, where it writes one. \\[default: today, which is recorded]",
+            read=read_date,
+            none="",
         ),
     )
 

@@ -18,6 +18,7 @@ from jinja2 import meta
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError, first_line
+from abliterate.prompts.moment import dated
 from abliterate.prompts.thinking_modes import THINKING_MODES as THINKING_MODES
 from abliterate.prompts.thinking_modes import Thinking as Thinking
 
@@ -33,7 +34,8 @@ PROBES = ("Name a river.", "Why do cats purr at night?")
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """How instructions are put to one model. `template` replaces the tokenizer's own chat template.
+    """How instructions are put to one model. `template` replaces the tokenizer's own chat template, `moment`
+    is the day that it writes, where it writes one (else the present one).
 
     Example:
         >>> chat = ChatFormat(tokenizer)
@@ -47,6 +49,7 @@ class ChatFormat:
     system: str | None = None
     thinking: Thinking = "auto"
     template: str | None = None
+    moment: str | None = None
 
     def __post_init__(self) -> None:
         if self.thinking not in THINKING_MODES:
@@ -62,7 +65,7 @@ class ChatFormat:
         template = self.template or self.tokenizer.chat_template
         if isinstance(template, dict):  # several named templates: the plain one is what chats use
             template = template.get("default")
-        return template or ""
+        return dated(template or "", self.moment)
 
     def render(self, instruction: str) -> str:
         """Return the prompt text up to the first character of the reply.

@@ -18,7 +18,7 @@ MOST = 0.5
 ALIKE = 0.1
 """Where fewer of the replies differ, the model says the same whatever is asked."""
 
-FEW_WORDS = 0.08
+FEW_WORDS = 0.2
 """Share of everyday words below which Latin text is in none of the languages that the rules read."""
 
 SAMPLE = 100
