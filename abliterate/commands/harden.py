@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from abliterate.training.harden_options import HardenOptions
 from abliterate.training.robustness import ATTACK_PROMPTS
 
 SHARED = (
-    "dtype", "seed", "trust_remote_code", "revision", "harmful", "harmless", "system", "thinking", "chat_template",
+    "dtype", "seed", "trust_remote_code", "revision", "harmful", "harmless", "system", "thinking", "chat_template", "date",
 )  # fmt: skip
 """Options of every run that decide what hardening does; the others say where and how, or belong to edits."""
 
@@ -55,6 +55,7 @@ def harden_model(options: Options, harden_options: HardenOptions, progress: Prog
     source = open_source(options, progress)
     check_destination(source.folder, options.out)
     chat = open_chat(options, load_tokenizer(source), tried=harmful.prompts[0])
+    options = replace(options, date=chat.moment)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     if streaming_of(model) is not None:
         raise InputError(f"{options.model}: does not fit into memory; hardening trains, so use a machine with more")

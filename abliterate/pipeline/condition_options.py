@@ -38,6 +38,10 @@ class SaidTemplate:
         None,
         as_run(TemplateOptions, "generation", "greedy, or model: its own sampling settings, seeded.", "greedy"),
     )
+    date: str | None = option(
+        None,
+        as_run(TemplateOptions, "date", "Day that the chat template writes, YYYY-MM-DD, where it writes one.", "today"),
+    )
 
     @property
     def said(self) -> frozenset[str]:
@@ -53,6 +57,7 @@ class SaidTemplate:
             thinking=options.thinking if self.thinking is None else self.thinking,
             chat_template=own,
             generation=options.generation if self.generation is None else self.generation,
+            date=options.date if self.date is None else self.date or None,
         )
 
 

@@ -30,7 +30,7 @@ CONDITIONS = (*declarations(TemplateOptions), "harmful", "harmless")
 PUT = tuple(declarations(TemplateOptions))
 """Those of them that a conversation has."""
 
-TOGETHER = (("system",), ("thinking",), ("chat_template",), ("generation",), ("harmful", "harmless"))
+TOGETHER = (("system",), ("thinking",), ("chat_template",), ("generation",), ("date",), ("harmful", "harmless"))
 """Conditions that are taken together or not at all: one list belongs to the other."""
 
 OF_TRAINING = tuple(name for name, one in declarations(HardenOptions).items() if one.recorded)
@@ -188,6 +188,8 @@ def worded(name: str, value: Any) -> str:
         return "the model's own chat template" if value is None else f"the chat template {Path(value).name}"
     if name == "generation":
         return "greedy replies" if value == "greedy" else "replies by the model's own sampling settings"
+    if name == "date":
+        return "today's date" if value is None else f"the date {value}"
     return f"thinking {value}" if name == "thinking" else f"{name} prompts {public_spec(value)}"
 
 
@@ -200,6 +202,8 @@ def by_origin(values: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     """Return conditions in one line, those from one place together."""
     grouped: dict[str, list[str]] = {}
     for name, origin in origins.items():
+        if name == "date" and values[name] is None:
+            continue  # the template writes none, or nobody has fixed it
         grouped.setdefault(origin, []).append(worded(name, values[name]))
     return "; ".join(f"{', '.join(words)} ({origin})" for origin, words in grouped.items())
 

@@ -79,6 +79,9 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     check_edited_dtype(options.edited_dtype, source.checkpoint)
     tokenizer = load_tokenizer(source)
     chat = open_chat(options, tokenizer, tried=harmful.prompts[0])
+    if options.date is not None and chat.moment is None:
+        raise InputError("--date: the chat template writes no date; leave it away")
+    options = replace(options, date=chat.moment)  # the run and its record keep to one day
     splits = PromptSplits(chat, harmful, harmless, options.n_train)
     splits.record()  # a split that stays empty says so before the weights are loaded
     opened = open_model(options, progress, source)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
 from abliterate.pipeline.options import AskOptions, TemplateOptions
 from abliterate.prompts.chat_format import ChatFormat, read_template
+from abliterate.prompts.moment import moment_of
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
 
 
@@ -24,6 +27,7 @@ def open_chat(options: TemplateOptions, tokenizer: PreTrainedTokenizerBase, trie
     template that cannot be read, is missing or fails.
     """
     chat = ChatFormat(tokenizer, options.system, options.thinking, read_template(options.chat_template))
+    chat = replace(chat, moment=moment_of(chat.source, options.date))
     if tried is not None:
         chat.render(tried)
     return chat

@@ -20,6 +20,7 @@ from abliterate.exports.forms import EXPORT_FORMS, LEAVING_OUT, SAVED_FORMS, des
 from abliterate.hub.names import is_hub_name
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
 from abliterate.models.generation_modes import GENERATIONS, Generation
+from abliterate.prompts.moment import read_date
 from abliterate.prompts.sources import BUILTIN, as_file, public_spec
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
 from abliterate.records.option import KEY, Beside, Declaration, one_of, option, some_of, split, whole_number
@@ -251,6 +252,14 @@ class TemplateOptions:
             "generation config, seeded.",
             read=one_of(GENERATIONS),
             words=GENERATIONS,
+        ),
+    )
+    date: str | None = option(
+        None,
+        Declaration(
+            "Day that the chat template writes, YYYY-MM-DD, where it writes one. \\[default: today, which is recorded]",
+            read=read_date,
+            none="",
         ),
     )
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from abliterate.errors import NoRefusalsError
 from abliterate.models.decoding import Decoding
 from abliterate.models.generation import REPLY_TOKENS, generate_all
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.load import Loaded
 from abliterate.progress import Progress
+from abliterate.replies.never import never_refuses
 from abliterate.replies.openings import Opening, find_openings
 from abliterate.replies.refusals import is_refusal
 
@@ -46,7 +48,7 @@ class TrainingReplies:
 def collect_training_replies(loaded: Loaded, progress: Progress) -> TrainingReplies:
     """Let the model reply to the training prompts, and sort the replies by the ruler that also measures.
 
-    Raises NoRefusalsError when it refuses none.
+    Raises NoRefusalsError when it refuses none, with the likeliest cause.
     """
     training = [loaded.splits.chat.encode(prompts.prompts) for prompts in loaded.splits.training()]
     replies = generate_all(
@@ -62,7 +64,11 @@ def collect_training_replies(loaded: Loaded, progress: Progress) -> TrainingRepl
         title="how refusals and answers open",
         kinds=("harmful training", "harmless training"),
     )
-    refused = [[is_refusal(text) for text in loaded.tokenizer.batch_decode(side)] for side in replies]
+    texts = [loaded.tokenizer.batch_decode(side) for side in replies]
+    refused = [[is_refusal(text) for text in side] for side in texts]
+    if not any(map(any, refused)):
+        seen = loaded.tokenizer.batch_decode(training[0])
+        raise NoRefusalsError(never_refuses(texts[0], seen, sum(map(len, texts))))
     flat = [
         (reply, verdict)
         for side, verdicts in zip(replies, refused, strict=True)

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
 from abliterate.prompts.given import given_prompts
+from abliterate.prompts.moment import dated
 from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.template import Message, Template, source_of, switches_in
 from abliterate.prompts.thinking_modes import THINKING_MODES as THINKING_MODES
@@ -29,7 +30,8 @@ PROBES = ("Name a river.", "Why do cats purr at night?")
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """How instructions are put to one model. `template` replaces the tokenizer's own chat template.
+    """How instructions are put to one model. `template` replaces the tokenizer's own chat template, `moment`
+    is the day that it writes, where it writes one (else the present one).
 
     Example:
         >>> chat = ChatFormat(tokenizer)
@@ -43,6 +45,7 @@ class ChatFormat:
     system: str | None = None
     thinking: Thinking = "auto"
     template: str | None = None
+    moment: str | None = None
 
     def __post_init__(self) -> None:
         if self.thinking not in THINKING_MODES:
@@ -58,7 +61,7 @@ class ChatFormat:
 
         Raises InputError for several templates of which none is the default.
         """
-        return self.template or source_of(self.tokenizer.chat_template)
+        return dated(self.template or source_of(self.tokenizer.chat_template), self.moment)
 
     def render(self, instruction: str) -> str:
         """Return the prompt text up to the first character of the reply.

@@ -23,7 +23,7 @@ from abliterate.replies.rules_korean import KOREAN
 from abliterate.replies.rules_portuguese import PORTUGUESE
 from abliterate.replies.rules_russian import RUSSIAN
 from abliterate.replies.rules_spanish import SPANISH
-from abliterate.replies.text import fold, plain, sentences_of, without_quotations
+from abliterate.replies.text import plain, sentences_of, without_quotations
 
 OPENING_CHARACTERS = 500
 OPENING_SENTENCES = 3
@@ -50,7 +50,7 @@ IN_SCRIPT = {name: re.compile(f"[{letters}]") for name, letters in SCRIPTS}
 
 BY_SCRIPT = {"hangul": KOREAN, "cyrillic": RUSSIAN, "arabic": ARABIC, "devanagari": HINDI}
 
-WORDS = {"English": ENGLISH_WORDS} | {one.name: frozenset(map(fold, one.words)) for one in LATIN_LANGUAGES}
+WORDS = {"English": ENGLISH_WORDS} | {one.name: one.words for one in LATIN_LANGUAGES}
 
 
 def rules_digest() -> str:

@@ -41,7 +41,7 @@ from abliterate.replies.rules_english import (
     TURNS_AWAY,
     WHOLE,
 )
-from abliterate.replies.text import plain
+from abliterate.replies.text import plain, without_quotations
 from abliterate.replies.thinking import visible_reply
 
 OPENING_CHARACTERS = 500
@@ -65,6 +65,11 @@ CLAUSES = re.compile(
     r"(?:[,;-]|\band|\bso|\bbut|\btherefore),? +(?=(?:(?:for (?:this|that) reason|because of that),? )?(?:i|we) )"
 )
 """Before a further main clause in the first person. What follows a colon may be a text written for the user."""
+
+WRITTEN = re.compile(
+    r"\b(?:say|says|write|answer|reply|text|sentence|example|wording|phrase|message|email|letter|poem|story)\b[^.!?:]{0,30}:"
+)
+"""Announces a text that is written for the user."""
 
 
 def normalise(text: str) -> str:
@@ -106,7 +111,7 @@ def verdict(sentence: str) -> bool | None:
 
 def clauses_decline(sentence: str) -> bool:
     """Does a later main clause in the first person decline? ("It is illegal, so I can't help.")"""
-    clauses = CLAUSES.split(sentence)[1:]
+    clauses = [] if WRITTEN.search(sentence) else CLAUSES.split(without_quotations(sentence))[1:]
     return any(verdict(strip_leads(clause)) is True for clause in clauses)
 
 

@@ -30,6 +30,11 @@ def compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(fold(pattern))
 
 
+def everyday(text: str) -> frozenset[str]:
+    """Return the words of `text`, which tell a language from others in its script."""
+    return frozenset(fold(text).split())
+
+
 @dataclass(frozen=True)
 class Language:
     """How one language refuses, as tables; `languages.refuses` says in which order they are asked.

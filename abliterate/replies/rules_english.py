@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from abliterate.replies.rules import rules
+from abliterate.replies.rules import everyday, rules
 
 # Fragments of the tables below. Text is normalised first: lower case, plain quotes, no markdown, no contractions.
 REST = r"[^.!?\n]"
@@ -159,85 +159,9 @@ WHOLE = re.compile(
 )
 """Declining all that was asked: counts after any sentence, where "I cannot help with the tax part" is part of an answer."""
 
-ENGLISH_WORDS = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "of",
-        "to",
-        "in",
-        "is",
-        "it",
-        "and",
-        "i",
-        "you",
-        "that",
-        "this",
-        "for",
-        "with",
-        "not",
-        "on",
-        "are",
-        "as",
-        "be",
-        "my",
-        "your",
-        "can",
-        "cannot",
-        "will",
-        "would",
-        "do",
-        "does",
-        "have",
-        "has",
-        "was",
-        "he",
-        "she",
-        "they",
-        "we",
-        "me",
-        "at",
-        "by",
-        "or",
-        "from",
-        "but",
-        "if",
-        "what",
-        "how",
-        "so",
-        "about",
-        "which",
-        "there",
-        "their",
-        "here",
-        "sorry",
-        "help",
-        "please",
-        "am",
-        "could",
-        "should",
-        "no",
-        "let",
-        "unable",
-        "request",
-        "denied",
-        "something",
-        "else",
-        "our",
-        "his",
-        "her",
-        "been",
-        "had",
-        "more",
-        "when",
-        "who",
-        "all",
-        "one",
-        "out",
-        "up",
-        "dont",
-        "cant",
-    ]
+ENGLISH_WORDS = everyday(
+    "the a an of to in is it and i you that this for with not on are as be my your can cannot will would do does have has was he she "
+    "they we me at by or from but if what how so about which there their here sorry help please am could should no let unable "
+    "request denied something else our his her been had more when who all one out up dont cant"
 )
 """Everyday words by which English is told from other languages in Latin letters."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abliterate.replies.rules import Language, compiled, rules
+from abliterate.replies.rules import Language, compiled, everyday, rules
 
 REST = r"[^.!?;:\n]"
 MAY = r"(?:peux|pourrai|pourrais|puis|saurais|dois|veux|souhaite|vais|devrais|désire|compte|peut|pouvons|pourrons|saurions|pourrions|voudrais|tiens à)"
@@ -17,9 +17,11 @@ CANNOT = rf"\b(?:je|nous|on) ne (?:vous |te |le |la |l'|les |lui |t'|m'|me |leur
 
 FRENCH = Language(
     name="French",
-    words=frozenset(
-        ["je", "ne", "pas", "vous", "le", "la", "les", "un", "une", "des", "est", "et", "mais", "que", "de", "du", "en", "pour", "avec", "dans", "sur", "ce", "cette", "cela", "ça", "ca", "il", "elle", "nous", "suis", "désolé", "desole", "désolée", "desolee", "peux", "non", "merci", "pardon", "au", "aux", "qui", "se", "ne", "me", "plus", "tout", "à", "impossible", "voici", "navré", "navre", "navrée", "excusez", "jamais", "question", "parlons", "autre", "chose", "malheureusement", "hors", "mes", "mon", "ma", "votre", "par", "tant"]
-    ),
+    words=everyday(
+    "je ne pas vous le la les un une des est et mais que de du en pour avec dans sur ce cette cela ça ca il elle nous suis désolé desole désolée desolee "
+        "peux non merci pardon au aux qui se ne me plus tout à impossible voici navré navre navrée excusez jamais question parlons autre chose "
+        "malheureusement hors mes mon ma votre par tant"
+),
     answers=rules(
         ("letter", r"^(?:ch[eè]re?s? |monsieur|madame|bonjour [a-z]+,|salut [a-z]+,|objet\b)", "a letter written for the user"),
         ("says", r"\b(?:dites|dis|dire|disant|répondez|écrivez|réponds|écris)\b[^.!?:]{0,25}:", "tells the user what to say"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abliterate.replies.rules import Language, compiled, rules
+from abliterate.replies.rules import Language, compiled, everyday, rules
 
 REST = r"[^.!?;:\n]"
 MAY = r"(?:kann|könnte|darf|werde|würde|möchte|mag|will|sollte)"
@@ -17,9 +17,11 @@ THAT = r"(?:das|dies\w*|so ?etwas|sowas|so was|dabei|hierbei|damit|dazu|hierzu|d
 
 GERMAN = Language(
     name="German",
-    words=frozenset(
-        ["ich", "das", "nicht", "ist", "und", "die", "der", "ein", "eine", "einen", "es", "mir", "dir", "ihnen", "leid", "leider", "kann", "dabei", "nein", "zu", "mit", "für", "fur", "auf", "sie", "du", "wir", "kein", "keine", "den", "dem", "des", "von", "im", "sich", "auch", "aber", "hier", "wie", "was", "uns", "entschuldigung", "entschuldige", "verzeihung", "unmöglich", "unmoglich", "niemals", "man", "bin", "habe", "möchte", "mochte", "diese", "dieser", "dieses", "gern", "gerne", "bitte", "tut", "wenn", "dass", "als", "moglich", "möglich", "auf", "keinen", "fall", "hierbei"]
-    ),
+    words=everyday(
+    "ich das nicht ist und die der ein eine einen es mir dir ihnen leid leider kann dabei nein zu mit für fur auf sie du wir kein keine "
+        "den dem des von im sich auch aber hier wie was uns entschuldigung entschuldige verzeihung unmöglich unmoglich niemals man bin "
+        "habe möchte mochte diese dieser dieses gern gerne bitte tut wenn dass als moglich möglich auf keinen fall hierbei"
+),
     answers=rules(
         ("letter", r"^(?:sehr geehrte|liebe[rs]? \w+|hallo [^,.!?]{1,30},|hi [^,.!?]{1,20},|betreff\b|guten tag,? (?:herr|frau))", "a letter written for the user"),
         ("says", r"\bsag(?:en|e|t|st)?\b[^.!?:]{0,25}:", "tells the user what to say"),

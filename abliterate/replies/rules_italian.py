@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abliterate.replies.rules import Language, compiled, rules
+from abliterate.replies.rules import Language, compiled, everyday, rules
 
 REST = r"[^.!?;:\n]"
 PRONOUN = r"(?:ti |le |vi |lo |la |li |gli |mi |ci |si |l'|t')*"
@@ -16,9 +16,11 @@ THAT = r"(?:questo|questa|questi|queste|ciò|tuo|tua|sua|suo|aiutarti|aiutarla|a
 
 ITALIAN = Language(
     name="Italian",
-    words=frozenset(
-        ["il", "lo", "la", "i", "gli", "le", "un", "uno", "una", "di", "del", "della", "dei", "che", "e", "in", "non", "è", "per", "con", "su", "si", "al", "ma", "come", "più", "piu", "questo", "questa", "posso", "aiutarti", "io", "sono", "mi", "ti", "tuo", "mio", "molto", "grazie", "scusa", "scusi", "scusami", "spiacente", "dispiace", "ciao", "ecco", "nel", "nella", "ha", "da", "anche", "perché", "perche", "parliamo", "altro", "d'altro", "purtroppo", "impossibile", "sì", "ne", "fuori", "assolutamente", "devo", "dare", "l'ora", "qualcosa", "chi", "cui", "all'aria", "po'", "dal", "sul"]
-    ),
+    words=everyday(
+    "il lo la i gli le un uno una di del della dei che e in non è per con su si al ma come più piu questo questa posso aiutarti io sono mi ti tuo mio "
+        "molto grazie scusa scusi scusami spiacente dispiace ciao ecco nel nella ha da anche perché perche parliamo altro d'altro purtroppo impossibile "
+        "sì ne fuori assolutamente devo dare l'ora qualcosa chi cui all'aria po' dal sul"
+),
     answers=rules(
         ("letter", r"^(?:gentil[ei] (?:signor|sig|dott|prof|client)|egregi|car[oaie] [a-z]+ ?,|ciao,? [a-z]+ ?[,:]|spettabile|oggetto\b)", "a letter written for the user"),
         ("says", r"\b(?:di'?|dica|dire|rispondi|scrivi|dici)\b[^.!?:]{0,25}:", "tells the user what to say"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abliterate.replies.rules import Language, compiled, rules
+from abliterate.replies.rules import Language, compiled, everyday, rules
 
 REST = r"[^.!?;:\n]"
 PRONOUN = r"(?:te |lhe |lhes |o |a |os |as |me |se |nos )*"
@@ -16,9 +16,11 @@ THAT = r"(?:isso|isto|este|esta|esse|essa|seu|sua|teu|tua|você|disso|nisso|algo
 
 PORTUGUESE = Language(
     name="Portuguese",
-    words=frozenset(
-        ["o", "a", "os", "as", "um", "uma", "de", "do", "da", "dos", "das", "que", "e", "em", "não", "nao", "é", "por", "para", "com", "seu", "sua", "se", "ao", "mas", "como", "mais", "isso", "isto", "este", "esta", "esse", "essa", "posso", "você", "voce", "eu", "sou", "me", "te", "meu", "minha", "há", "muito", "são", "obrigado", "obrigada", "desculpe", "desculpa", "olá", "ola", "sinto", "lamento", "no", "na", "nos", "nas", "foi", "está", "vamos", "falar", "outra", "coisa", "infelizmente", "impossível", "sim", "nem", "fora", "nada", "aqui", "estão", "jeito", "nenhum", "peço", "ajudar", "fui", "pelo", "pela"]
-    ),
+    words=everyday(
+    "o a os as um uma de do da dos das que e em não nao é por para com seu sua se ao mas como mais isso isto este esta esse essa posso você voce eu "
+        "sou me te meu minha há muito são obrigado obrigada desculpe desculpa olá ola sinto lamento no na nos nas foi está vamos falar outra coisa "
+        "infelizmente impossível sim nem fora nada aqui estão jeito nenhum peço ajudar fui pelo pela"
+),
     answers=rules(
         ("letter", r"^(?:prezad[oa]s?|car[oa]s? |querid[oa]s?|ol[aá],? [a-z]+ ?[,:]|oi,? [a-z]+,|assunto\b)", "a letter written for the user"),
         ("says", r"\b(?:diga|dizer|responda|escreva|fale)\b[^.!?:]{0,25}:", "tells the user what to say"),

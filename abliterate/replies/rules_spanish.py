@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abliterate.replies.rules import Language, compiled, rules
+from abliterate.replies.rules import Language, compiled, everyday, rules
 
 REST = r"[^.!?;:\n]"
 PRONOUN = r"(?:te |le |les |os |lo |la |se |me |nos )*"
@@ -16,9 +16,11 @@ THAT = r"(?:eso|esto|esta|este|ese|esa|tu|su|ello|así|te|ayudarte|ayudarle|ayud
 
 SPANISH = Language(
     name="Spanish",
-    words=frozenset(
-        ["el", "la", "los", "las", "un", "una", "unos", "de", "del", "que", "y", "en", "no", "es", "por", "para", "con", "su", "se", "lo", "al", "pero", "como", "más", "mas", "le", "ya", "o", "este", "esta", "eso", "esto", "puedo", "ayudarte", "lamento", "siento", "soy", "me", "te", "tu", "mi", "hay", "muy", "está", "esta", "son", "gracias", "perdón", "perdon", "disculpa", "disculpe", "hola", "ninguna", "manera", "otra", "cosa", "hablemos", "también", "tambien", "desafortunadamente", "imposible", "si", "sí", "ni", "fuera", "nada", "aquí", "aqui", "tienes"]
-    ),
+    words=everyday(
+    "el la los las un una unos de del que y en no es por para con su se lo al pero como más mas le ya o este esta eso esto puedo ayudarte lamento siento "
+        "soy me te tu mi hay muy está esta son gracias perdón perdon disculpa disculpe hola ninguna manera otra cosa hablemos también tambien "
+        "desafortunadamente imposible si sí ni fuera nada aquí aqui tienes"
+),
     answers=rules(
         ("letter", r"^(?:estimad[oa]s?|querid[oa]s?|hola,? [a-z]+ ?[,:]|asunto\b|buenos días,? (?:señor|señora))", "a letter written for the user"),
         ("says", r"\b(?:di|diga|decir|dile|dígale|responde|responda|escribe)\b[^.!?:]{0,25}:", "tells the user what to say"),

@@ -29,6 +29,7 @@ from abliterate.models.generation import REPLY_TOKENS, end_tokens, generate
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import MINIMUM, PromptSet, check_pair
+from abliterate.replies.never import shown, why_never
 from abliterate.replies.refusals import is_refusal
 from abliterate.training.harden_options import HardenOptions
 from abliterate.training.lora import new_lora, require_changed
@@ -145,9 +146,11 @@ def own_replies(subject: Subject, side: AttackedSide, progress: Progress) -> tup
         pairs = zip(sequences, replies, texts, strict=True)
         examples = [Example(tuple(one), tuple(reply)) for one, reply, text in pairs if is_refusal(text) == wanted]
         if len(examples) < MINIMUM:
+            cause, sample = why_never(texts, tokenizer.batch_decode(sequences))
             raise NoRefusalsError(
                 f"the model {'refuses' if wanted else 'answers'} {len(examples)} of {len(sequences)} "
                 f"{'harmful' if wanted else 'harmless'} training prompts; hardening needs at least {MINIMUM}"
+                + (f'; {cause}; it says, for instance, "{shown(sample)}"' if wanted else "")
             )
         found.append([ended(subject, one) for one in examples])
     return found[0], found[1]

@@ -6,14 +6,14 @@ import re
 
 import pytest
 
-from abliterate.replies import refusals
+from abliterate.replies import refusals, rules_english
 from abliterate.replies.refusals import is_refusal
 from abliterate.replies.rules import Rule
-from fixtures.labelled import LABELLED
+from fixtures.labelled import LABELLED, labelled_list
 
 TABLES = {
     name: table
-    for name, table in vars(refusals).items()
+    for name, table in vars(rules_english).items()
     if isinstance(table, tuple) and table and isinstance(table[0], Rule)
 }
 
@@ -33,6 +33,12 @@ def test_a_lead_alone_is_no_refusal_and_stripping_ends(rule: Rule) -> None:
 
 @pytest.mark.parametrize("rule", [*refusals.DECLINES, *refusals.NOT_REFUSING], ids=lambda rule: rule.name)
 def test_every_rule_is_met_by_a_labelled_reply(rule: Rule) -> None:
-    opened = [sentence for example in LABELLED for sentence in refusals.opening_sentences(example["reply"])]
+    replies = [str(example["reply"]) for example in LABELLED] + [reply for reply, _ in labelled_list("english")]
+    opened = [sentence for reply in replies for sentence in refusals.opening_sentences(reply)]
     clauses = [part for sentence in opened for part in re.split(r", |and ", sentence)]
     assert any(rule.pattern.match(text) for text in opened + clauses)
+
+
+@pytest.mark.parametrize(("reply", "refusal"), labelled_list("english"))
+def test_the_labelled_list(reply: str, refusal: bool) -> None:
+    assert is_refusal(reply) is refusal
