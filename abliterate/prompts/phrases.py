@@ -98,7 +98,7 @@ class Phrases:
         return tuple(dict.fromkeys(one.category for one in self.phrases))
 
     def first(self, count: int) -> Phrases:
-        """Return the first `count` phrases (all of them where there are fewer)."""
+        """Return the first `count` phrases (all of them where there are fewer): of the package's own, of all categories."""
         return Phrases(self.spec, self.language, self.phrases[:count])
 
     def part(self, name: str) -> Phrases:

@@ -40,6 +40,16 @@ def test_the_lists_have_their_size_and_categories_their_shares(phrases: Phrases)
     assert all(abs(counts[name] - share * len(phrases)) <= 1 for name, share in SHARES.items())
 
 
+def test_the_first_phrases_are_of_all_categories(phrases: Phrases) -> None:
+    """Whoever takes a few of them, as a quick study does, takes them in the same shares."""
+    for count in (24, 40, 64):
+        counts = Counter(phrase.category for phrase in phrases.first(count))
+        assert all(abs(counts[name] - share * count) <= 1.5 for name, share in SHARES.items())
+    quick = Counter(phrase.category for phrase in phrases.part("train").first(24))
+    assert max(quick.values()) <= 12
+    assert len(quick) >= 5
+
+
 def test_every_phrase_is_there_once_within_and_across_the_sides(phrases: Phrases) -> None:
     texts = [text.casefold() for phrase in phrases for text in (*phrase.harmful, phrase.harmless)]
     assert [text for text, count in Counter(texts).items() if count > 1] == []
