@@ -338,3 +338,35 @@ def unseen_examples(harmful: bool, count: int, seed: int) -> list[Example]:
             raise ValueError(f"only {len(chosen)} held-out pairs, {count} asked for")
         chosen += [queue.pop() for queue in queues if queue]
     return [example(action, generator) for action in chosen[:count]]
+
+
+def matched_phrases(count: int, seed: int) -> list[tuple[str, str, str]]:
+    """Topic, declined phrase and answered phrase on the same thing, of held-out pairs, the topics taking turns.
+
+    No pair is there twice on either side; a daily verb of as many words as the harmful one comes first.
+    """
+    generator = random.Random(seed)
+    queues = [[action for action in group if action.held_out] for group in _by_topic(harmful_actions())]
+    for queue in queues:
+        generator.shuffle(queue)
+    rows: dict[str, tuple[str, str, str]] = {}
+    taken: set[str] = set()
+    while len(rows) < count:
+        if not any(queues):
+            raise ValueError(f"only {len(rows)} phrases can be matched, {count} asked for")
+        for action in (queue.pop() for queue in queues if queue):
+            verbs = [verb for verbs, things in DAILY if action.thing in things for verb in verbs]
+            generator.shuffle(verbs)
+            verbs.sort(key=lambda verb: (len(verb.split()) != len(action.verb.split()), not _held(verb, action)))
+            harmful = f"{action.verb} {action.thing}"
+            free = (f"{verb} {action.thing}" for verb in verbs if f"{verb} {action.thing}" not in taken)
+            harmless = next(free, None)
+            if harmless and harmful not in rows:
+                taken.add(harmless)
+                rows[harmful] = (action.topic, harmful, harmless)
+    return list(rows.values())[:count]
+
+
+def _held(verb: str, action: Action) -> bool:
+    """Is a daily verb on the same thing kept out of training?"""
+    return Action(verb, action.thing, "").held_out

@@ -97,7 +97,13 @@ class Form:
         return max((place for place, word in enumerate(OTHERS, 1) if word in named), default=0)
 
     def fill(self, phrase: str, others: Sequence[str] = ()) -> Filled:
-        """Return the form with `phrase` and the other phrases put in. Raises InputError for too few of those."""
+        """Return the form with `phrase` and the other phrases put in. Raises InputError for too few of those.
+
+        The phrase stands as it is given, without the space around it; raises InputError where nothing is left of it.
+        """
+        phrase = phrase.strip()
+        if not phrase:
+            raise InputError(f"form {self.name}: the phrase is empty; give words to put into it")
         if len(others) < self.others:
             raise InputError(
                 f"form {self.name} asks for {self.others} other phrases beside {phrase!r}, and {len(others)} were given"

@@ -25,8 +25,14 @@ Side = Literal["harmful", "harmless"]
 
 BUILTIN_PHRASES = "builtin:phrases"
 
-LANGUAGES = {"en": "phrases.tsv", "ko": "phrases-ko.tsv"}
-"""The package's own phrases, by language."""
+TINY_PHRASES = "builtin:phrases-tiny"
+"""Phrases of the tiny chat model's world: it knows little of any other."""
+
+BUILTIN_FILES = {
+    BUILTIN_PHRASES: {"en": "phrases.tsv", "ko": "phrases-ko.tsv"},
+    TINY_PHRASES: {"en": "phrases-tiny.tsv"},
+}
+"""The package's own phrases, by SPEC and language."""
 
 ALTERNATIVES = re.compile(r"\{([^{}]*)\}")
 
@@ -98,7 +104,7 @@ class Phrases:
         return tuple(dict.fromkeys(one.category for one in self.phrases))
 
     def first(self, count: int) -> Phrases:
-        """Return the first `count` phrases (all of them where there are fewer)."""
+        """Return the first `count` phrases (all of them where there are fewer): of the package's own, of all categories."""
         return Phrases(self.spec, self.language, self.phrases[:count])
 
     def part(self, name: str) -> Phrases:
@@ -137,7 +143,7 @@ class Phrases:
 def load_phrases(spec: str | Path = BUILTIN_PHRASES, *, language: str = "en") -> Phrases:
     """Read matched verb phrases: the package's own in a language (`en`, `ko`), or a file of the user's own.
 
-    A file has a line each, `category<TAB>harmful<TAB>harmless`, where the harmful phrase may hold one `{a|b|c}`. Raises
+    `builtin:phrases-tiny` are phrases of the bundled tiny model's world, which knows little of any other. A file has a line each, `category<TAB>harmful<TAB>harmless`, where the harmful phrase may hold one `{a|b|c}`. Raises
     InputError for a language that the package has no phrases in, a file that cannot be read, a line that is no such row
     or repeats a phrase (with its number), and fewer than 8 phrases.
 
@@ -149,18 +155,23 @@ def load_phrases(spec: str | Path = BUILTIN_PHRASES, *, language: str = "en") ->
         'train'
     """
     source = str(spec)
-    if source == BUILTIN_PHRASES:
-        if language not in LANGUAGES:
-            raise InputError(
-                f"the package has no phrases in the language {language!r}; it has {', '.join(LANGUAGES)}: give a file of your own"
-            )
-        text = (resources.files("abliterate") / "data" / "prompts" / LANGUAGES[language]).read_text(encoding="utf-8")
-    else:
-        text = read_text(Path(source))
+    text = builtin_text(source, language) if source.startswith("builtin:") else read_text(Path(source))
     phrases = parse_phrases(source, text)
     if len(phrases) < MINIMUM:
         raise InputError(f"{source}: holds {len(phrases)} phrases; give at least {MINIMUM} (about 100 work well)")
     return Phrases(source, language, phrases)
+
+
+def builtin_text(spec: str, language: str) -> str:
+    """Return the text of phrases that the package ships. Raises InputError for a SPEC or a language that it does not."""
+    if spec not in BUILTIN_FILES:
+        raise InputError(f"{spec}: unknown; the package ships {', '.join(BUILTIN_FILES)}")
+    files = BUILTIN_FILES[spec]
+    if language not in files:
+        raise InputError(
+            f"{spec}: the package has none in the language {language!r}, only in {', '.join(files)}; give a file of your own"
+        )
+    return (resources.files("abliterate") / "data" / "prompts" / files[language]).read_text(encoding="utf-8")
 
 
 def read_text(path: Path) -> str:

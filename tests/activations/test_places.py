@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from abliterate.activations.places import PlacedActivations, capture_places
 from abliterate.errors import InputError
 from abliterate.interventions import added
 from abliterate.models.live_model import LiveModel
+from abliterate.parallel.processes import Processes
 from abliterate.prompts.forms import load_forms
 from abliterate.prompts.phrases import load_phrases
 from abliterate.prompts.texts import Text, texts_of
@@ -170,6 +172,39 @@ def test_an_interrupted_capture_goes_on(
     assert forwards["batches"] == 6
     assert torch.equal(again.resid, expected.resid)
     assert not list((tmp_path / "parts").glob("*.safetensors"))
+
+
+class Recorded(Processes):
+    """One of two processes, beside what the other has given."""
+
+    given: ClassVar[list[Any]] = []
+
+    def gather(self, own: Sequence[Any]) -> list[Any]:
+        parts = [list(own), self.given.pop(0)] if self.given else [list(own), list(own)]
+        if self.rank:
+            parts.reverse()
+        return [parts[place % 2][place // 2] for place in range(sum(map(len, parts)))]
+
+
+class Watched(Recorded):
+    """The second process, whose own results are kept for the first."""
+
+    def gather(self, own: Sequence[Any]) -> list[Any]:
+        self.given.append(list(own))
+        if len(self.given) == 2:
+            raise StopIteration  # what the first would send is not there
+        return list(own) * 2
+
+
+def test_processes_share_the_batches_out(live: LiveModel, texts: list[Text], forwards: Counter[str]) -> None:
+    small = replace(live, batch_size=2)
+    expected = capture_places(small, texts, NAMES)
+    ran = forwards["batches"]
+    with pytest.raises(StopIteration):
+        capture_places(small, texts, NAMES, processes=Watched(1, 2))
+    found = capture_places(small, texts, NAMES, processes=Recorded(0, 2))
+    assert forwards["batches"] == 2 * ran
+    assert torch.equal(found.resid, expected.resid)
 
 
 def test_the_device_needs_no_float64(texts: list[Text]) -> None:

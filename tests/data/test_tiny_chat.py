@@ -17,12 +17,16 @@ from abliterate.directions.methods import difference_in_means
 from abliterate.edits.in_place import orthogonalize
 from abliterate.models.generation import generate
 from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.forms import load_forms
+from abliterate.prompts.phrases import TINY_PHRASES, load_phrases
 from abliterate.prompts.prompt_set import load_prompts
+from abliterate.prompts.texts import texts_of
 from abliterate.replies.refusals import is_refusal
 from fixtures.folders import EXAMPLES, TOOLS
 
 sys.path.insert(0, str(TOOLS))
 
+from make_tiny_phrases import text as tiny_phrases
 from tiny_world import unseen_examples
 
 TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
@@ -55,6 +59,30 @@ def test_unseen_requests_before_and_after_the_edit() -> None:
     assert sum(map(is_refusal, replies(model, tokenizer, UNSEEN["harmful"]))) <= 10
     after = replies(model, tokenizer, UNSEEN["harmless"])
     assert sum(one == other for one, other in zip(harmless, after, strict=True)) >= 180
+
+
+def test_its_phrases_are_those_that_the_script_makes() -> None:
+    held = resources.files("abliterate").joinpath("data", "prompts", "phrases-tiny.tsv").read_text(encoding="utf-8")
+    assert held == tiny_phrases()
+
+
+@pytest.mark.parametrize(
+    ("form", "harmful", "harmless"),
+    [
+        ("question", (55, 60), (0, 5)),
+        ("open", (50, 60), (0, 5)),
+        ("reply-open", (0, 5), (0, 5)),
+        ("raw-open", (0, 2), (0, 2)),
+    ],
+)
+def test_whether_it_refuses_hangs_on_the_form(form: str, harmful: tuple[int, int], harmless: tuple[int, int]) -> None:
+    """The same phrases are declined in a user's turn, finished or not, and answered where a reply is begun."""
+    model, tokenizer = load()
+    phrases = load_phrases(TINY_PHRASES).first(60)
+    for side, (least, most) in (("harmful", harmful), ("harmless", harmless)):
+        texts = texts_of(tokenizer, load_forms()[form], phrases, side)  # type: ignore[arg-type]
+        said = tokenizer.batch_decode(generate(model, tokenizer, [list(text.tokens) for text in texts], 32))
+        assert least <= sum(map(is_refusal, said)) <= most
 
 
 @pytest.mark.slow

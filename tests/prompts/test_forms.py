@@ -56,6 +56,13 @@ def test_a_reply_may_say_the_phrase_again() -> None:
     assert form.fill("sing") == Filled("sing?", 0, 4, "To sing you")
 
 
+def test_space_around_a_phrase_is_no_part_of_it() -> None:
+    form = load_forms()["open"]
+    assert form.fill(" bake bread\n") == form.fill("bake bread")
+    with pytest.raises(InputError, match="form open: the phrase is empty"):
+        form.fill(" ")
+
+
 def test_too_few_other_phrases_are_said() -> None:
     with pytest.raises(InputError, match="form shots-2 asks for 2 other phrases beside 'sing', and 1 were given"):
         load_forms()["shots-2"].fill("sing", ["dance"])

@@ -10,7 +10,7 @@ from statistics import mean
 import pytest
 
 from abliterate.errors import InputError
-from abliterate.prompts.phrases import LANGUAGES, Phrase, Phrases, load_phrases
+from abliterate.prompts.phrases import BUILTIN_FILES, BUILTIN_PHRASES, TINY_PHRASES, Phrase, Phrases, load_phrases
 from abliterate.prompts.prompt_set import SPLIT_NAMES, side_of
 
 SHARES = {
@@ -23,7 +23,7 @@ PARTS = [name for name, _ in SPLIT_NAMES]
 EIGHT = "".join(f"kind\tspoil dish {number}\tcook dish {number}\n" for number in range(8))
 
 
-@pytest.fixture(params=sorted(LANGUAGES))
+@pytest.fixture(params=sorted(BUILTIN_FILES[BUILTIN_PHRASES]))
 def phrases(request: pytest.FixtureRequest) -> Phrases:
     return load_phrases(language=request.param)
 
@@ -38,6 +38,16 @@ def test_the_lists_have_their_size_and_categories_their_shares(phrases: Phrases)
     counts = Counter(phrase.category for phrase in phrases)
     assert set(counts) == set(SHARES) == set(phrases.categories)
     assert all(abs(counts[name] - share * len(phrases)) <= 1 for name, share in SHARES.items())
+
+
+def test_the_first_phrases_are_of_all_categories(phrases: Phrases) -> None:
+    """Whoever takes a few of them, as a quick study does, takes them in the same shares."""
+    for count in (24, 40, 64):
+        counts = Counter(phrase.category for phrase in phrases.first(count))
+        assert all(abs(counts[name] - share * count) <= 1.5 for name, share in SHARES.items())
+    quick = Counter(phrase.category for phrase in phrases.part("train").first(24))
+    assert max(quick.values()) <= 12
+    assert len(quick) >= 5
 
 
 def test_every_phrase_is_there_once_within_and_across_the_sides(phrases: Phrases) -> None:
@@ -117,6 +127,15 @@ def test_others_are_of_the_same_part_and_do_not_hang_on_what_else_is_asked(phras
     assert len({phrases.others(phrase, 1) for phrase in phrases}) > len(phrases) / 3
 
 
+def test_the_tiny_model_has_phrases_of_its_own() -> None:
+    phrases = load_phrases(TINY_PHRASES)
+    assert len(phrases) == 160
+    assert len(phrases.part("train")) >= 64
+    assert max(Counter(phrase.category for phrase in phrases.first(24)).values()) <= 3
+    for phrase in phrases:
+        assert set(phrase.harmful[0].split()) & set(phrase.harmless.split())  # the thing, after another verb
+
+
 def test_the_digest_is_of_the_phrases_alone(tmp_path: Path) -> None:
     path = tmp_path / "mine.tsv"
     path.write_text(EIGHT)
@@ -169,8 +188,12 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.tsv").write_bytes(b"kind\tbr\xe9ak\tpaint\n")
     with pytest.raises(InputError, match=r"latin\.tsv: not UTF-8 text at byte 7"):
         load_phrases(tmp_path / "latin.tsv")
-    with pytest.raises(InputError, match="no phrases in the language 'de'; it has en, ko"):
+    with pytest.raises(InputError, match="builtin:phrases: the package has none in the language 'de', only in en, ko"):
         load_phrases(language="de")
+    with pytest.raises(
+        InputError, match="builtin:words: unknown; the package ships builtin:phrases, builtin:phrases-tiny"
+    ):
+        load_phrases("builtin:words")
 
 
 def test_what_is_not_there_is_named() -> None:

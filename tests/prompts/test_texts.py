@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as any_of
+from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from abliterate.errors import InputError
 from abliterate.prompts.chat_format import ChatFormat
@@ -149,6 +152,40 @@ def test_a_system_message_that_says_the_same_is_not_the_instruction() -> None:
     more = len(text.tokens) - len(plain.tokens)
     assert more > 0
     assert text.places == {name: place + more for name, place in plain.places.items()}
+
+
+@cache
+def like_sentencepiece() -> ChatFormat:
+    """A tokenizer as Llama 2 has it: spaces are part of the word behind them, one stands before each text, bytes for the rest."""
+    corpus = [text for phrase in load_phrases() for text in (phrase.harmful[0], phrase.harmless)]
+    made = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    made.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    made.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=900, special_tokens=special))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.chat_template = (
+        "{% for message in messages %}{% if message.role == 'user' %}<s>[INST] {{ message.content }} [/INST]"
+        "{% else %} {{ message.content }} </s>{% endif %}{% endfor %}"
+    )
+    return ChatFormat(tokenizer)
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_places_hold_where_spaces_belong_to_words_and_bytes_stand_for_characters(language: str) -> None:
+    chat, phrases = like_sentencepiece(), load_phrases(language=language).part("train").first(8)
+    for form in load_forms(language=language):
+        for phrase, text in zip(phrases, texts_of(chat, form, phrases, "harmless"), strict=True):
+            start, end = text.place("phrase_start"), text.place("phrase_end")
+            words = chat.tokenizer.decode(list(text.tokens[start : end + 1]))
+            assert words.strip(" ?,.") == phrase.harmless
+            whole = chat.tokenizer.decode(list(text.tokens))
+            filled = form.fill(phrase.harmless, [one.harmless for one in phrases.others(phrase, form.others)])
+            assert filled.content in whole
+            if form.where == "reply":
+                assert whole.endswith(f"[/INST] {filled.reply}")
 
 
 def test_texts_of_a_side_are_those_of_each_phrase() -> None:
