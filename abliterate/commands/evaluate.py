@@ -59,6 +59,7 @@ def evaluate_served(
     endpoint = Endpoint(str(evaluate_options.endpoint), evaluate_options.served_model)
     prompts = {name: one.prompts for name, one in sets.items()}
     examined, notes = [], []
+    cache = ReplyCache(cache_folder() / "replies")
     for one in [endpoint] if against is None else [endpoint, replace(endpoint, model=against)]:
         given, cached = served_replies(
             one,
@@ -66,7 +67,7 @@ def evaluate_served(
             evaluate_options.reply_tokens,
             system=options.system,
             concurrency=evaluate_options.concurrency,
-            cache=ReplyCache(cache_folder() / "replies"),
+            cache=cache,
             progress=progress,
         )
         name = one.model or "the served model"
@@ -74,6 +75,7 @@ def evaluate_served(
             notes.append(f"{name}: {cached} replies were kept from before, in {cache_folder() / 'replies'}")
         judged = {kind: judged_by(judge, replies, progress) for kind, replies in given.items()}
         examined.append(Examined(name, judged))
+    notes += [*cache.notes, *getattr(judge, "notes", ())]
     return Evaluation(settings, examined[0], examined[1] if against else None, notes=tuple(notes))
 
 

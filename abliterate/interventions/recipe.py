@@ -127,7 +127,7 @@ class Recipe:
             numbers = value if isinstance(value, list) else [value]
             if site not in SITES or not numbers or not all(map(is_strength, numbers)):
                 raise InputError(
-                    f"{source}: strengths of {site!r} must be numbers from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g} for one of {', '.join(SITES)}"
+                    f"{source}: strengths of {site!r} must be finite numbers, at most {MAX_STRENGTH:g}, for one of {', '.join(SITES)}"
                 )
             strengths[site] = tuple(map(float, value)) if isinstance(value, list) else float(value)
         recipe = cls(strengths, data["direction"])
