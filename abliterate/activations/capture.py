@@ -87,14 +87,15 @@ def capture(
     chosen = tuple(positions) if positions is not None else chat.positions()
     path = cache.path(sequences, chosen, live.dtype) if cache else None
     group = processes or Processes()
-    stored = read_cached(path) if path else None
+    found = architecture or find_architecture(live)
+    shape = (len(sequences), len(chosen), found.depth + 1, found.d_model)
+    stored = read_cached(path, shape, live.dtype) if path else None
     # All or none: one process that captures alone would wait for the others.
     if all(group.each(stored is not None)) and stored is not None:
         return Activations(stored, chosen)
     with progress.step("capturing activations", len(sequences), "prompts") as advance:
-        found = architecture or find_architecture(live)
         prepared = prepare_batches(live, sequences, batch_size, keep=-min(chosen))
-        resid = torch.empty(len(sequences), len(chosen), found.depth + 1, found.d_model, dtype=live.dtype)
+        resid = torch.empty(shape, dtype=live.dtype)
         shared = prefix_cache(live, prepared.prefix)
         own: list[list[Tensor]] = []
 
@@ -104,7 +105,8 @@ def capture(
             return streams
 
         for batch in group.own(prepared.batches):
-            own.append(streams_once(kept, part_key(prepared, batch, chosen), partial(streams_of, batch)))
+            part = (found.depth + 1, len(batch.rows), len(chosen), found.d_model)
+            own.append(streams_once(kept, part_key(prepared, batch, chosen), part, partial(streams_of, batch)))
             advance(len(batch.rows) * group.count)
         for batch, given in zip(prepared.batches, group.gather(own), strict=True):
             for layer, stream in enumerate(given):
@@ -120,11 +122,13 @@ def part_key(prepared: PreparedPrompts, batch: Batch, positions: Sequence[int]) 
     return ["activations", prepared.prefix, batch.tokens.tolist(), batch.lengths.tolist(), positions]
 
 
-def streams_once(kept: RecordLog | None, key: object, make: Callable[[], list[Tensor]]) -> list[Tensor]:
-    """Do `kept.once` for a batch's streams, which go into a file of their own: together they are large."""
+def streams_once(
+    kept: RecordLog | None, key: object, shape: Sequence[int], make: Callable[[], list[Tensor]]
+) -> list[Tensor]:
+    """Do `kept.once` for a batch's streams, together of `shape`; they go into a file of their own: they are large."""
     if kept is None:
         return make()
-    known = read_cached(kept.file(key))
+    known = read_cached(kept.file(key), shape)
     if known is not None:
         return [stream.clone() for stream in known]
     streams = make()

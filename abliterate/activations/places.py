@@ -80,7 +80,8 @@ def capture_places(
     check_readable(model, [str(live.tokenizer.decode(list(tokens))) for tokens in sequences], sequences, 0)
     path = cache.path(sequences, [chosen, *places], model.dtype) if cache else None
     group = processes or Processes()
-    stored = read_cached(path) if path else None
+    shape = (len(texts), len(chosen), len(names), found.d_model)
+    stored = read_cached(path, shape, model.dtype) if path else None
     # All or none: one process that captures alone would wait for the others.
     if all(group.each(stored is not None)) and stored is not None:
         return PlacedActivations(stored, chosen, tuple(names))
@@ -94,9 +95,10 @@ def capture_places(
         for batch in group.own(prepared.batches):
             wanted = indices[list(batch.rows)]
             make = partial(streams_at, model, found, batch, wanted, chosen, shared)
-            own.append(streams_once(kept, part_key(prepared, batch, wanted, chosen), make))
+            part = (len(chosen), len(batch.rows), len(names), found.d_model)
+            own.append(streams_once(kept, part_key(prepared, batch, wanted, chosen), part, make))
             advance(len(batch.rows) * group.count)
-        resid = torch.empty(len(texts), len(chosen), len(names), found.d_model, dtype=model.dtype)
+        resid = torch.empty(shape, dtype=model.dtype)
         for batch, given in zip(prepared.batches, group.gather(own), strict=True):
             for row, stream in enumerate(given):
                 resid[list(batch.rows), row] = stream

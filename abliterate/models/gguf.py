@@ -19,6 +19,7 @@ from abliterate.storage.atomic import written_whole
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.names import CONFIG
 from abliterate.storage.own_files import is_own_file, own_folder
+from abliterate.storage.temporary import writing_to
 
 GGUF = "reading a .gguf file"
 """What needs the `gguf` extra here."""
@@ -52,7 +53,7 @@ def from_gguf(path: Path, progress: Progress) -> Path:
             )
     except (ValueError, KeyError, NotImplementedError, OSError) as error:
         raise InputError(f"{path}: transformers cannot read this GGUF file ({first_line(error)})") from error
-    with written_whole(folder) as partial:
+    with writing_to(str(folder.parent), "set ABLITERATE_CACHE to another folder"), written_whole(folder) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
     return folder

@@ -91,6 +91,7 @@ def optimise(
         target_refusals=options.target_refusals,
         max_kl=options.max_kl,
         state_file=None if loaded.unfinished.notes else state_file(loaded, start, data),
+        keeping=loaded.unfinished.writing,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from abliterate.search.front import Point
 from abliterate.search.losses import TokenCount
 from abliterate.search.variables import Variables
 from abliterate.storage.atomic import written_whole
+from abliterate.storage.foreign_files import parse_json
 from abliterate.storage.own_files import is_own_file, own_folder
 
 STATE_RECORD = "search"
@@ -33,7 +35,7 @@ class State:
     token_count: TokenCount = field(default_factory=TokenCount)
 
     def save(self, path: Path) -> None:
-        """Write the state whole or not at all."""
+        """Write the state whole or not at all. Raises OSError where it cannot be written."""
         edits = [self.edit, *(point.edit for point in self.points)]
         tensors = {f"{number}.{name}": one for number, edit in enumerate(edits) for name, one in named(edit).items()}
         record = {
@@ -44,8 +46,11 @@ class State:
             "spent": vars(self.token_count),
         }
         own_folder(path.parent)
-        with written_whole(path) as partial:
-            save_file(tensors, partial, metadata={STATE_RECORD: json.dumps(record)})
+        try:
+            with written_whole(path) as partial:
+                save_file(tensors, partial, metadata={STATE_RECORD: json.dumps(record)})
+        except SafetensorError as error:  # as safetensors calls a full disk
+            raise OSError(str(error)) from error
 
     @classmethod
     def load(cls, path: Path, prompts: Sequence[tuple[int, ...]]) -> State | None:
@@ -54,11 +59,19 @@ class State:
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                record = json.loads(file.metadata()[STATE_RECORD])
+                record = parse_json((file.metadata() or {})[STATE_RECORD])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except (SafetensorError, ValueError):
-            path.unlink()
+            return cls.of(record, tensors, prompts)
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or of another shape
+            with suppress(OSError):  # of a folder that is read-only: it stays, and counts as none
+                path.unlink()
             return None
+        except OSError:
+            return None
+
+    @classmethod
+    def of(cls, record: Any, tensors: dict[str, Tensor], prompts: Sequence[tuple[int, ...]]) -> State:
+        """Return the state that `save` made these of. Raises ValueError, KeyError, TypeError or AttributeError for others."""
         refused, answered = (
             {int(prompt): [tuple(reply) for reply in replies] for prompt, replies in record[side].items()}
             for side in ("refused", "answered")
