@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from torch import Tensor
 
-from abliterate.checkpoints.other_files import file_stays, folder_stays, matches, named
+from abliterate.checkpoints.other_files import file_stays, folder_stays, leads_out, matches, named, read_by_loaders
 from abliterate.checkpoints.shard_copy import BLOCK, Edit, copy_shard
 from abliterate.checkpoints.shards import (
     MAX_HEADER_BYTES,
@@ -109,7 +109,10 @@ class Checkpoint:
             return read_tensor(file, entry)
 
     def files(self) -> list[Path]:
-        """List the other files of a model that travel along (tokenizer, templates, code, index), relative and sorted."""
+        """List the other files of a model that travel along (tokenizer, templates, code, index), relative and sorted.
+
+        Raises CheckpointError for a link to nothing, and where one that a load needs leads out of the folder.
+        """
         return [path for path, travels in self._others() if travels]
 
     def left_behind(self) -> list[Path]:
@@ -134,7 +137,13 @@ class Checkpoint:
                 travels = path.as_posix() == self.index or not file_stays(self.folder, path, self.tensors)
                 if travels and not (self.folder / path).is_file():
                     raise CheckpointError(f"{self.folder / path} is a link to nothing; download the checkpoint again")
-                found.append((path, travels))
+                out = travels and leads_out(self.folder, path)
+                if out and (read_by_loaders(path) or path.as_posix() == self.index):
+                    raise CheckpointError(
+                        f"{self.folder / path} is a link out of the folder, and a copy would take along what it leads to; "
+                        "put the file itself in its place (weights may be links)"
+                    )
+                found.append((path, travels and not out))
         return sorted(found)
 
     def fingerprint(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from abliterate.chat.text import harmless
 from abliterate.errors import first_line
 from abliterate.storage.cache import cache_folder
+from abliterate.storage.own_files import own_folder
 
 UNFORESEEN = 70
 """The exit code of a fault in abliterate itself: EX_SOFTWARE of sysexits.h."""
@@ -63,8 +64,7 @@ def unforeseen(error: Exception) -> str:
 
 def write_log(error: Exception) -> Path:
     """Write where an exception came from, without the values of variables, and return the file: the user's alone."""
-    folder = cache_folder() / "failures"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = own_folder(cache_folder() / "failures", 0o700)
     path = folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09}-{os.getpid()}.log"
     text = masked("".join(traceback.format_exception(error)))
     # A new file of its own: never through a link that someone has put there.

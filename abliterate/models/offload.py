@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 from abliterate.architectures.layers import decoder_layers
 from abliterate.architectures.wrappers import owner_of
 from abliterate.errors import InputError
+from abliterate.storage.own_files import own_folder
 
 FEWEST_TOKENS = 512
 """Below so many tokens a pass, reading takes so much longer than computing that the run is refused."""
@@ -256,6 +257,6 @@ def working_folder(parent: Path) -> Path:
     for left in parent.glob(f"{own}*"):
         if not psutil.pid_exists(int(left.name.removeprefix(own).partition("-")[0])):
             shutil.rmtree(left, ignore_errors=True)
-    parent.mkdir(parents=True, exist_ok=True)
+    own_folder(parent)
     folder = Path(tempfile.mkdtemp(prefix=f"{own}{os.getpid()}-", dir=parent))
     return folder

@@ -227,7 +227,7 @@ def carry(folder: Path, staging: Staging) -> dict[str, Any] | None:
         path, _ = as_file(texts.get(side) or "")
         lies_there = path is not None and path.name == str(path) and (folder / path).is_file()
         if path is not None and lies_there and not staging.path(path.name).exists():
-            staging.copy_file(folder / path, path.name)
+            staging.copy_file(beside(path.name, folder, side), path.name)
     return {
         "command": list(one.command),
         "prompts": dict(one.prompts),

@@ -71,6 +71,8 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     harmful, harmless = open_prompts(options)
     source = open_source(options, progress)
     check_destination(source.folder, options.out)
+    if "checkpoint" in options.save:
+        source.checkpoint.files()  # a link that cannot be copied is named before there is work to lose
     check_edited_dtype(options.edited_dtype, source.checkpoint)
     tokenizer = load_tokenizer(source)
     chat = open_chat(options, tokenizer, tried=harmful.prompts[0])

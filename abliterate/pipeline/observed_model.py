@@ -106,6 +106,7 @@ def observe_model(
             evaluate_options.tasks,
             limit=evaluate_options.task_limit,
             batch_size=size,
+            trust_remote_code=options.trust_remote_code,
             progress=progress,
         )
     shown = source.public_name if folder is None else folder.resolve().name

@@ -7,6 +7,7 @@ imported: --help and completion read them.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from abliterate.architectures.sites import SITES, Site
 from abliterate.directions.methods import METHODS
 from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS, described
+from abliterate.hub.names import is_hub_name
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
 from abliterate.prompts.sources import BUILTIN, as_file, public_spec
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
@@ -56,9 +58,19 @@ def read_template_path(text: str) -> Path | None:
 
 
 def spec_beside(text: str, beside: Beside) -> str:
-    """Return the prompts that a record names, a file being the one of that name beside it."""
+    """Return the prompts that a record names, a file being the one of that name beside it.
+
+    Raises InputError for what lies on this machine, but not beside the record.
+    """
     path, column = as_file(text)
-    return text if path is None else f"{beside(str(path))}" + (f":{column}" if column else "")
+    if path is not None:
+        return f"{beside(str(path))}" + (f":{column}" if column else "")
+    name = text.partition(":")[0]
+    here = os.path.lexists(Path(name).expanduser())
+    if not text.startswith("builtin:") and (here or not is_hub_name(name)):
+        what = "is a folder or file here" if here else "is no file beside it, and no name on the Hub"
+        raise InputError(f"the manifest names the prompts {text!r}, which {what}; say where they are with a flag")
+    return text
 
 
 def default_out(given: Mapping[str, Any]) -> Path:

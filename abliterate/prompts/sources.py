@@ -28,7 +28,7 @@ PROMPT_COLUMNS = (
 )
 """Names under which published instruction lists keep their prompts, most usual first; case is ignored."""
 
-HUB_SPEC = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
+HUB_SPEC = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*(:[^:]+){0,2}")
 
 
 def public_spec(spec: str) -> str:

@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from abliterate.checkpoints.checkpoint import content_hash
+from abliterate.checkpoints.other_files import own_card
 from abliterate.directions.addition import Trial
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
@@ -129,10 +130,7 @@ def write_records(
     }
     staging.write_text(RECIPE, json_text(plan.recipe.to_json()))
     staging.write_text(MANIFEST, json_text(manifest))
-    card = source.folder / CARD
-    staging.write_text(
-        CARD, model_card(manifest, card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None)
-    )
+    staging.write_text(CARD, model_card(manifest, own_card(source.folder)))
     return manifest
 
 

@@ -40,3 +40,12 @@ def test_what_is_no_gguf_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"x\.gguf: transformers cannot read this GGUF file \(") as caught:
         from_gguf(tmp_path / "x.gguf", SILENT)
     assert "\n" not in str(caught.value)
+
+
+def test_no_link_beside_the_file_becomes_a_part_of_the_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "secret.json").write_text("{}")
+    (tmp_path / "folder" / "x.gguf").write_bytes(b"GGUF")
+    (tmp_path / "folder" / "tokenizer_config.json").symlink_to(tmp_path / "secret.json")
+    with pytest.raises(InputError, match=r"tokenizer_config.json: is a link out of the folder; put the file itself"):
+        from_gguf(tmp_path / "folder" / "x.gguf", SILENT)

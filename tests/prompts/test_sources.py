@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from abliterate.errors import InputError
 from abliterate.prompts.prompt_set import load_prompts
-from abliterate.prompts.sources import FILE_READERS, as_file, choose_column, public_spec
+from abliterate.prompts.sources import FILE_READERS, HUB_SPEC, as_file, choose_column, public_spec
 from fixtures.prompts import TEXTS
 
 
@@ -131,3 +131,9 @@ def test_the_usual_column_is_found_whatever_its_case() -> None:
     assert choose_column("x", ["goal", "id"], "id") == "id"
     with pytest.raises(InputError, match="id"):
         choose_column("x", ["id", "number"], None)
+
+
+@pytest.mark.parametrize("spec", ["../x", "./x", ".hidden/x", "x/..", "x/.git", "../x:train:text", "-x/y"])
+def test_a_path_is_no_name_on_the_hub(spec: str) -> None:
+    assert not HUB_SPEC.fullmatch(spec)
+    assert HUB_SPEC.fullmatch(f"org/{spec.strip('./-:').replace('/', '-')}")
