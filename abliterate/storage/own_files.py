@@ -6,14 +6,13 @@ A link at such a name, a file of another user, a pipe or a device is an OSError 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 import tempfile
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from abliterate.storage.cache import cache_folder
 
@@ -46,15 +45,6 @@ def read_own(path: Path) -> bytes:
     """Return what is in a file of this user. Raises OSError as `open_own`."""
     with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
         return file.read()
-
-
-def read_own_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file of this user: nothing, when it cannot be read."""
-    try:
-        content = json.loads(read_own(path))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def append_own(path: Path) -> BinaryIO:
