@@ -25,6 +25,8 @@ from fixtures.checkpoints import snapshot
 
 SWAPS = 60
 
+FILES = ["abliterate.json", "config.json", "x"]
+
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
@@ -80,7 +82,7 @@ def test_folders_are_known_by_their_numbers(folders: tuple[Path, Path]) -> None:
     old.rename(new.with_name("third"))
     new.with_name("another").rename(old)
     with pytest.raises(
-        InputError, match="nothing says any more which of them is new; look at both, and move .*new away"
+        InputError, match=r"nothing says any more which of them is new; look at both, and move .*new away"
     ):
         exchanged(numbers, new, old)
 
@@ -97,13 +99,9 @@ def poll(destination: Path, ready: Connection, end: Connection) -> None:
             wrong.add("absent")
             continue
         try:
-            if os.stat(destination).st_ino != os.fstat(descriptor).st_ino:  # noqa: PTH116
-                continue  # exchanged between the two: what was opened may be half removed by now
             names = sorted(os.listdir(descriptor))  # noqa: PTH208
-            if (
-                names != ["abliterate.json", "config.json", "x"]
-                and os.stat(destination).st_ino == os.fstat(descriptor).st_ino
-            ):  # noqa: PTH116
+            # Else it was exchanged since: what was opened may be half removed by now.
+            if destination.stat().st_ino == os.fstat(descriptor).st_ino and names != FILES:
                 wrong.add(str(names))
         except FileNotFoundError:
             wrong.add("absent")
@@ -114,7 +112,7 @@ def poll(destination: Path, ready: Connection, end: Connection) -> None:
 
 def replace(destination: Path, number: int) -> None:
     with Staging.open(destination, f"identity {number}", force=True) as folder:
-        for name in ("abliterate.json", "config.json", "x"):
+        for name in FILES:
             folder.write_text(name, str(number))
         folder.publish()
 

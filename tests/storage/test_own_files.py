@@ -15,6 +15,7 @@ from abliterate.errors import InputError
 from abliterate.storage import own_files
 from abliterate.storage import staging as staging_module
 from abliterate.storage.atomic import write_text_whole, written_whole
+from abliterate.storage.journal import JOURNAL, JOURNAL_DRAFT, read_journal
 from abliterate.storage.own_files import (
     append_own,
     discard_link,
@@ -27,7 +28,6 @@ from abliterate.storage.own_files import (
     write_own,
 )
 from abliterate.storage.record_log import RecordLog, Unfinished
-from abliterate.storage.journal import JOURNAL, JOURNAL_DRAFT, read_journal
 from abliterate.storage.staging import Staging, check_free
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and owners are those of Unix")
