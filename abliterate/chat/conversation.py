@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import jinja2
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.chat.options import ChatOptions
@@ -155,19 +154,12 @@ def encode(chat: ChatFormat, messages: Sequence[Message]) -> list[int]:
     With thinking on, the model thinks: a think block that the template opens stays open. Raises InputError when the
     template fails.
     """
-    system = [] if chat.system is None else [{"role": "system", "content": chat.system}]
     try:
-        text = str(
-            chat.tokenizer.apply_chat_template(
-                [*system, *messages],
-                chat_template=chat.source,
-                tokenize=False,
-                add_generation_prompt=True,
-                **chat.switches(),
-            )
-        )
-    except (jinja2.TemplateError, TypeError) as error:
-        raise InputError(f"the chat template fails: {error}; it may not take several turns, /reset") from error
+        text = chat.conversation(messages)
+    except InputError as error:
+        if len(messages) == 1:
+            raise
+        raise InputError(f"{error}; it may not take several turns, /reset") from error
     ids: list[int] = chat.tokenizer(
         text if chat.thinking == "on" else chat.close_thought(text), add_special_tokens=False
     )["input_ids"]

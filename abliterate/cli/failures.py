@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -33,12 +34,22 @@ MASK = "***"
 
 
 def masked(text: str) -> str:
-    """Return `text` without the keys that the environment holds, as they are or quoted, and without what looks like one."""
-    for value in filter(None, map(os.environ.get, SECRET_VARIABLES)):
+    """Return `text` without keys: what the environment and a login hold, as it is or quoted, and what looks like one."""
+    for value in filter(None, (*map(os.environ.get, SECRET_VARIABLES), kept_token())):
         if len(value.strip()) >= SHORTEST_SECRET:
             for form in (value, repr(value)[1:-1], ascii(value)[1:-1], value.strip()):
                 text = text.replace(form, MASK)
     return SECRETS.sub(MASK, text)
+
+
+def kept_token() -> str | None:
+    """Return the Hub's token of a login on this machine, None without one, or where nothing has asked the Hub."""
+    hub = sys.modules.get("huggingface_hub")
+    path = getattr(getattr(hub, "constants", None), "HF_TOKEN_PATH", None)
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() if path else None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def one_line(text: str) -> str:
