@@ -12,6 +12,14 @@ Messages name the thing (tensor, file and line, option), what was expected, what
 with the way out.
 """
 
+LINE_BYTES = 2000
+"""The most that the line of an error takes in UTF-8."""
+
+ELLIPSIS = " ... "
+
+WORD = 300
+"""Characters in which a message has a space, unless it holds something of foreign making."""
+
 
 class AbliterateError(Exception):
     """Base of every error that abliterate raises on purpose.
@@ -25,6 +33,9 @@ class AbliterateError(Exception):
     """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return one_short_line(super().__str__())
 
 
 class InputError(AbliterateError):
@@ -57,3 +68,25 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, without the quotes of a KeyError; its class where it says nothing."""
     said = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
     return said.splitlines()[0] if said else type(error).__name__
+
+
+def one_short_line(text: str) -> str:
+    """Return a text without line ends, of at most LINE_BYTES in UTF-8; what is too long loses its middle.
+
+    Names out of files stand in messages, and a file can bring a name of megabytes.
+
+    Example:
+        >>> one_short_line("two\\nlines")
+        'two lines'
+    """
+    line = " ".join(text.splitlines()) if len(text.splitlines()) > 1 else text
+    if len(line) * 4 <= LINE_BYTES:
+        return line
+    coded = line.encode(errors="replace")
+    if len(coded) <= LINE_BYTES:
+        return line
+    half = (LINE_BYTES - len(ELLIPSIS)) // 2
+    head, tail = coded[:half].decode(errors="ignore"), coded[-half:].decode(errors="ignore")
+    # Between words where there are some: half of a key would not be known as one any more, and stay unmasked.
+    spaces = head.rfind(" ", len(head) - WORD), tail.find(" ", 0, WORD)
+    return (head[: spaces[0]] if spaces[0] > 0 else head) + ELLIPSIS + tail[spaces[1] + 1 :]

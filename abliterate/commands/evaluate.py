@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from abliterate.pipeline.options import AskOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.storage.cache import cache_folder
+from abliterate.storage.foreign_files import read_json
 
 
 def evaluate(
@@ -90,7 +90,7 @@ def check_out(path: Path | None) -> None:
 def is_evaluation(path: Path) -> bool:
     """Return whether a file holds what `--out` writes."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = read_json(path)
     except (OSError, ValueError):
         return False
     return isinstance(held, dict) and {"format", "settings", "sets", "figures"} <= held.keys()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from abliterate.extras import missing, require
 from abliterate.hub.download import download
 from abliterate.models.gguf import GGUF
 from abliterate.models.offload import streaming_of
+from abliterate.storage.foreign_files import read_json
 from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS
 
 ADAPTER_FILES = (ADAPTER, ADAPTER_WEIGHTS)
@@ -46,7 +46,7 @@ def require_readable(name: str, revision: str | None = None, offline: bool = Fal
 def base_of(folder: Path) -> str:
     """Return the model that an adapter says it belongs to. Raises InputError when it does not say."""
     try:
-        name = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
+        name = read_json(folder / ADAPTER).get("base_model_name_or_path")
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{folder / ADAPTER}: cannot be read ({error})") from error
     if not name:

@@ -23,9 +23,10 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.errors import InputError, first_line
+from abliterate.errors import AbliterateError, InputError, first_line
 from abliterate.extras import require
 from abliterate.hub.download import download
+from abliterate.models.config_limits import check_config
 from abliterate.models.gguf import GGUF, from_gguf
 from abliterate.progress import SILENT, Progress
 from abliterate.storage.names import CONFIG
@@ -92,6 +93,7 @@ def resolve(
         folder = download(model, revision, offline)
         commit = folder.name
     checkpoint = Checkpoint.open(folder)
+    check_config(folder)
     _ = checkpoint.quantization  # which refuses what cannot be kept
     return Source(model, checkpoint, commit, trust_remote_code)
 
@@ -120,6 +122,8 @@ def resolve_config(
         folder = path
     else:
         folder = download(model, revision, offline, (CONFIG, "*.py"))
+    if not extra:
+        check_config(folder)
     with load_errors(model):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, **extra)
     return path.resolve().name if path.exists() else model, build_empty(model, config, trust_remote_code)
@@ -149,8 +153,12 @@ def load_errors(name: str) -> Iterator[None]:
     """Turn what transformers raises while loading into one line that says what to do."""
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (AbliterateError, MemoryError):
+        raise
+    except Exception as error:
         message = first_line(error)
+        if not isinstance(error, OSError | ValueError | KeyError | ImportError | RuntimeError):
+            message = f"{type(error).__name__}: {message}; its config.json or tokenizer may be damaged"
         if "trust_remote_code" in str(error):
             message = "its code is not part of transformers; read it, then pass --trust-remote-code to allow it"
         raise InputError(f"{name}: cannot be loaded: {message}") from error

@@ -22,7 +22,7 @@ from abliterate.directions.directions import Directions
 from abliterate.directions.files import read_directions
 from abliterate.edits.plan import EditPlan
 from abliterate.edits.tensor_edits import TensorReport
-from abliterate.errors import InputError
+from abliterate.errors import InputError, first_line
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation
 from abliterate.models.generation import REPLY_TOKENS
@@ -32,8 +32,11 @@ from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import template_digest
 from abliterate.proofs.stream import StreamReport
 from abliterate.records.model_card import model_card
+from abliterate.records.schema import check_shape
+from abliterate.records.shapes import MANIFEST_PARTS, RECORD_PARTS
 from abliterate.search.stages import SearchResult
 from abliterate.search.variables import VARIABLE_NAME
+from abliterate.storage.foreign_files import read_json
 from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, TEMPLATE
 from abliterate.storage.staging import Staging
 
@@ -189,17 +192,26 @@ def json_text(record: Mapping[str, Any]) -> str:
 
 
 def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
-    """Read `abliterate.json` of an edited checkpoint, or another record. Raises InputError when there is none or it is not JSON."""
+    """Read `abliterate.json` of an edited checkpoint, or another record.
+
+    Raises InputError when there is none, it is not JSON, or something that is read of it is of another kind.
+    """
     path = folder / name
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
     except FileNotFoundError as error:
         raise InputError(f"{folder}: has no {name}; it was not written by abliterate") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({first_line(error)})") from error
     if not isinstance(manifest, dict):
         raise InputError(f"{path}: expected a JSON object")
+    check_shape(manifest, MANIFEST_PARTS if name == MANIFEST else RECORD_PARTS, str(path))
     return manifest
+
+
+def part(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an object in a record: empty where there is none, or null."""
+    return manifest.get(name) or {}
 
 
 def manifest_beside(folder: Path) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from abliterate.storage.foreign_files import parse_json
 from abliterate.storage.own_files import open_own, read_own
 
 JOURNAL = ".abliterate-journal.json"
@@ -46,8 +47,8 @@ def read_journal(path: Path) -> dict[str, Any]:
         lines = []
     for line in lines:
         try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):  # torn, or nobody's
+            entry = parse_json(line)
+        except ValueError:  # torn, or nobody's
             continue
         if isinstance(entry, dict):
             added = entry.pop("files", {})
