@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -27,7 +28,7 @@ from abliterate.report import page
 from abliterate.report.load import gather
 from abliterate.storage.names import MANIFEST
 from fixtures.mutations import fuzz, mutated_json, outcome, scratch
-from fixtures.report_records import manifest
+from fixtures.report_records import manifest, quick_pages
 from fixtures.tiny_chat import TINY
 
 VALID = manifest() | {
@@ -38,11 +39,16 @@ VALID = manifest() | {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    with quick_pages():
+        yield
+
+
 @fuzz
 @given(content=mutated_json(VALID))
 def test_any_manifest_makes_a_page_or_a_line(content: bytes) -> None:
-    with scratch() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "plotly_script", lambda: "")  # megabytes that are the same each time
+    with scratch() as folder:
         (folder / MANIFEST).write_bytes(content)
         made = outcome(lambda: page.render(gather(folder)))
         assert made is None or "<html" in made
