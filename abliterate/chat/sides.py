@@ -33,7 +33,7 @@ from abliterate.pipeline.open_prompts import open_chat
 from abliterate.pipeline.options import AskOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.records.manifest import check_source, manifest_beside, read_manifest
+from abliterate.records.manifest import check_source, manifest_beside, part, read_manifest
 from abliterate.storage.names import ADAPTER, DIRECTIONS, MANIFEST, RECIPE
 
 SideRole = Literal["edited", "original"]
@@ -132,12 +132,12 @@ def with_hooks(options: AskOptions, folder: Path, against: str, progress: Progre
     edit = EditFiles.of(folder)
     if edit.recipe.to_json() != manifest.get("recipe"):
         raise InputError(f"{folder / RECIPE}: is not the recipe that {MANIFEST} names; edit the original again")
-    made_from = manifest.get("source", {})
+    made_from = part(manifest, "source")
     recorded = made_from.get("revision") if made_from.get("model") == against else None
     source = resolve_side(options, against, progress, recorded)
     check_source(folder, made_from, source, progress)
     direction = edit.direction
-    architecture = find_architecture(source.empty, not manifest.get("proof", {}).get("holds", True))
+    architecture = find_architecture(source.empty, not part(manifest, "proof").get("holds", True))
     original = load_side("original", source, options)
     active = partial(hook_form, original.model, direction, edit.recipe, architecture)
     with active():  # what does not fit the model says so now
@@ -152,7 +152,7 @@ def with_adapter(options: AskOptions, folder: Path, base: str, compare: bool, pr
     source = resolve_side(options, base, progress)
     manifest = manifest_beside(folder)
     if manifest is not None:
-        check_source(folder, manifest.get("source", {}), source, progress)
+        check_source(folder, part(manifest, "source"), source, progress)
     if plan_offload(source, choose_dtype(source, options.dtype), choose_device(options.device), options.max_memory):
         raise InputError(f"{base}: does not fit into memory, and with an adapter it cannot stream from the disk")
     original = load_side("original", source, options)

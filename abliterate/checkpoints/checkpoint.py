@@ -27,7 +27,7 @@ from abliterate.checkpoints.shards import (
     read_tensor,
 )
 from abliterate.checkpoints.snapshot import Snapshot
-from abliterate.errors import CheckpointError
+from abliterate.errors import CheckpointError, one_short_line
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.quantization.formats.base import Companions, Format
 from abliterate.quantization.formats.registry import quantized_pairs
@@ -309,7 +309,9 @@ def _oddities(path: Path, weight_map: Mapping[str, str], tensors: Mapping[str, T
         ),
     )
     return tuple(
-        f"{path.name} {said.format(f'{len(names)} tensors')} (for one: {min(names)})" for said, names in listed if names
+        one_short_line(f"{path.name} {said.format(f'{len(names)} tensors')} (for one: {min(names)})")
+        for said, names in listed
+        if names
     )
 
 

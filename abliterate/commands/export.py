@@ -28,7 +28,7 @@ from abliterate.pipeline.open_model import open_config, open_source
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.stream import StreamReport, plain_sequences, reference, verify_stream
-from abliterate.records.manifest import Measured, Origin, check_source, write_records
+from abliterate.records.manifest import Measured, Origin, check_source, part, write_records
 from abliterate.storage.names import DIRECTIONS
 from abliterate.storage.staging import Staging, check_free
 
@@ -94,7 +94,7 @@ class OpenedExport:
         options = with_original(self.options, manifest)
         source = open_source(options, self.progress)
         if manifest is not None:
-            check_source(folder, manifest.get("source", {}), source, self.progress)
+            check_source(folder, part(manifest, "source"), source, self.progress)
         opened = open_edit(options, EditFiles.of(self.export_options.edit), self.progress, source)
         return PlannedEdit(opened.plan, opened.model.architecture, source)
 
@@ -105,7 +105,7 @@ class OpenedExport:
         _, empty = open_config(options)
         layers = self.export_options.layers
         if layers is None:
-            layer = (manifest or {}).get("direction", {}).get("layer")
+            layer = part(manifest or {}, "direction").get("layer")
             if layer is None:
                 raise InputError(
                     f"{self.export_options.edit}: does not say which layer its direction is of; choose one with --layer"
@@ -142,7 +142,7 @@ def with_original(options: Options, manifest: Mapping[str, Any] | None) -> Optio
     """
     if options.model:
         return options
-    made_from = (manifest or {}).get("source", {})
+    made_from = part(manifest or {}, "source")
     name = made_from.get("model")
     if not isinstance(name, str) or not name:
         raise InputError("an edit is exported from its original; say where it is with --model")

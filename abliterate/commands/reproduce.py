@@ -25,7 +25,7 @@ from abliterate.pipeline.options import Options
 from abliterate.pipeline.reproduce_options import ReproduceOptions
 from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT, Progress
-from abliterate.records.manifest import hashes, read_manifest
+from abliterate.records.manifest import hashes, part, read_manifest
 from abliterate.storage.names import DIRECTIONS, MANIFEST
 
 COMPARED = ("direction", "selection", "search", "trials", "recipe", "tensors", "proof", "figures")
@@ -141,12 +141,12 @@ def repeated_options(manifest: Mapping[str, Any], given: ReproduceOptions, folde
 
 def check_ingredients(manifest: Mapping[str, Any], options: Options, progress: Progress) -> None:
     """Raise InputError unless prompts and weights are those that the manifest names, by their hashes."""
-    prompts = manifest.get("prompts") or {}
+    prompts = part(manifest, "prompts")
     for side in ("harmful", "harmless"):
         record = prompts.get(side) or {}
         check_recorded_prompts(options, side, record.get("digest"), str(record.get("spec")))
     source = open_source(options, progress)
-    if hashes(source, progress) != manifest.get("source", {}).get("files"):
+    if hashes(source, progress) != part(manifest, "source").get("files"):
         raise InputError(f"{options.model}: has other weights than the run had; give the same revision with --model")
 
 

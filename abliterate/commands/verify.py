@@ -15,7 +15,7 @@ from abliterate.pipeline.options import ModelOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.stream import StreamReport, plain_sequences, reference, requantised_note, verify_stream
 from abliterate.proofs.tensors import TensorStatus, Verdict, compare_tensors
-from abliterate.records.manifest import read_manifest
+from abliterate.records.manifest import part, read_manifest
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def verify(original: str, edited: Path, options: ModelOptions, progress: Progres
     written by abliterate.
     """
     manifest = read_manifest(edited)
-    unproved = not manifest.get("proof", {}).get("holds", True)
+    unproved = not part(manifest, "proof").get("holds", True)
     source = open_source(options, progress, original)
     written = Checkpoint.open(edited)
     as_recorded = replace(options, allow_unproved=unproved)

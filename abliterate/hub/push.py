@@ -34,8 +34,8 @@ from abliterate.checkpoints.other_files import leads_out
 from abliterate.errors import CheckpointError, HubError, InputError
 from abliterate.hub.errors import LOGIN, TOKEN_PAGE, hub_errors
 from abliterate.progress import SILENT, Progress
+from abliterate.storage.journal import JOURNAL
 from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS, CARD, CONFIG, HARDENED, HEALED, LOCAL, MANIFEST
-from abliterate.storage.staging import JOURNAL
 
 PUSHED_RECORDS: Mapping[str, str] = {HEALED: "a healed model", HARDENED: "a hardening adapter", MANIFEST: "an edit"}
 """What tells that abliterate wrote a folder or a repository, and which kind of result it holds."""

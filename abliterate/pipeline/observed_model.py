@@ -29,7 +29,7 @@ from abliterate.pipeline.options import AskOptions
 from abliterate.progress import Progress
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.prompts.splits import Asked, Report
-from abliterate.records.manifest import check_source, manifest_beside
+from abliterate.records.manifest import check_source, manifest_beside, part
 from abliterate.storage.names import ADAPTER_WEIGHTS
 from abliterate.storage.record_log import Unfinished, digest
 
@@ -73,7 +73,7 @@ def observe_model(
     source = open_source(options, progress, base)
     manifest = None if folder is None else manifest_beside(folder)
     if folder is not None and manifest is not None:
-        check_source(folder, manifest.get("source", {}), source, progress)
+        check_source(folder, part(manifest, "source"), source, progress)
     tokenizer = load_tokenizer(source)
     report, windows = (first.report, first.windows) if first else questions(options, evaluate_options, sets, tokenizer)
     for asked in (report.harmful, report.harmless, report.look_alikes):

@@ -32,6 +32,8 @@ from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import template_digest
 from abliterate.proofs.stream import StreamReport
 from abliterate.records.model_card import model_card
+from abliterate.records.schema import check_shape
+from abliterate.records.shapes import MANIFEST_PARTS, RECORD_PARTS
 from abliterate.search.stages import SearchResult
 from abliterate.search.variables import VARIABLE_NAME
 from abliterate.storage.foreign_files import read_json
@@ -196,7 +198,10 @@ def json_text(record: Mapping[str, Any]) -> str:
 
 
 def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
-    """Read `abliterate.json` of an edited checkpoint, or another record. Raises InputError when there is none or it is not JSON."""
+    """Read `abliterate.json` of an edited checkpoint, or another record.
+
+    Raises InputError when there is none, it is not JSON, or something that is read of it is of another kind.
+    """
     path = folder / name
     try:
         manifest = read_json(path)
@@ -206,7 +211,13 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({first_line(error)})") from error
     if not isinstance(manifest, dict):
         raise InputError(f"{path}: expected a JSON object")
+    check_shape(manifest, MANIFEST_PARTS if name == MANIFEST else RECORD_PARTS, str(path))
     return manifest
+
+
+def part(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an object in a record: empty where there is none, or null."""
+    return manifest.get(name) or {}
 
 
 def manifest_beside(folder: Path) -> dict[str, Any] | None:

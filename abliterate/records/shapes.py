@@ -42,6 +42,26 @@ MANIFEST_SHAPE = {
     }),
 }  # fmt: skip
 
+RUN_PARTS = {
+    "prompts": Maybe(Each(Maybe({"spec": Maybe(str), "digest": Maybe(str)}))),
+    "chat_template": Maybe({"file": Maybe(str), "digest": Maybe(str)}),
+}
+RECORD_PARTS = {
+    **RUN_PARTS,
+    "run": Maybe(RUN_PARTS),
+    "source": Maybe({"model": Maybe(str), "revision": Maybe(str), "files": Maybe(Each(str))}),
+    "abliterate": Maybe(str),
+    "edited_dtype": Maybe(str),
+}
+"""What is read of the record beside any model that abliterate wrote, of whichever version: others may be missing."""
+
+MANIFEST_PARTS = {
+    **RECORD_PARTS,
+    "direction": Maybe({"layer": Maybe(int)}),
+    "proof": Maybe({"holds": Maybe(bool)}),
+}
+"""What is read of a manifest besides."""
+
 REPLY = {"prompt": str, "reply": str, "label": Maybe(str), "refused": bool}
 GRID = [[Maybe(float)]]
 PLANE = {"layer": int, "explained": [Maybe(float)], "harmful": GRID, "harmless": GRID}

@@ -12,10 +12,9 @@ import tempfile
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from abliterate.storage.cache import cache_folder
-from abliterate.storage.foreign_files import parse_json
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 """Not through a link at the end of the path, and without waiting for whoever writes into a pipe."""
@@ -46,15 +45,6 @@ def read_own(path: Path) -> bytes:
     """Return what is in a file of this user. Raises OSError as `open_own`."""
     with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
         return file.read()
-
-
-def read_own_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file of this user: nothing, when it cannot be read."""
-    try:
-        content = parse_json(read_own(path))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def append_own(path: Path) -> BinaryIO:

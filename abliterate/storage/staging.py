@@ -5,9 +5,11 @@ Everything is written to `DEST.partial/`, which becomes `DEST` by one rename. Be
     .DEST.abliterate-lock           held while one run writes; two runs never share a destination
     DEST.partial/.abliterate-journal.json   what is written here (identity) and which files are finished
     .DEST.abliterate-journal.json   the journal while `publish` runs: the proof that what lies around is ours
-    DEST.replaced/                  the old DEST while --force exchanges it
+    DEST.replaced/                  the old DEST, from when --force has put the new one in its place until it is removed
 
-`publish` moves the journal out first, so that what is renamed holds nothing of ours, and removes it last.
+`publish` moves the journal out first, so that what is renamed holds nothing of ours, and removes it last. With --force
+the two folders swap their names in one step, so that DEST is never absent; where the system or the file system has no
+such step (see `exchange`), two renames leave a moment without it, and a run killed then is undone by the next.
 The lock lies outside of the folder for the same reason, and because a folder cannot be locked on every
 network file system. Nothing is ever deleted that neither journal proves to be ours, and none of these names is followed
 where it is a link, or taken where it belongs to another user: anybody can guess them.
@@ -16,7 +18,6 @@ where it is a link, or taken where it belongs to another user: anybody can guess
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import threading
@@ -24,19 +25,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
+from typing import Any
 
 from abliterate.errors import InputError, first_line
+from abliterate.storage.exchange import exchange, exchanged, numbers_of
+from abliterate.storage.journal import JOURNAL, JOURNAL_DRAFT, append_journal, begin_journal, read_journal
 from abliterate.storage.names import ADAPTER, CONFIG, MANIFEST
-from abliterate.storage.own_files import discard_link, is_folder, open_own, read_own_json, require_own, write_own
+from abliterate.storage.own_files import discard_link, is_folder, open_own, require_own, write_own
 from abliterate.storage.temporary import full_disk
 
 try:
     import fcntl
 except ImportError:  # Windows: the destination is then not locked
     fcntl = None  # type: ignore[assignment]
-
-JOURNAL = ".abliterate-journal.json"
-JOURNAL_DRAFT = ".abliterate-journal.json.draft"
 
 REPLACEABLE = {CONFIG, ADAPTER, MANIFEST}
 """--force deletes only a folder that has one of these, or nothing: a slip of `--out` must not cost someone's home."""
@@ -131,7 +132,7 @@ class Staging:
                 _sync(parent)
             with self._threads:
                 self._finished[name] = path.stat().st_size
-                self._write_journal()
+                append_journal(self.folder, {"files": {name: self._finished[name]}})
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small file and finish it."""
@@ -157,12 +158,16 @@ class Staging:
                     raise InputError(f"{self.folder / name} was changed or removed by someone else; run again")
             _sync_tree(self.folder, self._finished)
             replaces = self._force and self.destination.exists()
-            self._write_journal(replaces)
+            numbers = numbers_of(self.folder, self.destination) if replaces else {}
+            append_journal(self.folder, {"replaces": replaces, **numbers})
             self._move(self.folder / JOURNAL, self._journal_outside)
             try:
-                if replaces:
-                    self._move(self.destination, self._replaced)
-                self._move(self.folder, self.destination)
+                if replaces and exchange(self.folder, self.destination):
+                    _sync(self.destination.parent)
+                else:
+                    if replaces:
+                        self._move(self.destination, self._replaced)
+                    self._move(self.folder, self.destination)
             except OSError:
                 self._repair()
                 raise
@@ -214,8 +219,11 @@ class Staging:
         if not os.path.lexists(self._journal_outside):
             return
         require_own(self._journal_outside, os.lstat(self._journal_outside))
+        journal = read_journal(self._journal_outside)
+        if journal.get("replaces") is True and exchanged(journal, self.folder, self.destination):
+            self._move(self.folder, self._replaced)  # it is the old one now
         # A DEST.replaced is ours only where the journal says that there was something to replace.
-        replaces = read_own_json(self._journal_outside).get("replaces") is True and is_folder(self._replaced)
+        replaces = journal.get("replaces") is True and is_folder(self._replaced)
         if is_folder(self.folder):
             if replaces and not os.path.lexists(self.destination):
                 self._move(self._replaced, self.destination)
@@ -253,10 +261,10 @@ class Staging:
         if JOURNAL not in names and names - {JOURNAL_DRAFT}:
             raise InputError(f"{self.folder} exists and has no journal of an earlier run; remove it, then run again")
         require_own(self.folder, os.lstat(self.folder))
-        content = read_own_json(self.folder / JOURNAL)
-        files = content.get("files")
-        if content.get("identity") != self._identity or not isinstance(files, dict):
+        content = read_journal(self.folder / JOURNAL)
+        if content.get("identity") != self._identity:
             return {}
+        files: dict[str, Any] = content["files"]
         return {name: size for name, size in files.items() if _is_name(name) and type(size) is int}
 
     def _begin(self, journal: dict[str, int]) -> None:
@@ -264,7 +272,8 @@ class Staging:
         self.folder.mkdir(exist_ok=True)
         self._finished = dict(journal)
         self._finished = {name: size for name, size in journal.items() if self.finished(name)}
-        self._write_journal()
+        begin_journal(self.folder, self._identity, self._finished)
+        _sync(self.folder)
         _sync(self.folder.parent)
         keep = {self.folder / JOURNAL, *(self.folder / name for name in self._finished)}
         for parent, folders, files in os.walk(self.folder, topdown=False):
@@ -276,17 +285,6 @@ class Staging:
                     path.unlink()
                 elif not any(path.iterdir()):
                     path.rmdir()
-
-    def _write_journal(self, replaces: bool = False) -> None:
-        draft = self.folder / JOURNAL_DRAFT
-        draft.unlink(missing_ok=True)
-        with os.fdopen(open_own(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8") as file:
-            content = {"identity": self._identity, "files": self._finished, "replaces": replaces}
-            json.dump(content, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.folder / JOURNAL)
-        _sync(self.folder)
 
 
 def check_destination(source: Path, destination: Path) -> None:

@@ -15,6 +15,7 @@ from abliterate.errors import InputError
 from abliterate.storage import own_files
 from abliterate.storage import staging as staging_module
 from abliterate.storage.atomic import write_text_whole, written_whole
+from abliterate.storage.journal import JOURNAL, JOURNAL_DRAFT, read_journal
 from abliterate.storage.own_files import (
     append_own,
     discard_link,
@@ -23,12 +24,11 @@ from abliterate.storage.own_files import (
     open_own,
     own_folder,
     read_own,
-    read_own_json,
     require_own,
     write_own,
 )
 from abliterate.storage.record_log import RecordLog, Unfinished
-from abliterate.storage.staging import JOURNAL, JOURNAL_DRAFT, Staging, check_free
+from abliterate.storage.staging import Staging, check_free
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and owners are those of Unix")
 
@@ -85,7 +85,7 @@ def test_what_is_another_users_is_not_taken(victim: Path, use: Callable[[Path], 
     with pytest.raises(OSError, match="precious belongs to another user"):
         use(victim)
     assert not is_own_file(victim)
-    assert read_own_json(victim) == {}
+    assert read_journal(victim) == {"files": {}}
 
 
 def test_an_owner_that_the_file_system_gives_to_all_is_ours(victim: Path, monkeypatch: pytest.MonkeyPatch) -> None:

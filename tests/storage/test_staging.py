@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from abliterate.checkpoints.checkpoint import Checkpoint, write_shard
 from abliterate.errors import InputError
 from abliterate.storage import staging as module
+from abliterate.storage.exchange import exchange
 from abliterate.storage.staging import Staging, check_destination, check_free
 from fixtures.checkpoints import snapshot, write_checkpoint
 from fixtures.folders import PYTHONPATH
@@ -252,6 +253,7 @@ def test_a_finished_file_that_changes_is_not_published(destination: Path) -> Non
 
 def test_a_rename_that_fails_is_undone(destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old_model(destination)
+    monkeypatch.setattr(module, "exchange", lambda path, other: False)
     rename = Path.rename
     with Staging.open(destination, "identity", force=True) as staging:
         staging.write_text("config.json", "new")
@@ -445,6 +447,7 @@ def test_killed_anywhere_the_destination_is_absent_or_complete(tmp_path: Path) -
     killed = json.loads(done.stdout)
     assert killed["new"] > 60
     assert killed["force"] > 60
+    assert killed["two renames"] > 20
     assert killed["chains"] > 40
 
 
@@ -493,7 +496,7 @@ def kill_before(operation: int, run: Callable[[], None]) -> bool:
 
     sys.addaudithook(audit)
     os.fsync = counted(os.fsync)
-    json.dump = counted(json.dump)
+    os.write = counted(os.write)
     if hasattr(os, "copy_file_range"):
         os.copy_file_range = counted(os.copy_file_range)
     try:
@@ -512,12 +515,16 @@ def main(root: Path) -> dict[str, int]:
     source = root / "source"
     write_checkpoint(source, {"a": torch.ones(3, 4), "b": torch.zeros(2)}, {"c": torch.ones(5, dtype=torch.bfloat16)})
     build(source, root / "expected", force=False)
-    killed = {"new": 0, "force": 0, "chains": 0}
-    for mode in ("new", "force"):
-        while kill_and_repair(root, [killed[mode]], force=mode == "force"):
+    killed = {"new": 0, "force": 0, "two renames": 0, "chains": 0}
+    step = module.exchange
+    for mode in ("new", "force", "two renames"):
+        module.exchange = step if mode == "force" else lambda path, other: False
+        begin = killed["force"] - 25 if mode == "two renames" else 0  # before that both do the same
+        while kill_and_repair(root, [begin + killed[mode]], force=mode != "new"):
             killed[mode] += 1
     generator = random.Random(7)
     for _ in range(17):
+        module.exchange = step if generator.random() < 0.5 else lambda path, other: False
         points = [generator.randrange(killed["force"]) for _ in range(3)]
         killed["chains"] += kill_and_repair(root, points, force=True)
     return killed
@@ -537,6 +544,7 @@ def kill_and_repair(root: Path, points: list[int], force: bool) -> int:
         assert snapshot(source) == before, f"source changed, killed at {points}"
         allowed = [expected, {"config.json": b"old"}] if force else [expected]
         assert not destination.exists() or snapshot(destination) in allowed, f"torn, killed at {points}"
+        assert destination.exists() or not force or module.exchange is not exchange, f"absent, killed at {points}"
     if force or not destination.exists():
         build(source, destination, force)
     else:
