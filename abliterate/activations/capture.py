@@ -69,13 +69,12 @@ def capture(
     """Run `prompts` through `model` and return `resid[l]` for every layer at the post-instruction positions.
 
     `prompts` are a PromptSet, a list of strings or of conversations (`[{"role": "user", "content": ...}]`, put whole), a
-    `datasets.Dataset` (its column chosen as `load_prompts` does) or a Series; `tokenizer` may be a ChatFormat, to set a system prompt or a thinking switch. Activations keep the model's
-    dtype, on the CPU. What is put around the model is seen through, and adapters inside of it take part. `processes`
-    share the batches out, and all get the activations of one, bit for bit.
+    `datasets.Dataset` (its column chosen as `load_prompts` does) or a Series; `tokenizer` may be a ChatFormat, to set a
+    system prompt or a thinking switch. Activations keep the model's dtype, on the CPU. What is put around the model is
+    seen through, and adapters inside of it take part. `processes` share the batches out, and all get the same.
 
     `kept` holds batches that an interrupted run on the same weights has left, as files beside its records, until the
-    whole is in `cache`. Raises InputError for other prompts, a missing chat
-    template, and for NaN or infinite activations.
+    whole is in `cache`. Raises InputError for other prompts, a missing chat template, and NaN or infinite activations.
 
     Example:
         >>> capture(model, tokenizer, harmful.first(8)).resid.shape  # [prompts, positions, layers, d_model]

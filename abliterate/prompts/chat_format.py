@@ -13,7 +13,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from abliterate.errors import InputError
+from abliterate.errors import InputError, first_line, shortened
+from abliterate.prompts.files import kind_of, shown
 from abliterate.prompts.given import given_prompts
 from abliterate.prompts.moment import dated
 from abliterate.prompts.prompt import Prompt
@@ -134,11 +135,17 @@ class ChatFormat:
 
 
 def read_template(path: Path | None) -> str | None:
-    """Return the text of a chat template file. Raises InputError when it cannot be read."""
+    """Return the text of a chat template file. Raises InputError when it is no file, or cannot be read."""
+    if path is None:
+        return None
+    kind = kind_of(path)
+    if kind not in (None, "a file"):
+        raise InputError(f"--chat-template {shown(path)}: is {kind}; give a file")
     try:
-        return path.read_text(encoding="utf-8-sig") if path else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--chat-template {path}: cannot be read ({error})") from error
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        said = shortened(first_line(error), quoted=False)
+        raise InputError(f"--chat-template {shown(path)}: cannot be read ({said})") from error
 
 
 def template_digest(template: str) -> str:

@@ -39,6 +39,11 @@ def given_prompts(prompts: object) -> tuple[Prompt, ...]:
     return tuple(given_prompt(number, one) for number, one in enumerate(prompts, 1))
 
 
+def given_set(prompts: object) -> PromptSet:
+    """Return some prompts as a set, a PromptSet as it is. Raises InputError as `given_prompts`."""
+    return prompts if isinstance(prompts, PromptSet) else PromptSet("the prompts given", given_prompts(prompts))
+
+
 def given_prompt(number: int, one: Any) -> Prompt:
     """Return one string or conversation as a prompt. Raises InputError, with its row, for anything else."""
     if isinstance(one, Prompt):

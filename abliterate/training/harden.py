@@ -28,7 +28,8 @@ from abliterate.models.batches import model_device
 from abliterate.models.generation import REPLY_TOKENS, end_tokens, generate
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.prompts.prompt_set import MINIMUM, PromptSet, check_pair
+from abliterate.prompts.given import given_set
+from abliterate.prompts.prompt_set import MINIMUM, check_pair
 from abliterate.replies.never import shown, why_never
 from abliterate.replies.refusals import is_refusal
 from abliterate.training.harden_options import HardenOptions
@@ -79,8 +80,8 @@ class Example:
 def harden(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | ChatFormat,
-    harmful: PromptSet,
-    harmless: PromptSet,
+    harmful: object,
+    harmless: object,
     *,
     steps: int = HardenOptions.steps,
     ablate_probability: float = HardenOptions.ablate_probability,
@@ -95,16 +96,17 @@ def harden(
 
     Every step takes `batch_size` prompts a side of the train side of the split; each harmful row is ablated
     with `ablate_probability`, along a direction found anew every `refresh` steps. The attacker's layer is chosen on the
-    select side, and all figures are of the report side. The LoRA is put on `model` itself.
+    select side, and all figures are of the report side. The LoRA is put on `model` itself. Prompts are given as to `capture`.
 
     Raises InputError for settings out of range or without the `peft` package, NoRefusalsError for a model that refuses
     fewer than 8 training prompts: it has nothing to defend.
     """
     require("train", "hardening", "peft")
     check_settings({"steps": steps, "batch_size": batch_size, "refresh": refresh, "rank": rank}, ablate_probability)
-    check_pair(harmful, harmless)
+    refused, answered = given_set(harmful), given_set(harmless)
+    check_pair(refused, answered)
     chat = tokenizer if isinstance(tokenizer, ChatFormat) else ChatFormat(tokenizer)
-    sides = {name: AttackedSide.of(chat, name, harmful, harmless) for name in ("train", "select", "report")}
+    sides = {name: AttackedSide.of(chat, name, refused, answered) for name in ("train", "select", "report")}
     subject = Subject(model.eval(), chat, find_architecture(model))
     original = subject.replies(sides["report"].encoded_harmless)
     refusals, answers = own_replies(subject, sides["train"], progress)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -108,3 +109,23 @@ def test_whatever_a_template_raises_is_one_line(tokenizer: PreTrainedTokenizerBa
 def test_a_byte_order_mark_is_no_part_of_a_template(tmp_path: Path) -> None:
     (tmp_path / "template.jinja").write_text(TURN, encoding="utf-8-sig")
     assert read_template(tmp_path / "template.jinja") == TURN
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a named pipe", "a device"])
+def test_a_template_is_read_from_a_file_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "own.jinja"
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "a named pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=rf"--chat-template .*own\.jinja: is {kind}; give a file"):
+        read_template(path)
+
+
+def test_a_template_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "latin.jinja").write_bytes(b"\xe9")
+    for name in ("latin.jinja", "gone.jinja", "no\0name"):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_template(tmp_path / name)

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.prompts.given import given_prompts
+from abliterate.prompts.given import given_prompts, given_set
 from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.prompt_set import PromptSet
 from fixtures.prompts import TEXTS
@@ -97,3 +97,13 @@ def test_a_prompt_brings_its_system_message(tokenizer: PreTrainedTokenizerBase) 
     assert ChatFormat(tokenizer).encode([Prompt("Why?", system="Be short.")]) == ChatFormat(
         tokenizer, system="Be short."
     ).encode(["Why?"])
+
+
+def test_a_set_is_made_of_whatever_is_taken() -> None:
+    whole = PromptSet("x", tuple(TEXTS))
+    assert given_set(whole) is whole
+    for given in MEANT.values():
+        assert given_set(given).prompts == whole.prompts
+        assert given_set(given).digest == whole.digest
+    with pytest.raises(InputError, match="a dict"):
+        given_set({"prompt": TEXTS})
