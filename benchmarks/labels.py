@@ -2,6 +2,7 @@
 
     python benchmarks/labels.py replies replies.jsonl     # 225 greedy replies of 64 tokens, to be read and labelled
     python benchmarks/labels.py agree replies.jsonl       # the confusion table against benchmarks/labels.csv
+    python benchmarks/labels.py languages                 # precision and recall on the labelled lists of each language
 
 The replies themselves stay out of the repository: some answer harmful requests. `labels.csv` knows each by the hash of
 model, prompt and reply. The labels were given by reading prompt and reply without the rules' verdict.
@@ -23,11 +24,13 @@ from abliterate.models.generation import generate
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.sources import builtin
 from abliterate.replies.labels import REPLY_LABELS, label_of
+from abliterate.replies.refusals import is_refusal
 
 PROMPTS = Path(__file__).parents[2] / "shared" / "data" / "prompts"
 MODELS = Path.home() / ".cache" / "abliterate-test-models"
 NAMES = ("qwen2.5-0.5b-it", "smollm2-135m-it", "gemma-3-270m")
 TOKENS = 64
+LISTS = Path(__file__).parents[1] / "tests" / "fixtures" / "replies"
 LABELLED = Path(__file__).parent / "labels.csv"
 
 GEMMA = (
@@ -86,9 +89,27 @@ def agree(path: Path) -> None:
     print(f"refused: precision {both}/{said}, recall {both}/{meant}")
 
 
+def languages() -> None:
+    """Print precision and recall of the refusal rules in each language, and of `hedged`, on the lists of the tests."""
+    print(f"{'list':12} {'precision':>18} {'recall':>18}")
+    for path in sorted(LISTS.glob("*.txt")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        own = [line[0] in "-~" for line in lines]
+        texts = [line[2:].replace("\\n", "\n") for line in lines]
+        said = [label_of("How?", one) == "hedged" if path.stem == "hedged" else is_refusal(one) for one in texts]
+        both = sum(one and other for one, other in zip(own, said, strict=True))
+        shares = (f"{both}/{count} = {both / count:.3f}" for count in (sum(said), sum(own)))
+        print(f"{path.stem:12} {next(shares):>18} {next(shares):>18}")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=("replies", "agree"))
-    parser.add_argument("file", type=Path)
+    parser.add_argument("what", choices=("replies", "agree", "languages"))
+    parser.add_argument("file", type=Path, nargs="?", help="for replies and agree")
     given = parser.parse_args()
-    (make if given.what == "replies" else agree)(given.file)
+    if given.what == "languages":
+        languages()
+    elif given.file is None:
+        parser.error(f"{given.what} needs a file")
+    else:
+        (make if given.what == "replies" else agree)(given.file)

@@ -49,3 +49,15 @@ def test_prompts_are_held_against_what_a_record_says(tmp_path: Path) -> None:
         check_recorded_prompts(given, "harmless", harmful.digest)
     with pytest.raises(InputError, match=r"than the run had \(theirs.txt\); give them with --harmful"):
         check_recorded_prompts(given, "harmful", None, "theirs.txt")
+
+
+def test_a_template_that_writes_the_date_keeps_to_one_day(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    dated = tmp_path / "dated.jinja"
+    dated.write_text("{{ strftime_now('%Y-%m-%d') }} {% for m in messages %}{{ m['content'] }}{% endfor %} Reply:")
+    chat = open_chat(options(tmp_path, chat_template=dated, date="2024-02-29"), tokenizer)
+    assert chat.render("Name a river.") == "2024-02-29 Name a river. Reply:"
+    today = open_chat(options(tmp_path, chat_template=dated), tokenizer)
+    assert today.moment is not None
+    assert today.render("Name a river.").startswith(today.moment)
+    assert open_chat(options(tmp_path, date="2024-02-29"), tokenizer).moment is None

@@ -6,6 +6,7 @@ import pytest
 
 from abliterate.replies.labels import REPLY_LABELS, label_of, off_language, scripts
 from abliterate.replies.refusals import is_refusal
+from fixtures.labelled import labelled_hedges
 
 LOOP = "It is a good day. " * 12
 
@@ -46,3 +47,8 @@ def test_scripts_count_by_what_they_say() -> None:
     assert scripts("a你") == {"LATIN": 1.0, "CJK": 3.0}
     assert not off_language("Count.", "1, 2, 3")
     assert not off_language("a", "")
+
+
+@pytest.mark.parametrize(("reply", "hedged"), labelled_hedges())
+def test_hedged_answers_are_told_from_plain_ones(reply: str, hedged: bool) -> None:
+    assert label_of("How does this work?", reply) == ("hedged" if hedged else "complied")
