@@ -12,7 +12,7 @@ from abliterate.quantization.formats.base import read_config
 from abliterate.storage.foreign_files import require_files
 from abliterate.storage.names import CONFIG
 
-MOST_MODULES = 4096
+MOST_MODULES = 2048
 """Layers, experts and the like that a config may ask for: the deepest models have some hundred, the widest some hundred experts."""
 
 MOST_WIDE = 1 << 26
