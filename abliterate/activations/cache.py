@@ -38,10 +38,11 @@ class ActivationCache:
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
 
 
-def read_cached(path: Path) -> Tensor | None:
+def read_cached(path: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor | None:
     """Return the cached activations, or None when there are none; a damaged file counts as none and is removed.
 
-    So does one that cannot be reached: whoever then writes it is told why.
+    So does a file of something else: another shape or dtype, numbers that are not finite. What cannot be reached counts
+    as none too: whoever then writes it is told why.
     """
     try:
         if not path.is_file():
@@ -49,10 +50,13 @@ def read_cached(path: Path) -> Tensor | None:
         try:
             with safe_open(path, framework="pt") as file:
                 resid: Tensor = file.get_tensor("resid")
-                return resid
         except SafetensorError:
             path.unlink()
             return None
+        if tuple(resid.shape) == tuple(shape) and resid.dtype == dtype and bool(torch.isfinite(resid).all()):
+            return resid
+        path.unlink()
+        return None
     except OSError:
         return None
 

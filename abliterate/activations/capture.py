@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -86,14 +87,15 @@ def capture(
     chosen = tuple(positions) if positions is not None else chat.positions()
     path = cache.path(sequences, chosen, live.dtype) if cache else None
     group = processes or Processes()
-    stored = read_cached(path) if path else None
+    found = architecture or find_architecture(live)
+    shape = len(sequences), len(chosen), found.depth + 1, found.d_model
+    stored = read_cached(path, shape, live.dtype) if path else None
     # All or none: one process that captures alone would wait for the others.
     if all(group.each(stored is not None)) and stored is not None:
         return Activations(stored, chosen)
     with progress.step("capturing activations", len(sequences), "prompts") as advance:
-        found = architecture or find_architecture(live)
         prepared = prepare_batches(live, sequences, batch_size, keep=-min(chosen))
-        resid = torch.empty(len(sequences), len(chosen), found.depth + 1, found.d_model, dtype=live.dtype)
+        resid = torch.empty(shape, dtype=live.dtype)
         shared = prefix_cache(live, prepared.prefix)
         own: list[list[Tensor]] = []
 
@@ -103,7 +105,10 @@ def capture(
             return streams
 
         for batch in group.own(prepared.batches):
-            own.append(streams_once(kept, part_key(prepared, batch, chosen), partial(streams_of, batch)))
+            part = found.depth + 1, len(batch.rows), len(chosen), found.d_model
+            own.append(
+                streams_once(kept, part_key(prepared, batch, chosen), partial(streams_of, batch), part, resid.dtype)
+            )
             advance(len(batch.rows) * group.count)
         for batch, given in zip(prepared.batches, group.gather(own), strict=True):
             for layer, stream in enumerate(given):
@@ -119,11 +124,16 @@ def part_key(prepared: PreparedPrompts, batch: Batch, positions: Sequence[int]) 
     return ["activations", prepared.prefix, batch.tokens.tolist(), batch.lengths.tolist(), positions]
 
 
-def streams_once(kept: RecordLog | None, key: object, make: Callable[[], list[Tensor]]) -> list[Tensor]:
-    """Do `kept.once` for a batch's streams, which go into a file of their own: together they are large."""
+def streams_once(
+    kept: RecordLog | None, key: object, make: Callable[[], list[Tensor]], shape: Sequence[int], dtype: torch.dtype
+) -> list[Tensor]:
+    """Do `kept.once` for a batch's streams, which go into a file of their own: together they are large.
+
+    `shape` is that of the streams stacked: `[layers, rows, positions, d_model]`.
+    """
     if kept is None:
         return make()
-    known = read_cached(kept.file(key))
+    known = read_cached(kept.file(key), shape, dtype)
     if known is not None:
         return [stream.clone() for stream in known]
     streams = make()
@@ -165,7 +175,11 @@ def check_finite(resid: Float[Tensor, "prompts positions layers d_model"]) -> No
 def keep_whole(path: Path, resid: Tensor, kept: RecordLog | None, parts: Sequence[object]) -> None:
     """Write the activations into the cache, and remove the parts of them that were kept."""
     if kept is None:
-        return write_cached(path, resid)
+        try:
+            write_cached(path, resid)
+        except OSError as error:
+            warnings.warn(f"activations could not be kept in {path.parent} ({error.strerror or error})", stacklevel=3)
+        return
     with kept.writing():
         write_cached(path, resid)
         for part in parts:

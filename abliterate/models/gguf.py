@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.checkpoints.checkpoint import content_hash
@@ -41,7 +42,14 @@ def from_gguf(path: Path, progress: Progress) -> Path:
         )
     except (ValueError, KeyError, NotImplementedError, OSError) as error:
         raise InputError(f"{path}: transformers cannot read this GGUF file ({first_line(error)})") from error
-    with written_whole(folder) as partial:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(folder) as partial:
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{folder}: the dequantised copy of {path.name} cannot be kept there ({first_line(error)}); free some space, or "
+            "set ABLITERATE_CACHE to another folder"
+        ) from error
     return folder

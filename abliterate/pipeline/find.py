@@ -93,6 +93,7 @@ def optimise(
         max_kl=options.max_kl,
         batch_size=options.batch_size,
         state_file=None if loaded.unfinished.notes else state_file(loaded, start, data),
+        keeping=loaded.unfinished.writing,
         progress=progress,
     )
 

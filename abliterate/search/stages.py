@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -212,12 +212,14 @@ def search(
     max_kl: float | None = None,
     batch_size: BatchSize = "auto",
     state_file: Path | None = None,
+    keeping: Callable[[], AbstractContextManager[None]] = nullcontext,
     processes: Processes | None = None,
     progress: Progress = SILENT,
 ) -> SearchResult:
     """Return the front of edits found from `start`, what it took, and the point that `Front.choose` takes.
 
-    With `state_file`, each finished stage is kept there, and a search that was interrupted goes on. Under a launcher,
+    With `state_file`, each finished stage is kept there, inside `keeping()` (which may take note of an OSError instead of
+    ending the search), and a search that was interrupted goes on. Under a launcher,
     all processes call this with the same arguments, and all get the same front. Raises InputError for a model that
     streams from the disk, and where no point will do.
     """
@@ -239,7 +241,8 @@ def search(
         for number in range(len(state.points) - 2, len(REFUSAL_WEIGHTS)):
             one.stage(state, number, seed, original)
             if state_file and group.first:
-                state.save(state_file)
+                with keeping():
+                    state.save(state_file)
     front = Front(tuple(state.points[1:]), state.points[0])
     return SearchResult(front, state.token_count, front.choose(target_refusals, max_kl))
 

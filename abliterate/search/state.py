@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ class State:
     token_count: TokenCount = field(default_factory=TokenCount)
 
     def save(self, path: Path) -> None:
-        """Write the state whole or not at all."""
+        """Write the state whole or not at all. Raises OSError where it cannot be written."""
         edits = [self.edit, *(point.edit for point in self.points)]
         tensors = {f"{number}.{name}": one for number, edit in enumerate(edits) for name, one in named(edit).items()}
         record = {
@@ -43,8 +44,11 @@ class State:
             "spent": vars(self.token_count),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as partial:
-            save_file(tensors, partial, metadata={STATE_RECORD: json.dumps(record)})
+        try:
+            with written_whole(path) as partial:
+                save_file(tensors, partial, metadata={STATE_RECORD: json.dumps(record)})
+        except SafetensorError as error:  # as safetensors calls a full disk
+            raise OSError(str(error)) from error
 
     @classmethod
     def load(cls, path: Path, prompts: Sequence[tuple[int, ...]]) -> State | None:
@@ -52,12 +56,18 @@ class State:
         if not path.is_file():
             return None
         try:
-            with safe_open(path, framework="pt") as file:
-                record = json.loads(file.metadata()[STATE_RECORD])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except (SafetensorError, ValueError):
-            path.unlink()
+            return cls._read(path, prompts)
+        # Whatever is in the file: it is a convenience, and the search begins anew without it.
+        except (OSError, SafetensorError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            with suppress(OSError):
+                path.unlink()
             return None
+
+    @classmethod
+    def _read(cls, path: Path, prompts: Sequence[tuple[int, ...]]) -> State:
+        with safe_open(path, framework="pt") as file:
+            record = json.loads((file.metadata() or {})[STATE_RECORD])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         refused, answered = (
             {int(prompt): [tuple(reply) for reply in replies] for prompt, replies in record[side].items()}
             for side in ("refused", "answered")

@@ -167,9 +167,11 @@ def read_records(path: Path) -> dict[str, Mapping[str, Any]]:
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:  # torn
+        except (ValueError, RecursionError):  # torn, or not ours
             continue
-        if isinstance(record, dict) and "key" in record:  # else torn where a number or nothing is left
+        if isinstance(record, dict) and isinstance(
+            record.get("key"), str
+        ):  # else torn where a number or nothing is left
             records[record.pop("key")] = record
     return records
 

@@ -10,10 +10,12 @@ A reply is what `server.reply` returns for the request; by default the last mess
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -139,3 +141,37 @@ def drop(handler: Handler) -> None:
     """Break the connection in the middle of an answer."""
     handler.send_bytes(200, b'{"id": "1", "cho', missing=500)
     handler.close_connection = True
+
+
+def trickle(handler: Handler) -> None:
+    """Send a byte now and then until the test is over, or nobody listens."""
+    handler.close_connection = True
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000000")
+    handler.end_headers()
+    with suppress(OSError):
+        while not handler.chat.released.wait(0.05):
+            handler.wfile.write(b" ")
+
+
+def flood(handler: Handler) -> None:
+    """Send bytes without end, as long as somebody listens."""
+    handler.close_connection = True
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    with suppress(OSError):
+        while not handler.chat.released.is_set():
+            handler.wfile.write(b"f4240\r\n" + b" " * 1_000_000 + b"\r\n")
+
+
+def bomb(handler: Handler) -> None:
+    """Send a few kilobytes that unpack to many megabytes."""
+    with suppress(OSError):
+        handler.send_bytes(200, gzip.compress(b" " * 40_000_000), {"Content-Encoding": "gzip"})
+
+
+def packed(encoding: str) -> Callable[[Handler], None]:
+    """A reply in gzip that is said to be packed so."""
+    content = gzip.compress(json.dumps(completion("packed")).encode())
+    return lambda handler: handler.send_bytes(200, content, {"Content-Encoding": encoding})

@@ -41,9 +41,10 @@ class Endpoint:
     `url` with or without `/v1`; `model` is the name under which it is served, None for the only one there is. The key
     is read from the environment variable `api_key_variable` when a request is sent, and kept nowhere. `weights`
     may be anything that names what the server has loaded, such as a checkpoint's hash: replies kept under another
-    value are not taken. `timeout` is in seconds for one reply; `retries` counts what follows a failed request.
+    value are not taken. `timeout` is in seconds for one whole reply, to its last byte; `retries` counts what follows a
+    failed request.
 
-    Raises InputError for a URL that is none, or that holds a password or a query.
+    Raises InputError for a URL that is none, or that holds a password, a query or a character that no URL has.
     """
 
     url: str
@@ -65,7 +66,7 @@ class Endpoint:
             good = parts.scheme in ("http", "https") and parts.hostname is not None and parts.port != 0
         except ValueError:  # brackets that do not match, a port that is no number
             good = False
-        if not good:
+        if not good or not re.fullmatch("[!-~]+", self.url):
             raise InputError("the endpoint is not the URL of a server; give one such as http://localhost:8000/v1")
         if parts.username or parts.password or parts.query:
             raise InputError(
@@ -209,16 +210,27 @@ async def ask(
 
     try:
         completion = await client.chat.completions.create(messages=[*map(dict, conversation)], **request)
-        choice = completion.choices[0]
-        # A model that was taught to do so puts its refusal into a field of its own.
-        text = choice.message.content or getattr(choice.message, "refusal", None) or ""
-        tokens = completion.usage.completion_tokens if completion.usage else None
-        return CachedReply(text, choice.finish_reason or "unknown", tokens)
+        return reply_of(completion)
     except openai.OpenAIError as error:
         raise await explained(error, client, endpoint) from error
-    # The package hands on what it was given: text that is no JSON, or JSON of another shape.
-    except (ValueError, TypeError, AttributeError, IndexError) as error:
+    # The package hands on what it was given: text that is no JSON, or nested too deep for it, or JSON of another shape.
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise FailingServerError(not_the_protocol(endpoint)) from error
+
+
+def reply_of(completion: Any) -> CachedReply:
+    """Return what a completion says; half of a surrogate pair, which no file can hold, becomes a question mark.
+
+    Raises TypeError, AttributeError or LookupError where it has another shape: the package does not look at types.
+    """
+    choice = completion.choices[0]
+    # A model that was taught to do so puts its refusal into a field of its own.
+    text = choice.message.content or getattr(choice.message, "refusal", None) or ""
+    tokens = completion.usage.completion_tokens if completion.usage else None
+    finish = choice.finish_reason or "unknown"
+    if not isinstance(text, str) or not isinstance(finish, str) or not (tokens is None or type(tokens) is int):
+        raise TypeError("a reply that is no text, or a number of tokens that is none")
+    return CachedReply(text.encode(errors="replace").decode(), finish, tokens)
 
 
 def open_client(endpoint: Endpoint) -> Any:
@@ -229,11 +241,15 @@ def open_client(endpoint: Endpoint) -> Any:
     require("endpoint", "a model behind a URL")
     import openai
 
+    from abliterate.evaluation.served.limited_client import LimitedClient
+
+    timeout = openai.Timeout(endpoint.timeout, connect=CONNECT_SECONDS)
     return openai.AsyncOpenAI(
         base_url=endpoint.base,
         api_key=api_key(endpoint.api_key_variable),
-        timeout=openai.Timeout(endpoint.timeout, connect=CONNECT_SECONDS),
+        timeout=timeout,
         max_retries=endpoint.retries,
+        http_client=LimitedClient(timeout=timeout),
     )
 
 
@@ -265,7 +281,7 @@ async def check_reachable(client: Any, endpoint: Endpoint) -> None:
             raise InputError(
                 f"nothing listens at {endpoint.base}; start the server, or give the URL that it printed"
             ) from error
-    except (openai.OpenAIError, ValueError):
+    except (openai.OpenAIError, ValueError, RecursionError):
         return  # some servers have no list of models: the first request will tell what is wrong, if anything
 
 
@@ -274,12 +290,12 @@ async def model_names(client: Any, endpoint: Endpoint) -> list[str]:
     import openai
 
     try:
-        return [str(model.id) for model in (await client.models.list()).data]
+        return [str(model.id)[:WORDS] for model in (await client.models.list()).data]
     except openai.NotFoundError as error:
         raise InputError(f"{not_the_protocol(endpoint)} or name the model with --served-model") from error
     except openai.OpenAIError as error:
         raise await explained(error, client, endpoint) from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FailingServerError(not_the_protocol(endpoint)) from error
 
 
@@ -292,7 +308,13 @@ async def explained(error: Any, client: Any, endpoint: Endpoint) -> InputError:
     """Return the one line to say for an error of the `openai` package."""
     import openai
 
+    from abliterate.evaluation.served.limited_client import OverlongReplyError
+
     url, variable = endpoint.base, endpoint.api_key_variable
+    # Older versions of the package wrap what its HTTP client raises.
+    for one in (error, error.__cause__):
+        if isinstance(one, OverlongReplyError):
+            return FailingServerError(f"{url} sent {one}; look at what listens there")
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
         how = "does not accept the key in" if os.environ.get(variable) else "wants a key: put it into"
         return InputError(f"{url} {how} the environment variable {variable} (status {error.status_code})")

@@ -57,9 +57,12 @@ class KeptReplies:
         return len(self._records)
 
     def known(self, key: str) -> CachedReply | None:
-        """Return the reply kept under `key`, marked as cached, or None."""
-        record = self._records.known(key)
-        return CachedReply(**record, cached=True) if record else None
+        """Return the reply kept under `key`, marked as cached, or None; a record of another shape counts as none."""
+        record = self._records.known(key) or {}
+        text, finish, tokens = (record.get(name) for name in ("text", "finish", "tokens"))
+        if not isinstance(text, str) or not isinstance(finish, str) or not (tokens is None or type(tokens) is int):
+            return None
+        return CachedReply(text, finish, tokens, cached=True)
 
     def add(self, key: str, answer: CachedReply) -> None:
         """Keep a reply: on return a kill of this process does not lose it.

@@ -23,7 +23,7 @@ from abliterate.evaluation.served.reply_cache import CachedReply, ReplyCache
 from abliterate.models.generation import generate
 from abliterate.progress import Advance
 from servers import chat_server
-from servers.chat_server import ChatServer, body, completion, drop, hang, status
+from servers.chat_server import ChatServer, bomb, body, completion, drop, flood, hang, packed, status, trickle
 from servers.llama_server import NAME, TINY_CHAT, LlamaServer, serving, tiny_gguf
 
 PROMPTS = [
@@ -34,6 +34,16 @@ PROMPTS = [
     "How do I steal a bicycle?",
     "Describe a guitar.",
 ]
+
+
+def reply_field(name: str, value: object) -> object:
+    answer = completion("x")
+    answer["choices"][0]["message"][name] = value
+    return body(json.dumps(answer).encode())
+
+
+def usage(tokens: object) -> object:
+    return body(json.dumps(completion("x") | {"usage": {"completion_tokens": tokens}}).encode())
 
 
 def asking(*prompts: str) -> list[list[dict[str, str]]]:
@@ -212,6 +222,17 @@ def test_passing_faults_are_sat_out(server: ChatServer, faults: list[object]) ->
         (body(b'{"hello": "world"}'), "does not speak the OpenAI chat protocol"),
         (body(b"[1, 2]"), "does not speak the OpenAI chat protocol"),
         (body(b'{"choices": []}'), "does not speak the OpenAI chat protocol"),
+        (body(b"[" * 200_000), "does not speak the OpenAI chat protocol"),
+        (reply_field("content", 5), "does not speak the OpenAI chat protocol"),
+        (reply_field("content", [{"type": "text", "text": "hi"}]), "does not speak the OpenAI chat protocol"),
+        (reply_field("content", {"a": 1}), "does not speak the OpenAI chat protocol"),
+        (usage("many"), "does not speak the OpenAI chat protocol"),
+        (usage(1.5), "does not speak the OpenAI chat protocol"),
+        (trickle, r"gave no answer within 0.3 s, 2 times"),
+        (flood, r"sent a reply of more than 16 MB; look at what listens there"),
+        (bomb, r"sent a reply of more than 16 MB"),
+        (packed("gzip, gzip"), r"sent a reply packed as 'gzip, gzip'; only gzip and deflate are unpacked"),
+        (packed("br"), r"sent a reply packed as 'br'"),
     ],
 )
 def test_what_keeps_failing_says_what_is_kept(server: ChatServer, tmp_path: Path, fault: object, message: str) -> None:
@@ -359,3 +380,21 @@ def test_a_run_that_is_ended_goes_on(server: ChatServer, tmp_path: Path, name: s
     assert [answer.cached for answer in answers] == [True] * 3 + [False] * 3
     assert [answer.text for answer in answers] == [prompt[::-1] for prompt in prompts]
     assert sorted(server.asked[4:]) == prompts[3:]
+
+
+def test_half_of_a_surrogate_pair_becomes_a_question_mark(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = lambda request: "half \ud83d"
+    (answer,) = endpoint_replies(Endpoint(server.url), asking("a"), 8, cache=ReplyCache(tmp_path))
+    assert answer.text == "half ?"
+
+
+def test_a_reply_that_the_server_packs_is_unpacked(server: ChatServer) -> None:
+    server.faults += [packed("gzip")]
+    (answer,) = endpoint_replies(Endpoint(server.url), asking("a"), 8, cache=None)
+    assert answer.text == "packed"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/\x1b", "http://127.0.0.1:1/a b", "http://127.0.0.1:1/ü"])
+def test_a_character_that_no_url_has_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match="the endpoint is not the URL of a server"):
+        Endpoint(url)

@@ -61,3 +61,29 @@ def test_a_cache_that_cannot_be_used(tmp_path: Path) -> None:
         kept.add("a", CachedReply("a", "stop", 1))
     with pytest.raises(InputError, match=r"cannot read .*: Is a directory; choose another cache folder"):
         ReplyCache(tmp_path).under({})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"key": ["k"], "text": "x", "finish": "stop", "tokens": 1}',
+        '{"key": "k", "text": 5, "finish": "stop", "tokens": 1}',
+        '{"key": "k", "text": "x", "finish": null, "tokens": 1}',
+        '{"key": "k", "text": "x", "finish": "stop", "tokens": "many"}',
+        '{"key": "k", "text": "x"}',
+        "[" * 100_000,
+    ],
+)
+def test_a_record_of_another_shape_counts_as_none(tmp_path: Path, line: str) -> None:
+    path = ReplyCache(tmp_path).under({}).path
+    path.write_text(line + "\n")
+    kept = ReplyCache(tmp_path).under({})
+    assert kept.known("k") is None
+    kept.add("k", CachedReply("x", "stop", None))
+    assert ReplyCache(tmp_path).under({}).known("k") == CachedReply("x", "stop", None, cached=True)
+
+
+def test_a_field_more_does_not_matter(tmp_path: Path) -> None:
+    path = ReplyCache(tmp_path).under({}).path
+    path.write_text('{"key": "k", "text": "x", "finish": "stop", "tokens": 1, "later": true}\n')
+    assert ReplyCache(tmp_path).under({}).known("k") == CachedReply("x", "stop", 1, cached=True)
