@@ -8,6 +8,9 @@ import sys
 def main() -> None:
     """Run the command; Ctrl-C is answered in one line even while its own parts are imported."""
     try:
+        from abliterate.parallel.waiting import share_the_machine
+
+        share_the_machine()
         from abliterate.cli import main as command
 
         command()

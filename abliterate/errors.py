@@ -57,3 +57,15 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, without the quotes of a KeyError; its class where it says nothing."""
     said = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
     return said.splitlines()[0] if said else type(error).__name__
+
+
+def shortened(text: str, limit: int = 200, quoted: bool = True) -> str:
+    """Return a text of foreign making on one line, of a length that fits in a message.
+
+    Example:
+        >>> shortened("two\\nlines")
+        "'two lines'"
+    """
+    line = " ".join(text.split())
+    line = line if len(line) <= limit else f"{line[:limit]} ..."
+    return repr(line) if quoted else line.encode(errors="replace").decode()

@@ -77,7 +77,8 @@ def each_unit(rows: Float[Tensor, "*rows d_model"], d_model: int | None = None) 
 
 def check_vectors(vectors: Float[Tensor, "..."], d_model: int | None) -> None:
     """Raise InputError for anything but one vector, or rows of them, that is as wide as the residual stream."""
-    if vectors.dim() not in (1, 2) or not vectors.numel() or not vectors.is_floating_point():
+    check_floats(vectors)
+    if vectors.dim() not in (1, 2) or not vectors.numel():
         raise InputError(
             f"a direction has shape {tuple(vectors.shape)} and dtype {vectors.dtype}; "
             "give floats: one vector [d_model], or rows [k, d_model]"
@@ -85,8 +86,31 @@ def check_vectors(vectors: Float[Tensor, "..."], d_model: int | None) -> None:
     check_width(vectors, d_model)
 
 
+def check_vector(vector: Float[Tensor, " d_model"], d_model: int | None = None) -> None:
+    """Raise InputError for anything but one vector of finite floats that is not zero: one whose length counts."""
+    check_vectors(vector, d_model)
+    if vector.dim() != 1:
+        raise InputError(f"a vector has shape {tuple(vector.shape)}; give one, [d_model]")
+    normalize(vector.detach().cpu().double())
+
+
+def check_floats(vectors: object) -> None:
+    """Raise InputError for what is no tensor of real floats: lists, arrays, whole numbers, texts, a set of directions."""
+    if not isinstance(vectors, Tensor):
+        raise InputError(
+            f"a direction is of type {type(vectors).__name__}; give a tensor of floats, such as torch.tensor(values), or "
+            "directions[layer]"
+        )
+    if not vectors.is_floating_point():
+        raise InputError(
+            f"a direction has shape {tuple(vectors.shape)} and dtype {vectors.dtype}; "
+            "give floats: one vector [d_model], or rows [k, d_model]"
+        )
+
+
 def check_width(vectors: Float[Tensor, "*rows d_model"], d_model: int | None) -> None:
-    """Raise InputError when vectors are not as wide as the model's residual stream."""
+    """Raise InputError when vectors are no floats, or not as wide as the model's residual stream."""
+    check_floats(vectors)
     if d_model is not None and (not vectors.dim() or vectors.shape[-1] != d_model):
         width = vectors.shape[-1] if vectors.dim() else 0
         raise InputError(f"the direction has d_model {width}, the model {d_model}; it belongs to another model")

@@ -39,10 +39,10 @@ from abliterate.directions.scores import first_token_log_probs
 from abliterate.directions.selection import select
 from abliterate.models.generation import REPLY_TOKENS, generate, generate_all
 from abliterate.models.head import Head, kl_divergence
+from abliterate.models.live_model import LiveModel
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
 from abliterate.pipeline.replies import OPENINGS_COVERAGE
-from abliterate.progress import SILENT
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.replies.openings import find_openings
 from abliterate.search.front import beats
@@ -109,7 +109,7 @@ def prepare_search(
         activations.rows(range(len(harmful), len(harmful) + len(harmless))),
     )
     directions = difference_in_means(*sides)
-    chosen = select(model, architecture, directions, openings, judging, staying).chosen
+    chosen = select(LiveModel(model, chat, architecture), directions, openings, judging, staying).chosen
     start = Variables.start(architecture, directions.at(chosen.layer, chosen.position))
     second = difference_in_means(*sides, "mean-difference").at(chosen.layer, chosen.position)
     pool = SearchData(harmful, harmless, judging, staying, list(zip(map(tuple, replies[0]), refused, strict=True)))
@@ -126,7 +126,7 @@ def find(
     """Run everything from the prompts to the front; return it with the seconds that it took."""
     begin = time.perf_counter()
     prepared = prepare_search(model, tokenizer, chat, bad, good)
-    found = search(model, tokenizer, prepared.architecture, prepared.start, prepared.pool, progress=SILENT)
+    found = search(LiveModel(model, chat, prepared.architecture), prepared.start, prepared.pool)
     return found, time.perf_counter() - begin
 
 

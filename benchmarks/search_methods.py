@@ -35,10 +35,10 @@ from abliterate import load_prompts
 from abliterate.architectures.architecture import Architecture
 from abliterate.interventions import projected
 from abliterate.models.head import Head
+from abliterate.models.live_model import LiveModel
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer, resolve
 from abliterate.parallel.processes import Processes
-from abliterate.progress import SILENT
 from abliterate.projection import normalize
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.search import stages
@@ -161,10 +161,12 @@ def main() -> None:
     source = resolve(str(options.model))
     tokenizer = load_tokenizer(source)
     model = load_model(source, options.dtype)
-    prepared = prepare_search(model, tokenizer, ChatFormat(tokenizer, leader.SYSTEM), bad, good)
+    chat = ChatFormat(tokenizer, leader.SYSTEM)
+    prepared = prepare_search(model, tokenizer, chat, bad, good)
     edit_losses = EditLosses(model, prepared.architecture, Head(model), plan_memory(model), TokenCount())
     selected = edit_losses.states([OriginalReply(prompt, ()) for prompt in prepared.pool.select_harmless])
-    one = stages.Search(model, tokenizer, edit_losses, prepared.pool, Processes(), SILENT, selected)
+    live = LiveModel(model, chat, prepared.architecture)
+    one = stages.Search(live, edit_losses, prepared.pool, Processes(), selected)
     table = Table(title=f"{SELECT_HARMFUL} harmful, {SELECT_HARMLESS} harmless prompts of the select split")
     for column in ("method", "start", *(f"pressure {pressure}" for pressure in PRESSURES), "s"):
         table.add_column(column, justify="right")

@@ -11,6 +11,7 @@ environment make another machine of this one, to try that:
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 # Every annotated tensor shape is checked at run time, in all tests: must come before the package is imported.
 from jaxtyping import install_import_hook
+
+# A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hook = install_import_hook("abliterate", "beartype.beartype")
 

@@ -25,6 +25,7 @@ from abliterate.interventions.affine import affine, mean_component
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.generation import generate
 from abliterate.models.head import Head
+from abliterate.models.live_model import LiveModel
 from abliterate.progress import SILENT
 from abliterate.projection import frobenius, orthonormal_basis, unit_rows
 from abliterate.prompts.chat_format import ChatFormat
@@ -36,6 +37,7 @@ from abliterate.search.variables import Variables
 from abliterate.training.healed import healed_components
 from fixtures.device import DeviceWithoutFloat64
 from fixtures.models import random_model
+from fixtures.tiny_chat import tiny_chat
 
 SEQUENCES = [(5, 9, 17, 31), (8, 23, 61, 7, 90), (12, 13, 14)]
 
@@ -89,9 +91,8 @@ def scored(model: PreTrainedModel) -> object:
     question = prepare_openings(model, SEQUENCES, [(40,), (41, 42)])
     refusal_score(Head(model), question, final_states(model, question))
     try:
-        return select(
-            model, find_architecture(model), difference_in_means(HARMFUL, HARMLESS), [(40,)], SEQUENCES, SEQUENCES
-        )
+        live = LiveModel.of(model, tiny_chat())
+        return select(live, difference_in_means(HARMFUL, HARMLESS), [(40,)], SEQUENCES, SEQUENCES)
     except InputError:
         return None  # random weights refuse nothing
 

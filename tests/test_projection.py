@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,8 +17,13 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from abliterate.activations.capture import Activations
+from abliterate.architectures.architecture import find_architecture
+from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.directions.directions import Directions
 from abliterate.edits.in_place import orthogonalize
+from abliterate.edits.plan import make_plan
 from abliterate.errors import InputError
+from abliterate.exports.control_vector import write_control_vector
 from abliterate.interventions import (
     Condition,
     ablated,
@@ -23,6 +34,8 @@ from abliterate.interventions import (
     mean_component,
     rows_where,
 )
+from abliterate.interventions.hook_form import hook_form
+from abliterate.interventions.recipe import Recipe
 from abliterate.projection import (
     component,
     fold_gain,
@@ -34,6 +47,7 @@ from abliterate.projection import (
     remove_component,
 )
 from abliterate.training.keep_out import KeepDirectionOut
+from fixtures.gguf_adapters import tensors
 from fixtures.models import random_model
 from fixtures.wrapped import SILENT, TOKENS, hook_count, logits, residue, unchanged, weights
 
@@ -160,6 +174,30 @@ def kept_out(model: PreTrainedModel, direction: torch.Tensor) -> torch.Tensor:
     return logits(model)
 
 
+def planned(model: PreTrainedModel, direction: torch.Tensor, recipe: Recipe | None = None) -> torch.Tensor:
+    """The weights of a checkpoint as a plan edits them."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        checkpoint = Checkpoint.open(Path(folder))
+        plan = make_plan(recipe or Recipe.uniform(), direction, find_architecture(model), model, checkpoint)
+        return torch.cat([edit.expected(checkpoint).flatten() for edit in plan.edits.values()])
+
+
+def written(model: PreTrainedModel, vector: torch.Tensor) -> torch.Tensor:
+    """What a control vector file adds to the stream."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "vector.gguf"
+        try:
+            write_control_vector({2: vector}, model.config, out)
+        finally:
+            assert not list(Path(folder).iterdir()) or out.is_file()
+        return torch.tensor(tensors(out)["direction.1"])
+
+
+def hooked(model: PreTrainedModel, direction: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    return inside(hook_form(model, direction, recipe, find_architecture(model)), model)
+
+
 RESID = torch.randn(6, 1, 5, 48, generator=torch.Generator().manual_seed(3))
 ENTRIES: dict[str, Use] = {
     "ablated": lambda model, r: inside(ablated(model, r), model),
@@ -171,10 +209,14 @@ ENTRIES: dict[str, Use] = {
     "mean_component": lambda model, r: mean_component(Activations(RESID, (-1,)), r),
     "orthogonalize": lambda model, r: logits(orthogonalize(model, r)),
     "KeepDirectionOut": kept_out,
+    "hook_form": lambda model, r: hooked(model, r, Recipe.uniform(0.5)),
+    "hook_form, adding": lambda model, r: hooked(model, r, Recipe.adding(3.0, 2)),
+    "make_plan": planned,
 }
 LENGTHS: dict[str, Use] = {
     "added": lambda model, r: inside(added(model, r, 2), model),
     "added_rows": lambda model, r: inside(added_rows(model, r[None], [2]), model),
+    "write_control_vector": written,
 }
 """Where the length of the vector is what is added."""
 
@@ -215,6 +257,8 @@ def test_no_direction_is_refused_before_anything_is_changed(
     if name == "added_rows" and value == 0.0:  # a vector of zeros leaves its rows alone
         assert torch.equal(LENGTHS[name](llama, 0 * direction), logits(llama))
         return
+    if name == "write_control_vector" and value is None:
+        message = "belongs to another model"
     vector = torch.ones(7) if value is None else 0 * direction if value == 0.0 else direction.clone()
     if value:
         vector[3] = value
@@ -222,6 +266,61 @@ def test_no_direction_is_refused_before_anything_is_changed(
         {**ENTRIES, **LENGTHS}[name](llama, vector)
     assert unchanged(llama, before)
     assert hook_count(llama) == 0
+
+
+FOREIGN: dict[str, Callable[[], Any]] = {
+    "a list": lambda: [0.5] * 48,
+    "a list of rows": lambda: [[0.5] * 48],
+    "an array": lambda: np.full(48, 0.5),
+    "an array of doubles": lambda: np.full(48, 0.5, dtype=np.float64),
+    "whole numbers": lambda: torch.arange(48),
+    "truth values": lambda: torch.ones(48, dtype=torch.bool),
+    "complex numbers": lambda: torch.ones(48, dtype=torch.complex64),
+    "a text": lambda: "resid.2",
+    "nothing": lambda: None,
+    "one number": lambda: torch.tensor(0.5),
+    "all directions": lambda: Directions(torch.ones(1, 5, 48), (-1,), "mean-difference"),
+}
+WHOLE: dict[str, Use] = {
+    "ablated_rows": lambda model, r: inside(ablated_rows(model, r), model),
+    "added_rows": lambda model, r: inside(added_rows(model, r, [2]), model),
+    "affine, rows": lambda model, r: inside(affine(model, r, 3.0), model),
+}
+"""Entry points whose call above makes rows of a vector itself."""
+
+
+def foreign_outcomes() -> list[str]:
+    """Give every entry point what is no direction; return all that was neither refused in one line nor left alone."""
+    faults = []
+    for name, use in {**ENTRIES, **LENGTHS, **WHOLE}.items():
+        model = random_model("llama")
+        before = weights(model)
+        for kind, make in FOREIGN.items():
+            try:
+                use(model, make())
+                faults.append(f"{name}, {kind}: taken")
+            except InputError as error:
+                if "\n" in str(error) or not str(error):
+                    faults.append(f"{name}, {kind}: {error}")
+            except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+                faults.append(f"{name}, {kind}: {type(error).__name__}: {error}")
+        if not unchanged(model, before) or hook_count(model):
+            faults.append(f"{name}: the model changed")
+    return faults
+
+
+def test_what_is_no_direction_is_refused_in_one_line() -> None:
+    """In a process whose types nobody checks, as a caller has it."""
+    script = "import test_projection; print(*test_projection.foreign_outcomes(), sep='\\n', end='')"
+    paths = [str(Path(__file__).parent), str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == ""
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 48), (0, 48)])

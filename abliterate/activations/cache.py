@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from abliterate.storage.atomic import written_whole
+from abliterate.storage.own_files import is_own_file, own_folder
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def read_cached(path: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor 
     as none too: whoever then writes it is told why.
     """
     try:
-        if not path.is_file():
+        if not is_own_file(path):
             return None
         try:
             with safe_open(path, framework="pt") as file:
@@ -66,7 +67,7 @@ def write_cached(path: Path, resid: Tensor) -> None:
 
     Raises OSError where they cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    own_folder(path.parent)
     try:
         with written_whole(path) as partial:
             save_file({"resid": resid}, partial)

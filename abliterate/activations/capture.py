@@ -24,7 +24,6 @@ from abliterate.models.forward import at_positions, final_hidden, prefix_cache
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.prompts.prompt_set import PromptSet
 from abliterate.storage.record_log import RecordLog
 
 
@@ -58,7 +57,7 @@ class Activations:
 def capture(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase | ChatFormat,
-    prompts: PromptSet | Sequence[str],
+    prompts: object,
     *,
     positions: Sequence[int] | None = None,
     batch_size: BatchSize = "auto",
@@ -70,12 +69,16 @@ def capture(
 ) -> Activations:
     """Run `prompts` through `model` and return `resid[l]` for every layer at the post-instruction positions.
 
+    `prompts` are a PromptSet, a list of strings or of conversations (`[{"role": "user", "content": ...}]`, put whole up to
+    the reply to their last turn), a `datasets.Dataset` (its column chosen as `load_prompts` does) or a pandas Series.
+
     `tokenizer` may be a ChatFormat, to set a system prompt or a thinking switch. Activations keep the model's
     dtype, on the CPU. What is put around the model is seen through, and adapters inside of it take part. `processes`
     share the batches out, and all get the activations of one, bit for bit.
 
     `kept` holds batches that an interrupted run on the same weights has left, as files beside its records, until the
-    whole is in `cache`. Raises InputError for a missing chat template, and for NaN or infinite activations.
+    whole is in `cache`. Raises InputError for other prompts, a missing chat
+    template, and for NaN or infinite activations.
 
     Example:
         >>> capture(model, tokenizer, harmful.first(8)).resid.shape  # [prompts, positions, layers, d_model]
@@ -83,7 +86,7 @@ def capture(
     """
     live = unwrapped(model)
     chat = tokenizer if isinstance(tokenizer, ChatFormat) else ChatFormat(tokenizer)
-    sequences = chat.encode(prompts.prompts if isinstance(prompts, PromptSet) else prompts)
+    sequences = chat.encode(prompts)
     chosen = tuple(positions) if positions is not None else chat.positions()
     path = cache.path(sequences, chosen, live.dtype) if cache else None
     group = processes or Processes()

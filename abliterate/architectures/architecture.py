@@ -19,9 +19,9 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.clone import D_MODEL, clone_inputs, clone_of
 from abliterate.architectures.parameter_roles import layer_place, parameter_roles_of
-from abliterate.architectures.sites import SITES as SITES
-from abliterate.architectures.sites import Site as Site
+from abliterate.architectures.sites import Site
 from abliterate.architectures.trace import Gain, Trace, trace
+from abliterate.architectures.tying import shares_matrix
 from abliterate.architectures.wrappers import inside, name_of, parameter_names, unwrapped
 from abliterate.errors import ArchitectureError
 from abliterate.projection import fold_gain, orthonormal_span
@@ -165,9 +165,7 @@ def find_architecture(model: nn.Module, allow_unproved: bool = False) -> Archite
         layers=tuple(f"{found.layers}.{layer}" for layer in range(len(live.get_submodule(found.layers)))),
         writers=writers,
         head=head,
-        tied=clone.get_output_embeddings() is not None
-        and clone.get_output_embeddings().weight is clone.get_input_embeddings().weight
-        and any(writer.module == embedding for writer in writers),
+        tied=shares_matrix(live) and any(writer.module == embedding for writer in writers),
         problems=found.problems,
         outside=modules_outside(names, found.layers),
     )

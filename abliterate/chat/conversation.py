@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import jinja2
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.chat.options import ChatOptions
 from abliterate.chat.sides import ChatSide
 from abliterate.chat.stream import Reader, sampler, tokens
 from abliterate.errors import InputError
+from abliterate.models.decoding import Decoding
 from abliterate.models.generation import end_tokens
+from abliterate.models.generation_modes import Generation
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.replies.refusals import is_refusal
 from abliterate.replies.thinking import visible_reply
@@ -71,9 +72,10 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 class Conversation:
     """What one side and the user have said. It changes: each turn adds to it, `reset` empties it."""
 
-    def __init__(self, side: ChatSide, settings: ChatOptions) -> None:
+    def __init__(self, side: ChatSide, settings: ChatOptions, generation: Generation = "greedy") -> None:
         self.side = side
         self.settings = settings
+        self.generation = generation
         self.chat = side.chat
         self.messages: tuple[Message, ...] = ()
         self.turns = 0
@@ -109,7 +111,11 @@ class Conversation:
         if context is not None and context - len(ids) < limit:
             limit, why = context - len(ids), "context"
         # Each turn has a seed of its own, so that a longer reply on one side leaves the next turn alike on both.
-        choose = sampler(self.settings.temperature, self.settings.seed + self.turns)
+        seed = self.settings.seed + self.turns
+        if self.generation == "greedy" or self.settings.temperature:
+            choose = sampler(self.settings.temperature, seed)
+        else:
+            choose = Decoding(self.generation, seed).chooser(self.side.model, ids, self.ends, limit)
         reply = ChatReply(self.chat.tokenizer)
         for token in tokens(self.reader, ids, self.ends, limit, choose):
             reply = replace(reply, tokens=(*reply.tokens, token))
@@ -155,19 +161,12 @@ def encode(chat: ChatFormat, messages: Sequence[Message]) -> list[int]:
     With thinking on, the model thinks: a think block that the template opens stays open. Raises InputError when the
     template fails.
     """
-    system = [] if chat.system is None else [{"role": "system", "content": chat.system}]
     try:
-        text = str(
-            chat.tokenizer.apply_chat_template(
-                [*system, *messages],
-                chat_template=chat.source,
-                tokenize=False,
-                add_generation_prompt=True,
-                **chat.switches(),
-            )
-        )
-    except (jinja2.TemplateError, TypeError) as error:
-        raise InputError(f"the chat template fails: {error}; it may not take several turns, /reset") from error
+        text = chat.conversation(messages)
+    except InputError as error:
+        if len(messages) == 1:
+            raise
+        raise InputError(f"{error}; it may not take several turns, /reset") from error
     ids: list[int] = chat.tokenizer(
         text if chat.thinking == "on" else chat.close_thought(text), add_special_tokens=False
     )["input_ids"]

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from torch import Tensor
 
-from abliterate.checkpoints.other_files import file_stays, folder_stays, matches, named
+from abliterate.checkpoints.other_files import file_stays, folder_stays, leads_out, matches, named, read_by_loaders
 from abliterate.checkpoints.shard_copy import BLOCK, Edit, copy_shard
 from abliterate.checkpoints.shards import (
     MAX_HEADER_BYTES,
@@ -26,11 +26,12 @@ from abliterate.checkpoints.shards import (
     read_shard,
     read_tensor,
 )
+from abliterate.checkpoints.snapshot import Snapshot
 from abliterate.errors import CheckpointError
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.quantization.formats.base import Companions, Format
 from abliterate.quantization.formats.registry import quantized_pairs
-from abliterate.storage.names import ADAPTER, CONFIG, INDEX, MODEL_WEIGHTS
+from abliterate.storage.names import ADAPTER, INDEX, MODEL_WEIGHTS
 
 SAMPLE = 64 << 10
 
@@ -49,7 +50,8 @@ class Quantization:
 class Checkpoint:
     """The safetensors of one folder, validated when opened; `index` is the name of the index file, if there is one.
 
-    `oddities` says in what the index and the shards disagree that plain transformers loads all the same.
+    `oddities` says in what the index and the shards disagree that plain transformers loads all the same; `snapshot` is what
+    all files were when it was opened.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class Checkpoint:
     tensors: Mapping[str, TensorEntry] = field(hash=False)
     index: str | None = None
     oddities: tuple[str, ...] = field(default=(), compare=False)
+    snapshot: Snapshot = field(kw_only=True, compare=False)
 
     @classmethod
     def open(cls, folder: Path) -> Checkpoint:
@@ -75,7 +78,7 @@ class Checkpoint:
         if not tensors:
             raise damaged(folder / names[0], "expected tensors, found none")
         oddities = _oddities(folder / INDEX, weight_map, tensors) if weight_map is not None else ()
-        return cls(folder, shards, tensors, index, oddities)
+        return cls(folder, shards, tensors, index, oddities, snapshot=Snapshot.of(folder, [one.name for one in shards]))
 
     @property
     def total_bytes(self) -> int:
@@ -109,7 +112,10 @@ class Checkpoint:
             return read_tensor(file, entry)
 
     def files(self) -> list[Path]:
-        """List the other files of a model that travel along (tokenizer, templates, code, index), relative and sorted."""
+        """List the other files of a model that travel along (tokenizer, templates, code, index), relative and sorted.
+
+        Raises CheckpointError for a link to nothing, and where one that a load needs leads out of the folder.
+        """
         return [path for path, travels in self._others() if travels]
 
     def left_behind(self) -> list[Path]:
@@ -134,32 +140,35 @@ class Checkpoint:
                 travels = path.as_posix() == self.index or not file_stays(self.folder, path, self.tensors)
                 if travels and not (self.folder / path).is_file():
                     raise CheckpointError(f"{self.folder / path} is a link to nothing; download the checkpoint again")
-                found.append((path, travels))
+                out = travels and leads_out(self.folder, path)
+                if out and (read_by_loaders(path) or path.as_posix() == self.index):
+                    raise CheckpointError(
+                        f"{self.folder / path} is a link out of the folder, and a copy would take along what it leads to; "
+                        "put the file itself in its place (weights may be links)"
+                    )
+                found.append((path, travels and not out))
         return sorted(found)
 
     def fingerprint(self) -> str:
-        """Identify this local checkpoint for caches, without reading all of it.
+        """Identify this local checkpoint, as it was when it was opened, for caches, without reading all of it.
 
-        Covers config.json, and of each shard: name, size, header, modification time of the file behind
-        a link, and 64 KiB from the beginning, middle and end of the data. It misses a change elsewhere in
-        the data that keeps size and time, and takes a copy with new times for another checkpoint.
+        Covers the config, tokenizer, templates and code, and of each shard: name, size, header, the times of the file
+        behind a link, and 64 KiB from the beginning, middle and end of the data. It takes a copy with new times for
+        another checkpoint.
         """
-        digest = hashlib.sha256()
+        return self._fingerprint
 
-        def add(part: bytes) -> None:
-            digest.update(len(part).to_bytes(8, "little") + part)  # with its length, so that parts cannot run together
-
-        config = self.folder / CONFIG
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(self.snapshot.identity.encode())
         with failing(f"{self.folder} cannot be read"):
-            add(config.read_bytes() if config.is_file() else b"")
             for shard in self.shards:
                 with self.path(shard.name).open("rb") as file:
-                    add(f"{shard.name}\n{shard.size}\n{os.fstat(file.fileno()).st_mtime_ns}".encode())
-                    add(file.read(shard.header_bytes))
                     data = shard.size - shard.header_bytes
                     for offset in (0, max(0, data - SAMPLE) // 2, max(0, data - SAMPLE)):
                         file.seek(shard.header_bytes + offset)
-                        add(file.read(SAMPLE))
+                        part = file.read(SAMPLE)
+                        digest.update(len(part).to_bytes(8, "little") + part)  # parts cannot run together
         return digest.hexdigest()
 
 

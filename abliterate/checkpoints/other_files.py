@@ -2,11 +2,13 @@
 
 What a model ships beside its weights (adapters, a speaker table, a dense layer of its own folder, a head outside of the
 index) belongs to it, whatever its ending. A copy of the weights in another form would show the unedited model to
-whoever loads that form: it stays behind, and is named.
+whoever loads that form: it stays behind, and is named. So does a link that leads out of the folder: what it leads to is
+the user's, not the model's, and a copy of it would go up with the next push.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -28,6 +30,16 @@ FOLDERS_OF_COPIES = ("original", "onnx", "openvino", "coreml", "metal", "__pycac
 WRITTEN_ANEW = (CARD, MANIFEST, HEALED, HARDENED, TEMPLATE)
 """What every run writes anew, at the top of the folder."""
 
+READ_BY_LOADERS = (
+    *("config.json", "generation_config.json", "*.safetensors.index.json", "*.jinja", "chat_template*", "*.py"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*processor*.json"),
+    *("*.model", "*.tiktoken", "*.spm"),
+)
+"""What a plain load reads: a copy without these would be another model, or none."""
+
+SNAPSHOTS, BLOBS = "snapshots", "blobs"
+"""Folders of a repository in the Hub's cache: a snapshot is links to the blobs beside it."""
+
 
 def folder_stays(name: str) -> bool:
     """Tell whether a folder stays behind with all it holds: hidden, or the model in another form."""
@@ -40,6 +52,30 @@ def file_stays(folder: Path, path: Path, tensors: Mapping[str, TensorEntry]) -> 
     if matches(path.name, (".*", *COPIES, *at_top)):
         return True
     return path.suffix.lower() == ".safetensors" and copies_weights(folder, path, tensors)
+
+
+def leads_out(folder: Path, path: Path) -> bool:
+    """Tell whether a file, relative to `folder`, is a link to something that is not the folder's to give away.
+
+    A link may lead to another file of the folder that is not hidden, and from a snapshot of the Hub's cache to its blobs.
+    """
+    home, target = Path(os.path.realpath(folder)), Path(os.path.realpath(folder / path))
+    if target.is_relative_to(home):
+        return any(part.startswith(".") for part in target.relative_to(home).parts)
+    return not (home.parent.name == SNAPSHOTS and target.parent == home.parent.parent / BLOBS)
+
+
+def own_card(folder: Path) -> str | None:
+    """Return the text of a model's own card, None where there is none or it is a link out of the folder."""
+    path = folder / CARD
+    if not path.is_file() or leads_out(folder, Path(CARD)):
+        return None
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def read_by_loaders(path: Path) -> bool:
+    """Tell whether a plain load reads a file of this name at the top of the folder."""
+    return path.parent == Path() and matches(path.name, READ_BY_LOADERS)
 
 
 def copies_weights(folder: Path, path: Path, tensors: Mapping[str, TensorEntry]) -> bool:

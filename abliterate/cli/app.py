@@ -21,7 +21,7 @@ from typer.models import CommandInfo
 from abliterate.cli.completion import DEFAULT_VERB, Verb, Verbs, complete_bash, completing_bash
 from abliterate.cli.declared import declared
 from abliterate.cli.failures import UNFORESEEN, one_line, unforeseen
-from abliterate.cli.terminal import Terminal, say, say_json
+from abliterate.cli.terminal import Terminal, harmless_libraries, say, say_json
 from abliterate.errors import AbliterateError
 from abliterate.progress import Advance
 
@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     if completing_bash():
         return complete_bash(lambda: app(words, standalone_mode=True))
     quiet()
-    with interruptible():
+    with interruptible(), harmless_libraries():
         raise SystemExit(guarded(lambda: app(words, standalone_mode=True)))
 
 

@@ -142,14 +142,14 @@ def compared(found: Sequence[Evaluation]) -> RenderableType:
 def compared_markdown(found: Sequence[Evaluation]) -> str:
     """Return the table as markdown, a row for each model."""
     table = columns(found)
-    lines = [["model", *(heading for heading, _ in table)], ["---"] * (1 + len(table))]
+    lines = [["model", *(markdown_text(heading) for heading, _ in table)], ["---"] * (1 + len(table))]
     for place, name in enumerate(names(found)):
         lines.append([markdown_text(name), *(cell(estimates[place]) for _, estimates in table)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-MARKDOWN = re.compile(r"[\\`*|~\[\]]|(?<![^\W_])_|_(?![^\W_])")
-"""What markdown reads as markup; an underscore only where it is not inside of a word."""
+MARKDOWN = re.compile(r"[\\`*|~$\[\]]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.|@(?=[\w-]+\.)", re.IGNORECASE)
+"""What markdown reads as markup; an underscore only where it is not inside of a word, addresses where they become links."""
 
 
 def markdown_text(text: str) -> str:
@@ -161,13 +161,19 @@ def markdown_text(text: str) -> str:
 FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")
 """How a cell begins that a spreadsheet calculates, the wide forms of East Asia too."""
 
+INVISIBLE = re.compile(
+    r"^[\s\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]+"
+)
+"""What a spreadsheet may take away before it looks how a cell begins."""
+
 LINE_END = "\u240a"
 """Stands for a line end in a cell, which is one line."""
 
 
 def csv_text(text: str) -> str:
     """Return a text that a spreadsheet shows and does not calculate: a formula gets an apostrophe before it."""
-    formula = text.lstrip(" \n").startswith(FORMULA)
+    begun = INVISIBLE.sub("", text, count=1)
+    formula = begun.startswith(FORMULA) or text.startswith(FORMULA)
     return "'" * formula + harmless(text).replace("\n", LINE_END)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from abliterate.cli.failures import one_line
 from abliterate.records.option import Declaration
 
 DEFAULT_VERB = "run"
@@ -36,8 +37,25 @@ def completer(declaration: Declaration) -> Completer | None:
     return complete
 
 
+@contextmanager
+def told_harmlessly() -> Iterator[None]:
+    """Inside the context an error about what was typed, which it quotes, is one short line without controls."""
+    try:
+        yield
+    except Exception as error:
+        # typer brings a copy of click of its own, older ones the package: both keep what they say here.
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = one_line(message)  # type: ignore[attr-defined]
+        raise
+
+
 class Verb(TyperCommand):
     """A verb that offers its flags where nothing else can follow, before a dash is typed."""
+
+    def make_context(self, *values: Any, **named: Any) -> Any:
+        """Read what was typed behind the verb."""
+        with told_harmlessly():
+            return super().make_context(*values, **named)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Return what may follow."""
@@ -46,6 +64,11 @@ class Verb(TyperCommand):
 
 class Verbs(TyperGroup):
     """The verbs; a first word that is none of them is the model of a run, when it is run and when it is completed."""
+
+    def make_context(self, *values: Any, **named: Any) -> Any:
+        """Read what was typed before the verb."""
+        with told_harmlessly():
+            return super().make_context(*values, **named)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the verb that the words ask for, and the words that are left for it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from abliterate.chat.text import harmless
 from abliterate.errors import first_line
 from abliterate.storage.cache import cache_folder
+from abliterate.storage.own_files import own_folder
 
 UNFORESEEN = 70
 """The exit code of a fault in abliterate itself: EX_SOFTWARE of sysexits.h."""
@@ -32,17 +34,30 @@ MASK = "***"
 
 
 def masked(text: str) -> str:
-    """Return `text` without the keys that the environment holds, as they are or quoted, and without what looks like one."""
-    for value in filter(None, map(os.environ.get, SECRET_VARIABLES)):
+    """Return `text` without keys: what the environment and a login hold, as it is or quoted, and what looks like one."""
+    for value in filter(None, (*map(os.environ.get, SECRET_VARIABLES), kept_token())):
         if len(value.strip()) >= SHORTEST_SECRET:
             for form in (value, repr(value)[1:-1], ascii(value)[1:-1], value.strip()):
                 text = text.replace(form, MASK)
     return SECRETS.sub(MASK, text)
 
 
+def kept_token() -> str | None:
+    """Return the Hub's token of a login on this machine, None without one, or where nothing has asked the Hub."""
+    hub = sys.modules.get("huggingface_hub")
+    path = getattr(getattr(hub, "constants", None), "HF_TOKEN_PATH", None)
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() if path else None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def one_line(text: str) -> str:
     """Return `text` as one line without secrets, of at most LINE_BYTES; what is too long loses its middle."""
-    line = harmless(masked(" ".join(text.split())))  # marks of controls take more bytes than these
+    line = masked(" ".join(text.split()))
+    if len(line) > 2 * LINE_BYTES:  # the middle goes whatever it is; to make it harmless would take seconds a megabyte
+        line = line[:LINE_BYTES] + ELLIPSIS + line[-LINE_BYTES:]
+    line = harmless(line)  # marks of controls take more bytes than these
     coded = line.encode(errors="replace")
     if len(coded) <= LINE_BYTES:
         return line
@@ -63,8 +78,7 @@ def unforeseen(error: Exception) -> str:
 
 def write_log(error: Exception) -> Path:
     """Write where an exception came from, without the values of variables, and return the file: the user's alone."""
-    folder = cache_folder() / "failures"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = own_folder(cache_folder() / "failures", 0o700)
     path = folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09}-{os.getpid()}.log"
     text = masked("".join(traceback.format_exception(error)))
     # A new file of its own: never through a link that someone has put there.

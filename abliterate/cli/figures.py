@@ -66,6 +66,7 @@ def conditions(settings: Mapping[str, Any]) -> str:
     template = settings["chat_template"]
     values = {
         **{name: settings[name] for name in ("system", "thinking")},
+        "generation": settings.get("generation", "greedy"),
         "chat_template": template["file"] if template else None,
         **{kind: one["spec"] for kind, one in settings["prompts"].items()},
     }

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
-from collections.abc import Iterable
-from typing import Any
+import threading
+import traceback
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -31,3 +36,42 @@ def say(text: str, *, end: str = "\n", aside: bool = False) -> None:
 def say_json(data: dict[str, Any]) -> None:
     """Print a result as one line of JSON, at once; controls are escapes in it, so that it means the same."""
     print(escaped(json.dumps(data, ensure_ascii=False)), flush=True)
+
+
+class HarmlessRecord(logging.LogRecord):
+    """What a library logs: its message and the error that it tells of, which may quote anything, without controls."""
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        super().__init__(*values, **named)
+        if self.exc_info and self.exc_info[1] is not None:
+            # As a handler would write it, which takes what is there already.
+            self.exc_text = harmless("".join(traceback.format_exception(self.exc_info[1])).rstrip())
+
+    def getMessage(self) -> str:
+        """Return the message."""
+        return harmless(super().getMessage())
+
+
+@contextmanager
+def harmless_libraries() -> Iterator[None]:
+    """Inside the context what libraries log or warn of, and what a thread of theirs dies of, reaches the terminal harmlessly."""
+
+    def warned(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int,
+        file: TextIO | None = None, line: str | None = None,
+    ) -> None:  # fmt: skip
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        (file or sys.stderr).write(harmless(text))
+
+    def died(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
+            say("".join(traceback.format_exception(arguments.exc_value)), end="", aside=True)
+
+    record, show, hook = logging.getLogRecordFactory(), warnings.showwarning, threading.excepthook
+    logging.setLogRecordFactory(HarmlessRecord)
+    warnings.showwarning, threading.excepthook = warned, died
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(record)
+        warnings.showwarning, threading.excepthook = show, hook

@@ -46,6 +46,7 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
     check_free(options.out, options.force)
     source = open_source(options, progress)
     check_destination(source.folder, options.out)
+    source.checkpoint.files()  # a link that cannot be copied is named before there is work to lose
     check_edited_dtype(options.edited_dtype, source.checkpoint)
     files = EditFiles(recipe_file or directions, given_recipe(options, directions, recipe_file), directions)
     opened = open_edit(options, files, progress, source, options.edited_dtype)
@@ -68,7 +69,7 @@ def apply(options: Options, directions: Path, recipe_file: Path | None, progress
         write_records(staging, origin, plan, directions, Measured(tensors, proof))
         staging.publish()
     notes = (*requantised_note(tensors), *opened.notes)
-    notes += (*left_behind_note(source.checkpoint.left_behind()), *source.checkpoint.oddities)
+    notes += (*left_behind_note(source.checkpoint.left_behind()), *source.oddities)
     return Applied(options.out, tensors, proof, len(written.tensors) - len(plan.edits), notes)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from abliterate.chat.conversation import Conversation
 from abliterate.chat.options import ChatOptions
 from abliterate.chat.sides import ChatSides, open_sides
+from abliterate.errors import InputError
 from abliterate.pipeline.condition_options import SaidTemplate
 from abliterate.pipeline.conditions import PUT, settle, told_of
 from abliterate.pipeline.options import AskOptions
@@ -24,7 +25,10 @@ def chat(
 
     Raises InputError as `open_sides` and `settle`.
     """
-    settled = settle(said.on(options), said.said, [options.model], against, PUT)
+    if chat_options.temperature and said.generation == "model":
+        raise InputError("--temperature and --generation model both say how tokens are drawn; leave one of them away")
+    names = [name for name in PUT if name != "generation" or not chat_options.temperature]
+    settled = settle(said.on(options), said.said, [options.model], against, names)
     sides = open_sides(settled.options, against, progress)
     sides = replace(sides, note=f"{sides.note}\n{told_of(settled)}")
-    return sides, [Conversation(side, chat_options) for side in sides.sides]
+    return sides, [Conversation(side, chat_options, settled.options.generation) for side in sides.sides]

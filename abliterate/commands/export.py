@@ -15,7 +15,8 @@ from transformers import PretrainedConfig
 from abliterate.architectures.sites import Site
 from abliterate.directions.files import load_differences
 from abliterate.errors import InputError
-from abliterate.exports.forms import EXPORT_FORMS, PlannedEdit
+from abliterate.exports.forms import EXPORT_FORMS, LEAVING_OUT, PlannedEdit
+from abliterate.hub.names import is_hub_name, is_plain_revision
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
@@ -145,9 +146,14 @@ def with_original(options: Options, manifest: Mapping[str, Any] | None) -> Optio
     name = made_from.get("model")
     if not isinstance(name, str) or not name:
         raise InputError("an edit is exported from its original; say where it is with --model")
-    if "/" not in name:
+    if not is_hub_name(name) or os.path.lexists(name):
         raise InputError(f"the original {name} is not on the Hub; say where it is with --model")
-    return replace(options, model=name, revision=options.revision or made_from.get("revision"))
+    revision = made_from.get("revision")
+    if options.revision is None and revision is not None and not is_plain_revision(revision):
+        raise InputError(
+            f"the manifest names the revision {revision!r}, which is no commit; choose one with --revision"
+        )
+    return replace(options, model=name, revision=options.revision or revision)
 
 
 def save_others(options: Options, progress: Progress = SILENT) -> tuple[Exported, ...]:
@@ -155,7 +161,11 @@ def save_others(options: Options, progress: Progress = SILENT) -> tuple[Exported
     measured = "checkpoint" if "checkpoint" in options.save else "adapter"
     others = {kind: form.saved_as for kind, form in EXPORT_FORMS.items() if kind in options.save and kind != measured}
     return tuple(
-        export(ExportOptions(options.out, kind), replace(options, out=options.out / name), progress)
+        export(
+            ExportOptions(options.out, kind, options.leave_out if kind == LEAVING_OUT else ()),
+            replace(options, out=options.out / name),
+            progress,
+        )
         for kind, name in others.items()
         if name is not None
     )

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.architectures.architecture import find_architecture
+from abliterate.checkpoints.other_files import leads_out
 from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.errors import InputError
 from abliterate.extras import require
@@ -68,6 +69,8 @@ def heal(
     examples = read_examples(dataset, chosen.method, limit=chosen.limit, offline=offline)
     source = resolve(model, offline=offline, progress=progress)
     check_destination(source.folder, out)
+    if not chosen.adapter:
+        source.checkpoint.files()  # a link that cannot be copied is named before there is work to lose
     if not chosen.adapter and quantised_tensors(source.checkpoint):
         raise InputError(f"{model}: its weights are quantised, and a merged LoRA would not be; write an adapter")
     recipe, basis = edit_of_folder(source)
@@ -111,6 +114,8 @@ def edit_of_folder(source: Source) -> tuple[Recipe, Float[Tensor, "k d_model"]]:
     for name in (RECIPE, DIRECTIONS):
         if not (source.folder / name).is_file():
             raise InputError(f"{source.name}: has no {name}; heal a checkpoint that abliterate has edited")
+        if leads_out(source.folder, Path(name)):
+            raise InputError(f"{source.name}: its {name} is a link out of the folder; put the file itself there")
     files = EditFiles.of(source.folder / RECIPE)
     files.recipe.require_removal()
     return files.recipe, files.direction[None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.errors import InputError
 from abliterate.hub.download import download
 from abliterate.hub.errors import hub_errors
+from abliterate.hub.names import is_hub_name, is_plain_revision
 from abliterate.hub.push import WEIGHT_FILES, quiet_hub
 from abliterate.pipeline.command import FETCHED, options_of_command
 from abliterate.pipeline.open_model import open_source
@@ -29,8 +30,6 @@ from abliterate.storage.names import DIRECTIONS, MANIFEST
 
 COMPARED = ("direction", "selection", "search", "trials", "recipe", "tensors", "proof", "figures")
 """What of a manifest is a result; the rest says how it came about."""
-
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -121,11 +120,14 @@ def repeated_options(manifest: Mapping[str, Any], given: ReproduceOptions, folde
     source = manifest.get("source")
     model = given.model or (source.get("model") if isinstance(source, dict) else None)
     if given.model is None:
-        if not isinstance(model, str) or not HUB_NAME.fullmatch(model) or Path(model).exists():
+        if not is_hub_name(model) or os.path.lexists(str(model)):
             raise InputError(
                 f"the manifest names the model {model!r}, which is not on the Hub; say where it is with --model"
             )
-        found["revision"] = source.get("revision") if isinstance(source, dict) else None
+        revision = source.get("revision") if isinstance(source, dict) else None
+        if revision is not None and not is_plain_revision(revision):
+            raise InputError(f"the manifest names the revision {revision!r}, which is no commit; give --model")
+        found["revision"] = revision
     seed = manifest.get("seed")
     own = {
         "device": given.device,

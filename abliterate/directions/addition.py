@@ -13,18 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.architectures.architecture import Architecture
 from abliterate.directions.candidates import DEEPEST, Candidate, Selection, candidate_places
 from abliterate.directions.directions import Directions
 from abliterate.directions.scores import OpeningBatch, final_states, prepare_openings, refusal_score
 from abliterate.directions.selection import INDUCE_PROMPTS, candidates_at_once, under_prompts
 from abliterate.interventions import added, added_rows
-from abliterate.models.batches import BatchSize
 from abliterate.models.generation import REPLY_TOKENS, generate
 from abliterate.models.head import Head
-from abliterate.progress import SILENT, Progress
+from abliterate.models.live_model import LiveModel
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.openings import Opening
 from abliterate.replies.refusals import is_refusal
@@ -41,29 +38,27 @@ CONFIRMING = 24
 
 
 def select_inducing(
-    model: PreTrainedModel,
-    architecture: Architecture,
+    live: LiveModel,
     directions: Directions,
     openings: Sequence[Opening],
     harmful: Sequence[Sequence[int]],
     harmless: Sequence[Sequence[int]],
     layers: Sequence[int],
     *,
-    batch_size: BatchSize = "auto",
     kept: RecordLog | None = None,
-    progress: Progress = SILENT,
 ) -> Selection:
     """Choose among `layers` (those of the first 80%, if there are such) the place whose difference induces most.
 
     `harmful` and `harmless` are the select split's token ids; `kept` holds the scores that an interrupted run has left. Ties go to the earlier layer, then the later position.
     Raises InputError when the prompts differ at none of these layers. `try_strengths` goes on from here.
     """
+    model, architecture, batch_size = live.model, live.architecture, live.batch_size
     deepest = int(DEEPEST * architecture.depth)
     places = candidate_places(directions, [layer for layer in layers if layer < deepest] or layers)
     few = harmless[:INDUCE_PROMPTS]
     group = candidates_at_once(model, few)
     head, opening_batch = Head(model), prepare_openings(model, few, openings, batch_size, copies=group)
-    kept = under_prompts(kept, model, directions, openings, harmful, harmless, batch_size)
+    kept = under_prompts(kept, live, directions, openings, harmful, harmless)
 
     def unedited(one: OpeningBatch) -> float:
         return float(refusal_score(head, one, final_states(model, one)).mean())
@@ -77,7 +72,7 @@ def select_inducing(
     harmful_score = once(kept, "harmful", lambda: unedited(prepare_openings(model, harmful, openings, batch_size)))
     harmless_score = once(kept, "harmless", lambda: unedited(opening_batch))
     found: list[Candidate] = []
-    with progress.step("induce of every candidate", len(places), "directions") as advance:
+    with live.progress.step("induce of every candidate", len(places), "directions") as advance:
         for start in range(0, len(places), group):
             part = places[start : start + group]
             scores = once(kept, ["induce", part], partial(induce, part))
@@ -99,27 +94,24 @@ class Trial:
 
 
 def try_strengths(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    architecture: Architecture,
+    live: LiveModel,
     directions: Directions,
     selection: Selection,
     harmful: Sequence[Sequence[int]],
     harmless: Sequence[Sequence[int]],
     strengths: Sequence[float] = TRIED_STRENGTHS,
     *,
-    batch_size: BatchSize = "auto",
     kept: RecordLog | None = None,
-    progress: Progress = SILENT,
 ) -> tuple[Trial, ...]:
     """Try the best places at every strength by replies to both sides' prompts; return the trials, the best first.
 
     Ties go to the lower strength, then the better place. `kept` holds the replies that an interrupted run has left.
     """
+    model, tokenizer = live.model, live.tokenizer
     asked = [*harmful[:CONFIRMING], *harmless[:CONFIRMING]]
     trials: list[Trial] = []
     finalists = selection.candidates[:FINALISTS]
-    with progress.step("replies under the best", len(finalists) * len(strengths), "strengths") as advance:
+    with live.progress.step("replies under the best", len(finalists) * len(strengths), "strengths") as advance:
         for one in finalists:
             vector, most = directions.difference(one.layer, one.position), 0
             for number, strength in enumerate(strengths):
@@ -128,8 +120,16 @@ def try_strengths(
                     if kept is not None
                     else None
                 )
-                with added(model, vector, one.layer, architecture, scale=strength):
-                    replies = generate(model, tokenizer, asked, REPLY_TOKENS, batch_size=batch_size, kept=own)
+                with added(model, vector, one.layer, live.architecture, scale=strength):
+                    replies = generate(
+                        model,
+                        tokenizer,
+                        asked,
+                        REPLY_TOKENS,
+                        batch_size=live.batch_size,
+                        decoding=live.decoding,
+                        kept=own,
+                    )
                 texts = tokenizer.batch_decode(replies)
                 refused = sum(is_refusal(text) and not is_incoherent(text) for text in texts)
                 trials.append(Trial(one.layer, one.position, strength, refused, len(texts)))

@@ -65,7 +65,7 @@ class Directions:
 
     def exists(self, layer: int, position: int = -1) -> bool:
         """Whether harmful and harmless prompts differ there at all; at `resid[0]` template tokens do not."""
-        return bool(self.difference(layer, position).norm() > ZERO_LENGTH)
+        return not bool(self.difference(layer, position).norm() <= ZERO_LENGTH)  # NaN is there, and `at` says so
 
     def at(self, layer: int, position: int = -1) -> Float[Tensor, " d_model"]:
         """Return the unit direction at `resid[layer]`, in float32. Raises InputError where there is none."""

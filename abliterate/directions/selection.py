@@ -22,7 +22,6 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.architectures.architecture import Architecture
 from abliterate.directions.candidates import (
     DEEPEST,
     MAX_KL,
@@ -41,10 +40,10 @@ from abliterate.directions.scores import (
     refusal_score,
 )
 from abliterate.interventions import ablated_rows, added_rows
-from abliterate.models.batches import BatchSize, token_budget
+from abliterate.models.batches import token_budget
 from abliterate.models.head import HEAD_ROWS, Head, check_numbers, kl_divergence
+from abliterate.models.live_model import LiveModel
 from abliterate.models.offload import rows_at_once
-from abliterate.progress import SILENT, Progress
 from abliterate.replies.openings import Opening
 from abliterate.storage.record_log import RecordLog, once
 
@@ -66,12 +65,11 @@ CLEARLY = 2.0
 class CandidateScorer:
     """Scores candidates on the select split: everything that the three scores share.
 
-    `at_once` is how many candidates KL and induce take together, `original` makes the unedited model's predictions on
+    `at_once` is how many candidates KL and induce take together, `predict` makes the unedited model's predictions on
     the harmless prompts; `kept` are the scores that an interrupted run has left.
     """
 
-    model: PreTrainedModel
-    architecture: Architecture
+    live: LiveModel
     directions: Directions
     head: Head
     harmful: OpeningBatch
@@ -90,7 +88,9 @@ class CandidateScorer:
     def unedited(self, side: str, opening_batch: OpeningBatch) -> float:
         """Return the mean refusal score of the model as it is."""
         return once(
-            self.kept, ["unedited", side], lambda: self.means(opening_batch, final_states(self.model, opening_batch))[0]
+            self.kept,
+            ["unedited", side],
+            lambda: self.means(opening_batch, final_states(self.live.model, opening_batch))[0],
         )
 
     def bypass(self, opening_batch: OpeningBatch, places: Sequence[tuple[int, int]]) -> list[float]:
@@ -98,7 +98,7 @@ class CandidateScorer:
 
         def score() -> list[float]:
             with self.ablation(places):
-                return self.means(opening_batch, final_states(self.model, opening_batch, len(places)))
+                return self.means(opening_batch, final_states(self.live.model, opening_batch, len(places)))
 
         return once(self.kept, ["bypass", opening_batch.count, places], score)
 
@@ -131,7 +131,7 @@ class CandidateScorer:
         found: list[Tensor] = []
         step = max(1, HEAD_ROWS // len(places))
         with self.ablation(places):
-            states = final_states(self.model, opening_batch, len(places))[:, :, -1]
+            states = final_states(self.live.model, opening_batch, len(places))[:, :, -1]
             for start in range(0, opening_batch.count, step):
                 # Candidate after candidate, so that an intervention at the head finds its rows.
                 rows = states[:, start : start + step]
@@ -147,20 +147,19 @@ class CandidateScorer:
 
         def score() -> list[float]:
             vectors = torch.stack([self.directions.difference(layer, position) for layer, position in places])
-            with added_rows(self.model, vectors, [layer for layer, _ in places], self.architecture):
-                return self.means(self.harmless, final_states(self.model, self.harmless, len(places)))
+            with added_rows(self.live.model, vectors, [layer for layer, _ in places], self.live.architecture):
+                return self.means(self.harmless, final_states(self.live.model, self.harmless, len(places)))
 
         return once(self.kept, ["induce", places], score)
 
     def ablation(self, places: Sequence[tuple[int, int]]) -> AbstractContextManager[None]:
         """Return the context in which run `i` of rows has direction `places[i]` ablated."""
         bases = torch.stack([self.directions.at(layer, position) for layer, position in places])
-        return ablated_rows(self.model, bases[:, None], architecture=self.architecture)
+        return ablated_rows(self.live.model, bases[:, None], architecture=self.live.architecture)
 
 
 def select(
-    model: PreTrainedModel,
-    architecture: Architecture,
+    live: LiveModel,
     directions: Directions,
     openings: Sequence[Opening],
     harmful: Sequence[Sequence[int]],
@@ -168,9 +167,7 @@ def select(
     *,
     layer: int | None = None,
     ask_induce: bool = True,
-    batch_size: BatchSize = "auto",
     kept: RecordLog | None = None,
-    progress: Progress = SILENT,
 ) -> Selection:
     """Choose layer and position on the select split's token ids; with `layer` given, the position only.
 
@@ -178,14 +175,14 @@ def select(
     `ask_induce=False` drops the condition on induce, for a model that hardly refuses and has little to induce.
     Raises InputError when the rule admits no candidate.
     """
-    layers = range(int(DEEPEST * architecture.depth)) if layer is None else [layer]
+    layers = range(int(DEEPEST * live.architecture.depth)) if layer is None else [layer]
     places = candidate_places(directions, layers)
+    model, batch_size = live.model, live.batch_size
     head = Head(model)
     few = harmless[:INDUCE_PROMPTS]
     at_once = candidates_at_once(model, harmless)
     scorer = CandidateScorer(
-        model,
-        architecture,
+        live,
         directions,
         head,
         prepare_openings(model, harmful, openings, batch_size, copies=candidates_at_once(model, harmful)),
@@ -194,33 +191,34 @@ def select(
         prepare_openings(model, harmless, batch_size=batch_size, copies=at_once),
         lambda: first_token_log_probs(model, head, harmless, batch_size),
         at_once,
-        under_prompts(kept, model, directions, openings, harmful, harmless, batch_size),
+        under_prompts(kept, live, directions, openings, harmful, harmless),
     )
-    ranked = successive_halving(scorer, places, harmful, openings, batch_size, progress)
+    ranked = successive_halving(scorer, places, harmful, openings)
     harmful_score, harmless_score = (
         scorer.unedited(*one) for one in (("harmful", scorer.harmful), ("harmless", scorer.harmless))
     )
     floor = induce_floor(harmful_score, harmless_score) if ask_induce else None
     if layer is not None:
-        known = confirm(scorer, ranked, None, progress)
+        known = confirm(scorer, ranked, None)
         return Selection(of_layer(scorer, known), known, harmful_score, harmless_score, None)
-    known = confirm(scorer, ranked, floor, progress)
-    return Selection(choose(known, architecture.depth, floor), known, harmful_score, harmless_score, floor)
+    known = confirm(scorer, ranked, floor)
+    return Selection(choose(known, live.architecture.depth, floor), known, harmful_score, harmless_score, floor)
 
 
 def under_prompts(
     kept: RecordLog | None,
-    model: PreTrainedModel,
+    live: LiveModel,
     directions: Directions,
     openings: Sequence[Opening],
     harmful: Sequence[Sequence[int]],
     harmless: Sequence[Sequence[int]],
-    batch_size: BatchSize,
 ) -> RecordLog | None:
     """Return what is kept of scores under all that decides them besides the weights: also what cuts the batches."""
     if kept is None:
         return None
-    return kept.under("scores", directions.digest, openings, harmful, harmless, batch_size, token_budget(model))
+    return kept.under(
+        "scores", directions.digest, openings, harmful, harmless, live.batch_size, token_budget(live.model)
+    )
 
 
 def candidates_at_once(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> int:
@@ -233,13 +231,12 @@ def successive_halving(
     places: Sequence[tuple[int, int]],
     harmful: Sequence[Sequence[int]],
     openings: Sequence[Opening],
-    batch_size: BatchSize,
-    progress: Progress,
 ) -> list[Candidate]:
     """Return all candidates, best bypass first: everyone on a few prompts, the better third on all."""
+    model, progress = scorer.live.model, scorer.live.progress
     few = harmful[:FIRST_ROUND]
-    group = candidates_at_once(scorer.model, few)
-    opening_batch = prepare_openings(scorer.model, few, openings, batch_size, copies=group)
+    group = candidates_at_once(model, few)
+    opening_batch = prepare_openings(model, few, openings, scorer.live.batch_size, copies=group)
     candidates = []
     with progress.step("bypass of every candidate", len(places), "directions") as advance:
         for start in range(0, len(places), group):
@@ -251,7 +248,7 @@ def successive_halving(
     if len(harmful) <= len(few):
         return candidates
     better = candidates[: max(8, len(candidates) // 3)]
-    group = candidates_at_once(scorer.model, harmful)
+    group = candidates_at_once(model, harmful)
     finals = []
     with progress.step("bypass of the better third", len(better), "directions") as advance:
         for start in range(0, len(better), group):
@@ -272,12 +269,10 @@ def of_layer(scorer: CandidateScorer, known: Sequence[Candidate]) -> Candidate:
     return replace(least, kl=scorer.divergence_on(scorer.first_tokens, [(least.layer, least.position)])[0])
 
 
-def confirm(
-    scorer: CandidateScorer, ranked: Sequence[Candidate], floor: float | None, progress: Progress
-) -> tuple[Candidate, ...]:
+def confirm(scorer: CandidateScorer, ranked: Sequence[Candidate], floor: float | None) -> tuple[Candidate, ...]:
     """Compute KL and induce in the order of bypass until the first candidate that the rule admits; return all."""
     known: list[Candidate] = []
-    with progress.step("induce and KL of the best", len(ranked), "directions") as advance:
+    with scorer.live.progress.step("induce and KL of the best", len(ranked), "directions") as advance:
         while len(known) < len(ranked) and not (known and known[-1].allowed(floor)):
             group = ranked[len(known) : len(known) + scorer.at_once]
             induced = scorer.induce([(one.layer, one.position) for one in group])

@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.quantizers.base import get_keys_to_not_convert
 
-from abliterate.architectures.architecture import Architecture, Site, Writer
+from abliterate.architectures.architecture import Architecture, Writer
+from abliterate.architectures.sites import Site
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import QuantizedWeight, quantized_weights
 from abliterate.checkpoints.shard_rewrite import Replacement
@@ -26,6 +27,7 @@ from abliterate.edits.tensor_edits import AddedEdit, ScalesEdit, TensorEdit, Unq
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import dtype_name
+from abliterate.projection import unit_rows
 
 FILE_DTYPES = {name: stored for stored, (_, name) in DTYPES.items()}
 """The names of dtypes in a file, by torch's."""
@@ -137,18 +139,14 @@ def make_plan(
 ) -> EditPlan:
     """Resolve `recipe` on `checkpoint`. `model` may be on the meta device; it gives names and shapes, unquantised.
 
-    Quantised weights keep their format, unless `edited_dtype` (a word of `loading.DTYPES`) says what to write them in.
+    Lengths in `direction` do not count. Quantised weights keep their format, unless `edited_dtype` (a word of `loading.DTYPES`) says what to write them in.
     Raises InputError when the direction belongs to another width or nothing is quantised that `edited_dtype` could
-    apply to, CheckpointError when a writer is missing or has another shape, ArchitectureError when its layout on disk
+    apply to, and for a direction that is zero or not finite; CheckpointError when a writer is missing or has another shape, ArchitectureError when its layout on disk
     is not understood.
     """
     edited_dtype = check_edited_dtype(edited_dtype, checkpoint)
     edited = None if edited_dtype is None else getattr(torch, edited_dtype)
-    basis = direction.reshape(-1, direction.shape[-1]).float().cpu()
-    if basis.shape[-1] != architecture.d_model:
-        raise InputError(
-            f"the direction has d_model {basis.shape[-1]}, the model {architecture.d_model}; it belongs to another model"
-        )
+    basis = unit_rows(direction, architecture.d_model).detach().cpu()
     if recipe.addition is not None:
         return plan_addition(recipe, *recipe.addition, basis, architecture, model, checkpoint)
     recipe.check(architecture.depth)

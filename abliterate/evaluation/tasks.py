@@ -28,6 +28,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError, first_line
 from abliterate.evaluation.statistics import Z95, json_number
+from abliterate.evaluation.task_files import check_task_file, task_rules
 from abliterate.extras import require
 from abliterate.models.batches import BatchSize, check_batch_size, model_device
 from abliterate.progress import SILENT, Advance, Progress
@@ -40,6 +41,9 @@ GROUP = re.compile(r"^group\s*:", re.M)
 
 NOT_LOADED = (OSError, ValueError, LookupError, TypeError, RuntimeError, AssertionError, ImportError, yaml.YAMLError)
 """What tasks raise when their file, their data or a package of theirs is not there or not as it should be."""
+
+NOT_RUN = (AssertionError, LookupError, TypeError, AttributeError, ValueError, ArithmeticError)
+"""What the harness raises for documents that do not fit the task, and for replies longer than the model's context."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def capability(
     limit: int | None = None,
     batch_size: BatchSize = "auto",
     chat_template: bool = False,
+    trust_remote_code: bool = False,
     progress: Progress = SILENT,
 ) -> dict[str, dict[str, TaskMean]]:
     """Return every metric of every task (and of every group, where groups are asked for), by their names.
@@ -81,7 +86,7 @@ def capability(
     `tasks` are names that the harness knows, or paths of task files (.yaml). A metric read through a filter carries
     its name, as in "exact_match,strict-match". `limit` is the number of documents of each task. Automatic
     batches are as large as fits on CUDA, and of one request elsewhere. Model, tokenizer and the state of the
-    random generators are left as they were.
+    random generators are left as they were. Files of one's own run no code without `trust_remote_code`.
 
     Raises InputError without the `lm-eval` package, and for tasks that are unknown, cannot be loaded, or run code
     of the model's or data of other kinds than text.
@@ -95,8 +100,8 @@ def capability(
     with quiet_tasks():
         import lm_eval
         from lm_eval.models.huggingface import HFLM
-    with quiet_tasks(), seeded(), own_reply_length(model):
-        loaded = load_tasks(tasks)
+    with quiet_tasks(), seeded(), own_reply_length(model), task_rules(trust_remote_code):
+        loaded = load_tasks(tasks, trust_remote_code)
         harness = reporting(HFLM, progress)(
             pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=task_rows(model, batch_size)
         )
@@ -106,17 +111,23 @@ def capability(
                 harness, loaded, limit=limit, apply_chat_template=chat_template, fewshot_as_multiturn=chat_template,
                 log_samples=False,
             )  # fmt: skip
-        except AssertionError as error:  # such as replies longer than the model's context
+        except NOT_RUN as error:
             raise InputError(f"the harness does not run {', '.join(tasks)}: {first_line(error)}") from error
-    return {name: means(metrics) for name, metrics in found["results"].items()}
+    results = found["results"].items()
+    return {name: means(metrics) for name, metrics in results if "sample_len" in metrics}  # a group may have no figure
 
 
-def load_tasks(names: Sequence[str]) -> Any:
-    """Return the tasks as the harness holds them; without a number of examples there are none."""
+def load_tasks(names: Sequence[str], trusted: bool = False) -> Any:
+    """Return the tasks as the harness holds them; without a number of examples there are none.
+
+    Raises InputError for tasks that are unknown, cannot be loaded, or run code that is not trusted.
+    """
     from lm_eval.tasks import TaskManager
 
     specs = [str(Path(name).expanduser()) if is_file_name(name) else name for name in names]
     files = [Path(spec) for spec in specs if is_file_name(spec)]
+    for file in files:
+        check_task_file(file, trusted)
     # Reading the harness's own 14,000 tasks takes seconds, which files of one's own have no use for; a folder of one's
     # own is read, with all that is below it, only where a group's file names the tasks beside it.
     groups = [file for file in files if GROUP.search(read_text(file))]

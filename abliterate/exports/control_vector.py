@@ -13,6 +13,7 @@ from abliterate.directions.directions import Directions
 from abliterate.errors import InputError
 from abliterate.exports.forms import Export, Written
 from abliterate.exports.gguf_names import gguf_file
+from abliterate.projection import check_floats, check_vector
 
 FIRST = 2
 """The first `resid[l]` that llama.cpp can add to: behind its second block."""
@@ -44,7 +45,7 @@ def write_control_vector(
     one layer to do as `added` does, or all of them (the default: all that there are and can be reached) to choose with
     `--control-vector-layer-range N N` later.
 
-    Raises InputError for a layer that cannot be reached or has no direction, vectors of another width, none at all, and
+    Raises InputError for a layer that cannot be reached or has no direction, vectors of another width, zero or not finite, and
     an `out` that exists (unless `force`) or cannot be written.
     """
     text = config.get_text_config(decoder=True)
@@ -53,11 +54,13 @@ def write_control_vector(
         raise InputError("there is no vector to write; choose at least one layer")
     for layer, vector in vectors.items():
         check_vector_layer(layer, text.num_hidden_layers)
+        check_floats(vector)
         if vector.shape != (text.hidden_size,):
             raise InputError(
                 f"the vector of resid[{layer}] has shape {tuple(vector.shape)}, the model d_model {text.hidden_size}; "
                 "it belongs to another model"
             )
+        check_vector(vector)
     with gguf_file(out, "controlvector", force) as writer:
         writer.add_string("controlvector.model_hint", text.model_type)
         writer.add_uint32("controlvector.layer_count", len(vectors))

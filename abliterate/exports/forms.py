@@ -1,6 +1,7 @@
 """The forms in which an edit can be written beside a checkpoint: one table. Imports nothing that takes time.
 
-A form is a module with a function `export_form(export: Export) -> Written`, and a line below.
+A form is a module with a function `export_form(export: Export) -> Written`, and a line below. One that `run --save` offers
+has `check_form(edit: PlannedEdit, leave_out: Collection[Site]) -> None` too, which refuses without reading weights.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from abliterate.extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from jaxtyping import Float
     from torch import Tensor
@@ -100,6 +101,10 @@ class ExportForm:
         """Raise InputError, naming the flag that asks for the form, where what it needs is not installed."""
         require(self.extra, flag, self.package)
 
+    def check(self, edit: PlannedEdit, leave_out: Collection[Site]) -> None:
+        """Raise InputError where the form could not hold an edit, whatever its direction; before any weights are loaded."""
+        import_module(self.module).check_form(edit, leave_out)
+
     def write(self, export: Export) -> Written:
         """Write the form. Raises InputError where it cannot hold the edit."""
         written = import_module(self.module).export_form(export)
@@ -122,6 +127,9 @@ EXPORT_FORMS: dict[str, ExportForm] = {
     ),
 }  # fmt: skip
 """The forms by the words of --to."""
+
+LEAVING_OUT = "gguf-adapter"
+"""The form that can do without a site."""
 
 SAVED_FORMS = ("checkpoint", *(name for name, form in EXPORT_FORMS.items() if form.saved_as))
 """The words of --save."""

@@ -19,12 +19,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from abliterate.architectures.architecture import Architecture, Site
+from abliterate.architectures.architecture import Architecture
+from abliterate.architectures.sites import Site
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.edits.plan import EditPlan
 from abliterate.edits.tensor_edits import ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 from abliterate.errors import InputError
-from abliterate.exports.forms import Export, Written
+from abliterate.exports.forms import Export, PlannedEdit, Written
 from abliterate.exports.gguf_names import (
     OUTPUT,
     REACHED,
@@ -94,19 +95,14 @@ def write_gguf_adapter(
     offers multiplies the strengths: 1 is the plan, 0 nothing, -1 the opposite.
 
     Raises InputError for what an adapter of llama.cpp cannot do, for a `base` that does not fit, for an `out` that
-    exists (unless `force`) or cannot be written; CheckpointError for a damaged checkpoint.
+    exists (unless `force`) or cannot be written, and for a checkpoint that changed meanwhile; CheckpointError for a
+    damaged one.
     """
     needed()
-    if plan.addition:
-        raise InputError("an adapter of llama.cpp holds no biases; write a control vector: --to control-vector")
-    edits = [edit for edit in effective(plan) if edit.site not in leave_out]
-    if not edits:
-        raise InputError("nothing is left to put into the adapter; leave out fewer sites")
     stored = base_shapes(base, architecture) if base else None
-    grouped = grouped_edits(edits, architecture)
-    check_embedding(grouped, architecture, stored)
+    grouped = laid_out(plan, architecture, stored, leave_out)
     # llama.cpp scales by alpha / rank of each tensor: with one rank for all, alpha = rank is 1 everywhere.
-    rank = max(edit.basis.shape[0] for edit in edits)
+    rank = max(edit.basis.shape[0] for members in grouped.values() for edit in members)
     names = []
     with gguf_file(out, architecture_name(architecture.model_type), force) as writer:
         writer.add_type("adapter")
@@ -122,8 +118,30 @@ def write_gguf_adapter(
                     writer.add_tensor(f"{target}.lora_b", b.contiguous().numpy())
                     names.append(target)
                 advance(1)
+        checkpoint.snapshot.require_unchanged()
     left = tuple(edit.name for edit in effective(plan) if edit.site in leave_out)
     return GgufAdapter(out, rank, tuple(names), left)
+
+
+def check_form(edit: PlannedEdit, leave_out: Collection[Site] = ()) -> None:
+    """Raise InputError where no adapter of llama.cpp could hold an edit like this one; no weights are read."""
+    needed()
+    architecture_name(edit.architecture.model_type)
+    laid_out(edit.plan, edit.architecture, None, leave_out)
+
+
+def laid_out(
+    plan: EditPlan, architecture: Architecture, stored: Mapping[str, GgufShape] | None, leave_out: Collection[Site]
+) -> dict[str, list[TensorEdit]]:
+    """Return the edits by llama.cpp's tensors. Raises InputError for what an adapter of llama.cpp cannot do."""
+    if plan.addition:
+        raise InputError("an adapter of llama.cpp holds no biases; write a control vector: --to control-vector")
+    edits = [edit for edit in effective(plan) if edit.site not in leave_out]
+    if not edits:
+        raise InputError("nothing is left to put into the adapter; leave out fewer sites")
+    grouped = grouped_edits(edits, architecture)
+    check_embedding(grouped, architecture, stored)
+    return grouped
 
 
 def effective(plan: EditPlan) -> Iterator[TensorEdit]:
@@ -167,7 +185,7 @@ def check_embedding(
     if TOKEN_EMBEDDING in grouped and both:
         raise InputError(
             f"{grouped[TOKEN_EMBEDDING][0].name}: is the head too (tied embeddings), and llama.cpp cannot add an adapter "
-            "to both; leave out the site embed, or give a GGUF file that has output.weight"
+            "to both; leave out the site embed (--leave-out embed), or export it for a GGUF file that has output.weight (--gguf FILE)"
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,19 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.architectures.clone import clone_inputs, random_clone
+from abliterate.architectures.sites import Site
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.shards import failing
 from abliterate.edits.bias_sites import Addition, find_bias_sites
 from abliterate.edits.plan import EditPlan, make_plan
 from abliterate.edits.stored import Stored
 from abliterate.errors import InputError, first_line
-from abliterate.exports.forms import Export, Written
+from abliterate.exports.forms import Export, PlannedEdit, Written
 from abliterate.exports.peft_factors import (
     FactoredLayer,
     adapter_config,
@@ -83,6 +84,15 @@ def export_form(export: Export) -> Written:
     return Written(export.as_adapter(edit, files.nbytes, write))
 
 
+def check_form(edit: PlannedEdit, leave_out: Collection[Site] = ()) -> None:
+    """Raise InputError where no adapter could hold an edit like this one exactly; no weights are read.
+
+    It leaves out nothing: `leave_out` is of forms that cannot hold all sites.
+    """
+    source = edit.source
+    prepare_adapter(edit.plan, source.empty, edit.architecture, source.checkpoint, source.public_name, source.revision)
+
+
 def write_adapter(
     plan: EditPlan,
     model: PreTrainedModel,
@@ -107,22 +117,8 @@ def write_adapter(
     identity = f"adapter {plan.digest} {base_name} {revision}"
     with Staging.open(out, identity, force, prepared.nbytes) as staging:
         write_files(prepared, model, checkpoint, staging, progress)
+        checkpoint.snapshot.require_unchanged()
         staging.publish()
-
-
-def untie(model: PreTrainedModel) -> None:
-    """Give the head of a model with tied embeddings a matrix of its own, with the same numbers.
-
-    PEFT merges an adapter on both roles of a tied matrix into that one matrix, twice; on an untied model, once each.
-    Works before and after the adapter is put on. Does nothing where nothing is tied.
-    """
-    embedding, head = (
-        getattr(one, "base_layer", one) for one in (model.get_input_embeddings(), model.get_output_embeddings())
-    )
-    if head is not None and head.weight is embedding.weight:
-        head.weight = nn.Parameter(head.weight.detach().clone(), head.weight.requires_grad)
-        model.config.get_text_config(decoder=True).tie_word_embeddings = False
-        model.config.tie_word_embeddings = False
 
 
 def prepare_adapter(

@@ -9,6 +9,7 @@ import huggingface_hub
 
 from abliterate.errors import InputError
 from abliterate.hub.errors import hub_errors
+from abliterate.hub.names import is_path
 from abliterate.storage.names import CARD
 
 HUB_FILES = (
@@ -38,7 +39,12 @@ HUB_COPIES = (
 
 
 def download(model: str, revision: str | None, offline: bool, files: Sequence[str] = HUB_FILES) -> Path:
-    """Return the folder of a Hub repository's snapshot in the Hub's cache, downloading what is missing."""
+    """Return the folder of a Hub repository's snapshot in the Hub's cache, downloading what is missing.
+
+    Raises InputError for what is no name or no revision, HubError when the Hub refuses or cannot be reached.
+    """
+    if revision is not None and is_path(revision):  # the cache keeps a file of this name
+        raise InputError(f"{revision!r}: is no revision; give a branch, a tag or a commit")
     with hub_errors(model):
         if "/" in model and not model.startswith((".", "/", "~")) and model.count("/") == 1:
             return Path(

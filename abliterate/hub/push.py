@@ -30,6 +30,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but
 from safetensors import SafetensorError, safe_open
 
 from abliterate.checkpoints.checkpoint import Checkpoint
+from abliterate.checkpoints.other_files import leads_out
 from abliterate.errors import CheckpointError, HubError, InputError
 from abliterate.hub.errors import LOGIN, TOKEN_PAGE, hub_errors
 from abliterate.progress import SILENT, Progress
@@ -128,7 +129,13 @@ def finished_files(folder: Path) -> dict[str, int]:
         Checkpoint.open(folder)
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in LOCAL)
     names = {path.relative_to(folder): path.stat().st_size for path in paths}
-    return {name.as_posix(): size for name, size in names.items() if not any(p.startswith(".") for p in name.parts)}
+    sent = {name: size for name, size in names.items() if not any(p.startswith(".") for p in name.parts)}
+    if out := [name.as_posix() for name in sent if leads_out(folder, name)]:
+        raise InputError(
+            f"{folder}: {', '.join(out[:5])} {'are links' if len(out) > 1 else 'is a link'} out of the folder; put there "
+            "what shall be sent, or remove it"
+        )
+    return {name.as_posix(): size for name, size in sent.items()}
 
 
 def check_pushed_adapter(path: Path) -> None:

@@ -24,7 +24,7 @@ from abliterate.interventions.effect import watch_writers
 from abliterate.interventions.hooks import Change, Strength, at_input, at_output, check_finite, hooks_of, project_rows
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.offload import offloaded_parameter
-from abliterate.projection import unit_rows
+from abliterate.projection import check_floats, unit_rows
 
 
 @contextmanager
@@ -81,7 +81,8 @@ def ablated_rows(
     found = architecture or find_architecture(live)
     chosen = recipe or Recipe.uniform()
     chosen.check(found.depth)
-    if bases.dim() != 3:
+    check_floats(bases)
+    if bases.dim() != 3 or not len(bases):
         raise InputError(f"bases have shape {tuple(bases.shape)}; give [bases, k, d_model]")
     bases = torch.stack([unit_rows(basis, found.d_model) for basis in bases])
     if strengths is not None:

@@ -20,7 +20,7 @@ from abliterate.errors import InputError
 from abliterate.interventions.conditions import Condition, When, gate_of, gated
 from abliterate.interventions.effect import watch_layers
 from abliterate.interventions.hooks import Change, at_resid, check_finite, check_stream_layer, hooks_of
-from abliterate.projection import check_width, normalize
+from abliterate.projection import check_vector, check_width
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def added(
         True
     """
     check_finite(scale, "scale")
-    normalize(vector.cpu().double())
+    check_vector(vector)
     with added_rows(model, scale * vector[None], [layer], architecture, when=when) as live:
         yield live
 

@@ -22,7 +22,7 @@ from abliterate.errors import InputError
 from abliterate.interventions.conditions import Condition, When, gate_of, gated
 from abliterate.interventions.effect import watch_layers
 from abliterate.interventions.hooks import Change, at_resid, check_finite, check_stream_layer, hooks_of, in_runs
-from abliterate.projection import each_unit, unit_rows
+from abliterate.projection import check_vectors, each_unit, unit_rows
 
 Target = float | Float[Tensor, "*lists layers"]
 """The component to have at `resid[l]`: one number, or one for each `l = 0..L`, for all rows or one list a row."""
@@ -70,7 +70,8 @@ def affine(
     """
     live = unwrapped(model)
     found = architecture or find_architecture(live)
-    unit = each_unit(direction.reshape(-1, direction.shape[-1]), found.d_model)
+    check_vectors(direction, found.d_model)
+    unit = each_unit(direction.reshape(-1, direction.shape[-1]))
     first = when.layer if isinstance(when, Condition) else 0
     places = sorted(set(range(first, found.depth + 1) if layers is None else layers))
     for layer in places:
@@ -131,6 +132,7 @@ def mean_component(
         known = ", ".join(map(str, activations.positions))
         raise InputError(f"position {position} was not captured; there are {known}")
     mean = activations.mean()[activations.positions.index(position)].cpu().double()
+    check_vectors(direction, None)
     if mean.shape[-1] != direction.shape[-1]:
         raise InputError(
             f"the direction has d_model {direction.shape[-1]}, the activations {mean.shape[-1]}; "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from abliterate.architectures.architecture import SITES, Site
+from abliterate.architectures.sites import SITES, Site
 from abliterate.errors import InputError
 
 

@@ -63,6 +63,7 @@ def attach(model: PreTrainedModel, folder: Path) -> None:
         )
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise InputError(f"{folder}: has no {ADAPTER_WEIGHTS}; only safetensors are read")
+    require_no_code(folder)
     try:
         with warnings.catch_warnings():
             # Of tied embeddings it warns because of merging; here both roles have a factor of their own, side by side.
@@ -78,6 +79,16 @@ def attach(model: PreTrainedModel, folder: Path) -> None:
     if wrong:
         raise InputError(f"{folder}: the adapter does not fit the model (for one: {wrong[0]}); check --against")
     model.disable_adapters()
+
+
+def require_no_code(folder: Path) -> None:
+    """Raise InputError for an adapter whose config names a module, which peft would import."""
+    try:
+        config = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{folder / ADAPTER}: cannot be read ({first_line(error)})") from error
+    if isinstance(config, dict) and config.get("megatron_config"):
+        raise InputError(f"{folder / ADAPTER}: names a module to import (megatron_config), which is not supported here")
 
 
 @contextmanager

@@ -8,10 +8,10 @@ so that is taken away while it generates.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,9 +19,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel
 
 from abliterate.errors import InputError
-
-Generation = Literal["greedy", "model"]
-GENERATIONS: tuple[Generation, ...] = get_args(Generation)
+from abliterate.models.generation_modes import Generation
 
 TAKEN = (
     "do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
@@ -71,6 +69,37 @@ class Decoding:
     def key(self, model: PreTrainedModel) -> object:
         """Return what tells replies made this way from others of the same weights to the same prompts."""
         return self.generation if self.generation == "greedy" else [self.seed, self.config(model).to_diff_dict()]
+
+    def record(self, model: PreTrainedModel) -> dict[str, Any]:
+        """Return what a record says of how replies were made: nothing of greedy ones, which say it by the command."""
+        if self.generation == "greedy":
+            return {}
+        taken = self.config(model).to_diff_dict()
+        settings = {name: taken[name] for name in TAKEN if name in taken}
+        return {"generation": {"from": self.generation, "seed": self.seed, "settings": settings}}
+
+    def chooser(
+        self, model: PreTrainedModel, ids: Sequence[int], ends: Collection[int], limit: int
+    ) -> Callable[[Float[Tensor, " vocab"]], int]:
+        """Return what takes one token after another of the reply to `ids`, from the logits of each; draws are on the CPU.
+
+        `ends` are the tokens that end it, `limit` how long it may become. Raises InputError as `config`.
+        """
+        special = {"eos_token_id": sorted(ends) or None, "pad_token_id": min(ends, default=0)}
+        config = self.config(model, max_new_tokens=limit, max_length=len(ids) + limit, **special)
+        model._prepare_special_tokens(config, device="cpu")
+        settings = model._get_logits_processor(config, input_ids_seq_length=len(ids), device="cpu")
+        generator, sequence = torch.Generator().manual_seed(self.seed), [*ids]
+
+        def choose(logits: Float[Tensor, " vocab"]) -> int:
+            scores = settings(torch.tensor([sequence]), logits.float().cpu()[None])[0]
+            drawn = (
+                torch.multinomial(scores.softmax(-1), 1, generator=generator) if config.do_sample else scores.argmax()
+            )
+            sequence.append(int(drawn))
+            return sequence[-1]
+
+        return choose
 
     @contextmanager
     def drawing(self, batch: Sequence[Sequence[int]], device: torch.device) -> Iterator[None]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from abliterate.progress import Progress
 from abliterate.storage.atomic import written_whole
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.names import CONFIG
+from abliterate.storage.own_files import is_own_file, own_folder
 
 GGUF = "reading a .gguf file"
 """What needs the `gguf` extra here."""
@@ -32,14 +36,21 @@ def from_gguf(path: Path, progress: Progress) -> Path:
     from transformers import GgufConfig
 
     folder = cache_folder() / "gguf" / content_hash(path, progress)[:32]
-    if (folder / CONFIG).is_file():
+    try:
+        own_folder(folder.parent)
+    except OSError as error:
+        raise InputError(
+            f"{folder.parent}: cannot keep what is made of {path.name} ({error.strerror}); set ABLITERATE_CACHE to a folder"
+        ) from error
+    if is_own_file(folder / CONFIG) and not folder.is_symlink():
         return folder
     place: dict[str, Any] = {"gguf_file": path.name}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, **place)
-        model = AutoModelForCausalLM.from_pretrained(
-            path.parent, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True), **place
-        )
+        with alone(path) as room:
+            tokenizer = AutoTokenizer.from_pretrained(room, **place)
+            model = AutoModelForCausalLM.from_pretrained(
+                room, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True), **place
+            )
     except (ValueError, KeyError, NotImplementedError, OSError) as error:
         raise InputError(f"{path}: transformers cannot read this GGUF file ({first_line(error)})") from error
     try:
@@ -53,3 +64,15 @@ def from_gguf(path: Path, progress: Progress) -> Path:
             "set ABLITERATE_CACHE to another folder"
         ) from error
     return folder
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[Path]:
+    """Give a folder that holds the file alone: what lies beside it is no part of it, and what is made is kept by content."""
+    with tempfile.TemporaryDirectory() as room:
+        inside, real = Path(room) / path.name, path.resolve()
+        try:
+            inside.symlink_to(real)
+        except OSError:  # Windows, without the right to make links
+            inside.hardlink_to(real)
+        yield Path(room)

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
+from abliterate.architectures.tying import untie_config
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.partial_blocks import dequantized_here, dequantized_weights, without_quantisation
 from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.errors import CheckpointError, InputError
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
 from abliterate.models.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
-from abliterate.models.source import Source, auto_class, load_errors
+from abliterate.models.source import Source, auto_class, load_errors, read_config
 from abliterate.parallel.devices import choose_device
 from abliterate.storage.cache import cache_folder
 
@@ -59,8 +60,10 @@ def load_placed(
             )
         folder = working_folder(cache_folder() / "offload")
         extra = {"device_map": dict(offload.device_map), "offload_folder": str(folder)}
+    config = read_config(source.name, files.folder, source.trust_remote_code)
     with load_errors(source.name):
-        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=source.trust_remote_code)
+        if source.apart:
+            untie_config(source.empty, config)  # what is half on the disk transformers cannot compare
         loader, given = dequantized(source, config, files, dtype)
         model, report = loader.from_pretrained(
             **given,

@@ -22,8 +22,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from abliterate.architectures.layers import decoder_layers
+from abliterate.architectures.tying import shares_matrix
 from abliterate.architectures.wrappers import owner_of
 from abliterate.errors import InputError
+from abliterate.storage.own_files import own_folder
 
 FEWEST_TOKENS = 512
 """Below so many tokens a pass, reading takes so much longer than computing that the run is refused."""
@@ -114,8 +116,8 @@ def sizes_of(model: PreTrainedModel, dtype: torch.dtype) -> Sizes:
 
 def own_head(model: PreTrainedModel) -> list[nn.Parameter]:
     """Return the weights of the head where it is not the token embedding as well."""
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    return [] if head is None or head.weight is embedding.weight else list(head.parameters())
+    head = model.get_output_embeddings()
+    return [] if head is None or shares_matrix(model) else list(head.parameters())
 
 
 def room_left(limit: int | None) -> int:
@@ -256,6 +258,6 @@ def working_folder(parent: Path) -> Path:
     for left in parent.glob(f"{own}*"):
         if not psutil.pid_exists(int(left.name.removeprefix(own).partition("-")[0])):
             shutil.rmtree(left, ignore_errors=True)
-    parent.mkdir(parents=True, exist_ok=True)
+    own_folder(parent)
     folder = Path(tempfile.mkdtemp(prefix=f"{own}{os.getpid()}-", dir=parent))
     return folder

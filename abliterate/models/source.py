@@ -22,13 +22,14 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
+from abliterate.architectures.tying import APART_NOTE, stored_apart, untie
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError, first_line
 from abliterate.extras import require
 from abliterate.hub.download import download
 from abliterate.models.gguf import GGUF, from_gguf
 from abliterate.progress import SILENT, Progress
-from abliterate.storage.names import CONFIG
+from abliterate.storage.names import ADAPTER, CONFIG
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,33 @@ class Source:
         """Return the folder that holds the checkpoint."""
         return self.checkpoint.folder
 
-    @cached_property
+    @property
     def empty(self) -> PreTrainedModel:
         """Return the model without weights, on the meta device: built once, and shared by all who ask, who change nothing.
 
-        Raises InputError for an unknown model type or code that is not trusted.
+        It ties head and embedding where the model that is loaded does. Raises InputError for an unknown model type or code
+        that is not trusted.
         """
-        with load_errors(self.name):
-            config = AutoConfig.from_pretrained(self.folder, trust_remote_code=self.trust_remote_code)
-        return build_empty(self.name, config, self.trust_remote_code)
+        return self._built[0]
+
+    @property
+    def apart(self) -> bool:
+        """Whether the config ties the head, and the weights hold another one than the embedding (`architectures.tying`)."""
+        return self._built[1]
+
+    @property
+    def oddities(self) -> tuple[str, ...]:
+        """Return a line for each place where the files disagree that plain transformers loads all the same."""
+        return (*self.checkpoint.oddities, *([APART_NOTE] if self.apart else []))
+
+    @cached_property
+    def _built(self) -> tuple[PreTrainedModel, bool]:
+        config = read_config(self.name, self.folder, self.trust_remote_code)
+        model = build_empty(self.name, config, self.trust_remote_code)
+        apart = stored_apart(model, self.checkpoint)
+        if apart:
+            untie(model)
+        return model, apart
 
     @property
     def public_name(self) -> str:
@@ -92,6 +111,10 @@ def resolve(
         folder = download(model, revision, offline)
         commit = folder.name
     checkpoint = Checkpoint.open(folder)
+    if (folder / ADAPTER).is_file():  # what is measured would not be what is edited
+        raise InputError(
+            f"{model}: holds a model and, in {ADAPTER}, an adapter that a load puts on top of it; merge it, or move it away"
+        )
     _ = checkpoint.quantization  # which refuses what cannot be kept
     return Source(model, checkpoint, commit, trust_remote_code)
 
@@ -108,7 +131,10 @@ def load_tokenizer(source: Source, folder: Path | None = None) -> PreTrainedToke
 def resolve_config(
     model: str, *, revision: str | None = None, offline: bool = False, trust_remote_code: bool = False
 ) -> tuple[str, PreTrainedModel]:
-    """Return the public name of a model, and the model without weights; of the Hub only small files are fetched."""
+    """Return the public name of a model, and the model without weights; of the Hub only small files are fetched.
+
+    Whether its head is tied is told by the weights where they are at hand, else by the config.
+    """
     path = Path(model).expanduser()
     extra: dict[str, Any] = {}
     if path.suffix == ".gguf":
@@ -120,9 +146,32 @@ def resolve_config(
         folder = path
     else:
         folder = download(model, revision, offline, (CONFIG, "*.py"))
-    with load_errors(model):
+    config = read_config(model, folder, trust_remote_code, **extra)
+    empty = build_empty(model, config, trust_remote_code)
+    if path.is_dir() and any(path.glob("*.safetensors")) and stored_apart(empty, Checkpoint.open(path)):
+        untie(empty)
+    return path.resolve().name if path.exists() else model, empty
+
+
+def read_config(name: str, folder: Path, trust_remote_code: bool, **extra: Any) -> Any:
+    """Return the config in a folder.
+
+    Raises InputError for an unknown model type, and for code that is not trusted: of the model, or compiled, which a
+    config can name as its attention.
+    """
+    with load_errors(name):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, **extra)
-    return path.resolve().name if path.exists() else model, build_empty(model, config, trust_remote_code)
+    waiting = [config]
+    while waiting:
+        one = waiting.pop()
+        kernel = getattr(one, "_attn_implementation", None)
+        if isinstance(kernel, str) and "/" in kernel and not trust_remote_code:
+            raise InputError(
+                f"{name}: its config asks for the kernel {kernel} of the Hub, which is compiled code; look at it, then pass "
+                "--trust-remote-code to allow it"
+            )
+        waiting += [part for key in getattr(one, "sub_configs", {}) if (part := getattr(one, key, None)) is not None]
+    return config
 
 
 def build_empty(name: str, config: Any, trust_remote_code: bool) -> PreTrainedModel:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from abliterate.checkpoints.other_files import leads_out
 from abliterate.errors import InputError
 from abliterate.models.source import Source
 from abliterate.pipeline.options import Options
@@ -80,12 +81,17 @@ def read_option(name: str, text: str, folder: Path) -> Any:
 
 
 def beside(name: str, folder: Path, option: str) -> Path:
-    """Return the file of that name in `folder`. Raises InputError for a path, and where it is not there."""
+    """Return the file of that name in `folder`. Raises InputError for a path, a link elsewhere, and where it is not there."""
     if PurePosixPath(name).name != name or PureWindowsPath(name).name != name:
         raise InputError(f"the manifest names a file outside its folder ({name!r}); it is not read")
     path = folder / name
     if not path.is_file():
         raise InputError(
             f"{name}: is not beside the manifest; put it there, or give it with --{option.replace('_', '-')}"
+        )
+    if leads_out(folder, Path(name)):
+        raise InputError(
+            f"{name}: is a link out of the manifest's folder, and is not followed; give the file with "
+            f"--{option.replace('_', '-')}"
         )
     return path

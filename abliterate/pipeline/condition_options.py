@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from abliterate.models.generation_modes import Generation
 from abliterate.pipeline.options import AskOptions, PromptOptions, TemplateOptions, read_template_path
 from abliterate.prompts.thinking_modes import Thinking
 from abliterate.records.option import Declaration, declarations, option
@@ -18,7 +19,7 @@ def as_run(options: type, name: str, help: str, usual: str) -> Declaration:
 
 @dataclass(frozen=True, kw_only=True)
 class SaidTemplate:
-    """How a prompt is put to the model, as far as it was said; an empty text is none."""
+    """How a prompt is put to the model, and how it replies, as far as it was said; an empty text is none."""
 
     system: str | None = option(
         None, as_run(TemplateOptions, "system", "System message to put before every prompt; '' for none.", "none")
@@ -32,6 +33,10 @@ class SaidTemplate:
             as_run(TemplateOptions, "chat_template", "A Jinja file; '' for the model's own.", "the model’s own"),
             read=Path,
         ),
+    )
+    generation: Generation | None = option(
+        None,
+        as_run(TemplateOptions, "generation", "greedy, or model: its own sampling settings, seeded.", "greedy"),
     )
 
     @property
@@ -47,6 +52,7 @@ class SaidTemplate:
             system=options.system if self.system is None else self.system or None,
             thinking=options.thinking if self.thinking is None else self.thinking,
             chat_template=own,
+            generation=options.generation if self.generation is None else self.generation,
         )
 
 

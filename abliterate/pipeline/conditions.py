@@ -30,7 +30,7 @@ CONDITIONS = (*declarations(TemplateOptions), "harmful", "harmless")
 PUT = tuple(declarations(TemplateOptions))
 """Those of them that a conversation has."""
 
-TOGETHER = (("system",), ("thinking",), ("chat_template",), ("harmful", "harmless"))
+TOGETHER = (("system",), ("thinking",), ("chat_template",), ("generation",), ("harmful", "harmless"))
 """Conditions that are taken together or not at all: one list belongs to the other."""
 
 OF_TRAINING = tuple(name for name, one in declarations(HardenOptions).items() if one.recorded)
@@ -186,6 +186,8 @@ def worded(name: str, value: Any) -> str:
         return "no system prompt" if value is None else f"the system prompt {value!r}"
     if name == "chat_template":
         return "the model's own chat template" if value is None else f"the chat template {Path(value).name}"
+    if name == "generation":
+        return "greedy replies" if value == "greedy" else "replies by the model's own sampling settings"
     return f"thinking {value}" if name == "thinking" else f"{name} prompts {public_spec(value)}"
 
 
@@ -227,7 +229,7 @@ def carry(folder: Path, staging: Staging) -> dict[str, Any] | None:
         path, _ = as_file(texts.get(side) or "")
         lies_there = path is not None and path.name == str(path) and (folder / path).is_file()
         if path is not None and lies_there and not staging.path(path.name).exists():
-            staging.copy_file(folder / path, path.name)
+            staging.copy_file(beside(path.name, folder, side), path.name)
     return {
         "command": list(one.command),
         "prompts": dict(one.prompts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -68,7 +69,10 @@ class EvaluateOptions:
     tasks: tuple[str, ...] = option(
         (),
         Declaration(
-            "Tasks of lm-eval by commas, by name or .yaml file, such as mmlu,gsm8k.", read=split_words, write=",".join
+            "Tasks of lm-eval by commas, by name or .yaml file, such as mmlu,gsm8k; files that can run code need "
+            "--trust-remote-code.",
+            read=split_words,
+            write=",".join,
         ),
     )
     task_limit: int | None = option(None, Declaration("Examples of each task, at most.", read=int, kind=int))
@@ -97,11 +101,25 @@ class EvaluateOptions:
                 require("endpoint", flag)
         if self.tasks and not self.endpoint:
             require("eval", "--tasks")
+            check_task_files(self.tasks, options.trust_remote_code)
         if not self.endpoint:
             return
         if self.text or self.tasks:
             raise InputError("--endpoint gives replies only; leave --text and --tasks away, or evaluate the files")
+        if options.generation != "greedy":
+            raise InputError(
+                "--generation: a server draws by its own settings, and is asked for greedy replies; leave it away"
+            )
         if options.thinking != "auto" or options.chat_template:
             raise InputError(
                 "the server applies the chat template: start it with the one you want, and leave it away here"
             )
+
+
+def check_task_files(tasks: Sequence[str], trusted: bool) -> None:
+    """Raise InputError for a task file that cannot be read, or may run code that is not trusted: before weights are loaded."""
+    from abliterate.evaluation.task_files import check_task_file
+
+    for name in tasks:
+        if name.endswith((".yaml", ".yml")):
+            check_task_file(Path(name).expanduser(), trusted)

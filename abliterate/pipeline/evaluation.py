@@ -172,6 +172,8 @@ def settings_record(
         "dtype": options.dtype,
         "system": options.system,
         "thinking": options.thinking,
+        "generation": options.generation,
+        **({"seed": options.seed} if options.generation != "greedy" else {}),
         "chat_template": None
         if template is None or options.chat_template is None
         else {"file": options.chat_template.name, "digest": template_digest(template)},

@@ -7,21 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from abliterate.architectures.sites import SITES, Site
+from abliterate.architectures.sites import Site
 from abliterate.exports.forms import EXPORT_FORMS, described
+from abliterate.pipeline.options import LEAVE_OUT
 from abliterate.records.option import KEY, Declaration, one_of, option, split
 
 if TYPE_CHECKING:
     pass
-
-
-def read_left_out(text: str) -> tuple[Site, ...]:
-    """Read the sites that are left out, none for an empty text."""
-    words = split(text)
-    sites = tuple(site for site in SITES if site in words)
-    if len(sites) != len(words):
-        raise ValueError(f"choose among {', '.join(SITES)}")
-    return sites
 
 
 def read_layers(text: str) -> tuple[int, ...] | None:
@@ -59,16 +51,7 @@ class ExportOptions:
             )
         }
     )
-    leave_out: tuple[Site, ...] = option(
-        (),
-        Declaration(
-            "Sites to leave out of a GGUF adapter, by commas: embed, where it is tied.",
-            read=read_left_out,
-            write=",".join,
-            words=SITES,
-            listed=True,
-        ),
-    )
+    leave_out: tuple[Site, ...] = option((), LEAVE_OUT)
     base: Path | None = option(
         None,
         Declaration("The GGUF file that the adapter is for: it is checked.", read=Path, kind=Path, flag="--gguf"),

@@ -20,6 +20,7 @@ from abliterate.directions.directions import Directions
 from abliterate.directions.methods import difference_in_means
 from abliterate.directions.selection import select
 from abliterate.models.batches import model_device
+from abliterate.models.decoding import Decoding
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.load import Loaded, kept_of_choice, load_run
 from abliterate.pipeline.options import Options
@@ -83,25 +84,21 @@ def optimise(
     start = Variables.start(loaded.architecture, directions.at(chosen.layer, chosen.position), options.sites)
     data = SearchData(harmful, harmless, judging, staying, training_replies.replies)
     return search(
-        loaded.model,
-        loaded.tokenizer,
-        loaded.architecture,
+        loaded.live(progress),
         start,
         data,
         seed=options.seed,
         target_refusals=options.target_refusals,
         max_kl=options.max_kl,
-        batch_size=options.batch_size,
         state_file=None if loaded.unfinished.notes else state_file(loaded, start, data),
         keeping=loaded.unfinished.writing,
-        progress=progress,
     )
 
 
 def state_file(loaded: Loaded, start: Variables, data: SearchData) -> Path:
     """Return where a search is kept in the user's cache: under everything that decides what it finds."""
     options, model = loaded.options, loaded.model
-    asked = options.sites, options.seed, options.batch_size
+    asked = options.sites, options.seed, options.batch_size, Decoding(options.generation, options.seed).key(model)
     run_by = loaded.source.checkpoint.fingerprint(), model.dtype, model_device(model).type
     identity = hashlib.sha256(start.direction.numpy().tobytes())
     identity.update(repr([vars(data), asked, run_by, search_settings()]).encode())
@@ -114,17 +111,14 @@ def choose_place(
     """Choose layer and position on the select split."""
     harmful, harmless = (loaded.splits.chat.encode(part.prompts) for part in loaded.splits.selecting())
     return select(
-        loaded.model,
-        loaded.architecture,
+        loaded.live(progress),
         directions,
         training_replies.openings,
         harmful,
         harmless,
         layer=loaded.options.layer,
         ask_induce=not training_replies.few_refusals,
-        batch_size=loaded.options.batch_size,
         kept=kept_of_choice(loaded),
-        progress=progress,
     )
 
 
@@ -132,35 +126,20 @@ def choose_addition(
     loaded: Loaded, training_replies: TrainingReplies, directions: Directions, progress: Progress
 ) -> tuple[Selection, tuple[Trial, ...]]:
     """Choose layer, position and strength of what is added on the select split; return the trials, the best first."""
-    options, model = loaded.options, loaded.model
+    options, live = loaded.options, loaded.live(progress)
     harmful, harmless = (loaded.splits.chat.encode(part.prompts) for part in loaded.splits.selecting())
     kept = kept_of_choice(loaded)
     ranked = select_inducing(
-        model,
-        loaded.architecture,
+        live,
         directions,
         training_replies.openings,
         harmful,
         harmless,
         [*loaded.bias_sites],
-        batch_size=options.batch_size,
         kept=kept,
-        progress=progress,
     )
     strengths = TRIED_STRENGTHS if options.strength is None else (options.strength,)
-    trials = try_strengths(
-        model,
-        loaded.tokenizer,
-        loaded.architecture,
-        directions,
-        ranked,
-        harmful,
-        harmless,
-        strengths,
-        batch_size=options.batch_size,
-        kept=kept,
-        progress=progress,
-    )
+    trials = try_strengths(live, directions, ranked, harmful, harmless, strengths, kept=kept)
     place = trials[0].layer, trials[0].position
     chosen = next(one for one in ranked.candidates if (one.layer, one.position) == place)
     return replace(ranked, chosen=chosen), trials

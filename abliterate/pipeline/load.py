@@ -14,12 +14,14 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.edits.bias_sites import BiasSite, find_bias_sites
 from abliterate.edits.plan import check_edited_dtype, make_plan
 from abliterate.errors import InputError
-from abliterate.exports.peft_adapter import prepare_adapter
+from abliterate.exports.forms import EXPORT_FORMS, PlannedEdit
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.batches import model_device
+from abliterate.models.decoding import Decoding
 from abliterate.models.generation import REPLY_TOKENS
 from abliterate.models.limits import check_memory, check_readable
+from abliterate.models.live_model import LiveModel
 from abliterate.models.loading import load_model
 from abliterate.models.offload import room_left, streaming_of
 from abliterate.models.source import Source, load_tokenizer
@@ -58,6 +60,12 @@ class Loaded:
         """Return the model without weights, on the meta device."""
         return self.source.empty
 
+    def live(self, progress: Progress) -> LiveModel:
+        """Return the live model as one value, watched by `progress`."""
+        options = self.options
+        decoding = Decoding(options.generation, options.seed)
+        return LiveModel(self.model, self.splits.chat, self.architecture, options.batch_size, decoding, progress)
+
 
 def load_run(options: Options, progress: Progress) -> Loaded:
     """Check everything that can be checked without weights, then load them."""
@@ -66,6 +74,8 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     harmful, harmless = open_prompts(options)
     source = open_source(options, progress)
     check_destination(source.folder, options.out)
+    if "checkpoint" in options.save:
+        source.checkpoint.files()  # a link that cannot be copied is named before there is work to lose
     check_edited_dtype(options.edited_dtype, source.checkpoint)
     tokenizer = load_tokenizer(source)
     chat = open_chat(options, tokenizer, tried=harmful.prompts[0])
@@ -80,9 +90,8 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     bias_sites: Mapping[int, BiasSite] = {}
     if options.mode == "induce":
         options, bias_sites = with_bias_sites(options, empty, architecture)
-    if "checkpoint" not in options.save:
-        recipe = Recipe.adding(1.0, min(bias_sites)) if bias_sites else Recipe.uniform(0.5, options.sites)
-        check_adapter(recipe, source, empty, architecture)
+    recipe = Recipe.adding(1.0, min(bias_sites)) if bias_sites else Recipe.uniform(0.5, options.sites)
+    check_forms(options, recipe, source, architecture)
     prompts = [prompt for part in splits.parts() for prompt in part.prompts]
     tokens = chat.encode(prompts)
     check_readable(empty, prompts, tokens, REPLY_TOKENS)
@@ -134,11 +143,21 @@ def with_bias_sites(
     return options, {options.layer: bias_sites[options.layer]}
 
 
-def check_adapter(recipe: Recipe, source: Source, empty: PreTrainedModel, architecture: Architecture) -> None:
-    """Raise InputError where no adapter could hold the edit, along any direction: before the search, not after it."""
+def check_forms(options: Options, recipe: Recipe, source: Source, architecture: Architecture) -> None:
+    """Raise InputError where a form of --save could not hold the edit, along any direction: before the search, not after it.
+
+    Each says which flag asks for it.
+    """
+    wanted = [name for name in EXPORT_FORMS if name in options.save]
+    if not wanted:
+        return
     any_direction = torch.nn.functional.normalize(torch.ones(architecture.d_model), dim=0)
-    plan = make_plan(recipe, any_direction, architecture, empty, source.checkpoint)
-    prepare_adapter(plan, empty, architecture, source.checkpoint, source.public_name, source.revision)
+    plan = make_plan(recipe, any_direction, architecture, source.empty, source.checkpoint)
+    for name in wanted:
+        try:
+            EXPORT_FORMS[name].check(PlannedEdit(plan, architecture, source), options.leave_out)
+        except InputError as error:
+            raise InputError(f"--save {name}: {error}") from error
 
 
 def kept_of_choice(loaded: Loaded) -> Unfinished:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.checkpoints.checkpoint import content_hash
+from abliterate.checkpoints.snapshot import Snapshot
 from abliterate.evaluation.evaluation import Capability
 from abliterate.evaluation.observation import Observation, Reply, observe
 from abliterate.evaluation.tasks import capability
 from abliterate.evaluation.text_loss import read_windows, text_losses
 from abliterate.models.adapter import adapter_folder, attach, base_of
+from abliterate.models.decoding import Decoding
 from abliterate.models.limits import check_readable
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
@@ -61,7 +63,10 @@ def observe_model(
     unfinished: Path,
     progress: Progress,
 ) -> ObservedModel:
-    """Load a model and see what it says and predicts; along the replies of `first`, where that is given."""
+    """Load a model and see what it says and predicts; along the replies of `first`, where that is given.
+
+    Raises InputError where its files changed meanwhile.
+    """
     folder = adapter_folder(name, options.revision if name == options.model else None, options.offline)
     base = name if folder is None else first.base if first else base_of(folder)
     source = open_source(options, progress, base)
@@ -72,7 +77,8 @@ def observe_model(
     report, windows = (first.report, first.windows) if first else questions(options, evaluate_options, sets, tokenizer)
     for asked in (report.harmful, report.harmless, report.look_alikes):
         check_readable(source.empty, asked.prompts, asked.tokens, evaluate_options.reply_tokens)
-    group = Processes.launched()
+    opened = [source.checkpoint.snapshot]
+    opened += [] if folder is None else [Snapshot.of(folder, [ADAPTER_WEIGHTS])]
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     weights = source.checkpoint.fingerprint()
     if folder is not None:
@@ -83,21 +89,38 @@ def observe_model(
     versions = [str(torch.__version__), transformers.__version__]
     identity = digest([weights, str(model.dtype), str(model.device), *versions])
     kept = RecordLog(unfinished / f"{identity}.jsonl")
-    size = options.batch_size
     seen = observe(
         model,
         tokenizer,
         report,
         along=along,
         max_new_tokens=evaluate_options.reply_tokens,
-        batch_size=size,
-        processes=group,
+        batch_size=options.batch_size,
+        decoding=Decoding(options.generation, options.seed),
+        processes=Processes.launched(),
         kept=kept,
         progress=progress,
     )
+    losses, tasks = losses_and_tasks(model, tokenizer, windows, options, evaluate_options, progress)
+    for one in opened:
+        one.require_unchanged()
+    shown = source.public_name if folder is None else folder.resolve().name
+    return ObservedModel(shown, base, tokenizer, report, windows, seen, losses, tasks)
+
+
+def losses_and_tasks(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    windows: Sequence[Sequence[int]],
+    options: AskOptions,
+    evaluate_options: EvaluateOptions,
+    progress: Progress,
+) -> tuple[tuple[float, ...], Capability]:
+    """Return the losses on the windows of a text, and how the model does in tasks, as far as they were asked for."""
     losses: tuple[float, ...] = ()
     if windows:
-        losses = tuple(text_losses(model, windows, batch_size=size, processes=group, progress=progress))
+        group = Processes.launched()
+        losses = tuple(text_losses(model, windows, batch_size=options.batch_size, processes=group, progress=progress))
     tasks: Capability = {}
     if evaluate_options.tasks:
         tasks = capability(
@@ -105,11 +128,11 @@ def observe_model(
             tokenizer,
             evaluate_options.tasks,
             limit=evaluate_options.task_limit,
-            batch_size=size,
+            batch_size=options.batch_size,
+            trust_remote_code=options.trust_remote_code,
             progress=progress,
         )
-    shown = source.public_name if folder is None else folder.resolve().name
-    return ObservedModel(shown, base, tokenizer, report, windows, seen, losses, tasks)
+    return losses, tasks
 
 
 def standing_on(options: AskOptions, name: str) -> str:

@@ -7,6 +7,7 @@ imported: --help and completion read them.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from abliterate.architectures.sites import SITES, Site
 from abliterate.directions.methods import METHODS
 from abliterate.errors import InputError
-from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS, described
+from abliterate.exports.forms import EXPORT_FORMS, LEAVING_OUT, SAVED_FORMS, described
+from abliterate.hub.names import is_hub_name
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
+from abliterate.models.generation_modes import GENERATIONS, Generation
 from abliterate.prompts.sources import BUILTIN, as_file, public_spec
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
-from abliterate.records.option import KEY, Beside, Declaration, one_of, option, some_of, whole_number
+from abliterate.records.option import KEY, Beside, Declaration, one_of, option, some_of, split, whole_number
 from abliterate.storage.names import TEMPLATE
 
 if TYPE_CHECKING:
@@ -56,9 +59,19 @@ def read_template_path(text: str) -> Path | None:
 
 
 def spec_beside(text: str, beside: Beside) -> str:
-    """Return the prompts that a record names, a file being the one of that name beside it."""
+    """Return the prompts that a record names, a file being the one of that name beside it.
+
+    Raises InputError for what lies on this machine, but not beside the record.
+    """
     path, column = as_file(text)
-    return text if path is None else f"{beside(str(path))}" + (f":{column}" if column else "")
+    if path is not None:
+        return f"{beside(str(path))}" + (f":{column}" if column else "")
+    name = text.partition(":")[0]
+    here = os.path.lexists(Path(name).expanduser())
+    if not text.startswith("builtin:") and (here or not is_hub_name(name)):
+        what = "is a folder or file here" if here else "is no file beside it, and no name on the Hub"
+        raise InputError(f"the manifest names the prompts {text!r}, which {what}; say where they are with a flag")
+    return text
 
 
 def default_out(given: Mapping[str, Any]) -> Path:
@@ -211,7 +224,7 @@ class ModelOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateOptions:
-    """How a prompt is put to the model."""
+    """How a prompt is put to the model, and how it replies."""
 
     system: str | None = option(None, Declaration("System message to put before every prompt.", none=""))
     thinking: Thinking = option(
@@ -231,11 +244,39 @@ class TemplateOptions:
             locate=lambda text, beside: beside(text),
         ),
     )
+    generation: Generation = option(
+        "greedy",
+        Declaration(
+            "How replies are made: greedy, by weights and prompt alone; or model, by the sampling settings of its own "
+            "generation config, seeded.",
+            read=one_of(GENERATIONS),
+            words=GENERATIONS,
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AskOptions(TemplateOptions, ModelOptions, PromptOptions):
     """A model, what it is asked, and how."""
+
+
+def read_left_out(text: str) -> tuple[Site, ...]:
+    """Read the sites that are left out, none for an empty text."""
+    words = split(text)
+    sites = tuple(site for site in SITES if site in words)
+    if len(sites) != len(words):
+        raise ValueError(f"choose among {', '.join(SITES)}")
+    return sites
+
+
+LEAVE_OUT = Declaration(
+    "Sites to leave out of a GGUF adapter, by commas: embed, where it is tied.",
+    read=read_left_out,
+    write=",".join,
+    words=SITES,
+    listed=True,
+)
+"""For whichever verb writes one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +307,7 @@ class OutputOptions:
             listed=True,
         ),
     )
+    leave_out: tuple[Site, ...] = option((), LEAVE_OUT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,5 +390,9 @@ def check_save(options: Options) -> None:
     for name, form in EXPORT_FORMS.items():
         if name in options.save:
             form.require(f"--save {name}")
+    if options.leave_out and LEAVING_OUT not in options.save:
+        raise InputError(
+            f"--leave-out {','.join(options.leave_out)} is for a GGUF adapter; add {LEAVING_OUT} to --save, or leave it away"
+        )
     if options.edited_dtype and "checkpoint" not in options.save:
         raise InputError("--edited-dtype says how a checkpoint is written; add checkpoint to --save, or leave it away")

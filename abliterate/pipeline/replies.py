@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from abliterate.models.decoding import Decoding
 from abliterate.models.generation import REPLY_TOKENS, generate_all
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.load import Loaded
@@ -53,6 +54,7 @@ def collect_training_replies(loaded: Loaded, progress: Progress) -> TrainingRepl
         loaded.tokenizer,
         training,
         REPLY_TOKENS,
+        decoding=Decoding(loaded.options.generation, loaded.options.seed),
         batch_size=loaded.options.batch_size,
         processes=Processes.launched(),
         kept=loaded.unfinished.under("listen"),

@@ -19,6 +19,7 @@ from abliterate.evaluation.observation import Observation, observe
 from abliterate.exports.peft_adapter import prepare_adapter, write_files
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
+from abliterate.models.decoding import Decoding
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_note
 from abliterate.parallel.devices import choose_device
@@ -81,8 +82,9 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         report = loaded.splits.report()
         expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
         original = observe_report(loaded, report, None, loaded.unfinished.under("original"), progress)
+    made = Decoding(options.generation, options.seed).record(loaded.model)
     notes = (
-        *loaded.source.checkpoint.oddities,
+        *loaded.source.oddities,
         *training_replies.notes,
         *left_alone_note(plan.left_alone),
         *loaded.architecture.problems,
@@ -109,7 +111,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         device = choose_device(options.device)
         form: Form = "checkpoint" if written else "adapter"
         words, template = command(options, loaded.source), loaded.splits.chat.template
-        origin = Origin(loaded.source, words, options.seed, device, prompts, form, template)
+        origin = Origin(loaded.source, words, options.seed, device, prompts, form, template, made=made)
         manifest = write_records(staging, origin, plan, finding.directions, measured)
         seen = observations(finding.geometry, finding.prompts, selection, original, edited)
         staging.write_text(OBSERVATIONS, json_text(seen))
@@ -159,6 +161,7 @@ def observe_report(
         report,
         along=along,
         batch_size=loaded.options.batch_size,
+        decoding=Decoding(loaded.options.generation, loaded.options.seed),
         kept=kept,
         progress=progress,
     )

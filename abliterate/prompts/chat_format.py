@@ -9,20 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import jinja2
-from jinja2 import meta
 from transformers import PreTrainedTokenizerBase
 
-from abliterate.errors import InputError, first_line
+from abliterate.errors import InputError
+from abliterate.prompts.given import given_prompts
+from abliterate.prompts.prompt import Prompt
+from abliterate.prompts.template import Message, Template, source_of, switches_in
 from abliterate.prompts.thinking_modes import THINKING_MODES as THINKING_MODES
 from abliterate.prompts.thinking_modes import Thinking as Thinking
-
-SWITCHES = ("enable_thinking", "thinking")
-"""Variables by which templates turn thinking on and off: Qwen3, GLM, SmolLM3; Granite, DeepSeek V3.1."""
 
 MAX_POSITIONS = 8
 """Candidate positions at most: the last tokens after the instruction; templates put 1 to 6 there."""
@@ -58,54 +54,71 @@ class ChatFormat:
 
     @property
     def source(self) -> str:
-        """Return the text of the chat template, empty when there is none."""
-        template = self.template or self.tokenizer.chat_template
-        if isinstance(template, dict):  # several named templates: the plain one is what chats use
-            template = template.get("default")
-        return template or ""
+        """Return the text of the chat template, empty when there is none.
+
+        Raises InputError for several templates of which none is the default.
+        """
+        return self.template or source_of(self.tokenizer.chat_template)
 
     def render(self, instruction: str) -> str:
         """Return the prompt text up to the first character of the reply.
 
-        Raises InputError when the template fails or does not take a system message.
+        Raises InputError when the template fails, does not end, or drops the instruction or the system message.
         """
-        messages = [{"role": "user", "content": instruction}]
-        if self.system is not None:
-            messages.insert(0, {"role": "system", "content": self.system})
-        try:
-            text = self.tokenizer.apply_chat_template(
-                messages, chat_template=self.source, tokenize=False, add_generation_prompt=True, **self.switches()
-            )
-        except Exception as error:
-            hint = "; the template may not take --system" if self.system is not None else ""
-            raise InputError(f"the chat template fails: {first_line(error) or type(error).__name__}{hint}") from error
-        if self.system is not None and self.system not in text:
-            raise InputError("the chat template drops the system message; leave --system away")
-        return self.close_thought(str(text))
+        return self.texts([instruction])[0]
 
-    def switches(self) -> dict[str, Any]:
+    def texts(self, prompts: object) -> list[str]:
+        """Return the text of each prompt, as `render`; `prompts` as `capture` takes them. Together they take hardly longer."""
+        return [self.close_thought(text) for text in self._filled([self.turns(one) for one in given_prompts(prompts)])]
+
+    def turns(self, prompt: str) -> list[Message]:
+        """Return a prompt as a conversation: the system message, earlier turns where it brings some, what the user says.
+
+        The format's own system message takes the place of one that the prompt brings.
+        """
+        own = Prompt(prompt)
+        system = own.system if self.system is None else self.system
+        turns = [*([] if system is None else [("system", system)]), *own.earlier, ("user", str(own))]
+        return [{"role": role, "content": content} for role, content in turns]
+
+    def conversation(self, messages: Sequence[Message]) -> str:
+        """Return the text of several turns up to the reply, with a think block that the template opens left open."""
+        system = [] if self.system is None else [{"role": "system", "content": self.system}]
+        return self._filled([[*system, *messages]])[0]
+
+    def _filled(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
+        return Template.of(self.tokenizer, self.source, self.switches()).texts(conversations)
+
+    def switches(self) -> dict[str, bool]:
         """Return the template's thinking switch as asked for; nothing where it has none."""
         return dict.fromkeys(switches_in(self.source), self.thinking == "on")
 
     def close_thought(self, text: str) -> str:
         """Close a think block at the end of `text`; with thinking on, also open one where the model would."""
+        end = text.rstrip()
+        if end.endswith(HARMONY_HEADER) and "<|channel|>" in self.source:
+            return f"{end}{HARMONY_THOUGHT}{HARMONY_REPLY}"
+        if end.endswith(HARMONY_THOUGHT):
+            return f"{end}{HARMONY_REPLY}"
         for opening, closing in THINK_BLOCKS:
-            begins = text.rstrip().endswith(opening)
-            if begins:
-                return f"{text.rstrip()}\n\n{closing}\n\n"
+            if end.endswith(opening):
+                return f"{end}\n\n{closing}\n\n"
             if (
                 self.thinking == "on"
                 and opening in self.source
                 and closing in self.source
-                and not text.rstrip().endswith(closing)
+                and not end.endswith(closing)
             ):
                 return f"{text}{opening}\n\n{closing}\n\n"
         return text
 
-    def encode(self, instructions: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each rendered instruction; the template brings its own special tokens."""
-        texts = [self.render(instruction) for instruction in instructions]
-        encoded: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    def encode(self, prompts: object) -> list[list[int]]:
+        """Return the token ids of each prompt as text; the template brings its own special tokens.
+
+        `prompts` are strings, conversations, a Dataset, a Series or a PromptSet, as for `capture`. Raises InputError as
+        `render`, and for anything else.
+        """
+        encoded: list[list[int]] = self.tokenizer(self.texts(prompts), add_special_tokens=False)["input_ids"]
         return encoded
 
     def positions(self) -> tuple[int, ...]:
@@ -115,17 +128,6 @@ class ChatFormat:
         while shared < min(len(first), len(second)) and first[-1 - shared] == second[-1 - shared]:
             shared += 1
         return tuple(range(-max(1, min(shared, MAX_POSITIONS)), 0))
-
-
-@lru_cache(maxsize=16)
-def switches_in(source: str) -> tuple[str, ...]:
-    """Return the thinking switches that a template reads; kept, since to parse it takes as long as to fill it in."""
-    try:
-        names = meta.find_undeclared_variables(jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(source))
-    except jinja2.TemplateSyntaxError:
-        # Tags that only transformers' own environment knows, such as {% generation %}.
-        names = {switch for switch in SWITCHES if switch in source}
-    return tuple(switch for switch in SWITCHES if switch in names)
 
 
 def read_template(path: Path | None) -> str | None:
@@ -152,3 +154,10 @@ THINK_BLOCKS: tuple[tuple[str, str], ...] = (
     ("<|channel>thought", "<channel|>"),  # Gemma 4
 )
 """How thoughts are opened and closed before the reply begins."""
+
+HARMONY_HEADER, HARMONY_THOUGHT = "<|start|>assistant", "<|channel|>analysis<|message|>"
+HARMONY_REPLY = f"<|end|>{HARMONY_HEADER}<|channel|>final<|message|>"
+"""gpt-oss thinks first whatever it is told: its channel is opened and closed as its format wants, a message each.
+
+https://cookbook.openai.com/articles/openai-harmony
+"""

@@ -1,16 +1,19 @@
 """Prompts: read from the Hub, a local file or the package; split so that no prompt ever changes sides.
 
-A SPEC names a set of prompts: `org/dataset[:split[:column]]` on the Hub, or a `.txt`, `.json`, `.jsonl`,
-`.csv` or `.parquet` file, optionally `FILE:column`, or `builtin:harmful`, `builtin:harmless`, `builtin:look-alikes`, `builtin:everyday`.
+A SPEC names a set of prompts: `org/dataset[:split[:column]]` on the Hub, a `.txt`, `.json`, `.jsonl`, `.csv`, `.tsv` or
+`.parquet` file, optionally `FILE:column`, a folder of `datasets`' `save_to_disk`, optionally `FOLDER:split:column`, or
+`builtin:harmful`, `builtin:harmless`, `builtin:look-alikes`, `builtin:everyday`. A split may be a slice: `train[:400]`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
-from abliterate.errors import InputError
-from abliterate.prompts.sources import FILE_READERS, HUB_SPEC, as_file, builtin, public_spec, read_file, read_hub
+from abliterate.errors import InputError, shortened
+from abliterate.prompts.prompt import Prompt, categories_of, key_of
+from abliterate.prompts.sources import public_spec, read_spec
 
 MINIMUM = 8
 """Fewer prompts a side than this do not make a mean (docs/method.md, "Bad input")."""
@@ -37,8 +40,15 @@ class PromptSet:
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256 of the prompts, in order: the identity that files and caches record."""
-        return hashlib.sha256("\0".join(self.prompts).encode()).hexdigest()
+        """Return the SHA-256 of the prompts, in order, with their system messages: the identity that files and caches
+        record. Categories are no part of it.
+        """
+        return hashlib.sha256("\0".join(map(key_of, self.prompts)).encode()).hexdigest()
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Return the categories of the prompts, in the order of their first; empty where the list names none."""
+        return categories_of(self.prompts)
 
     def first(self, count: int) -> PromptSet:
         """Return the first `count` prompts (all of them where there are fewer)."""
@@ -72,7 +82,7 @@ def side_of(prompt: str) -> str:
     return SPLIT_NAMES[-1][0]
 
 
-def load_prompts(spec: str, *, offline: bool = False) -> PromptSet:
+def load_prompts(spec: str | Path, *, offline: bool = False) -> PromptSet:
     """Read the prompts that `spec` names (see the module's text), stripped, without duplicates.
 
     Raises InputError for an unknown file, column, split or dataset, a file that cannot be parsed (with the
@@ -82,22 +92,20 @@ def load_prompts(spec: str, *, offline: bool = False) -> PromptSet:
         >>> load_prompts(f"{tiny}/harmful.txt").name
         'harmful.txt'
     """
-    if spec.startswith("builtin:"):
-        texts = builtin(spec.removeprefix("builtin:"))
-    else:
-        path, column = as_file(spec)
-        if path is not None:
-            texts = read_file(path, column)
-        elif HUB_SPEC.fullmatch(spec):
-            texts = read_hub(spec, offline=offline)
-        else:
-            *suffixes, last = FILE_READERS
-            raise InputError(
-                f"{spec}: no such prompt file; give a {', '.join(suffixes)} or {last} file or org/dataset[:split[:column]]"
-            )
-    prompts = tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    if not isinstance(spec, str | Path):
+        raise InputError(
+            f"a SPEC of prompts is a string, not a {type(spec).__name__}; pass lists to capture as they are"
+        )
+    spec = str(spec)
+    texts = [Prompt(text).trimmed() for text in read_spec(spec, offline=offline)]
+    unique: dict[str, Prompt] = {}
+    for text in filter(None, texts):
+        unique.setdefault(text.key, text)
+    prompts = tuple(unique.values())
     if len(prompts) < MINIMUM:
-        raise InputError(f"{spec}: holds {len(prompts)} prompts; give at least {MINIMUM} (about 100 work well)")
+        raise InputError(
+            f"{shortened(spec, 500, quoted=False)}: holds {len(prompts)} prompts; give at least {MINIMUM} (about 100 work well)"
+        )
     return PromptSet(spec, prompts)
 
 
@@ -107,6 +115,6 @@ def check_pair(harmful: PromptSet, harmless: PromptSet) -> None:
     if shared:
         example = min(shared)
         raise InputError(
-            f"{len(shared)} prompts are both harmful and harmless (for one: {example!r}); "
+            f"{len(shared)} prompts are both harmful and harmless (for one: {shortened(example)}); "
             "remove them from --harmful or --harmless"
         )

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate.architectures.architecture import Architecture, Site
+from abliterate.architectures.architecture import Architecture
+from abliterate.architectures.sites import Site
 from abliterate.architectures.streams import lanes, resid_of
 from abliterate.edits.bias_sites import Addition
 from abliterate.edits.plan import EditPlan

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from abliterate.checkpoints.checkpoint import content_hash
+from abliterate.checkpoints.other_files import own_card
 from abliterate.directions.addition import Trial
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
@@ -75,7 +76,7 @@ class Measured:
 class Origin:
     """What an edit was made from, and on what: the source, the command that repeats it, the seed, the device, the prompts
     and the chat template that it was given, if any; and its form. `run` is the record of the run that found the edit,
-    where this is another form of it."""
+    where this is another form of it; `made` is how replies were made, empty for greedy ones."""
 
     source: Source
     command: Sequence[str]
@@ -85,12 +86,16 @@ class Origin:
     form: Form = "checkpoint"
     template: str | None = None
     run: Mapping[str, Any] | None = None
+    made: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_records(
     staging: Staging, origin: Origin, plan: EditPlan, directions: Path | Directions, measured: Measured
 ) -> dict[str, Any]:
-    """Write directions, recipe, manifest and model card into the staging folder; return the manifest."""
+    """Write directions, recipe, manifest and model card into the staging folder; return the manifest.
+
+    Raises InputError where the source is not what was loaded any more.
+    """
     source = origin.source
     manifest = {
         "abliterate": version("abliterate"),
@@ -110,6 +115,7 @@ def write_records(
         "command": list(origin.command),
         "prompts": origin.prompts,
         **keep_template(staging, origin.template),
+        **origin.made,
         **({"run": dict(origin.run)} if origin.run else {}),
         "direction": write_directions(staging, directions, plan, measured.selection),
         "selection": measured.selection.to_json() if measured.selection else None,
@@ -129,10 +135,8 @@ def write_records(
     }
     staging.write_text(RECIPE, json_text(plan.recipe.to_json()))
     staging.write_text(MANIFEST, json_text(manifest))
-    card = source.folder / CARD
-    staging.write_text(
-        CARD, model_card(manifest, card.read_text(encoding="utf-8", errors="replace") if card.is_file() else None)
-    )
+    staging.write_text(CARD, model_card(manifest, own_card(source.folder)))
+    source.checkpoint.snapshot.require_unchanged()
     return manifest
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from abliterate.checkpoints.other_files import own_card
 from abliterate.evaluation.figure_names import prompts_refused
 from abliterate.models.source import Source
 from abliterate.progress import SILENT, Progress
@@ -81,11 +82,13 @@ def provenance(
 
 
 def write_record(staging: Staging, name: str, record: Mapping[str, Any], source: Source) -> None:
-    """Write a record under its name, and the model card made from it, into the staging folder."""
-    path = source.folder / CARD
-    theirs = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    """Write a record under its name, and the model card made from it, into the staging folder.
+
+    Raises InputError where the source is not what was loaded any more.
+    """
     staging.write_text(name, json_text(record))
-    staging.write_text(CARD, training_card(record, theirs))
+    staging.write_text(CARD, training_card(record, own_card(source.folder)))
+    source.checkpoint.snapshot.require_unchanged()
 
 
 def training_card(record: Mapping[str, Any], source_card: str | None) -> str:

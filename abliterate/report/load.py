@@ -12,7 +12,7 @@ from typing import Any
 from abliterate.errors import InputError
 from abliterate.evaluation.evaluation import FORMAT as EVALUATION_FORMAT
 from abliterate.records.manifest import read_manifest
-from abliterate.records.observations import OBSERVATIONS_FORMAT as OBSERVATIONS_FORMAT
+from abliterate.records.observations import OBSERVATIONS_FORMAT
 from abliterate.records.schema import Maybe, check_shape, malformed
 from abliterate.records.shapes import EVALUATED, MANIFEST_SHAPE, OBSERVED, RATE
 from abliterate.storage.names import EVALUATION, MANIFEST, OBSERVATIONS

@@ -24,6 +24,7 @@ def unlike(manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str
     run = {
         "system prompt": command.get("system"),
         "thinking": command.get("thinking", "auto"),
+        "generation": command.get("generation", "greedy"),
         "chat template": template.get("digest") or command.get("chat_template"),
         "dtype": command.get("dtype", "auto"),
         "reply tokens": manifest["figures"]["reply_tokens"],
@@ -34,6 +35,7 @@ def unlike(manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str
     own = {
         "system prompt": settings.get("system"),
         "thinking": settings.get("thinking", NOT_SAID),
+        "generation": settings.get("generation", "greedy"),  # which is all that earlier versions did
         "chat template": template_of(settings),
         "dtype": settings.get("dtype", NOT_SAID),
         "reply tokens": settings.get("reply_tokens", NOT_SAID),

@@ -21,17 +21,15 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from abliterate.architectures.architecture import Architecture
 from abliterate.errors import InputError
 from abliterate.models import generation
-from abliterate.models.batches import BatchSize
 from abliterate.models.generation import REPLY_TOKENS, generate
 from abliterate.models.head import Head
+from abliterate.models.live_model import LiveModel
 from abliterate.models.offload import streaming_of
 from abliterate.parallel.processes import Processes
-from abliterate.progress import SILENT, Progress
 from abliterate.replies import coherence, openings, refusal_rules, refusals, thinking
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
@@ -101,12 +99,10 @@ class SearchResult:
 class Search:
     """A model and what a search on it works with."""
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    live: LiveModel
     edit_losses: EditLosses
     data: SearchData
     processes: Processes
-    progress: Progress
     original: Sequence[States]
 
     def replies(self, prompts: Sequence[Tokens], edit: Variables | None, tokens: int, title: str) -> list[list[int]]:
@@ -116,12 +112,13 @@ class Search:
         if own:
             with self.edit_losses.edited(edit):
                 found = generate(
-                    self.model,
-                    self.tokenizer,
+                    self.live.model,
+                    self.live.tokenizer,
                     own,
                     tokens,
-                    batch_size=self.edit_losses.batch_size,
-                    progress=self.progress,
+                    batch_size=self.live.batch_size,
+                    decoding=self.live.decoding,
+                    progress=self.live.progress,
                     title=title,
                 )
         self.edit_losses.token_count.forward += sum(map(len, own)) + sum(map(len, found))
@@ -135,18 +132,18 @@ class Search:
     def listen(self, transcript: Transcript, prompts: Sequence[int], edit: Variables, title: str) -> None:
         """Let the edited model reply to some of the harmful training prompts, and remember what it said."""
         replies = self.replies([self.data.harmful[prompt] for prompt in prompts], edit, REPLY_TOKENS, title)
-        for prompt, reply, text in zip(prompts, replies, self.tokenizer.batch_decode(replies), strict=True):
+        for prompt, reply, text in zip(prompts, replies, self.live.tokenizer.batch_decode(replies), strict=True):
             transcript.add(prompt, reply, is_refusal(text))
 
     def judge(self, edit: Variables | None, refusal_weight: float | None) -> Point:
         """Return how an edit does on the select split."""
         replies = self.replies(self.data.select_harmful, edit, REPLY_TOKENS, "confirming by replies")
-        texts = self.tokenizer.batch_decode(replies, skip_special_tokens=True)
+        texts = self.live.tokenizer.batch_decode(replies, skip_special_tokens=True)
         kl = self.divergence(self.data.select_harmless, edit, self.original) if edit else [0.0]
         return Point(
             edit.copy() if edit else Variables({}, torch.zeros(0)),
             refusal_weight,
-            sum(map(is_refusal, self.tokenizer.batch_decode(replies))),
+            sum(map(is_refusal, self.live.tokenizer.batch_decode(replies))),
             sum(map(is_incoherent, texts)),
             len(texts),
             sum(kl) / len(kl),
@@ -178,7 +175,7 @@ class Search:
             one.requires_grad_()
         optimizer = torch.optim.Adam(edit.groups(), betas=MOMENTA)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_STEP, STEPS)
-        with self.progress.step(f"stage {number + 1} of {len(REFUSAL_WEIGHTS)}", STEPS, "steps") as advance:
+        with self.live.progress.step(f"stage {number + 1} of {len(REFUSAL_WEIGHTS)}", STEPS, "steps") as advance:
             for _ in range(STEPS):
                 asked, stayed = next(draws[0]), next(draws[1])
                 optimizer.zero_grad(set_to_none=False)
@@ -201,20 +198,16 @@ class Search:
 
 
 def search(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    architecture: Architecture,
+    live: LiveModel,
     start: Variables,
     data: SearchData,
     *,
     seed: int = 0,
     target_refusals: float | None = None,
     max_kl: float | None = None,
-    batch_size: BatchSize = "auto",
     state_file: Path | None = None,
     keeping: Callable[[], AbstractContextManager[None]] = nullcontext,
     processes: Processes | None = None,
-    progress: Progress = SILENT,
 ) -> SearchResult:
     """Return the front of edits found from `start`, what it took, and the point that `Front.choose` takes.
 
@@ -223,6 +216,7 @@ def search(
     all processes call this with the same arguments, and all get the same front. Raises InputError for a model that
     streams from the disk, and where no point will do.
     """
+    model = live.model
     if streaming_of(model) is not None:
         raise InputError(
             "--optimize follows gradients through the whole model, which does not fit into memory; "
@@ -232,9 +226,10 @@ def search(
     with frozen(model):
         state = State.load(state_file, data.harmful) if state_file else None
         token_count = state.token_count if state else TokenCount()
-        edit_losses = EditLosses(model, architecture, Head(model), plan_memory(model), token_count, batch_size)
+        plan = plan_memory(model)
+        edit_losses = EditLosses(model, live.architecture, Head(model), plan, token_count, live.batch_size)
         selected = edit_losses.states([OriginalReply(prompt, ()) for prompt in group.own(data.select_harmless)])
-        one = Search(model, tokenizer, edit_losses, data, group, progress, selected)
+        one = Search(live, edit_losses, data, group, selected)
         if state is None:
             state = one.begin(start)
         original = edit_losses.states(state.answers)

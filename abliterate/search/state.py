@@ -18,6 +18,7 @@ from abliterate.search.front import Point
 from abliterate.search.losses import TokenCount
 from abliterate.search.variables import Variables
 from abliterate.storage.atomic import written_whole
+from abliterate.storage.own_files import is_own_file, own_folder
 
 STATE_RECORD = "search"
 
@@ -43,7 +44,7 @@ class State:
             "points": [figures(point) for point in self.points],
             "spent": vars(self.token_count),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(path.parent)
         try:
             with written_whole(path) as partial:
                 save_file(tensors, partial, metadata={STATE_RECORD: json.dumps(record)})
@@ -53,7 +54,7 @@ class State:
     @classmethod
     def load(cls, path: Path, prompts: Sequence[tuple[int, ...]]) -> State | None:
         """Return the state of a search on these prompts, None when there is none; a damaged file is removed."""
-        if not path.is_file():
+        if not is_own_file(path):
             return None
         try:
             return cls._read(path, prompts)

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.architectures.architecture import SITES, Architecture, Site
+from abliterate.architectures.architecture import Architecture
+from abliterate.architectures.sites import SITES, Site
 from abliterate.interventions import projected
 from abliterate.interventions.recipe import Recipe
 from abliterate.projection import normalize

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,15 +10,21 @@ from pathlib import Path
 
 from abliterate.errors import InputError
 
+NAME_LENGTH = 50
+"""Characters of the target's name in the name of the path beside it, which must not be too long for a file system."""
+
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """Give a path beside `target` to write a file or a folder to; leaving the context moves it there by one rename.
 
+    A link of the name of `target` is replaced, not followed.
+
     No reader sees half of one, and a killed process leaves at most the path beside it. Where the context ends in an
     error, `target` stays as it was. Raises OSError where it cannot be moved.
     """
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    # Nobody can guess the name, so nobody has put a link there.
+    partial = target.with_name(f".{target.name[:NAME_LENGTH]}.{secrets.token_hex(8)}.partial")
     try:
         yield partial
         partial.replace(target)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from abliterate.errors import InputError
+from abliterate.storage.own_files import append_own, own_folder, read_own
 
 Value = TypeVar("Value")
 Kept = TypeVar("Kept", bound="RecordLog")
@@ -61,8 +62,8 @@ class RecordLog:
         key = self._scope + key
         line = json.dumps({"key": key, **record}).encode() + b"\n"
         with self.writing():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a+b", buffering=0) as file:
+            own_folder(self.path.parent)
+            with append_own(self.path) as file:
                 # A torn line is left where it is: to cut it off could cut a line that another process adds meanwhile.
                 line = b"\n" + line if ends_torn(file) else line
                 if file.write(line) != len(line):
@@ -109,7 +110,7 @@ class Unfinished(RecordLog):
         self._records: dict[str, Mapping[str, Any]] = {}
         self._problems: list[str] = []
         with self.writing():
-            folder.mkdir(parents=True, exist_ok=True)
+            own_folder(folder)
             self._records = read_records(self.path)
 
     @property
@@ -158,7 +159,7 @@ def read_records(path: Path) -> dict[str, Mapping[str, Any]]:
     Raises InputError when the file cannot be read.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_own(path).split(b"\n")
     except FileNotFoundError:
         return {}
     except OSError as error:

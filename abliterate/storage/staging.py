@@ -9,7 +9,8 @@ Everything is written to `DEST.partial/`, which becomes `DEST` by one rename. Be
 
 `publish` moves the journal out first, so that what is renamed holds nothing of ours, and removes it last.
 The lock lies outside of the folder for the same reason, and because a folder cannot be locked on every
-network file system. Nothing is ever deleted that neither journal proves to be ours.
+network file system. Nothing is ever deleted that neither journal proves to be ours, and none of these names is followed
+where it is a link, or taken where it belongs to another user: anybody can guess them.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.storage.names import ADAPTER, CONFIG, MANIFEST
+from abliterate.storage.own_files import discard_link, is_folder, open_own, read_own_json, require_own, write_own
 
 try:
     import fcntl
@@ -108,7 +109,12 @@ class Staging:
         """Tell whether this file was finished, by this run or one before it, and still has its size."""
         path = self.folder / name
         with self._threads:
-            return name in self._finished and path.is_file() and self._finished[name] == path.stat().st_size
+            return name in self._finished and self._holds(name) and self._finished[name] == path.stat().st_size
+
+    def _holds(self, name: str) -> bool:
+        """Tell whether a file lies in the folder itself: not a link, nor behind one."""
+        path = self.folder / name
+        return path.is_file() and not any(one.is_symlink() for one in (path, *_parents(path, self.folder)))
 
     def finish(self, name: str) -> None:
         """Record a file as complete, once it is on the disk (synced here, which costs nothing if it already is)."""
@@ -125,13 +131,14 @@ class Staging:
         """Write a small file and finish it."""
         path = self.path(name)
         with _failing(f"{path} cannot be written"):
-            path.write_text(text, encoding="utf-8", newline="\n")
+            write_own(path, text)
         self.finish(name)
 
     def copy_file(self, source: Path, name: str) -> None:
         """Copy a file (what a link leads to, not the link) and finish it."""
         path = self.path(name)
         with _failing(f"{source} cannot be copied to {path}"):
+            discard_link(path)
             shutil.copyfile(source, path)
         self.finish(name)
 
@@ -165,8 +172,9 @@ class Staging:
     def _acquire(self) -> None:
         if fcntl is None:
             return
+        discard_link(self._lock_path)  # ours is none
         while self._lock is None:
-            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = open_own(self._lock_path, os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -177,7 +185,7 @@ class Staging:
                     ) from error
                 # A file system without locks: go on as on a system without them.
             # The run before may have removed the file between our opening and our locking it: then it locks nothing.
-            if self._lock_path.exists() and os.path.samestat(os.fstat(descriptor), self._lock_path.stat()):
+            if os.path.lexists(self._lock_path) and os.path.samestat(os.fstat(descriptor), os.lstat(self._lock_path)):
                 self._lock = descriptor
             else:
                 os.close(descriptor)
@@ -196,16 +204,18 @@ class Staging:
 
     def _repair(self) -> None:
         """Bring a publication that stopped midway to its nearest end: forward once renamed, back before that."""
+        discard_link(self._journal_outside)
         if not os.path.lexists(self._journal_outside):
             return
+        require_own(self._journal_outside, os.lstat(self._journal_outside))
         # A DEST.replaced is ours only where the journal says that there was something to replace.
-        replaces = _read_json(self._journal_outside).get("replaces") is True and self._replaced.is_dir()
-        if self.folder.is_dir():
+        replaces = read_own_json(self._journal_outside).get("replaces") is True and is_folder(self._replaced)
+        if is_folder(self.folder):
             if replaces and not os.path.lexists(self.destination):
                 self._move(self._replaced, self.destination)
             self._move(self._journal_outside, self.folder / JOURNAL)
         else:
-            if replaces and self.destination.is_dir():
+            if replaces and is_folder(self.destination):
                 shutil.rmtree(self._replaced)
             self._journal_outside.unlink()
             _sync(self._journal_outside.parent)
@@ -233,11 +243,11 @@ class Staging:
         """
         if not os.path.lexists(self.folder):
             return {}
-        is_folder = self.folder.is_dir() and not self.folder.is_symlink()
-        names = {entry.name for entry in self.folder.iterdir()} if is_folder else {"no folder"}
+        names = {entry.name for entry in self.folder.iterdir()} if is_folder(self.folder) else {"no folder"}
         if JOURNAL not in names and names - {JOURNAL_DRAFT}:
             raise InputError(f"{self.folder} exists and has no journal of an earlier run; remove it, then run again")
-        content = _read_json(self.folder / JOURNAL)
+        require_own(self.folder, os.lstat(self.folder))
+        content = read_own_json(self.folder / JOURNAL)
         files = content.get("files")
         if content.get("identity") != self._identity or not isinstance(files, dict):
             return {}
@@ -263,7 +273,8 @@ class Staging:
 
     def _write_journal(self, replaces: bool = False) -> None:
         draft = self.folder / JOURNAL_DRAFT
-        with draft.open("w", encoding="utf-8") as file:
+        draft.unlink(missing_ok=True)
+        with os.fdopen(open_own(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8") as file:
             content = {"identity": self._identity, "files": self._finished, "replaces": replaces}
             json.dump(content, file, indent=1, sort_keys=True)
             file.flush()
@@ -308,15 +319,6 @@ def _plain(path: Path) -> Path:
     if not plain.name:
         raise InputError(f"{path} cannot be a destination; choose another --out")
     return plain
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Return what a journal says: nothing, when it cannot be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _is_name(name: str) -> bool:

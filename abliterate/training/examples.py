@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from abliterate.errors import InputError
-from abliterate.prompts.sources import FILE_READERS, HUB_SPEC, as_file, hub_table
+from abliterate.prompts.files import joined, read_rows
+from abliterate.prompts.sources import as_file
+from abliterate.prompts.stored_datasets import HUB_SPEC, hub_table
 
 FORMATS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "sft": (("messages",), ("prompt", "completion"), ("text",)),
@@ -19,11 +21,13 @@ https://huggingface.co/docs/trl/dataset_formats
 
 TRAINING_METHODS = tuple(FORMATS)
 
+EXAMPLE_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+
 MESSAGE_ROLES = ("system", "user", "assistant", "tool")
 
 
 def read_examples(spec: str, method: str, *, limit: int | None = None, offline: bool = False) -> list[dict[str, Any]]:
-    """Read a `.jsonl`, `.json`, `.csv` or `.parquet` file, or `org/dataset[:split]` on the Hub: its first `limit` rows.
+    """Read a `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet` file, or `org/dataset[:split]` on the Hub: its first `limit` rows.
 
     A cell is a text, or a conversation as a list of {"role": ..., "content": ...}. Raises InputError for an unknown
     file or dataset, columns that `method` cannot learn from, and cells that are neither, with their row.
@@ -31,20 +35,18 @@ def read_examples(spec: str, method: str, *, limit: int | None = None, offline: 
     check_method(method)
     path, _ = as_file(spec)
     if path is not None:
-        reader = FILE_READERS.get(path.suffix.lower()) if path.suffix.lower() != ".txt" else None
-        if reader is None:
-            raise InputError(f"{path}: examples are read from .jsonl, .json, .csv and .parquet files")
-        if not path.is_file():
+        if path.suffix.lower() not in EXAMPLE_FILES:
+            raise InputError(
+                f"{path}: examples are read from {', '.join(EXAMPLE_FILES[:-1])} and {EXAMPLE_FILES[-1]} files"
+            )
+        if not path.exists():
             raise InputError(f"{path}: no such file; check --dataset")
-        try:
-            rows = reader(path)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
+        rows = read_rows(path)
     elif HUB_SPEC.fullmatch(spec):
-        name, _, split = spec.partition(":")
+        name, _, split = spec.partition(":")  # a slice holds a colon too
         rows = list(hub_table(spec, name, split, offline).to_list())
     else:
-        raise InputError(f"{spec}: no such dataset; give a .jsonl, .json, .csv or .parquet file or org/dataset[:split]")
+        raise InputError(f"{spec}: no such dataset; give a {joined(EXAMPLE_FILES)} file or org/dataset[:split]")
     return checked(spec, rows[:limit], method)
 
 

@@ -66,9 +66,9 @@ def test_a_single_file_of_another_name_opens(folder: Path) -> None:
     assert Checkpoint.open(folder).shards[0].name == "weights.safetensors"
 
 
-def test_links_in_the_folder_are_followed(sharded: Path, tmp_path: Path) -> None:
-    snapshot_folder, blobs = tmp_path / "snapshots", tmp_path / "blobs"
-    snapshot_folder.mkdir()
+def test_links_in_a_snapshot_are_followed(sharded: Path, tmp_path: Path) -> None:
+    snapshot_folder, blobs = tmp_path / "hub" / "snapshots" / "abc", tmp_path / "hub" / "blobs"
+    snapshot_folder.mkdir(parents=True)
     sharded.rename(blobs)
     for path in blobs.iterdir():
         (snapshot_folder / path.name).symlink_to(path)

@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,8 @@ def test_ctrl_c_stops_a_reply_and_at_the_prompt_leaves(edited: Path) -> None:
     until(b"> ")
     os.write(ours, b"\x03")
     with contextlib.suppress(OSError):  # what Linux says at the end of a terminal
-        while True:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
             if not select.select([ours], [], [], 20)[0]:
                 os.write(ours, b"\x03")  # the first came before readline listened
             elif not os.read(ours, 65536):

@@ -10,8 +10,10 @@ import pytest
 from abliterate.cli import compare
 from abliterate.cli.compare import compared_csv, compared_markdown, csv_text, markdown_text
 
+BEFORE = ["", " ", "\n", "\r\n", "\xa0", "\u3000", "\ufeff", "\u200b", " \t ", "\x00", "\x85", "\u2028"]
 
-@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", " =", "\n=", "\uff1d"])
+
+@pytest.mark.parametrize("first", ["\t", "\r", *(before + sign for before in BEFORE for sign in "=+-@\uff1d\uff0b")])
 def test_no_cell_is_a_formula(first: str) -> None:
     cell = csv_text(f"{first}cmd|' -C calc'!A0")
     assert cell.startswith("'")
@@ -32,7 +34,9 @@ def test_a_plain_name_stays_as_it_is(name: str) -> None:
         ("a|b", r"a\|b"),
         ("a\\|b", r"a\\\|b"),
         ("`code` *bold* ~~out~~", r"\`code\` \*bold\* \~\~out\~\~"),
-        ("[link](https://example.org)", r"\[link\](https://example.org)"),
+        ("[link](https://example.org)", r"\[link\](https\://example.org)"),
+        ("https://example.org www.example.org a@example.org", r"https\://example.org www\.example.org a\@example.org"),
+        ("$x$ model@main", r"\$x\$ model@main"),
         ("_leaning_ my_model", r"\_leaning\_ my_model"),
         ("&lt;b&gt;", "&amp;lt;b&amp;gt;"),
         ("a\x1b[2J\r", "a\u241b\\[2J\u240d"),

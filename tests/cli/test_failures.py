@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
-from abliterate.cli.app import guarded
+from abliterate.cli.app import app, guarded
 from abliterate.cli.failures import one_line
 from abliterate.errors import InputError
 
@@ -82,3 +83,15 @@ def test_a_line_too_long_loses_its_middle(letter: str, capsys: pytest.CaptureFix
     assert err.endswith(": no such column\n")
     assert " ... " in err
     assert len(err.encode()) <= 2048
+
+
+def test_the_token_of_a_login_is_masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("a-token-of-another-form\n")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    assert one_line("refused: 'Bearer a-token-of-another-form'") == "refused: 'Bearer ***'"
+
+
+def test_typer_shows_no_variables() -> None:
+    """Older ones do, of every frame: the command's own `guarded` is asked first, and this holds where it is not."""
+    assert not app.pretty_exceptions_show_locals
+    assert not app.pretty_exceptions_enable

@@ -5,7 +5,11 @@ from __future__ import annotations
 import ast
 import io
 import json
+import logging
 import re
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -21,7 +25,7 @@ from rich.text import Text
 from abliterate import cli
 from abliterate.chat.text import CONTROL
 from abliterate.cli.app import RichProgress
-from abliterate.cli.terminal import Terminal, say, say_json
+from abliterate.cli.terminal import Terminal, harmless_libraries, say, say_json
 
 PAYLOAD = "\x1b]0;owned\x07\x1b[2J\x9b2J\x1b]8;;https:example.org\x1b\\\u202e\udcff"
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
@@ -95,3 +99,113 @@ def test_no_verb_writes_past_the_filter() -> None:
     folder = Path(cli.__file__).parent
     direct = {path.name for path in folder.glob("*.py") if {"print", "Console"} & set(calls(path))}
     assert direct == {"completion.py", "terminal.py"}
+
+
+LOUD = [
+    "--layer",
+    "--nope{0}",
+    "--reply-tokens={0}",
+    "--batch-size={0}",
+    "--dtype={0}",
+    "--sites={0}",
+    "--mode={0}",
+    "--n-train={0}",
+]
+
+
+@pytest.mark.parametrize("word", [*LOUD, "--{0}", "-{0}"])
+def test_errors_about_flags_quote_them_harmlessly(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """typer and click write these themselves; a script may pass on names of files that it found."""
+    value = word.format(PAYLOAD) if "{" in word else word
+    words = ["evaluate" if "reply" in word else "run", "model", value, *([PAYLOAD] if word == "--layer" else [])]
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2
+    assert err
+    assert not CONTROL.search(STYLES.sub("", err).replace("\n", ""))
+    assert not CONTROL.search(out)
+
+
+def test_errors_about_flags_are_short(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["run", "model", "--n-train", "x" * 100_000])
+    assert len(re.sub(r"[^\x00-\x7f]|\s", "", capsys.readouterr().err)) < 2500
+
+
+@pytest.mark.usefixtures("libraries")
+@pytest.mark.parametrize("way", ["warning", "log", "log of an error", "thread"])
+def test_what_libraries_say_is_harmless(way: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("a.library")
+    logger.propagate = False
+    handler = logging.StreamHandler(sys.stderr)
+    logger.addHandler(handler)
+    try:
+        if way == "warning":
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.warn(PAYLOAD, stacklevel=1)
+        elif way == "log":
+            logger.warning("config holds %s", PAYLOAD)
+        elif way == "log of an error":
+            try:
+                raise ValueError(PAYLOAD)
+            except ValueError:
+                logger.exception("it failed")
+        else:
+            thread = threading.Thread(target=lambda: int(PAYLOAD))
+            thread.start()
+            thread.join()
+    finally:
+        logger.removeHandler(handler)
+    err = capsys.readouterr().err
+    assert "␛[2J" in err or "\\x1b[2J" in err
+    assert not CONTROL.search(err.replace("\n", ""))
+
+
+@pytest.fixture
+def libraries() -> Iterator[None]:
+    before = logging.getLogRecordFactory(), threading.excepthook
+    with harmless_libraries():
+        yield
+    assert (logging.getLogRecordFactory(), threading.excepthook) == before
+
+
+def test_where_the_package_prints_is_known() -> None:
+    """Each place that writes to a terminal, by file: one more is looked at by whoever adds it, and listed here."""
+    package = Path(cli.__file__).parents[1]
+    sites = {f"{path.relative_to(package)}: {what}" for path in sorted(package.rglob("*.py")) for what in prints(path)}
+    assert sites == {
+        "__main__.py: sys.stderr.write",  # a constant
+        "cli/chat.py: input",  # a constant prompt
+        "cli/chat.py: print",  # constants
+        "cli/completion.py: print",  # the words of flags, to the shell
+        "cli/terminal.py: print",  # say and say_json
+        "cli/terminal.py: write",  # warnings
+    }
+
+
+def prints(path: Path) -> Iterator[str]:
+    """Yield what of a file writes to the terminal by other ways than the filter's."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        if name in (
+            "print",
+            "input",
+            "Console",
+            "typer.echo",
+            "typer.secho",
+            "click.echo",
+            "os.write",
+            "warnings.warn",
+        ) or (
+            name.startswith(("sys.stdout.", "sys.stderr.", "rich."))
+            and not name.endswith((".isatty", ".fileno", ".flush"))
+        ):
+            yield name
+        elif name == "(file or sys.stderr).write":
+            yield "write"
+        elif name.endswith((".rule", ".log", ".print_exception")) and "console" in name:
+            yield name

@@ -218,3 +218,22 @@ def test_the_table_of_forms_is_read_without_torch() -> None:
 def test_every_form_of_the_table_has_its_writer(form: ExportForm) -> None:
     assert callable(import_module(form.module).export_form)
     assert "{out" in form.use
+
+
+def test_the_forms_of_the_readme_in_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(TINY), "--harmful", f"{TINY}/harmful.txt", "--harmless", f"{TINY}/harmless.txt", "--device", "cpu"]
+    words += ["--layer", "4", "--save", "checkpoint,adapter,gguf-adapter", "--out", str(tmp_path / "edited")]
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert "--save gguf-adapter" in said
+    assert "--leave-out embed" in said
+    assert not any(tmp_path.iterdir())
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--leave-out", "embed"])
+    assert stop.value.code == 0, capsys.readouterr().err
+    assert len(GGUFReader(tmp_path / "edited" / "adapter.gguf").tensors) == 2 * 16
+    assert (tmp_path / "edited" / "adapter" / "adapter_model.safetensors").is_file()
+    command = json.loads((tmp_path / "edited" / "abliterate.json").read_text())["command"]
+    assert command[command.index("--leave-out") + 1] == "embed"

@@ -15,10 +15,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from abliterate.cli import main
+from abliterate.commands.export import with_original
 from abliterate.commands.reproduce import explain, reproduce, weights_of
 from abliterate.errors import InputError
 from abliterate.models.source import resolve
 from abliterate.pipeline.command import command, options_of_command
+from abliterate.pipeline.conditions import recorded_in
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.reproduce_options import ReproduceOptions
 from abliterate.pipeline.run import Result
@@ -442,3 +444,61 @@ def test_a_hub_out_of_reach_ends_it_before_the_run(hub: HubServer, client: Clien
     assert kind == "HubError"
     assert said.startswith("me/edited: the connection to the Hub broke (")
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "../secret",
+        "./secret",
+        "../secret:train:text",
+        "secret",
+        "org/name",
+        "org/name:train:text",
+        "~",
+        "~/secret",
+        ".hidden/x",
+        "..",
+        ".",
+    ],
+)
+def test_prompts_that_lie_here_but_not_beside_the_manifest_are_not_read(
+    folder: Path, tmp_path: Path, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("secret", "copy/secret", "copy/.hidden/x", "copy/org/name"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "data.txt").write_text("\n".join(f"secret line {number}" for number in range(30)))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    change(folder, command=["abliterate", "tiny-chat", "--harmful", spec, "--out", "edited"])
+    with pytest.raises(InputError, match=r"the manifest names (the prompts|a file outside)") as caught:
+        reproduce(str(folder), GIVEN, tmp_path / "again")
+    assert "secret line" not in str(caught.value)
+    with pytest.raises(InputError, match=r"the manifest names (the prompts|a file outside)"):
+        recorded_in(folder, "copy").conditions(("harmful",))  # type: ignore[union-attr]  # a later verb, the same
+
+
+def test_a_link_beside_the_manifest_is_not_read(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_text("\n".join(f"secret line {number}" for number in range(30)))
+    (folder / "harmful.txt").unlink()
+    (folder / "harmful.txt").symlink_to("../data.txt")
+    with pytest.raises(InputError, match=r"harmful.txt: is a link out of the manifest's folder"):
+        reproduce(str(folder), GIVEN, tmp_path / "again")
+
+
+@pytest.mark.parametrize("model", ["./x", "../x", ".hidden/x", "~/x", "/x/y", 3])
+def test_the_model_of_a_manifest_is_on_the_hub_or_given(folder: Path, tmp_path: Path, model: object) -> None:
+    change(folder, source={"model": model, "files": {}})
+    with pytest.raises(InputError, match="which is not on the Hub; say where it is with --model"):
+        reproduce(str(folder), ReproduceOptions(device="cpu"), tmp_path / "again")
+
+
+@pytest.mark.parametrize("revision", ["../../../.ssh/authorized_keys", "a/b", 7])
+def test_the_revision_of_a_manifest_is_no_path(folder: Path, tmp_path: Path, revision: object) -> None:
+    change(folder, source={"model": "org/name", "revision": revision, "files": {}})
+    with pytest.raises(InputError, match="which is no commit"):
+        reproduce(str(folder), ReproduceOptions(device="cpu"), tmp_path / "again")
+    manifest = {"source": {"model": "org/name", "revision": revision}}
+    with pytest.raises(InputError, match="which is no commit"):
+        with_original(Options("", tmp_path / "again"), manifest)
+    assert with_original(Options("", tmp_path / "again", revision="a/b"), manifest).revision == "a/b"

@@ -32,6 +32,7 @@ from abliterate.hub.push import finished_files
 from abliterate.interventions import ablated, added
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.generation import REPLY_TOKENS, generate
+from abliterate.models.live_model import LiveModel
 from abliterate.models.source import load_tokenizer, resolve
 from abliterate.pipeline.evaluate_options import HARMLESS, EvaluateOptions
 from abliterate.pipeline.export_options import ExportOptions
@@ -293,19 +294,20 @@ def test_without_peft_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_places_are_ranked_by_induce_and_strengths_by_whole_replies() -> None:
     model = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(TINY)
-    chat, architecture = ChatFormat(tokenizer), find_architecture(model)
+    chat = ChatFormat(tokenizer)
     sides = [(TINY / f"{side}.txt").read_text().splitlines()[:16] for side in ("harmful", "harmless")]
     directions = difference_in_means(*(capture(model, tokenizer, side) for side in sides), method="mean-difference")
     harmful, harmless = (chat.encode(side[:6]) for side in sides)
     opening = tuple(tokenizer("I", add_special_tokens=False)["input_ids"])
-    selection = select_inducing(model, architecture, directions, [opening], harmful, harmless, [2, 5, 7])
+    live = LiveModel.of(model, chat)
+    selection = select_inducing(live, directions, [opening], harmful, harmless, [2, 5, 7])
     assert {one.layer for one in selection.candidates} <= {2, 5}  # the last fifth is too deep where others are there
     induced = [one.induce for one in selection.candidates]
     assert induced == sorted(induced, reverse=True)
     assert selection.chosen is selection.candidates[0]
     assert selection.harmful > selection.harmless
     strengths = (0.0, 0.5)
-    trials = try_strengths(model, tokenizer, architecture, directions, selection, harmful, harmless, strengths)
+    trials = try_strengths(live, directions, selection, harmful, harmless, strengths)
     assert [one.refused for one in trials] == sorted((one.refused for one in trials), reverse=True)
     asked = [*harmful[:CONFIRMING], *harmless[:CONFIRMING]]
     plain = tokenizer.batch_decode(generate(model, tokenizer, asked, REPLY_TOKENS))

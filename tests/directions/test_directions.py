@@ -50,3 +50,10 @@ def test_the_digest_is_that_of_every_bit_and_its_place() -> None:
         Directions(differences.double(), (-2, -1), "projected").digest,
     }
     assert len(digests) == 5
+
+
+def test_a_difference_that_is_not_finite_is_called_that() -> None:
+    differences = torch.ones(1, 3, 4)
+    differences[0, 1, 2] = torch.nan
+    with pytest.raises(InputError, match="a direction holds NaN or infinity"):
+        Directions(differences, (-1,), "mean-difference").at(1)

@@ -10,6 +10,7 @@ import pytest
 
 from abliterate.directions.selection import select
 from abliterate.pipeline.load import Loaded
+from abliterate.progress import SILENT
 from abliterate.storage.record_log import RecordLog
 from fixtures.unfinished import found_by
 
@@ -23,7 +24,7 @@ def test_what_is_kept_of_other_weights_is_not_taken_up(loaded: Loaded, cache: Pa
     fewer = (
         training_replies.openings[:1] if len(training_replies.openings) > 1 else ((*training_replies.openings[0], 5),)
     )
-    common = loaded.model, loaded.architecture
+    live = loaded.live(SILENT)
     choices: tuple[tuple[Any, ...], ...] = (
         (directions, training_replies.openings, harmful, harmless),
         (turned, training_replies.openings, harmful, harmless),
@@ -33,6 +34,6 @@ def test_what_is_kept_of_other_weights_is_not_taken_up(loaded: Loaded, cache: Pa
     )
     for given in choices:
         records = RecordLog(tmp_path / "all.jsonl")
-        mixed = select(*common, *given, layer=4, kept=records)
-        assert mixed == select(*common, *given, layer=4)
+        mixed = select(live, *given, layer=4, kept=records)
+        assert mixed == select(live, *given, layer=4)
     assert len(records) > len(choices)

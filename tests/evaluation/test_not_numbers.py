@@ -26,6 +26,7 @@ from abliterate.evaluation.observation import Observation, Reply, states_along
 from abliterate.evaluation.statistics import json_number, mean_of
 from abliterate.evaluation.text_loss import text_losses
 from abliterate.models.head import Head
+from abliterate.models.live_model import LiveModel
 from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.progress import SILENT
 from abliterate.search.examples import DivergencePoint, OriginalReply
@@ -34,7 +35,7 @@ from abliterate.search.memory import MemoryPlan
 from abliterate.search.variables import Variables
 from fixtures.checkpoints import snapshot
 from fixtures.models import random_model
-from fixtures.tiny_chat import TINY, in_float32
+from fixtures.tiny_chat import TINY, in_float32, tiny_chat
 
 SEQUENCES = [(5, 9, 17, 31), (8, 23, 61, 7, 90), (12, 13, 14)]
 SPOILT = 61
@@ -84,7 +85,7 @@ def scored(model: PreTrainedModel) -> object:
 def chosen(model: PreTrainedModel) -> object:
     """The direction that is ablated is fine; what the model predicts is not."""
     directions = Directions(torch.randn(1, 5, 48, generator=torch.Generator().manual_seed(1)), (-1,), "projected")
-    return select(model, find_architecture(model), directions, [(40,)], SEQUENCES[::2], SEQUENCES)
+    return select(LiveModel.of(model, tiny_chat()), directions, [(40,)], SEQUENCES[::2], SEQUENCES)
 
 
 MEASURES: dict[str, tuple[Callable[[PreTrainedModel], object], str]] = {

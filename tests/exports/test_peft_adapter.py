@@ -16,10 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from abliterate.activations.capture import capture
 from abliterate.architectures.architecture import find_architecture
+from abliterate.architectures.tying import untie
 from abliterate.directions.methods import difference_in_means
 from abliterate.edits.plan import make_plan
 from abliterate.errors import CheckpointError, InputError
-from abliterate.exports.peft_adapter import prepare_adapter, untie, write_adapter, write_files
+from abliterate.exports.peft_adapter import prepare_adapter, write_adapter, write_files
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.generation import generate
 from abliterate.models.source import resolve

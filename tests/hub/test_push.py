@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from abliterate.errors import HubError, InputError
-from abliterate.hub.push import check_arrived, check_name, check_rights, find_token, old_result
+from abliterate.hub.push import check_arrived, check_name, check_rights, find_token, finished_files, old_result
 from fixtures.checkpoints import snapshot
 from fixtures.folders import PYTHONPATH
 from fixtures.hub import EXPIRED, READER, failed, make_result, visible
@@ -297,3 +297,17 @@ def test_what_did_not_arrive_is_missed() -> None:
     check_arrived("me/x", {"a": 1}, {"a": 1, "b": 2})
     with pytest.raises(HubError, match="me/x: a, c did not arrive"):
         check_arrived("me/x", {"a": 1, "b": 2, "c": 0}, {"a": 2, "b": 2})
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "docs/notes.txt", "model-00001-of-00002.bin"])
+def test_nothing_behind_a_link_out_of_the_folder_is_sent(
+    hub: HubServer, client: Client, result: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "id_rsa").write_text("PRIVATE KEY")
+    (result / name).parent.mkdir(exist_ok=True)
+    (result / name).symlink_to(tmp_path / "id_rsa")
+    with pytest.raises(InputError, match=rf"{name} is a link out of the folder; put there what shall be sent"):
+        finished_files(result)
+    (result / name).unlink()
+    (result / name).symlink_to(result / "config.json")
+    assert name in finished_files(result)

@@ -84,3 +84,16 @@ def test_the_model_that_it_belongs_to(adapter: tuple[Path, torch.Tensor]) -> Non
         config.write_text(text)
         with pytest.raises(InputError, match=r"adapter_config\.json: cannot be read"):
             base_of(folder)
+
+
+def test_no_module_is_imported_because_an_adapter_names_it(adapter: tuple[Path, torch.Tensor]) -> None:
+    folder, _ = adapter
+    config = json.loads((folder / "adapter_config.json").read_text())
+    named = {**config, "megatron_config": {"a": 1}, "megatron_core": "antigravity"}
+    (folder / "adapter_config.json").write_text(json.dumps(named))
+    with pytest.raises(InputError, match=r"names a module to import .megatron_config., which is not supported here"):
+        attach(random_model("llama"), folder)
+    for text in ("[" * 100_000, "{", "\xff"):
+        (folder / "adapter_config.json").write_text(text, encoding="latin-1")
+        with pytest.raises(InputError, match=r"adapter_config.json: cannot be read"):
+            attach(random_model("llama"), folder)

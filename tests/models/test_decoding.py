@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from abliterate.errors import InputError
 from abliterate.models.decoding import REFUSED, TAKEN, Decoding, NumbersOnly
-from abliterate.models.generation import generate, generate_all
+from abliterate.models.generation import end_tokens, generate, generate_all
 from abliterate.prompts.chat_format import ChatFormat
 from fixtures.tiny_chat import TINY
 
@@ -168,3 +168,20 @@ def test_what_comes_after_the_end_of_a_reply_does_not_count() -> None:
         watch(torch.zeros(2, 2 + step, dtype=torch.long), scores)
     assert watch.broken([2, 2]) is None
     assert watch.broken([9, 3]) == (1, 2)
+
+
+def test_a_token_at_a_time_is_taken_as_all_at_once(
+    tiny: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]]
+) -> None:
+    tiny.generation_config.repetition_penalty, tiny.generation_config.min_new_tokens = 1.4, 6
+    tiny.generation_config.do_sample = False
+    decoding, ends = Decoding("model"), end_tokens(tiny, tokenizer)
+    for prompt in prompts[:3]:
+        choose, sequence = decoding.chooser(tiny, prompt, ends, 12), list(prompt)
+        for _ in range(12):
+            with torch.no_grad():
+                token = choose(tiny(torch.tensor([sequence])).logits[0, -1])
+            if token in ends:
+                break
+            sequence.append(token)
+        assert [sequence[len(prompt) :]] == generate(tiny, tokenizer, [prompt], 12, decoding=decoding)

@@ -40,3 +40,17 @@ def test_what_is_no_gguf_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"x\.gguf: transformers cannot read this GGUF file \(") as caught:
         from_gguf(tmp_path / "x.gguf", SILENT)
     assert "\n" not in str(caught.value)
+
+
+def test_what_lies_beside_the_file_is_no_part_of_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a file that names another, or is a link to one, would be copied into what is written and pushed."""
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "secret.json").write_text('{"note": "PRIVATE KEY"}')
+    (tmp_path / "folder").mkdir()
+    path = tiny_gguf(tmp_path / "folder")
+    for name in ("tokenizer_config.json", "generation_config.json", "special_tokens_map.json"):
+        (path.parent / name).symlink_to(tmp_path / "secret.json")
+    made = from_gguf(path, SILENT)
+    assert not [one for one in made.iterdir() if b"PRIVATE KEY" in one.read_bytes()]

@@ -18,7 +18,7 @@ from abliterate.checkpoints.quantized_weight import quantised_tensors, quantized
 from abliterate.errors import CheckpointError, InputError
 from abliterate.models import source as source_module
 from abliterate.models.loading import choose_dtype, load_model, plan_offload
-from abliterate.models.source import Source, auto_class, build_empty, resolve, resolve_config, shown_name
+from abliterate.models.source import Source, auto_class, build_empty, read_config, resolve, resolve_config, shown_name
 from fixtures.models import random_model
 from fixtures.tiny_chat import TINY
 
@@ -146,3 +146,27 @@ def test_a_multimodal_checkpoint_is_loaded_as_it_is_stored() -> None:
     config.architectures = ["Gemma3ForConditionalGeneration"]
     assert auto_class(config).__name__ == "AutoModelForImageTextToText"
     assert auto_class(AutoConfig.for_model("llama")).__name__ == "AutoModelForCausalLM"
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_a_kernel_of_the_hub_is_code(tmp_path: Path, key: str) -> None:
+    """Compiled code, which transformers would fetch and run for a config that names it."""
+    folder = Path(shutil.copytree(TINY, tmp_path / "model"))
+    config = json.loads((TINY / "config.json").read_text())
+    for kernel in ("org/kernel", "org/kernel@main:attention", "paged|org/kernel"):
+        (folder / "config.json").write_text(json.dumps({**config, key: kernel}))
+        for read in (lambda: resolve(str(folder)).empty, lambda: resolve_config(str(folder))):
+            with pytest.raises(
+                InputError, match=r"asks for the kernel .*org/kernel.* pass --trust-remote-code to allow it"
+            ):
+                read()
+    assert read_config("model", folder, True).model_type == config["model_type"]
+
+
+def test_an_adapter_on_top_of_a_model_is_not_loaded_unsaid(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(TINY, tmp_path / "model"))
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/name", "peft_type": "LORA"}')
+    with pytest.raises(
+        InputError, match=r"holds a model and, in adapter_config.json, an adapter .*; merge it, or move"
+    ):
+        resolve(str(folder))

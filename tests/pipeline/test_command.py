@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import abliterate
 from abliterate.errors import InputError
 from abliterate.models.source import resolve
-from abliterate.pipeline.command import RECORDED, RUN_OPTIONS, command, options_of_command, told
+from abliterate.pipeline.command import RECORDED, RUN_OPTIONS, beside, command, options_of_command, told
 from abliterate.pipeline.options import Options
 from abliterate.storage.names import TEMPLATE
 from fixtures.option_values import values_of
@@ -59,3 +59,17 @@ def test_what_is_of_this_machine_is_not_a_manifests_to_say(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, one in RUN_OPTIONS.items() if one.refused])
 def test_what_a_manifest_may_not_decide_is_passed_over(name: str) -> None:
     assert told(["abliterate", "a/b", f"--{name.replace('_', '-')}", "--seed", "1"]) == {"seed": "1"}
+
+
+def test_a_link_beside_the_manifest_is_not_followed_out_of_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "got"
+    folder.mkdir()
+    (tmp_path / "secret.txt").write_text("secret line\n" * 9)
+    for target in ("../secret.txt", str(tmp_path / "secret.txt")):
+        (folder / "harmful.txt").symlink_to(target)
+        with pytest.raises(InputError, match=r"harmful.txt: is a link out of the manifest's folder.* --harmful"):
+            beside("harmful.txt", folder, "harmful")
+        (folder / "harmful.txt").unlink()
+    (folder / "own.txt").write_text("line")
+    (folder / "harmful.txt").symlink_to("own.txt")
+    assert beside("harmful.txt", folder, "harmful") == folder / "harmful.txt"

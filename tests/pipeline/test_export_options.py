@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from abliterate.pipeline.export_options import ExportOptions, read_layers, read_left_out
+from abliterate.pipeline.export_options import ExportOptions, read_layers
+from abliterate.pipeline.options import read_left_out
 
 
 def test_sites_and_layers_are_read_by_commas() -> None:

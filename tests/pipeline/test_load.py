@@ -17,9 +17,14 @@ from abliterate.errors import InputError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import resolve
 from abliterate.pipeline import load as loading_run
-from abliterate.pipeline.load import Loaded, check_adapter, open_unfinished
+from abliterate.pipeline.load import Loaded, check_forms, load_run, open_unfinished
+from abliterate.pipeline.options import Options
+from abliterate.progress import SILENT
 from abliterate.proofs.census import class_and_config, published_config
 from fixtures.models import random_model
+from fixtures.tiny_chat import options
+
+ADAPTER = Options("model", Path("out"), save=("adapter",))
 
 
 def test_what_no_adapter_holds_is_refused_before_the_search(tmp_path: Path) -> None:
@@ -27,18 +32,50 @@ def test_what_no_adapter_holds_is_refused_before_the_search(tmp_path: Path) -> N
     model = random_model("gpt2")
     model.save_pretrained(tmp_path / "gpt2")
     source = resolve(str(tmp_path / "gpt2"))
-    empty = source.empty
     with pytest.raises(InputError, match="bias"):
-        check_adapter(Recipe.uniform(), source, empty, find_architecture(empty))
-    check_adapter(Recipe.adding(1.0, 1), source, empty, find_architecture(empty))  # a bias alone it holds
+        check_forms(ADAPTER, Recipe.uniform(), source, find_architecture(source.empty))
+    # A bias alone it holds.
+    check_forms(ADAPTER, Recipe.adding(1.0, 1), source, find_architecture(source.empty))
 
 
 def test_biases_of_fused_experts_are_no_adapters_and_refused_before_the_trials(tmp_path: Path) -> None:
     random_clone(*class_and_config("gpt_oss", published_config("gpt_oss"))).save_pretrained(tmp_path / "gpt_oss")
     source = resolve(str(tmp_path / "gpt_oss"))
-    empty = source.empty
-    with pytest.raises(InputError, match=r"PEFT"):
-        check_adapter(Recipe.adding(1.0, 1), source, empty, find_architecture(empty))
+    with pytest.raises(InputError, match=r"--save adapter: .*PEFT"):
+        check_forms(ADAPTER, Recipe.adding(1.0, 1), source, find_architecture(source.empty))
+
+
+@pytest.mark.parametrize(
+    ("family", "save", "leave_out", "message"),
+    [
+        ("qwen2", ("checkpoint", "gguf-adapter"), (), None),
+        ("llama", ("checkpoint", "adapter", "gguf-adapter"), ("embed",), None),
+        ("gpt2", ("checkpoint", "adapter"), (), r"--save adapter: .*bias: PEFT cannot"),
+        ("gpt2", ("checkpoint", "gguf-adapter"), ("embed",), r"--save gguf-adapter: .*is a bias, which .*llama\.cpp cannot"),
+        ("llama", ("checkpoint", "gguf-adapter"), ("embed", "attn", "mlp"), r"leave out fewer sites"),
+    ],
+)  # fmt: skip
+def test_forms_beside_a_checkpoint_are_tried_before_any_weights_are_loaded(
+    family: str, save: tuple[str, ...], leave_out: tuple[Any, ...], message: str | None, tmp_path: Path
+) -> None:
+    tied = {"tie_word_embeddings": family == "llama"}
+    random_model(family, **(tied if family != "gpt2" else {})).save_pretrained(tmp_path / family)
+    source = resolve(str(tmp_path / family))
+    options = Options(family, tmp_path, save=save, leave_out=leave_out)
+    if message is None:
+        check_forms(options, Recipe.uniform(), source, find_architecture(source.empty))
+        return
+    with pytest.raises(InputError, match=message):
+        check_forms(options, Recipe.uniform(), source, find_architecture(source.empty))
+
+
+def test_the_value_of_the_readme_says_on_a_tied_model_what_to_add(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading_run, "load_model", None)  # which is not called
+    with pytest.raises(InputError, match=r"--save gguf-adapter: model\.embed_tokens\.weight: .*--leave-out embed"):
+        load_run(options(tmp_path / "out", save=("checkpoint", "adapter", "gguf-adapter")), SILENT)
+    assert not any(tmp_path.iterdir())
 
 
 def test_records_are_those_of_one_command_on_one_model(

@@ -62,6 +62,7 @@ def test_a_run_has_the_options_of_every_group_and_no_others() -> None:
         ({"mode": "induce", "strength": 0.0}, "--strength 0 adds nothing"),
         ({"mode": "induce", "save": ("checkpoint", "adapter")}, "--mode induce writes one form"),
         ({"save": ("gguf-adapter",)}, "what is measured is a checkpoint or an adapter"),
+        ({"leave_out": ("embed",)}, "--leave-out embed is for a GGUF adapter; add gguf-adapter to --save"),
         ({"save": ("adapter",), "edited_dtype": "float32"}, "--edited-dtype says how a checkpoint is written"),
     ],
 )

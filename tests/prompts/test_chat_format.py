@@ -78,9 +78,24 @@ def test_the_prompt_ends_where_the_reply_begins(
     assert text.count("<think>") == text.count("</think>") <= 1
 
 
-def test_harmony_thoughts_are_closed_by_the_final_channel(tokenizer: PreTrainedTokenizerBase) -> None:
-    text = ChatFormat(tokenizer, template=TURN + "<|channel|>analysis<|message|>").render("Hello")
-    assert text.rstrip().endswith("<|channel|>final<|message|>")
+HARMONY = (
+    "{% for m in messages %}<|start|>{{ m.role }}{% if m.role == 'assistant' %}<|channel|>final{% endif %}"
+    "<|message|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
+
+
+@pytest.mark.parametrize("thinking", ["on", "off", "auto"])
+@pytest.mark.parametrize(
+    "source", [HARMONY, HARMONY.replace("assistant{% endif %}", "assistant<|channel|>analysis<|message|>{% endif %}")]
+)
+def test_harmony_thoughts_are_closed_by_the_final_channel(
+    tokenizer: PreTrainedTokenizerBase, thinking: str, source: str
+) -> None:
+    text = ChatFormat(tokenizer, thinking=thinking, template=source).render("Hello")  # type: ignore[arg-type]
+    assert text == (
+        "<|start|>user<|message|>Hello<|end|><|start|>assistant<|channel|>analysis<|message|>"
+        "<|end|><|start|>assistant<|channel|>final<|message|>"
+    )
 
 
 @pytest.mark.parametrize("wrong", ["{{ 1 // 0 }}", "{{ none.missing.twice }}", "{{ [][3] + 1 }}", "{{ 'a' + 1 }}"])

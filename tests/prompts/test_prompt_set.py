@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
 from abliterate.errors import InputError
+from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts, side_of
 from fixtures.prompts import TEXTS
 
@@ -42,3 +45,36 @@ def test_an_empty_side_is_refused() -> None:
     other = next(name for name in ("train", "select") if name != side_of("x"))
     with pytest.raises(InputError, match=f"falls on the {other} side"):
         PromptSet("a", ("x",)).side(other)
+
+
+def test_what_prompts_bring_survives_sets_and_sides(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"{text} {place}", "category": "ab"[place % 2], "system": "Be short."}
+        for place, text in enumerate(TEXTS * 5)
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    found = load_prompts(str(tmp_path / "a.json"))
+    assert found.categories == ("a", "b")
+    for part in (found.first(9), found.side("train"), found.side("report")):
+        assert {(one.system, one.category in ("a", "b")) for one in part.prompts if isinstance(one, Prompt)} == {
+            ("Be short.", True)
+        }
+
+
+def test_the_digest_is_of_what_the_model_sees() -> None:
+    plain = PromptSet("x", tuple(TEXTS))
+    assert plain.digest == hashlib.sha256("\0".join(TEXTS).encode()).hexdigest()
+    assert PromptSet("x", tuple(Prompt(text, category="a") for text in TEXTS)).digest == plain.digest
+    assert PromptSet("x", tuple(Prompt(text, system="a") for text in TEXTS)).digest != plain.digest
+
+
+def test_one_text_under_two_system_messages_is_two_prompts(tmp_path: Path) -> None:
+    rows = [{"prompt": text, "system": system} for text in TEXTS for system in ("Be short.", "Be long.", "Be short.")]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    assert len(load_prompts(str(tmp_path / "a.json"))) == 2 * len(TEXTS)
+
+
+@pytest.mark.parametrize("spec", [TEXTS, None, 3])
+def test_a_spec_is_a_string(spec: object) -> None:
+    with pytest.raises(InputError, match="a SPEC of prompts is a string"):
+        load_prompts.__wrapped__(spec)  # type: ignore[attr-defined]

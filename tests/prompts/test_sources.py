@@ -10,8 +10,11 @@ import pytest
 from pyarrow import parquet
 
 from abliterate.errors import InputError
+from abliterate.prompts.files import FILE_READERS
 from abliterate.prompts.prompt_set import load_prompts
-from abliterate.prompts.sources import FILE_READERS, as_file, choose_column, public_spec
+from abliterate.prompts.rows import choose_column
+from abliterate.prompts.sources import as_file, public_spec, read_spec
+from abliterate.prompts.stored_datasets import HUB_SPEC
 from fixtures.prompts import TEXTS
 
 
@@ -24,6 +27,8 @@ def write(folder: Path, name: str) -> Path:
         path.write_text(json.dumps(TEXTS if name == "plain.json" else rows))
     elif path.suffix == ".jsonl":
         path.write_text("\n".join(map(json.dumps, rows)))
+    elif path.suffix == ".tsv":
+        path.write_text("id\tinstruction\n" + "\n".join(f"{row['id']}\t{row['instruction']}" for row in rows))
     elif path.suffix == ".csv":
         path.write_text("id,instruction\n" + "\n".join(f'{row["id"]},"{row["instruction"]}"' for row in rows))
     else:
@@ -31,7 +36,7 @@ def write(folder: Path, name: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["a.txt", "plain.json", "a.json", "a.jsonl", "a.csv", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.txt", "plain.json", "a.json", "a.jsonl", "a.csv", "a.tsv", "a.parquet"])
 def test_every_kind_of_file_gives_the_same_prompts(tmp_path: Path, name: str) -> None:
     assert load_prompts(str(write(tmp_path, name))).prompts == tuple(TEXTS)
 
@@ -85,6 +90,10 @@ def test_text_that_is_not_utf8_says_so(tmp_path: Path) -> None:
         ("nowhere.txt", "no such prompt file"),
         ("nowhere", "no such prompt file"),
         ("builtin:nothing", "the package ships"),
+        ("~/nowhere.txt", "^(?!~).*nowhere.txt: no such prompt file"),
+        ("no\0name.txt", "no such prompt file"),
+        ("x" * 9999 + ".txt", "no such prompt file"),
+        ("y" * 9999, "no such prompt file"),
         ("org/does-not-exist", "cannot be read from the Hub"),
     ],
 )
@@ -100,12 +109,14 @@ def test_an_unknown_column_lists_the_known(tmp_path: Path) -> None:
 
 def test_a_reader_that_is_added_is_a_line_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        FILE_READERS, ".tsv", lambda path: [line.split("\t")[1] for line in path.read_text().splitlines()]
+        FILE_READERS, ".list", lambda path: [line.split("|")[1] for line in path.read_text().splitlines()]
     )
-    path = tmp_path / "prompts.tsv"
-    path.write_text("\n".join(f"{number}\tprompt {number}" for number in range(9)))
+    path = tmp_path / "prompts.list"
+    path.write_text("\n".join(f"{number}|prompt {number}" for number in range(9)))
     assert load_prompts(str(path)).prompts == tuple(f"prompt {number}" for number in range(9))
-    with pytest.raises(InputError, match=r"give a \.txt, \.json, \.jsonl, \.csv, \.parquet or \.tsv file or org"):
+    with pytest.raises(
+        InputError, match=r"give a \.txt, \.json, \.jsonl, \.csv, \.tsv, \.parquet or \.list file or org"
+    ):
         load_prompts("no such thing")
 
 
@@ -131,3 +142,28 @@ def test_the_usual_column_is_found_whatever_its_case() -> None:
     assert choose_column("x", ["goal", "id"], "id") == "id"
     with pytest.raises(InputError, match="id"):
         choose_column("x", ["id", "number"], None)
+
+
+@pytest.mark.parametrize("spec", ["../x", "./x", ".hidden/x", "x/..", "x/.git", "../x:train:text", "-x/y"])
+def test_a_path_is_no_name_on_the_hub(spec: str) -> None:
+    assert not HUB_SPEC.fullmatch(spec)
+    assert HUB_SPEC.fullmatch(f"org/{spec.strip('./-:').replace('/', '-')}")
+
+
+def test_a_tilde_is_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, "a.csv")
+    assert as_file("~/a.csv:instruction") == (tmp_path / "a.csv", "instruction")
+    assert load_prompts("~/a.csv").prompts == tuple(TEXTS)
+    assert public_spec("~/a.csv:instruction") == "a.csv:instruction"
+
+
+def test_a_spec_is_of_the_first_kind_that_matches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_spec("builtin:harmful", offline=True)[0] == load_prompts("builtin:harmful").prompts[0]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org").mkdir()
+    (tmp_path / "org" / "data").mkdir()
+    with pytest.raises(InputError, match="cannot be read from the Hub"):
+        read_spec("org/data", offline=True)  # a folder that holds no dataset hides no name on the Hub
+    with pytest.raises(InputError, match=r"org: is a folder; give a file of prompts, or a folder that save_to_disk"):
+        read_spec("org", offline=True)

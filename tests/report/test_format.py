@@ -6,7 +6,6 @@ import pytest
 
 from abliterate.evaluation.statistics import Rate
 from abliterate.report.format import (
-    MISSING,
     TIED,
     estimate_html,
     interval,
@@ -26,14 +25,14 @@ from abliterate.report.format import (
         (0, "0"),
         (12345.0, "12,345"),
         (7.12e-5, f"7.12{TIED}×{TIED}10⁻⁵"),
-        (None, MISSING),
+        (None, "–"),
     ],
 )
 def test_three_digits_and_powers_of_ten(value: float | None, shown: str) -> None:
     assert number_html(value) == shown
 
 
-@pytest.mark.parametrize(("value", "shown"), [(0, "0%"), (1, "100%"), (0.0461, "4.6%"), (None, MISSING)])
+@pytest.mark.parametrize(("value", "shown"), [(0, "0%"), (1, "100%"), (0.0461, "4.6%"), (None, "–")])
 def test_shares_have_a_digit_unless_none_or_all(value: float | None, shown: str) -> None:
     assert share_html(value) == shown
 
@@ -47,6 +46,6 @@ def test_an_interval_is_one_piece_and_a_rate_has_one() -> None:
 
 def test_an_estimate_is_a_rate_a_mean_or_a_dash() -> None:
     mean = {"mean": 0.061, "low": 0.043, "high": 0.082}
-    assert estimate_html(None) == MISSING
+    assert estimate_html(None) == "–"
     assert estimate_html(mean) == mean_html(mean) == f"0.061 [0.043,{TIED}0.082]"
     assert estimate_html(Rate(3, 65).to_json()) == rate_html(Rate(3, 65).to_json())

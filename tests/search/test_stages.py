@@ -19,6 +19,7 @@ from abliterate.commands.verify import verify
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
 from abliterate.errors import InputError
+from abliterate.models.live_model import LiveModel
 from abliterate.pipeline.find import optimise
 from abliterate.pipeline.load import Loaded
 from abliterate.pipeline.replies import TrainingReplies
@@ -133,7 +134,7 @@ def test_a_model_that_streams_cannot_be_searched(llama: PreTrainedModel, monkeyp
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     architecture = find_architecture(llama)
     with pytest.raises(InputError, match="does not fit into memory"):
-        stages.search(llama, tokenizer, architecture, random_edit(architecture), SearchData([], [], [], [], []))
+        stages.search(LiveModel.of(llama, tokenizer), random_edit(architecture), SearchData([], [], [], [], []))
 
 
 def test_a_loss_that_is_added_is_summed_by_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from abliterate.search import examples, losses, stages, variables
 from abliterate.search.examples import Transcript
 from abliterate.search.stages import SearchData
 from abliterate.search.state import State
+from abliterate.search.variables import Variables
 from fixtures.search import random_edit, rows_of
 from fixtures.tiny_chat import options
 
@@ -162,4 +163,4 @@ def test_a_file_of_something_else_counts_as_none(tmp_path: Path, record: str | N
 def test_a_state_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
-        State(random_edit(), Transcript([], {}, {})).save(tmp_path / "file" / "state.safetensors")
+        State(Variables({}, torch.ones(4)), Transcript([], {}, {})).save(tmp_path / "file" / "state.safetensors")

@@ -50,7 +50,7 @@ def test_datasets_that_are_not_there(tmp_path: Path) -> None:
         read_examples(str(tmp_path / "missing.jsonl"), "sft")
     (tmp_path / "rows.txt").write_text("a\n")
     with pytest.raises(
-        InputError, match=r"rows\.txt: examples are read from \.jsonl, \.json, \.csv and \.parquet files"
+        InputError, match=r"rows\.txt: examples are read from \.jsonl, \.json, \.csv, \.tsv and \.parquet files"
     ):
         read_examples(str(tmp_path / "rows.txt"), "sft")
     (tmp_path / "rows.jsonl").write_bytes(b'{"text": "\xff"}\n')

@@ -39,7 +39,7 @@ def test_the_time_of_a_reply_is_that_of_its_last_byte() -> None:
     with ChatServer() as server:
         server.faults.append(trickle)
         begin = time.monotonic()
-        with pytest.raises(Exception, match="no whole reply within 0.4 s") as caught:
+        with pytest.raises(Exception, match=r"no whole reply within 0\.4 s") as caught:
             ask(server, 0.4)
         assert type(caught.value).__name__ == "ReadTimeout"
         assert time.monotonic() - begin < 5

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abliterate.report.format import TIED
 from abliterate.report.load import Gathered
-from abliterate.report.sections.evaluation import SECTION
+from abliterate.report.sections.evaluation import SECTION, figure_cells, paired_line
 
 
 def test_an_evaluation_is_shown_with_its_settings(whole: Gathered) -> None:
@@ -15,10 +16,24 @@ def test_an_evaluation_is_shown_with_its_settings(whole: Gathered) -> None:
         "KL, last prompt token (nats)",
         "top-1 agreement",
         "arc_easy",
-        "21 lost",
+        "0 gained, 21 lost",
         "Look-alikes were not asked",
     ):
         assert told in text
+
+
+def test_a_paired_line_says_which_way_refusals_went() -> None:
+    line = paired_line({"gained": 1, "lost": 21, "p": 0.0003, "test": "McNemar"})
+    assert line.replace(TIED, " ") == "refusals: 1 gained, 21 lost; p = 0.0003 (McNemar)"
+
+
+def test_shares_are_shown_in_per_cent_and_nats_as_they_are() -> None:
+    value = {"mean": 0.45, "low": 0.225, "high": 0.9}
+    one = {"unit": "share", "model": value, "difference": {"value": -0.05, "low": -0.1, "high": 0.0, "p": 0.2}}
+    cells = [cell.replace(TIED, " ") for cell in figure_cells("top-1 agreement", one, ["against", "model"])]
+    assert cells[1:] == ["–", "45.0% [22.5%, 90.0%]", "-5.0% [-10.0%, 0%]; p = 0.2"]
+    nats = [cell.replace(TIED, " ") for cell in figure_cells("KL", {"unit": "nats", "model": value}, ["model"])]
+    assert nats == ["KL (nats)", "0.45 [0.225, 0.9]", "–"]
 
 
 def test_no_evaluation_no_section(bare: Gathered) -> None:

@@ -8,12 +8,14 @@ from abliterate.report.sections.headline import cards, facts
 
 def test_the_cards_say_what_came_of_it(whole: Gathered) -> None:
     shown = cards(whole.manifest)
-    assert [card["value"] for card in shown[:2]] == ["8%", "0%"] or [card["value"] for card in shown[:2]] == [
-        "8.0%",
-        "0%",
-    ]
+    assert [card["value"] for card in shown[:2]] == ["8.0%", "0%"]
     assert shown[-1]["title"] == "Proof"
     assert shown[-1]["value"] == "Holds"
+
+
+def test_a_proof_that_does_not_hold_says_so_on_its_card(whole: Gathered) -> None:
+    failed = {**whole.manifest, "proof": {**whole.manifest["proof"], "holds": False}}
+    assert cards(failed)[-1]["value"] == "Does not hold"
 
 
 def test_without_figures_the_proof_alone(bare: Gathered) -> None:

@@ -1,0 +1,8 @@
+"""How replies are made: the words for it, which options and records take. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Generation = Literal["greedy", "model"]
+GENERATIONS: tuple[Generation, ...] = get_args(Generation)

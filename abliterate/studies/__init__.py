@@ -1,0 +1,1 @@
+"""Questions about refusal, a folder each: positions, phases, clusters, features."""
