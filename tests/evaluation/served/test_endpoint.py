@@ -401,7 +401,7 @@ def test_a_character_that_no_url_has_is_refused(url: str) -> None:
 @pytest.mark.parametrize("fault", [flood, bomb])
 def test_a_reply_without_end_is_asked_for_once(server: ChatServer, tmp_path: Path, fault: object) -> None:
     server.faults.append(fault)  # type: ignore[arg-type]
-    endpoint, cache = Endpoint(server.url, timeout=60), ReplyCache(tmp_path)
+    endpoint, cache = Endpoint(server.url, timeout=60.0), ReplyCache(tmp_path)
     with pytest.raises(InputError, match="sent a reply of more than 16 MB; look at what listens there; 0 of 1 replies"):
         endpoint_replies(endpoint, asking("a"), 8, cache=cache)
     assert server.asked == ["a"]
