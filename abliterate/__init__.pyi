@@ -20,7 +20,10 @@ from .interventions.recipe import Recipe
 from .pipeline.options import Options
 from .pipeline.run import Result, run
 from .prompts.chat_format import ChatFormat
+from .prompts.forms import load_forms
+from .prompts.phrases import load_phrases
 from .prompts.prompt_set import PromptSet, load_prompts
+from .prompts.texts import Text
 from .replies.refusals import is_refusal
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "PromptSet",
     "Recipe",
     "Result",
+    "Text",
     "ablated",
     "ablated_rows",
     "added",
@@ -43,6 +47,8 @@ __all__ = [
     "difference_in_means",
     "find_architecture",
     "is_refusal",
+    "load_forms",
+    "load_phrases",
     "load_prompts",
     "mean_component",
     "orthogonalize",

@@ -6,6 +6,7 @@ A comment that stands alone on its line becomes what it names:
     <!-- flags: evaluate -->  arguments and flags of a verb
     <!-- public names -->     what `abliterate` exports, each with its docstring
     <!-- files: storage -->   the files of a folder of the package, with the first sentence of each; `.` is its root
+    <!-- security -->         SECURITY.md
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import typer
 import abliterate
 from abliterate.cli.app import app
 
-MARK = re.compile(r"^<!-- (verbs|flags|public names|files)(?:: ([\w./-]+))? -->$", re.M)
+MARK = re.compile(r"^<!-- (verbs|flags|public names|files|security)(?:: ([\w./-]+))? -->$", re.M)
 PACKAGE = Path(abliterate.__file__).parent
 
 
@@ -102,4 +103,5 @@ FILLED: dict[str, Callable[[str], str]] = {
     "flags": flags,
     "public names": public_names,
     "files": files,
+    "security": lambda _: (Path(__file__).parents[1] / "SECURITY.md").read_text(encoding="utf-8"),
 }

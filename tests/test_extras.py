@@ -21,9 +21,9 @@ from abliterate import cli
 from abliterate import extras as room
 from abliterate.errors import InputError
 from abliterate.extras import EXTRAS, install_command, missing, require
+from fixtures.tiny_chat import TINY
 
 PACKAGE = Path(abliterate.__file__).parent
-TINY = PACKAGE / "data" / "tiny-chat"
 PROMPTS = ["--harmful", str(TINY / "harmful.txt"), "--harmless", str(TINY / "harmless.txt")]
 
 

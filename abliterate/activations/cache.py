@@ -25,13 +25,18 @@ class ActivationCache:
     folder: Path
     identity: str
 
-    def path(self, sequences: Sequence[Sequence[int]], positions: Sequence[int], dtype: torch.dtype) -> Path:
-        """Return the file for these token ids: its name is the hash of all that the activations depend on."""
+    def path(
+        self, sequences: Sequence[Sequence[int]], positions: Sequence[int] | Sequence[Sequence[int]], dtype: torch.dtype
+    ) -> Path:
+        """Return the file for these token ids: its name is the hash of all that the activations depend on.
+
+        `positions` are those of every sequence, or say more than one list can.
+        """
         key = json.dumps(
             [
                 self.identity,
                 str(dtype),
-                list(positions),
+                [one if isinstance(one, int) else list(one) for one in positions],
                 [list(sequence) for sequence in sequences],
                 transformers.__version__,
             ]

@@ -69,10 +69,8 @@ def capture(
 ) -> Activations:
     """Run `prompts` through `model` and return `resid[l]` for every layer at the post-instruction positions.
 
-    `prompts` are a PromptSet, a list of strings or of conversations (`[{"role": "user", "content": ...}]`, put whole up to
-    the reply to their last turn), a `datasets.Dataset` (its column chosen as `load_prompts` does) or a pandas Series.
-
-    `tokenizer` may be a ChatFormat, to set a system prompt or a thinking switch. Activations keep the model's
+    `prompts` are a PromptSet, a list of strings or of conversations (`[{"role": "user", "content": ...}]`, put whole), a
+    `datasets.Dataset` (its column chosen as `load_prompts` does) or a Series; `tokenizer` may be a ChatFormat, to set a system prompt or a thinking switch. Activations keep the model's
     dtype, on the CPU. What is put around the model is seen through, and adapters inside of it take part. `processes`
     share the batches out, and all get the activations of one, bit for bit.
 

@@ -30,6 +30,7 @@ from abliterate.evaluation.figure_names import (
     mean_text,
     percent,
     refused,
+    refused_in,
 )
 from abliterate.pipeline.condition_options import SaidConditions
 from abliterate.pipeline.evaluate_options import EvaluateOptions
@@ -93,6 +94,9 @@ def columns(found: Sequence[Evaluation]) -> list[tuple[str, list[Rate | Mean | N
     table: list[tuple[str, list[Rate | Mean | None]]] = [
         (refused(kind), [examined.refusals(kind) for examined, _ in models]) for kind in original.sets
     ]
+    for kind in original.sets:
+        held = [examined.sets[kind].by_category() for examined, _ in models]
+        table += [(refused_in(kind, name), [rates.get(name) for rates in held]) for name in held[0]]
     table.append(("hedged", [overall(examined, "hedged") for examined, _ in models]))
     table.append(("incoherent", [overall(examined, "incoherent") for examined, _ in models]))
     for name in FIGURES:
@@ -134,7 +138,7 @@ def compared(found: Sequence[Evaluation]) -> RenderableType:
     """Return the table: a column for each model where they are few, since names and intervals are long."""
     table = Table("", *(escape(name) for name in names(found)))
     for heading, estimates in columns(found):
-        table.add_row(heading, *(escape(cell(one)) for one in estimates))
+        table.add_row(escape(heading), *(escape(cell(one)) for one in estimates))
     lines = [Text(line, style="dim") for line in (conditions(found[0].settings),) if line]
     return Group(table, *lines, *(Text(f"note: {note}", style="yellow") for note in found[0].notes))
 

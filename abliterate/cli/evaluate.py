@@ -16,7 +16,7 @@ from rich.text import Text
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.figures import bracketed, conditions, rate
-from abliterate.evaluation.figure_names import DIGITS, mean_text, p_text, refused, with_unit
+from abliterate.evaluation.figure_names import DIGITS, mean_text, p_text, refused, refused_in, with_unit
 from abliterate.pipeline.condition_options import SaidConditions
 from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.pipeline.options import AskOptions
@@ -95,6 +95,7 @@ def evaluated(one: Evaluation) -> RenderableType:
     for figure in one.figures:
         table.add_row(*figure_row(figure, against is not None))
     parts: list[RenderableType] = [table]
+    parts += [by_category(one)] if any(map(one.categories, model.sets)) else []
     parts += [by_length(one.lengths, against is not None)] if len(one.lengths) > 1 else []
     parts += [tasks(one, against is not None)] if model.tasks else []
     settings = one.settings
@@ -125,6 +126,15 @@ def figure_row(one: Figure, two: bool) -> list[str]:
         change = f"{one.difference.mean.value:+.{digits}f}, {p_text(one.difference.p)}"
     model = estimate(one.model, digits)
     return [name, estimate(one.against, digits), model, change] if two else [name, model]
+
+
+def by_category(one: Evaluation) -> Table:
+    """Return the refusals in each category that the lists name."""
+    table = Table("category", *(escape(each.name) for each in (one.against, one.model) if each))
+    for kind in one.model.sets:
+        for category, rates in one.categories(kind).items():
+            table.add_row(escape(refused_in(kind, category)), *(rate(each) for each in rates if each))
+    return table
 
 
 def by_length(lengths: Sequence[Mapping[str, Any]], two: bool) -> Table:

@@ -19,6 +19,7 @@ from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.pipeline.evaluation import choose_judge, evaluate_each, judged_by, load_sets, settings_record
 from abliterate.pipeline.options import AskOptions
 from abliterate.progress import SILENT, Progress
+from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.storage.cache import cache_folder
 
@@ -57,6 +58,7 @@ def evaluate_served(
 ) -> Evaluation:
     """Measure what a server's models say; `against` is another name on the same server."""
     endpoint = Endpoint(str(evaluate_options.endpoint), evaluate_options.served_model)
+    check_served(options, sets)
     prompts = {name: one.prompts for name, one in sets.items()}
     examined, notes = [], []
     for one in [endpoint] if against is None else [endpoint, replace(endpoint, model=against)]:
@@ -75,6 +77,16 @@ def evaluate_served(
         judged = {kind: judged_by(judge, replies, progress) for kind, replies in given.items()}
         examined.append(Examined(name, judged))
     return Evaluation(settings, examined[0], examined[1] if against else None, notes=tuple(notes))
+
+
+def check_served(options: AskOptions, sets: Mapping[str, PromptSet]) -> None:
+    """Raise InputError for prompts with system messages of their own, unless --system takes the place of all."""
+    for name, one in sets.items():
+        if options.system is None and any(isinstance(prompt, Prompt) and prompt.system for prompt in one.prompts):
+            raise InputError(
+                f"the {name} prompts, {one.name}, bring system messages, and --endpoint asks without; pass --system TEXT, or "
+                "a list of plain prompts"
+            )
 
 
 def check_out(path: Path | None) -> None:

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.architectures.architecture import find_architecture
-from abliterate.checkpoints.other_files import leads_out
 from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.errors import InputError
 from abliterate.extras import require
@@ -114,8 +113,6 @@ def edit_of_folder(source: Source) -> tuple[Recipe, Float[Tensor, "k d_model"]]:
     for name in (RECIPE, DIRECTIONS):
         if not (source.folder / name).is_file():
             raise InputError(f"{source.name}: has no {name}; heal a checkpoint that abliterate has edited")
-        if leads_out(source.folder, Path(name)):
-            raise InputError(f"{source.name}: its {name} is a link out of the folder; put the file itself there")
     files = EditFiles.of(source.folder / RECIPE)
     files.recipe.require_removal()
     return files.recipe, files.direction[None]

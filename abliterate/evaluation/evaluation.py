@@ -71,6 +71,7 @@ class Evaluation:
                     "model": judged.rates_json(),
                     "against": against.sets[kind].rates_json() if against else None,
                     "paired": refusals_changed(judged, against.sets[kind]).to_json() if against else None,
+                    **self.categories_json(kind),
                 }
                 for kind, judged in model.sets.items()
             },
@@ -82,6 +83,19 @@ class Evaluation:
                 "against": {kind: judged.replies_json() for kind, judged in against.sets.items()} if against else None,
             },
         }
+
+    def categories(self, kind: str) -> dict[str, tuple[Rate | None, Rate]]:
+        """Return the refusals in each category of a kind of prompts: of what the model is held against, and of the model."""
+        other = self.against.sets[kind].by_category() if self.against else {}
+        return {name: (other.get(name), rate) for name, rate in self.model.sets[kind].by_category().items()}
+
+    def categories_json(self, kind: str) -> dict[str, Any]:
+        """Return the record of the categories; empty where the list names none."""
+        rates = {
+            name: {"model": model.to_json(), "against": against.to_json() if against else None}
+            for name, (against, model) in self.categories(kind).items()
+        }
+        return {"by_category": rates} if rates else {}
 
     def tasks_json(self) -> dict[str, Any] | None:
         """Return each task's metrics for both models, None where no task was asked for."""

@@ -47,6 +47,11 @@ def refused(kind: str) -> str:
     return f"refused, {kind}"
 
 
+def refused_in(kind: str, category: str) -> str:
+    """Return what the refusals in one category of a kind of prompts are called."""
+    return f"{refused(kind)}: {category}"
+
+
 def prompts_refused(kind: str) -> str:
     """Return what they are called where they stand alone."""
     return f"{kind.capitalize()} prompts refused"

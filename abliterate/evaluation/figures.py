@@ -12,11 +12,15 @@ from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.paired import Changed, PairedDifference, paired_changes, paired_difference
 from abliterate.evaluation.statistics import Mean, Rate, mean_of
 from abliterate.models.batches import shared_prefix
+from abliterate.prompts.prompt import category_of
 from abliterate.replies.labels import REPLY_LABELS, Label
 from abliterate.replies.refusals import is_refusal
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
 """Reply lengths at which refusals are counted again: a greedy reply that is cut is the shorter greedy reply."""
+
+NO_CATEGORY = "(no category)"
+"""What prompts without one are called beside prompts with one."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,22 @@ class JudgedReplies:
         """Return the rate of each label."""
         return {label: self.rate(label).to_json() for label in REPLY_LABELS}
 
+    def by_category(self) -> dict[str, Rate]:
+        """Return how many replies are refusals in each category of the prompts; nothing where the list names none."""
+        given = [category_of(reply.prompt) for reply in self.replies]
+        named = {
+            category: [refused for one, refused in zip(given, self.refused, strict=True) if one == category]
+            for category in dict.fromkeys(given)
+        }
+        if set(named) <= {None}:
+            return {}
+        return {category or NO_CATEGORY: Rate(sum(found), len(found)) for category, found in named.items()}
+
     def replies_json(self) -> list[dict[str, object]]:
-        """Return every prompt with reply and label."""
+        """Return every prompt with reply and label, and its category where it has one."""
         return [
-            {"prompt": reply.prompt, "reply": reply.text, "label": label, "refused": label == "refused"}
+            {"prompt": str(reply.prompt), "reply": reply.text, "label": label, "refused": label == "refused"}
+            | ({} if (category := category_of(reply.prompt)) is None else {"category": category})
             for reply, label in zip(self.replies, self.labels, strict=True)
         ]
 

@@ -82,7 +82,7 @@ def check_all(
     """Raise InputError where a model reads other tokens than `against`, of the prompts as the template of that puts them."""
     original = Unloaded(shown_name(against), open_source(options, progress, standing_on(options, against)))
     chat = open_chat(options, original.tokenizer)
-    texts = [chat.render(prompt) for one in sets.values() for prompt in one.prompts]
+    texts = [text for one in sets.values() for text in chat.texts(one)]
     for name in models:
         # What an adapter stands on is `against`, whatever it says; look() holds it against that.
         if standing_on(options, name) == name:

@@ -9,6 +9,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
+from abliterate.checkpoints.other_files import leads_out
 from abliterate.directions.files import load_direction
 from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
 from abliterate.errors import InputError
@@ -32,9 +33,12 @@ class EditFiles:
     def of(cls, place: Path) -> EditFiles:
         """Return the edit of a folder, or of a recipe with its directions beside it.
 
-        Raises InputError when the recipe cannot be read.
+        Raises InputError when the recipe cannot be read, and for a link out of the folder: both are copied.
         """
         folder, recipe = (place, place / RECIPE) if place.is_dir() else (place.parent, place)
+        for name in (recipe.name, DIRECTIONS):
+            if leads_out(folder, Path(name)):
+                raise InputError(f"{folder / name}: is a link out of the folder; put the file itself in its place")
         return cls(place, Recipe.load(recipe), folder / DIRECTIONS)
 
     @cached_property

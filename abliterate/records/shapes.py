@@ -63,7 +63,10 @@ EVALUATED = {
     "against": Maybe(str),
     "settings": {},
     "notes": Maybe([str]),
-    "sets": Each({"model": LABELS_SHAPE, "against": Maybe(LABELS_SHAPE), "paired": Maybe(PAIRED)}),
+    "sets": Each({
+        "model": LABELS_SHAPE, "against": Maybe(LABELS_SHAPE), "paired": Maybe(PAIRED),
+        "by_category": Maybe(Each({"model": RATE, "against": Maybe(RATE)})),
+    }),
     "figures": Each({
         "model": Maybe(ESTIMATE), "against": Maybe(ESTIMATE), "difference": Maybe(DIFFERENCE), "unit": Maybe(str),
     }),

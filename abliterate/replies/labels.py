@@ -16,8 +16,8 @@ from collections import Counter
 from typing import Literal, get_args
 
 from abliterate.replies.coherence import is_incoherent
-from abliterate.replies.refusal_rules import LEGAL, MORAL
 from abliterate.replies.refusals import is_refusal, normalise, opening_sentences, strip_leads, verdict
+from abliterate.replies.rules_english import LEGAL, MORAL
 from abliterate.replies.thinking import visible_reply
 
 Label = Literal["complied", "hedged", "refused", "incoherent"]

@@ -30,7 +30,7 @@ from abliterate.models.head import Head
 from abliterate.models.live_model import LiveModel
 from abliterate.models.offload import streaming_of
 from abliterate.parallel.processes import Processes
-from abliterate.replies import coherence, openings, refusal_rules, refusals, thinking
+from abliterate.replies import coherence, languages, openings, refusals, rules_english, thinking
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
 from abliterate.search import examples, losses, variables
@@ -243,7 +243,7 @@ def search(
 
 
 SEARCHED = (
-    sys.modules[__name__], coherence, examples, generation, losses, openings, refusal_rules, refusals, thinking, variables,
+    sys.modules[__name__], coherence, examples, generation, losses, languages, openings, refusals, rules_english, thinking, variables,
 )  # fmt: skip
 """The files that a search goes through."""
 

@@ -14,7 +14,12 @@ OBSERVATIONS = "observations.json"
 EVALUATION = "evaluation.json"
 PAGE = "report.html"
 
-LOCAL = (OBSERVATIONS, EVALUATION, PAGE)
+STUDIES = ("positions", "phases", "clusters", "features")
+"""Studies by name: NAME.json is the record of one, NAME.safetensors its vectors, NAME-replies.jsonl what was said."""
+
+STUDY_REPLIES = tuple(f"{study}-replies.jsonl" for study in STUDIES)
+
+LOCAL = (OBSERVATIONS, EVALUATION, PAGE, *STUDY_REPLIES)
 """Not published: they quote prompts and the model's replies to them."""
 
 CARD = "README.md"

@@ -1,1 +1,1 @@
-"""Questions about refusal, a folder each: positions, phases, clusters, features."""
+"""Questions about refusal, a folder each, and what they share: statistics of cosines, verdicts, the record."""

@@ -6,13 +6,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.activations.capture import capture
 from abliterate.errors import InputError
 from abliterate.pipeline.load import Loaded
+from abliterate.prompts.prompt_set import PromptSet
 from abliterate.storage.record_log import Unfinished
 from fixtures.tiny_chat import TINY
 
@@ -58,3 +61,21 @@ def test_a_part_that_was_damaged_is_captured_again(
     assert computed["activations"] == 6
     assert torch.equal(first.resid, expected.resid)
     assert torch.equal(again.resid, expected.resid)
+
+
+def test_prompts_of_every_form_give_the_same_activations() -> None:
+    """A caller's conversations, Dataset and Series are what they hold; what is none of that is refused."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(TINY).eval(), AutoTokenizer.from_pretrained(TINY)
+    texts = ["How do I bake bread?", "Name a river."]
+    wanted = capture(model, tokenizer, texts).resid
+    for given in (
+        [[{"role": "user", "content": text}] for text in texts],
+        Dataset.from_dict({"id": [1, 2], "prompt": texts}),
+        pandas.Series(texts),
+        PromptSet("own", tuple(texts)),
+    ):
+        assert torch.equal(capture(model, tokenizer, given).resid, wanted)
+    for wrong in ("How do I bake bread?", {"prompt": texts}, pandas.DataFrame({"prompt": texts}), [1, 2], []):
+        with pytest.raises(InputError, match=r"prompt") as caught:
+            capture(model, tokenizer, wrong)
+        assert len(str(caught.value).splitlines()) == 1

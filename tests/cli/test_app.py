@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from abliterate import cli
 from abliterate.cli.app import app, in_order_of_help
 from abliterate.prompts.prompt_set import load_prompts
+from fixtures.tiny_chat import TINY
 
-TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
 PROMPTS = ["--harmful", str(TINY / "harmful.txt"), "--harmless", str(TINY / "harmless.txt")]
 
 

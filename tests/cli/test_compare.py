@@ -8,7 +8,12 @@ import io
 import pytest
 
 from abliterate.cli import compare
-from abliterate.cli.compare import compared_csv, compared_markdown, csv_text, markdown_text
+from abliterate.cli.compare import columns, compared_csv, compared_markdown, csv_text, markdown_text
+from abliterate.evaluation.evaluation import Evaluation, Examined
+from abliterate.evaluation.figures import JudgedReplies
+from abliterate.evaluation.observation import Reply
+from abliterate.evaluation.statistics import Rate
+from abliterate.prompts.prompt import Prompt
 
 BEFORE = ["", " ", "\n", "\r\n", "\xa0", "\u3000", "\ufeff", "\u200b", " \t ", "\x00", "\x85", "\u2028"]
 
@@ -57,3 +62,16 @@ def test_the_tables_hold_names_so_and_numbers_stay_numbers(monkeypatch: pytest.M
     assert heading == ["model", "'=loss", "'=loss low", "'=loss high"]
     assert row == ["'=1+1\u240a|<b>", "-0.5", "-1.0", "0.25"]
     assert compared_markdown(()).splitlines()[-1] == r"| =1+1\u240a\|&lt;b&gt; | -0.5 |".replace(r"\u240a", "\u240a")
+
+
+def test_categories_are_columns_where_a_list_names_them() -> None:
+    said = tuple(
+        Reply(Prompt(text, category=category), (1,), "") for text, category in (("a", "cats|dogs"), ("b", "mice"))
+    )
+    original = Examined("original", {"harmful": JudgedReplies(said, ("refused", "refused"))})
+    edited = Examined("edited", {"harmful": JudgedReplies(said, ("complied", "refused"))})
+    found = [Evaluation({"prompts": {}}, edited, original)]
+    headings = dict(columns(found))
+    assert [str(one.count) for one in headings["refused, harmful: cats|dogs"] if isinstance(one, Rate)] == ["1", "0"]
+    assert "refused, harmful: cats\\|dogs" in compared_markdown(found).splitlines()[0]
+    assert "refused, harmful: mice low" in compared_csv(found).splitlines()[0]

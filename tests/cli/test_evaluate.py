@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from abliterate.cli.evaluate import by_length, changes, estimate, figure_row, task_mean
-from abliterate.evaluation.figures import Figure
+from abliterate.cli.evaluate import by_category, by_length, changes, estimate, figure_row, task_mean
+from abliterate.evaluation.evaluation import Evaluation, Examined
+from abliterate.evaluation.figures import Figure, JudgedReplies
+from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.paired import paired_changes
 from abliterate.evaluation.statistics import Mean
+from abliterate.prompts.prompt import Prompt
+from abliterate.replies.labels import Label
 
 
 def test_a_mean_with_its_interval_and_none() -> None:
@@ -45,3 +49,18 @@ def test_refusals_by_length_stand_in_pairs() -> None:
     rate = {"count": 2, "total": 25}
     table = by_length([{"tokens": 16, "harmful": {"model": rate, "against": {"count": 23, "total": 25}}}], True)
     assert [*table.columns[1].cells] == ["23/25 -> 2/25"]
+
+
+def judged(*labels: Label) -> JudgedReplies:
+    asked = [Prompt("a", category="cats [b]"), Prompt("b", category="cats [b]"), Prompt("c", category="dogs")]
+    return JudgedReplies(tuple(Reply(prompt, (1,), "") for prompt in asked), labels)
+
+
+def test_categories_stand_side_by_side() -> None:
+    before = Examined("original", {"harmful": judged("refused", "refused", "refused")})
+    one = Evaluation({}, Examined("edited", {"harmful": judged("complied", "refused", "complied")}), before)
+    table = by_category(one)
+    assert [*table.columns[0].cells] == ["refused, harmful: cats \\[b]", "refused, harmful: dogs"]
+    assert [cell.split(" =")[0] for cell in table.columns[1].cells] == ["2/2", "1/1"]
+    assert [cell.split(" =")[0] for cell in table.columns[2].cells] == ["1/2", "0/1"]
+    assert one.to_json()["sets"]["harmful"]["by_category"]["dogs"]["model"]["count"] == 0

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.cli.compare import compared_csv, compared_json, compared_markdown
-from abliterate.commands.evaluate import check_out, evaluate
+from abliterate.commands.evaluate import check_out, check_served, evaluate
 from abliterate.commands.export import export
 from abliterate.errors import InputError
 from abliterate.evaluation.evaluation import Evaluation
@@ -25,12 +25,37 @@ from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, EvaluateOpti
 from abliterate.pipeline.evaluation import evaluate_each
 from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.run import Result
+from abliterate.prompts.prompt import Prompt
+from abliterate.prompts.prompt_set import PromptSet
 from abliterate.report.page import write_report
 from fixtures.evaluations import SHORT
 from fixtures.folders import FIXTURES
 from fixtures.tiny_chat import TINY, in_float32
 from servers.llama_server import NAME as SERVED
 from servers.llama_server import serving, tiny_gguf
+
+
+def test_a_list_gives_its_categories_and_its_system_messages(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": text, "category": "even" if place % 2 == 0 else "odd"}
+        for place, text in enumerate((TINY / "harmful.txt").read_text().splitlines())
+    ]
+    (tmp_path / "harmful.json").write_text(json.dumps(rows))
+    options = in_float32(Path(), harmful=str(tmp_path / "harmful.json"))
+    one = evaluate(options, replace(SHORT, n_prompts=12, text=None, look_alikes=None), None)
+    record = one.to_json()["sets"]
+    rates = record[HARMFUL]["by_category"]
+    assert set(rates) == {"even", "odd"}
+    assert sum(rate["model"]["total"] for rate in rates.values()) == 12
+    assert sum(rate["model"]["count"] for rate in rates.values()) == record[HARMFUL]["model"]["refused"]["count"]
+    assert "by_category" not in record[HARMLESS]
+
+
+def test_a_server_is_not_asked_without_a_lists_system_messages() -> None:
+    sets = {HARMFUL: PromptSet("mine.json", (Prompt("Why?", system="Be short."),))}
+    with pytest.raises(InputError, match=r"harmful prompts, mine\.json, bring system messages"):
+        check_served(in_float32(Path()), sets)
+    check_served(in_float32(Path(), system="Be long."), sets)
 
 
 def test_a_model_evaluated_against_itself_does_not_differ() -> None:
@@ -109,7 +134,7 @@ def test_all_prompts_of_a_list_can_be_asked(tmp_path: Path) -> None:
 def test_an_interrupted_evaluation_goes_on(edited: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second model's replies are interrupted: those of the first, and its finished batches, are not made again."""
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path))
-    how = in_float32(Path(), model=str(edited.out), batch_size=10)
+    how = in_float32(Path(), model=str(edited.out), batch_size=7)
     evaluate_options = replace(SHORT, text=None)
     whole = evaluate(how, evaluate_options, str(TINY))
     assert not list((tmp_path / "evaluations").iterdir())
@@ -124,7 +149,7 @@ def test_an_interrupted_evaluation_goes_on(edited: Result, tmp_path: Path, monke
         return reply
 
     monkeypatch.setattr("transformers.LlamaForCausalLM.generate", counted)
-    stop = 11  # batches of 10 and a rest: 8 for each model
+    stop = 11  # batches of 7 and a rest: 8 for each model
     with pytest.raises(KeyboardInterrupt):
         evaluate(how, evaluate_options, str(TINY))
     assert len(made) == stop

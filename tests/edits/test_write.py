@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -30,10 +29,10 @@ from abliterate.projection import component, frobenius, project_out
 from abliterate.proofs.tensors import compare_tensors, verify_tensors
 from fixtures.checkpoints import snapshot, tensor_bytes, write_checkpoint, write_file
 from fixtures.edits import BASIS, SHAPES, WIDTH, edit_of, edited, plan_of, small_blocks
+from fixtures.tiny_chat import TINY
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
 
 # --- properties ------------------------------------------------------------------------------------------------------
 

@@ -8,11 +8,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abliterate.evaluation.divergence import Along
 from abliterate.evaluation.evaluation import Evaluation
-from abliterate.evaluation.figures import JudgedReplies, by_length, damage, length_figure
+from abliterate.evaluation.figures import NO_CATEGORY, JudgedReplies, by_length, damage, length_figure
 from abliterate.evaluation.observation import Reply
+from abliterate.evaluation.statistics import Rate
 from abliterate.models.generation import generate
 from abliterate.pipeline.evaluate_options import HARMFUL
 from abliterate.prompts.chat_format import ChatFormat
+from abliterate.prompts.prompt import Prompt
 from fixtures.tiny_chat import TINY
 
 
@@ -61,3 +63,13 @@ def test_lengths_are_paired_only_where_all_are_told() -> None:
         assert figure.difference is None
         assert figure.model is not None
         assert figure.against is not None
+
+
+def test_categories_have_rates_of_their_own() -> None:
+    asked = [Prompt("a", category="x"), Prompt("b", category="y"), Prompt("c", category="x"), "d"]
+    said = tuple(Reply(prompt, (), "") for prompt in asked)
+    judged = JudgedReplies(said, ("refused", "refused", "complied", "refused"))
+    assert judged.by_category() == {"x": Rate(1, 2), "y": Rate(1, 1), NO_CATEGORY: Rate(1, 1)}
+    assert sum(rate.total for rate in judged.by_category().values()) == len(asked)
+    assert [one.get("category") for one in judged.replies_json()] == ["x", "y", "x", None]
+    assert JudgedReplies(said[3:], ("refused",)).by_category() == {}

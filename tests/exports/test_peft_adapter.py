@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from importlib import resources
 from pathlib import Path
 
 import peft
@@ -31,6 +30,7 @@ from abliterate.storage.staging import Staging
 from fixtures.models import FAMILIES, random_model
 from fixtures.peft_adapters import Made, basis_of, check, close, fractions, logits
 from fixtures.quantized_models import quantise_checkpoint, random_checkpoint
+from fixtures.tiny_chat import TINY
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning"),  # peft asks transformers for it
@@ -38,7 +38,6 @@ pytestmark = [
         "ignore:Model (has|with) .*tie_word_embeddings=True:UserWarning"
     ),  # of merging: see `untie`
 ]
-TINY = Path(str(resources.files("abliterate") / "data" / "tiny-chat"))
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])

@@ -114,3 +114,20 @@ def test_what_is_no_edit_of_this_model_is_one_line(tmp_path: Path) -> None:
     (edit_in(tmp_path / "lost", recipe) / "directions.safetensors").unlink()
     with pytest.raises(InputError, match="the directions cannot be read"):
         open_edit(given, EditFiles.of(tmp_path / "lost"))
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "directions.safetensors"])
+def test_an_edit_is_no_link_out_of_its_folder(tmp_path: Path, name: str) -> None:
+    """Both files are copied into what is exported or healed."""
+    folder, secret = tmp_path / "edit", tmp_path / "secret"
+    folder.mkdir()
+    secret.write_text(json.dumps(Recipe.uniform(1.0).to_json()))
+    (folder / "recipe.json").write_text(secret.read_text())
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to("../secret")
+    for place in (folder, folder / "recipe.json"):
+        with pytest.raises(InputError, match=rf"{name}: is a link out of the folder; put the file itself"):
+            EditFiles.of(place)
+    (folder / name).unlink()
+    (folder / name).write_text(secret.read_text())
+    assert EditFiles.of(folder).directions == folder / "directions.safetensors"

@@ -28,6 +28,9 @@ MARKUP = """\
 {% if evaluation.paired %}
 {{ table("Refusals, prompt by prompt.", ["prompts", "against to model"], evaluation.paired) }}
 {% endif %}
+{% if evaluation.categories %}
+{{ table("Refusals by category.", ["prompts", "category"] + evaluation.columns | map(attribute=0) | list, evaluation.categories) }}
+{% endif %}
 {% if evaluation.figures %}
 {{ table("Divergence and quality.", ["figure"] + evaluation.columns | map(attribute=0) | list + ["difference"], evaluation.figures) }}
 {% endif %}
@@ -71,6 +74,11 @@ def evaluation_section(evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "settings": settings_section(evaluation["settings"]),
         "notes": evaluation.get("notes") or [],
         "labels": labels,
+        "categories": [
+            (name, category, *(text.estimate_html(rates.get(column)) for column in columns))
+            for name, one in evaluation["sets"].items()
+            for category, rates in (one.get("by_category") or {}).items()
+        ],
         "paired": [(name, paired_line(one["paired"])) for name, one in evaluation["sets"].items() if one.get("paired")],
         "figures": [figure_cells(name, one, columns) for name, one in evaluation["figures"].items()],
         "lengths": evaluation.get("by_length"),

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from abliterate.replies import refusals
-from abliterate.replies.refusal_rules import Rule
 from abliterate.replies.refusals import is_refusal
+from abliterate.replies.rules import Rule
 from fixtures.labelled import LABELLED
 
 TABLES = {
