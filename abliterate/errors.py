@@ -13,6 +13,15 @@ with the way out.
 """
 
 
+LINE_BYTES = 2000
+"""The most that the line of an error takes in UTF-8."""
+
+ELLIPSIS = " ... "
+
+WORD = 300
+"""Characters in which a message has a space, unless it holds something of foreign making."""
+
+
 class AbliterateError(Exception):
     """Base of every error that abliterate raises on purpose.
 
@@ -25,6 +34,9 @@ class AbliterateError(Exception):
     """
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return one_short_line(super().__str__())
 
 
 class InputError(AbliterateError):
@@ -59,13 +71,23 @@ def first_line(error: BaseException) -> str:
     return said.splitlines()[0] if said else type(error).__name__
 
 
-def shortened(text: str, limit: int = 200, quoted: bool = True) -> str:
-    """Return a text of foreign making on one line, of a length that fits in a message.
+def one_short_line(text: str) -> str:
+    """Return a text without line ends, of at most LINE_BYTES in UTF-8; what is too long loses its middle.
+
+    Names out of files stand in messages, and a file can bring a name of megabytes.
 
     Example:
-        >>> shortened("two\\nlines")
-        "'two lines'"
+        >>> one_short_line("two\\nlines")
+        'two lines'
     """
-    line = " ".join(text.split())
-    line = line if len(line) <= limit else f"{line[:limit]} ..."
-    return repr(line) if quoted else line.encode(errors="replace").decode()
+    line = " ".join(text.splitlines()) if len(text.splitlines()) > 1 else text
+    if len(line) * 4 <= LINE_BYTES:
+        return line
+    coded = line.encode(errors="replace")
+    if len(coded) <= LINE_BYTES:
+        return line
+    half = (LINE_BYTES - len(ELLIPSIS)) // 2
+    head, tail = coded[:half].decode(errors="ignore"), coded[-half:].decode(errors="ignore")
+    # Between words where there are some: half of a key would not be known as one any more, and stay unmasked.
+    spaces = head.rfind(" ", len(head) - WORD), tail.find(" ", 0, WORD)
+    return (head[: spaces[0]] if spaces[0] > 0 else head) + ELLIPSIS + tail[spaces[1] + 1 :]

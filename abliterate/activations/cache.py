@@ -44,11 +44,11 @@ class ActivationCache:
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
 
 
-def read_cached(path: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor | None:
+def read_cached(path: Path, shape: Sequence[int] | None = None, dtype: torch.dtype | None = None) -> Tensor | None:
     """Return the cached activations, or None when there are none; a damaged file counts as none and is removed.
 
-    So does a file of something else: another shape or dtype, numbers that are not finite. What cannot be reached counts
-    as none too: whoever then writes it is told why.
+    So does one that holds something of another shape or dtype than is wanted. One that cannot be reached counts as none
+    too: whoever then writes it is told why.
     """
     try:
         if not is_own_file(path):
@@ -56,11 +56,10 @@ def read_cached(path: Path, shape: Sequence[int], dtype: torch.dtype) -> Tensor 
         try:
             with safe_open(path, framework="pt") as file:
                 resid: Tensor = file.get_tensor("resid")
+            if (shape is None or resid.shape == torch.Size(shape)) and (dtype is None or resid.dtype == dtype):
+                return resid
         except SafetensorError:
-            path.unlink()
-            return None
-        if tuple(resid.shape) == tuple(shape) and resid.dtype == dtype and bool(torch.isfinite(resid).all()):
-            return resid
+            pass  # damaged: removed as what does not fit
         path.unlink()
         return None
     except OSError:

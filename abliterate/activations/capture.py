@@ -89,7 +89,7 @@ def capture(
     path = cache.path(sequences, chosen, live.dtype) if cache else None
     group = processes or Processes()
     found = architecture or find_architecture(live)
-    shape = len(sequences), len(chosen), found.depth + 1, found.d_model
+    shape = (len(sequences), len(chosen), found.depth + 1, found.d_model)
     stored = read_cached(path, shape, live.dtype) if path else None
     # All or none: one process that captures alone would wait for the others.
     if all(group.each(stored is not None)) and stored is not None:
@@ -106,10 +106,8 @@ def capture(
             return streams
 
         for batch in group.own(prepared.batches):
-            part = found.depth + 1, len(batch.rows), len(chosen), found.d_model
-            own.append(
-                streams_once(kept, part_key(prepared, batch, chosen), partial(streams_of, batch), part, resid.dtype)
-            )
+            part = (found.depth + 1, len(batch.rows), len(chosen), found.d_model)
+            own.append(streams_once(kept, part_key(prepared, batch, chosen), part, partial(streams_of, batch)))
             advance(len(batch.rows) * group.count)
         for batch, given in zip(prepared.batches, group.gather(own), strict=True):
             for layer, stream in enumerate(given):
@@ -126,15 +124,12 @@ def part_key(prepared: PreparedPrompts, batch: Batch, positions: Sequence[int]) 
 
 
 def streams_once(
-    kept: RecordLog | None, key: object, make: Callable[[], list[Tensor]], shape: Sequence[int], dtype: torch.dtype
+    kept: RecordLog | None, key: object, shape: Sequence[int], make: Callable[[], list[Tensor]]
 ) -> list[Tensor]:
-    """Do `kept.once` for a batch's streams, which go into a file of their own: together they are large.
-
-    `shape` is that of the streams stacked: `[layers, rows, positions, d_model]`.
-    """
+    """Do `kept.once` for a batch's streams, together of `shape`; they go into a file of their own: they are large."""
     if kept is None:
         return make()
-    known = read_cached(kept.file(key), shape, dtype)
+    known = read_cached(kept.file(key), shape)
     if known is not None:
         return [stream.clone() for stream in known]
     streams = make()

@@ -31,7 +31,8 @@ from abliterate.errors import CheckpointError
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.quantization.formats.base import Companions, Format
 from abliterate.quantization.formats.registry import quantized_pairs
-from abliterate.storage.names import ADAPTER, INDEX, MODEL_WEIGHTS
+from abliterate.storage.foreign_files import open_foreign, read_foreign, require_files
+from abliterate.storage.names import ADAPTER, CONFIG, INDEX, MODEL_WEIGHTS
 
 SAMPLE = 64 << 10
 
@@ -66,6 +67,8 @@ class Checkpoint:
         """Read and check every header of the folder. Raises CheckpointError, which names what is wrong with what."""
         folder = Path(folder)
         index, names, weight_map = _layout(folder)
+        with failing(f"{folder} cannot be read"):
+            require_files(folder)
         shards = tuple(read_shard(folder, name) for name in names)
         tensors: dict[str, TensorEntry] = {}
         for entry in (entry for shard in shards for entry in shard.tensors):
@@ -108,7 +111,7 @@ class Checkpoint:
         """Read one tensor, and only its bytes; the caller owns the result."""
         entry = self.entry(name)
         path = self.path(entry.shard)
-        with failing(f"{path} cannot be read"), path.open("rb", buffering=0) as file:
+        with failing(f"{path} cannot be read"), open_foreign(path, buffering=0) as file:
             return read_tensor(file, entry)
 
     def files(self) -> list[Path]:
@@ -162,8 +165,11 @@ class Checkpoint:
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(self.snapshot.identity.encode())
         with failing(f"{self.folder} cannot be read"):
+            add(read_foreign(config) if config.is_file() else b"")
             for shard in self.shards:
-                with self.path(shard.name).open("rb") as file:
+                with open_foreign(self.path(shard.name)) as file:
+                    add(f"{shard.name}\n{shard.size}\n{os.fstat(file.fileno()).st_mtime_ns}".encode())
+                    add(file.read(shard.header_bytes))
                     data = shard.size - shard.header_bytes
                     for offset in (0, max(0, data - SAMPLE) // 2, max(0, data - SAMPLE)):
                         file.seek(shard.header_bytes + offset)
@@ -175,7 +181,7 @@ class Checkpoint:
 def content_hash(path: Path, progress: Progress = SILENT) -> str:
     """Return the sha256 of a file, in hexadecimal, reading it in blocks."""
     digest = hashlib.sha256()
-    with failing(f"{path} cannot be read"), path.open("rb") as file:
+    with failing(f"{path} cannot be read"), open_foreign(path) as file:
         size = os.fstat(file.fileno()).st_size
         with progress.step(f"hashing {path.name}", size, "B") as advance:
             while block := file.read(BLOCK):
@@ -190,7 +196,7 @@ def equal_bytes(a: Checkpoint, b: Checkpoint, name: str) -> bool:
     if (left.dtype, left.shape) != (right.dtype, right.shape):
         return False
     paths = a.path(left.shard), b.path(right.shard)
-    with failing(f"{paths[0]} or {paths[1]} cannot be read"), paths[0].open("rb") as one, paths[1].open("rb") as other:
+    with failing(f"{paths[0]} or {paths[1]} cannot be read"), open_foreign(paths[0]) as one, open_foreign(paths[1]) as other:
         one.seek(left.start)
         other.seek(right.start)
         remaining = left.nbytes
@@ -264,7 +270,7 @@ def _layout(folder: Path) -> tuple[str | None, list[str], Mapping[str, str] | No
 
 def _read_index(folder: Path) -> Mapping[str, str]:
     path = folder / INDEX
-    with failing(f"{path} cannot be read"), path.open("rb") as file:
+    with failing(f"{path} cannot be read"), open_foreign(path) as file:
         content = file.read(MAX_HEADER_BYTES + 1)
     if len(content) > MAX_HEADER_BYTES:
         raise damaged(path, f"expected at most {MAX_HEADER_BYTES} bytes, found more")

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from abliterate.errors import CheckpointError
+from abliterate.storage.foreign_files import open_foreign, whole_number
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 
@@ -80,7 +81,7 @@ class Shard:
 def read_shard(folder: Path, name: str) -> Shard:
     """Read and check the header of `folder/name`. Raises CheckpointError."""
     path = folder / name
-    with failing(f"{path} cannot be read"), path.open("rb") as file:
+    with failing(f"{path} cannot be read"), open_foreign(path) as file:
         size = os.fstat(file.fileno()).st_size
         prefix = file.read(8)
         if len(prefix) < 8:
@@ -118,7 +119,7 @@ def parse_object(path: Path, part: str, content: bytes) -> dict[str, Any]:
         return fields
 
     try:
-        parsed = json.loads(content.decode("utf-8"), object_pairs_hook=unique)
+        parsed = json.loads(content.decode("utf-8"), object_pairs_hook=unique, parse_int=whole_number)
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"{part}: expected JSON in UTF-8, found {error}") from error
     if not isinstance(parsed, dict):

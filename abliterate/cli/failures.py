@@ -10,17 +10,12 @@ import traceback
 from pathlib import Path
 
 from abliterate.chat.text import harmless
-from abliterate.errors import first_line
+from abliterate.errors import first_line, one_short_line
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.own_files import own_folder
 
 UNFORESEEN = 70
 """The exit code of a fault in abliterate itself: EX_SOFTWARE of sysexits.h."""
-
-LINE_BYTES = 2000
-"""The most that an error line takes in UTF-8: a file can bring a name of megabytes."""
-
-ELLIPSIS = " ... "
 
 SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY")
 
@@ -54,15 +49,8 @@ def kept_token() -> str | None:
 
 def one_line(text: str) -> str:
     """Return `text` as one line without secrets, of at most LINE_BYTES; what is too long loses its middle."""
-    line = masked(" ".join(text.split()))
-    if len(line) > 2 * LINE_BYTES:  # the middle goes whatever it is; to make it harmless would take seconds a megabyte
-        line = line[:LINE_BYTES] + ELLIPSIS + line[-LINE_BYTES:]
-    line = harmless(line)  # marks of controls take more bytes than these
-    coded = line.encode(errors="replace")
-    if len(coded) <= LINE_BYTES:
-        return line
-    half = (LINE_BYTES - len(ELLIPSIS)) // 2
-    return coded[:half].decode(errors="ignore") + ELLIPSIS + coded[-half:].decode(errors="ignore")
+    line = harmless(masked(" ".join(text.split())))  # marks of controls take more bytes than these
+    return one_short_line(line)
 
 
 def unforeseen(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from abliterate.progress import SILENT, Progress
 from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.storage.cache import cache_folder
+from abliterate.storage.foreign_files import read_json
 
 
 def evaluate(
@@ -61,6 +61,7 @@ def evaluate_served(
     check_served(options, sets)
     prompts = {name: one.prompts for name, one in sets.items()}
     examined, notes = [], []
+    cache = ReplyCache(cache_folder() / "replies")
     for one in [endpoint] if against is None else [endpoint, replace(endpoint, model=against)]:
         given, cached = served_replies(
             one,
@@ -68,7 +69,7 @@ def evaluate_served(
             evaluate_options.reply_tokens,
             system=options.system,
             concurrency=evaluate_options.concurrency,
-            cache=ReplyCache(cache_folder() / "replies"),
+            cache=cache,
             progress=progress,
         )
         name = one.model or "the served model"
@@ -76,6 +77,7 @@ def evaluate_served(
             notes.append(f"{name}: {cached} replies were kept from before, in {cache_folder() / 'replies'}")
         judged = {kind: judged_by(judge, replies, progress) for kind, replies in given.items()}
         examined.append(Examined(name, judged))
+    notes += [*cache.notes, *getattr(judge, "notes", ())]
     return Evaluation(settings, examined[0], examined[1] if against else None, notes=tuple(notes))
 
 
@@ -102,7 +104,7 @@ def check_out(path: Path | None) -> None:
 def is_evaluation(path: Path) -> bool:
     """Return whether a file holds what `--out` writes."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = read_json(path)
     except (OSError, ValueError):
         return False
     return isinstance(held, dict) and {"format", "settings", "sets", "figures"} <= held.keys()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from abliterate.directions.directions import DIRECTIONS_RECORD
-from abliterate.errors import InputError
+from abliterate.errors import InputError, first_line
 from abliterate.projection import normalize
+from abliterate.storage.foreign_files import parse_json, require_file
 
 UNIT_LENGTH = 1e-5
 
@@ -37,10 +39,15 @@ def load_differences(path: Path) -> dict[int, Float[Tensor, " d_model"]]:
     """
     rows, record = read_directions(path)
     lengths = record.get("lengths")
-    if not isinstance(lengths, dict) or not all(isinstance(one, int | float) for one in lengths.values()):
+    if not isinstance(lengths, dict) or not all(map(is_length, lengths.values())):
         raise InputError(f"{path}: does not tell how long the differences are; find the directions again")
-    names = [name for name in rows if name.startswith("resid.") and name in lengths]
+    names = [name for name in rows if re.fullmatch(r"resid\.[0-9]{1,9}", name) and name in lengths]
     return {int(name.removeprefix("resid.")): normalize(rows[name].float()) * lengths[name] for name in names}
+
+
+def is_length(value: object) -> bool:
+    """Tell whether a record's value is a length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def read_directions(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -49,11 +56,14 @@ def read_directions(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises InputError when the file cannot be read, or holds something else than vectors.
     """
     try:
+        require_file(path)
         with safe_open(path, framework="pt") as file:
             rows = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            record = json.loads((file.metadata() or {}).get(DIRECTIONS_RECORD, "{}"))
+            record = parse_json((file.metadata() or {}).get(DIRECTIONS_RECORD, "{}"))
     except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: the directions cannot be read ({error}); expected a safetensors file") from error
+        raise InputError(f"{path}: the directions cannot be read ({first_line(error)}); expected a safetensors file") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: its record is no object; find the directions again")
     for name, row in rows.items():
         if row.dim() != 1 or not row.is_floating_point():
             raise InputError(

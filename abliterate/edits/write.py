@@ -13,6 +13,7 @@ from abliterate.quantization.formats.base import read_config
 from abliterate.quantization.formats.registry import with_unquantised
 from abliterate.storage.names import CONFIG
 from abliterate.storage.staging import Staging
+from abliterate.storage.foreign_files import read_json
 
 
 def write_edited(plan: EditPlan, source: Checkpoint, staging: Staging, progress: Progress = SILENT) -> Checkpoint:
@@ -53,7 +54,7 @@ def changed_texts(plan: EditPlan, source: Checkpoint) -> dict[str, str]:
         return {}
     changed = {CONFIG: with_unquantised(read_config(source.folder), plan.unquantised, plan.never_quantised)}
     if source.index:
-        index = json.loads((source.folder / source.index).read_text(encoding="utf-8"))
+        index = read_json(source.folder / source.index)
         weight_map = plan.weight_map(source)
         total = sum(entry.nbytes for entry in source.tensors.values()) + plan.grown_bytes(source)
         changed[source.index] = {

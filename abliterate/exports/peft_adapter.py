@@ -7,7 +7,6 @@ scaling times -1 gives the original back (`peft.helpers.rescale_adapter_scale`).
 from __future__ import annotations
 
 import math
-import tempfile
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -50,6 +49,7 @@ from abliterate.projection import orthonormal_basis
 from abliterate.proofs import architecture as proof
 from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS
 from abliterate.storage.staging import Staging, check_free
+from abliterate.storage.temporary import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def prove_adapter(model: PreTrainedModel, recipe: Recipe, rank: int, biased: boo
     `biased` is whether the edit changes biases of layers; else the clone's are zero. Raises InputError where the clone
     with its adapter does not run, or its logits are not those of the hook form.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         place = Path(folder)
         random_clone(type(model), model.config).save_pretrained(place / "clone")
         clone = proof.load_proved(type(model), place / "clone")

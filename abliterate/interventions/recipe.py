@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from abliterate.architectures.sites import SITES, Site
-from abliterate.errors import InputError
+from abliterate.errors import InputError, first_line
+from abliterate.storage.foreign_files import read_json
+
+MAX_STRENGTH = 1e6
+"""Beyond it no weight of half precision stays finite; 1 removes the component, and some tens already end all sense."""
 
 
 @dataclass(frozen=True)
@@ -117,19 +120,21 @@ class Recipe:
             or not isinstance(data["strengths"], dict)
         ):
             raise InputError(f"{source}: not a recipe; expected an object with direction and strengths")
+        if not isinstance(data["direction"], str | None):
+            raise InputError(f"{source}: not a recipe; its direction should be the name of one, such as resid.15")
         strengths: dict[Site, float | tuple[float, ...]] = {}
         for site, value in data["strengths"].items():
             numbers = value if isinstance(value, list) else [value]
-            if site not in SITES or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+            if site not in SITES or not numbers or not all(map(is_strength, numbers)):
                 raise InputError(
-                    f"{source}: strengths of {site!r} must be finite numbers for one of {', '.join(SITES)}"
+                    f"{source}: strengths of {site!r} must be finite numbers, at most {MAX_STRENGTH:g}, for one of {', '.join(SITES)}"
                 )
             strengths[site] = tuple(map(float, value)) if isinstance(value, list) else float(value)
         recipe = cls(strengths, data["direction"])
         if "added" not in data:
             return recipe
         added = data["added"]
-        if strengths or recipe.layer is None or not isinstance(added, int | float) or not math.isfinite(added):
+        if strengths or recipe.layer is None or not is_strength(added):
             raise InputError(
                 f"{source}: a recipe that adds has a finite length in `added`, a direction such as resid.15, and no strengths"
             )
@@ -139,6 +144,11 @@ class Recipe:
     def load(cls, path: Path) -> Recipe:
         """Read `recipe.json`. Raises InputError when it is missing or not a recipe."""
         try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
+            return cls.from_json(read_json(path), str(path))
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: the recipe cannot be read ({error})") from error
+            raise InputError(f"{path}: the recipe cannot be read ({first_line(error)})") from error
+
+
+def is_strength(value: object) -> bool:
+    """Tell whether a value of JSON is a strength, or a length, with which weights stay finite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -MAX_STRENGTH <= value <= MAX_STRENGTH

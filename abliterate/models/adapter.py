@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +9,10 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from abliterate.errors import InputError, first_line
+from abliterate.errors import AbliterateError, InputError, first_line
 from abliterate.extras import missing, require
 from abliterate.hub.download import download
+from abliterate.models.adapter_config import check_adapter_config, read_adapter_config
 from abliterate.models.gguf import GGUF
 from abliterate.models.offload import streaming_of
 from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS
@@ -45,10 +45,9 @@ def require_readable(name: str, revision: str | None = None, offline: bool = Fal
 
 def base_of(folder: Path) -> str:
     """Return the model that an adapter says it belongs to. Raises InputError when it does not say."""
-    try:
-        name = json.loads((folder / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{folder / ADAPTER}: cannot be read ({error})") from error
+    name = read_adapter_config(folder).get("base_model_name_or_path")
+    if name is not None and not isinstance(name, str):
+        raise InputError(f"{folder / ADAPTER}: base_model_name_or_path should be text; pass the model with --against")
     if not name:
         raise InputError(f"{folder}: is an adapter that does not name its model; pass it with --against")
     return str(name)
@@ -63,7 +62,7 @@ def attach(model: PreTrainedModel, folder: Path) -> None:
         )
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise InputError(f"{folder}: has no {ADAPTER_WEIGHTS}; only safetensors are read")
-    require_no_code(folder)
+    check_adapter_config(folder, model)
     try:
         with warnings.catch_warnings():
             # Of tied embeddings it warns because of merging; here both roles have a factor of their own, side by side.
@@ -71,7 +70,9 @@ def attach(model: PreTrainedModel, folder: Path) -> None:
             # Of a bias where the layer has none it warns for the same reason.
             warnings.filterwarnings("ignore", message="`lora_bias=True` was passed but the targeted layer")
             report = model.load_adapter(str(folder))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (AbliterateError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - what a config of foreign making sets off in peft is its maker's
         raise InputError(
             f"{folder}: the adapter does not fit the model ({first_line(error)}); check --against"
         ) from error

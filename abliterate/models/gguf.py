@@ -20,6 +20,7 @@ from abliterate.storage.atomic import written_whole
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.names import CONFIG
 from abliterate.storage.own_files import is_own_file, own_folder
+from abliterate.storage.temporary import writing_to
 
 GGUF = "reading a .gguf file"
 """What needs the `gguf` extra here."""
@@ -53,16 +54,9 @@ def from_gguf(path: Path, progress: Progress) -> Path:
             )
     except (ValueError, KeyError, NotImplementedError, OSError) as error:
         raise InputError(f"{path}: transformers cannot read this GGUF file ({first_line(error)})") from error
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(folder) as partial:
-            model.save_pretrained(partial)
-            tokenizer.save_pretrained(partial)
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{folder}: the dequantised copy of {path.name} cannot be kept there ({first_line(error)}); free some space, or "
-            "set ABLITERATE_CACHE to another folder"
-        ) from error
+    with writing_to(str(folder.parent), "set ABLITERATE_CACHE to another folder"), written_whole(folder) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
     return folder
 
 

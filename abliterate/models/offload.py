@@ -26,6 +26,7 @@ from abliterate.architectures.tying import shares_matrix
 from abliterate.architectures.wrappers import owner_of
 from abliterate.errors import InputError
 from abliterate.storage.own_files import own_folder
+from abliterate.storage.temporary import writing_to
 
 FEWEST_TOKENS = 512
 """Below so many tokens a pass, reading takes so much longer than computing that the run is refused."""
@@ -258,6 +259,6 @@ def working_folder(parent: Path) -> Path:
     for left in parent.glob(f"{own}*"):
         if not psutil.pid_exists(int(left.name.removeprefix(own).partition("-")[0])):
             shutil.rmtree(left, ignore_errors=True)
-    own_folder(parent)
-    folder = Path(tempfile.mkdtemp(prefix=f"{own}{os.getpid()}-", dir=parent))
-    return folder
+    with writing_to(str(parent), "set ABLITERATE_CACHE to another folder"):
+        own_folder(parent)
+        return Path(tempfile.mkdtemp(prefix=f"{own}{os.getpid()}-", dir=parent))

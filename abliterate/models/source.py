@@ -24,9 +24,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, 
 
 from abliterate.architectures.tying import APART_NOTE, stored_apart, untie
 from abliterate.checkpoints.checkpoint import Checkpoint
-from abliterate.errors import InputError, first_line
+from abliterate.errors import AbliterateError, InputError, first_line
 from abliterate.extras import require
 from abliterate.hub.download import download
+from abliterate.models.config_limits import check_config
 from abliterate.models.gguf import GGUF, from_gguf
 from abliterate.progress import SILENT, Progress
 from abliterate.storage.names import ADAPTER, CONFIG
@@ -111,10 +112,7 @@ def resolve(
         folder = download(model, revision, offline)
         commit = folder.name
     checkpoint = Checkpoint.open(folder)
-    if (folder / ADAPTER).is_file():  # what is measured would not be what is edited
-        raise InputError(
-            f"{model}: holds a model and, in {ADAPTER}, an adapter that a load puts on top of it; merge it, or move it away"
-        )
+    check_config(folder)
     _ = checkpoint.quantization  # which refuses what cannot be kept
     return Source(model, checkpoint, commit, trust_remote_code)
 
@@ -146,20 +144,9 @@ def resolve_config(
         folder = path
     else:
         folder = download(model, revision, offline, (CONFIG, "*.py"))
-    config = read_config(model, folder, trust_remote_code, **extra)
-    empty = build_empty(model, config, trust_remote_code)
-    if path.is_dir() and any(path.glob("*.safetensors")) and stored_apart(empty, Checkpoint.open(path)):
-        untie(empty)
-    return path.resolve().name if path.exists() else model, empty
-
-
-def read_config(name: str, folder: Path, trust_remote_code: bool, **extra: Any) -> Any:
-    """Return the config in a folder.
-
-    Raises InputError for an unknown model type, and for code that is not trusted: of the model, or compiled, which a
-    config can name as its attention.
-    """
-    with load_errors(name):
+    if not extra:
+        check_config(folder)
+    with load_errors(model):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, **extra)
     waiting = [config]
     while waiting:
@@ -198,8 +185,12 @@ def load_errors(name: str) -> Iterator[None]:
     """Turn what transformers raises while loading into one line that says what to do."""
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except (AbliterateError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - what a config or tokenizer of foreign making sets off in there is theirs
         message = first_line(error)
+        if not isinstance(error, OSError | ValueError | KeyError | ImportError | RuntimeError):
+            message = f"{type(error).__name__}: {message}; its config.json or tokenizer may be damaged"
         if "trust_remote_code" in str(error):
             message = "its code is not part of transformers; read it, then pass --trust-remote-code to allow it"
         raise InputError(f"{name}: cannot be loaded: {message}") from error

@@ -65,12 +65,13 @@ def evaluate_each(
         # All models get the same tokens: those that the original's template makes.
         own = observe_model(options, evaluate_options, name, sets, first, unfinished, progress)
         examined = judge_replies(own, judge, progress)
+        said = (*notes, *dict.fromkeys((*(first.notes if first else ()), *own.notes)))
         if first is None:
-            yield Evaluation(settings, examined, lengths=refusals_by_length(evaluate_options, own), notes=notes)
+            yield Evaluation(settings, examined, lengths=refusals_by_length(evaluate_options, own), notes=said)
             continue
         figures = damage(along_replies(first.seen, own.seen, progress), first.seen.harmless)
         yield Evaluation(
-            settings, examined, original, tuple(figures), refusals_by_length(evaluate_options, own, first), notes
+            settings, examined, original, tuple(figures), refusals_by_length(evaluate_options, own, first), said
         )
     if Processes.launched().first:
         shutil.rmtree(unfinished, ignore_errors=True)  # whoever asks again measures anew

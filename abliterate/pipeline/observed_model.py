@@ -31,7 +31,7 @@ from abliterate.prompts.prompt_set import PromptSet
 from abliterate.prompts.splits import Asked, Report
 from abliterate.records.manifest import check_source, manifest_beside
 from abliterate.storage.names import ADAPTER_WEIGHTS
-from abliterate.storage.record_log import RecordLog, digest
+from abliterate.storage.record_log import Unfinished, digest
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class ObservedModel:
     seen: Observation
     losses: tuple[float, ...]
     tasks: Capability
+    notes: tuple[str, ...] = ()
 
     @property
     def sets(self) -> dict[str, tuple[Reply, ...]]:
@@ -88,7 +89,8 @@ def observe_model(
     along = first.seen.harmless if first else None
     versions = [str(torch.__version__), transformers.__version__]
     identity = digest([weights, str(model.dtype), str(model.device), *versions])
-    kept = RecordLog(unfinished / f"{identity}.jsonl")
+    kept = Unfinished(unfinished / identity)
+    size = options.batch_size
     seen = observe(
         model,
         tokenizer,
@@ -132,7 +134,8 @@ def losses_and_tasks(
             trust_remote_code=options.trust_remote_code,
             progress=progress,
         )
-    return losses, tasks
+    shown = source.public_name if folder is None else folder.resolve().name
+    return ObservedModel(shown, base, tokenizer, report, windows, seen, losses, tasks, kept.notes)
 
 
 def standing_on(options: AskOptions, name: str) -> str:

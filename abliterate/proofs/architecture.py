@@ -28,6 +28,7 @@ from abliterate.interventions import ablated, hook_form
 from abliterate.interventions.recipe import Recipe
 from abliterate.projection import normalize
 from abliterate.storage.staging import Staging
+from abliterate.storage.temporary import temporary_folder
 
 SILENT_LIMIT = 1e-5
 """Largest `|resid[l]·r| / |resid[l]|` in float32 at strength 1: rounding reaches 1e-6."""
@@ -57,7 +58,7 @@ def prove(
     `architecture` is that of the clone; it is found unless it is given. Raises ArchitectureError when it cannot be
     found, and ProofError naming the layer that leaks, or where hooks and weights disagree, and by how much.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         place = Path(folder)
         random_clone(model_class, config, seed).save_pretrained(place / "clone")
         clone = load_proved(model_class, place / "clone")
@@ -105,7 +106,7 @@ def prove_addition(model: PreTrainedModel, seed: int = 0) -> float:
     Returns the largest relative difference between the streams of the edited files and of `added`. Raises ProofError
     naming the layer where it is too large, ArchitectureError when no layer could hold an addition.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         place = Path(folder)
         random_clone(type(model), model.config, seed).save_pretrained(place / "clone")
         clone = load_proved(type(model), place / "clone")

@@ -22,7 +22,7 @@ from abliterate.directions.directions import Directions
 from abliterate.directions.files import read_directions
 from abliterate.edits.plan import EditPlan
 from abliterate.edits.tensor_edits import TensorReport
-from abliterate.errors import InputError
+from abliterate.errors import InputError, first_line
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation
 from abliterate.models.generation import REPLY_TOKENS
@@ -36,6 +36,7 @@ from abliterate.search.stages import SearchResult
 from abliterate.search.variables import VARIABLE_NAME
 from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, TEMPLATE
 from abliterate.storage.staging import Staging
+from abliterate.storage.foreign_files import read_json
 
 Form = Literal["checkpoint", "adapter"]
 
@@ -198,11 +199,11 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
     """Read `abliterate.json` of an edited checkpoint, or another record. Raises InputError when there is none or it is not JSON."""
     path = folder / name
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
     except FileNotFoundError as error:
         raise InputError(f"{folder}: has no {name}; it was not written by abliterate") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({first_line(error)})") from error
     if not isinstance(manifest, dict):
         raise InputError(f"{path}: expected a JSON object")
     return manifest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from abliterate.records.observations import OBSERVATIONS_FORMAT
 from abliterate.records.schema import Maybe, check_shape, malformed
 from abliterate.records.shapes import EVALUATED, MANIFEST_SHAPE, OBSERVED, RATE
 from abliterate.storage.names import EVALUATION, MANIFEST, OBSERVATIONS
+from abliterate.storage.foreign_files import read_json
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def gather(folder: Path) -> Gathered:
 def read_record(path: Path, shape: Mapping[str, Any], form: int) -> Any:
     """Return what a record holds, or None when there is none. Raises InputError when it is malformed."""
     try:
-        record = tidy(json.loads(path.read_text(encoding="utf-8")))
+        record = tidy(read_json(path))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); write the file again with abliterate") from error
     if isinstance(record, dict) and "format" in record and record["format"] != form:
         raise InputError(

@@ -211,8 +211,8 @@ def search(
 ) -> SearchResult:
     """Return the front of edits found from `start`, what it took, and the point that `Front.choose` takes.
 
-    With `state_file`, each finished stage is kept there, inside `keeping()` (which may take note of an OSError instead of
-    ending the search), and a search that was interrupted goes on. Under a launcher,
+    With `state_file`, each finished stage is kept there, inside the context `keeping`, which has the say where it cannot
+    be; a search that was interrupted goes on. Under a launcher,
     all processes call this with the same arguments, and all get the same front. Raises InputError for a model that
     streams from the disk, and where no point will do.
     """

@@ -18,6 +18,7 @@ from abliterate.search.front import Point
 from abliterate.search.losses import TokenCount
 from abliterate.search.variables import Variables
 from abliterate.storage.atomic import written_whole
+from abliterate.storage.foreign_files import parse_json
 from abliterate.storage.own_files import is_own_file, own_folder
 
 STATE_RECORD = "search"
@@ -57,18 +58,20 @@ class State:
         if not is_own_file(path):
             return None
         try:
-            return cls._read(path, prompts)
-        # Whatever is in the file: it is a convenience, and the search begins anew without it.
-        except (OSError, SafetensorError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            with suppress(OSError):
+            with safe_open(path, framework="pt") as file:
+                record = parse_json((file.metadata() or {})[STATE_RECORD])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return cls.of(record, tensors, prompts)
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or of another shape
+            with suppress(OSError):  # of a folder that is read-only: it stays, and counts as none
                 path.unlink()
+            return None
+        except OSError:
             return None
 
     @classmethod
-    def _read(cls, path: Path, prompts: Sequence[tuple[int, ...]]) -> State:
-        with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {})[STATE_RECORD])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    def of(cls, record: Any, tensors: dict[str, Tensor], prompts: Sequence[tuple[int, ...]]) -> State:
+        """Return the state that `save` made these of. Raises ValueError, KeyError, TypeError or AttributeError for others."""
         refused, answered = (
             {int(prompt): [tuple(reply) for reply in replies] for prompt, replies in record[side].items()}
             for side in ("refused", "answered")

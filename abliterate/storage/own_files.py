@@ -6,7 +6,6 @@ A link at such a name, a file of another user, a pipe or a device is an OSError 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from abliterate.storage.cache import cache_folder
+from abliterate.storage.foreign_files import parse_json
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 """Not through a link at the end of the path, and without waiting for whoever writes into a pipe."""
@@ -51,8 +51,8 @@ def read_own(path: Path) -> bytes:
 def read_own_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file of this user: nothing, when it cannot be read."""
     try:
-        content = json.loads(read_own(path))
-    except (OSError, ValueError, RecursionError):
+        content = parse_json(read_own(path))
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

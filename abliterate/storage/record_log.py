@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from abliterate.errors import InputError
+from abliterate.storage.foreign_files import parse_json
 from abliterate.storage.own_files import append_own, own_folder, read_own
 
 Value = TypeVar("Value")
@@ -74,7 +75,7 @@ class RecordLog:
         """Return the value kept under what `key` holds, or make it and keep it; json must hold both without loss."""
         name = digest(key)
         known = self.known(name)
-        if known is not None:
+        if known is not None and "value" in known:
             value: Value = known["value"]
             return value
         value = make()
@@ -167,12 +168,10 @@ def read_records(path: Path) -> dict[str, Mapping[str, Any]]:
     records: dict[str, Mapping[str, Any]] = {}
     for line in lines:
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):  # torn, or not ours
+            record = parse_json(line)
+        except ValueError:  # torn, or damaged
             continue
-        if isinstance(record, dict) and isinstance(
-            record.get("key"), str
-        ):  # else torn where a number or nothing is left
+        if isinstance(record, dict) and isinstance(record.get("key"), str):  # else torn where a number or nothing is left
             records[record.pop("key")] = record
     return records
 

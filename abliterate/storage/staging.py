@@ -25,9 +25,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from abliterate.errors import InputError
+from abliterate.errors import InputError, first_line
 from abliterate.storage.names import ADAPTER, CONFIG, MANIFEST
 from abliterate.storage.own_files import discard_link, is_folder, open_own, read_own_json, require_own, write_own
+from abliterate.storage.temporary import full_disk
 
 try:
     import fcntl
@@ -95,6 +96,11 @@ class Staging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._release()
+        if error is not None and full_disk(error):
+            raise InputError(
+                f"{self.destination} cannot be written ({first_line(error)}); nothing was changed; free some space or choose "
+                "another --out"
+            ) from error
 
     def path(self, name: str) -> Path:
         """Return where the file `name` (with `/` for sub-folders, which are made) is to be written."""

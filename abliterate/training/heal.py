@@ -8,7 +8,6 @@ model (https://huggingface.co/blog/mlabonne/abliteration). Plain fine-tuning als
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -27,6 +26,7 @@ from abliterate.progress import SILENT, Advance, Progress
 from abliterate.training.heal_options import HealOptions
 from abliterate.training.keep_out import KeepDirectionOut
 from abliterate.training.lora import new_lora_config, require_changed
+from abliterate.storage.temporary import temporary_folder
 
 HELD_OUT = 10
 """One example in so many is not trained on: the loss on them is the figure that is reported."""
@@ -67,7 +67,7 @@ def heal_model(
     every = min(HELD_OUT, len(examples))
     held_out = [dict(one) for place, one in enumerate(examples) if place % every == 0]
     learned = [dict(one) for place, one in enumerate(examples) if place % every]
-    with tempfile.TemporaryDirectory() as folder, quiet_tables():
+    with temporary_folder() as folder, quiet_tables():
         trainer = make_trainer(model, tokenizer, learned, held_out, Path(folder), chosen)
         for callback in (KeepDirectionOut(direction, recipe), Telling(progress)):
             trainer.add_callback(callback)

@@ -76,6 +76,11 @@ class EndpointJudge:
         """Return what records call it: the served name, since the address is nobody else's business."""
         return f"served {self.endpoint.model}" if self.endpoint.model else "the served model"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return one line where answers could not be kept, or none."""
+        return self.cache.notes if self.cache else ()
+
     def judge(self, pairs: Sequence[tuple[str, str]], progress: Progress = SILENT) -> list[Label]:
         """Return the label of each (prompt, reply); a reply of nothing but a thought is incoherent without asking.
 

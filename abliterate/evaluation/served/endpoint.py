@@ -19,7 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from abliterate.errors import InputError
-from abliterate.evaluation.served.reply_cache import CachedConversation, CachedReply, ReplyCache, reply_key
+from abliterate.evaluation.served.reply_cache import CachedConversation, CachedReply, ReplyCache, is_reply, reply_key
+from abliterate.evaluation.served.reply_limits import FailingServerError, limited_client
 from abliterate.extras import require
 from abliterate.progress import SILENT, Progress
 
@@ -29,6 +30,9 @@ WORDS = 300
 
 NO_KEY = "none"
 """Sent as the key where the environment has none; servers that want none do not look at it."""
+
+MISSHAPEN = (ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError)
+"""What comes of an answer that is no JSON, nests without end, or has another shape."""
 
 TOO_LONG = re.compile(r"context[ _](?:length|size|window)|max_model_len|too (?:long|large|many tokens)", re.I)
 """How servers say that a conversation is longer than their context: vLLM, SGLang, llama.cpp, OpenAI."""
@@ -64,6 +68,7 @@ class Endpoint:
         try:
             parts = urlsplit(self.url if "://" in self.url else f"http://{self.url}")
             good = parts.scheme in ("http", "https") and parts.hostname is not None and parts.port != 0
+            good = good and parts.geturl().isprintable() and " " not in parts.geturl()
         except ValueError:  # brackets that do not match, a port that is no number
             good = False
         if not good or not re.fullmatch("[!-~]+", self.url):
@@ -80,10 +85,6 @@ class Endpoint:
 
 class RejectedRequestError(InputError):
     """The server understands the request and will not do it, however often it is asked."""
-
-
-class FailingServerError(InputError):
-    """The server does not answer, or fails, again and again."""
 
 
 def endpoint_replies(
@@ -135,7 +136,7 @@ def endpoint_replies(
                 run_requests(ask_all(endpoint, missing, request, concurrency, arrived))
         except FailingServerError as error:
             have = sum(counts[key] for key in answers)
-            on = "; the same command goes on from there" if kept is not None else ", and none is kept without a cache"
+            on = "; the same command goes on from there" if kept is not None and not kept.problems else ", and none is kept without a cache"
             raise FailingServerError(f"{error}; {have} of {len(asked)} replies have arrived{on}") from error
     return [answers[key] for key in asked]
 
@@ -210,11 +211,19 @@ async def ask(
 
     try:
         completion = await client.chat.completions.create(messages=[*map(dict, conversation)], **request)
-        return reply_of(completion)
+        choice = completion.choices[0]
+        # A model that was taught to do so puts its refusal into a field of its own.
+        text = choice.message.content or getattr(choice.message, "refusal", None) or ""
+        tokens = completion.usage.completion_tokens if completion.usage else None
+        finish = choice.finish_reason or "unknown"
+        if not is_reply(text, finish, tokens):
+            raise TypeError("a reply is a text, why it ended is one, and its tokens are a number")
+        # Half of a surrogate pair, which JSON can hold, is in no file.
+        return CachedReply(text.encode(errors="replace").decode(), finish, tokens)
     except openai.OpenAIError as error:
         raise await explained(error, client, endpoint) from error
-    # The package hands on what it was given: text that is no JSON, or nested too deep for it, or JSON of another shape.
-    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+    # The package hands on what it was given: text that is no JSON, or JSON of another shape.
+    except MISSHAPEN as error:
         raise FailingServerError(not_the_protocol(endpoint)) from error
 
 
@@ -241,15 +250,13 @@ def open_client(endpoint: Endpoint) -> Any:
     require("endpoint", "a model behind a URL")
     import openai
 
-    from abliterate.evaluation.served.limited_client import LimitedClient
-
     timeout = openai.Timeout(endpoint.timeout, connect=CONNECT_SECONDS)
     return openai.AsyncOpenAI(
         base_url=endpoint.base,
         api_key=api_key(endpoint.api_key_variable),
         timeout=timeout,
         max_retries=endpoint.retries,
-        http_client=LimitedClient(timeout=timeout),
+        http_client=limited_client(openai, timeout, endpoint.timeout),
     )
 
 
@@ -274,14 +281,14 @@ async def check_reachable(client: Any, endpoint: Endpoint) -> None:
     import openai
 
     try:
-        await client.with_options(max_retries=0, timeout=CONNECT_SECONDS).models.list()
+        await asyncio.wait_for(client.with_options(max_retries=0, timeout=CONNECT_SECONDS).models.list(), CONNECT_SECONDS)
     except openai.APIConnectionError as error:
         # By name, since the package has changed its HTTP library and the names have stayed.
         if type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout"):
             raise InputError(
                 f"nothing listens at {endpoint.base}; start the server, or give the URL that it printed"
             ) from error
-    except (openai.OpenAIError, ValueError, RecursionError):
+    except (openai.OpenAIError, FailingServerError, *MISSHAPEN):
         return  # some servers have no list of models: the first request will tell what is wrong, if anything
 
 
@@ -295,7 +302,7 @@ async def model_names(client: Any, endpoint: Endpoint) -> list[str]:
         raise InputError(f"{not_the_protocol(endpoint)} or name the model with --served-model") from error
     except openai.OpenAIError as error:
         raise await explained(error, client, endpoint) from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except MISSHAPEN as error:
         raise FailingServerError(not_the_protocol(endpoint)) from error
 
 
@@ -325,6 +332,8 @@ async def explained(error: Any, client: Any, endpoint: Endpoint) -> InputError:
         )
     if isinstance(error, openai.APITimeoutError):
         return FailingServerError(f"{url} gave no answer within {endpoint.timeout:g} s, {endpoint.retries + 1} times")
+    if isinstance(error.__cause__, FailingServerError):  # as older versions of the package hand it on
+        return error.__cause__
     if not isinstance(error, openai.APIStatusError):
         cause = one_line_words(error.__cause__ or error)
         return FailingServerError(f"the connection to {url} broke {endpoint.retries + 1} times ({cause})")

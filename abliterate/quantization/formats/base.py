@@ -6,7 +6,6 @@ edit, its proof) asks the methods below. `Float8Format` is what two published fo
 
 from __future__ import annotations
 
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Container, Mapping, Sequence
@@ -18,8 +17,12 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from abliterate.errors import CheckpointError, InputError
+from abliterate.errors import CheckpointError, InputError, first_line
 from abliterate.quantization.formats.grid import Grid, Part
+from abliterate.storage.foreign_files import read_json
+
+MAX_CONFIG_BYTES = 16 << 20
+"""A config.json is some KB; lists of modules that are not quantised may take more."""
 
 EXPONENTS = {getattr(torch, name) for name in ("float8_e8m0fnu",) if hasattr(torch, name)}
 """The dtype of powers of two, which older versions of torch lack."""
@@ -257,9 +260,9 @@ def block_of(listed: Any) -> tuple[int, int] | None:
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the config.json of a folder as it is written. Raises CheckpointError when it cannot be read."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json", MAX_CONFIG_BYTES)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: config.json cannot be read ({error}); is it a model folder?") from error
+        raise CheckpointError(f"{folder}: config.json cannot be read ({first_line(error)}); is it a model folder?") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder}: config.json: expected an object; is it a model folder?")
     return config

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from abliterate.errors import InputError
 from abliterate.evaluation.served.reply_cache import CachedReply, ReplyCache, reply_key
 
 
@@ -51,39 +50,52 @@ def test_a_conversation_is_known_by_what_is_said_in_it() -> None:
     assert reply_key([{"role": "user", "content": "a"}]) != reply_key([{"role": "user", "content": "b"}])
 
 
-def test_a_cache_that_cannot_be_used(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_used_ends_nothing_and_is_named_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"cannot read .*file.*: Not a directory; choose another cache folder"):
-        ReplyCache(tmp_path / "file").under({})
-    kept = ReplyCache(tmp_path).under({})
-    kept.path.mkdir()
-    with pytest.raises(InputError, match=r"cannot keep replies in .*: Is a directory; free space there or choose"):
-        kept.add("a", CachedReply("a", "stop", 1))
-    with pytest.raises(InputError, match=r"cannot read .*: Is a directory; choose another cache folder"):
-        ReplyCache(tmp_path).under({})
+    answer = CachedReply("a", "stop", 1)
+    unusable = ReplyCache(tmp_path / "file")
+    for key in "ab":
+        kept = unusable.under({})
+        kept.add(key, answer)
+        assert kept.known(key) is None
+        assert len(kept) == 0
+    (note,) = unusable.notes
+    assert "cannot read" in note
+    assert "another command will ask for them again" in note
+    full = ReplyCache(tmp_path / "folder")
+    kept = full.under({})
+    kept.path.mkdir(parents=True)
+    kept.add("a", answer)
+    assert kept.known("a") is None
+    assert "Is a directory" in full.notes[0]
+    good = ReplyCache(tmp_path / "good")
+    good.under({}).add("a", answer)
+    assert good.notes == ()
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        '{"key": ["k"], "text": "x", "finish": "stop", "tokens": 1}',
-        '{"key": "k", "text": 5, "finish": "stop", "tokens": 1}',
-        '{"key": "k", "text": "x", "finish": null, "tokens": 1}',
-        '{"key": "k", "text": "x", "finish": "stop", "tokens": "many"}',
-        '{"key": "k", "text": "x"}',
+        '{"key": ["a"]}',
+        '{"key": "a"}',
+        '{"key": "a", "text": "x"}',
+        '{"key": "a", "text": 5, "finish": "stop", "tokens": 1}',
+        '{"key": "a", "text": "x", "finish": "stop", "tokens": "many"}',
         "[" * 100_000,
+        '{"key": "a", "text": "\\ud800", "finish": "stop", "tokens": 1}',
     ],
 )
-def test_a_record_of_another_shape_counts_as_none(tmp_path: Path, line: str) -> None:
-    path = ReplyCache(tmp_path).under({}).path
-    path.write_text(line + "\n")
+def test_a_damaged_line_is_asked_for_again(tmp_path: Path, line: str) -> None:
     kept = ReplyCache(tmp_path).under({})
-    assert kept.known("k") is None
-    kept.add("k", CachedReply("x", "stop", None))
-    assert ReplyCache(tmp_path).under({}).known("k") == CachedReply("x", "stop", None, cached=True)
+    kept.add("b", CachedReply("b", "stop", 1))
+    with kept.path.open("a") as file:
+        file.write(line + "\n")
+    again = ReplyCache(tmp_path).under({})
+    assert again.known("a") is None
+    assert again.known("b") == CachedReply("b", "stop", 1, cached=True)
 
 
-def test_a_field_more_does_not_matter(tmp_path: Path) -> None:
-    path = ReplyCache(tmp_path).under({}).path
-    path.write_text('{"key": "k", "text": "x", "finish": "stop", "tokens": 1, "later": true}\n')
-    assert ReplyCache(tmp_path).under({}).known("k") == CachedReply("x", "stop", 1, cached=True)
+def test_a_field_more_is_of_a_later_version_and_does_not_hurt(tmp_path: Path) -> None:
+    kept = ReplyCache(tmp_path).under({})
+    kept.path.write_text('{"key": "a", "text": "x", "finish": "stop", "tokens": 1, "more": 1}\n')
+    assert ReplyCache(tmp_path).under({}).known("a") == CachedReply("x", "stop", 1, cached=True)
