@@ -106,7 +106,7 @@ def observe_model(
     for one in opened:
         one.require_unchanged()
     shown = source.public_name if folder is None else folder.resolve().name
-    return ObservedModel(shown, base, tokenizer, report, windows, seen, losses, tasks)
+    return ObservedModel(shown, base, tokenizer, report, windows, seen, losses, tasks, kept.notes)
 
 
 def losses_and_tasks(

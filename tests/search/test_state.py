@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
@@ -19,8 +20,10 @@ from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT
 from abliterate.replies import coherence, refusals
 from abliterate.search import examples, losses, stages, variables
+from abliterate.search.examples import Transcript
 from abliterate.search.stages import SearchData
 from abliterate.search.state import State
+from abliterate.search.variables import Variables
 from fixtures.search import random_edit, rows_of
 from fixtures.tiny_chat import options
 
@@ -135,3 +138,29 @@ def test_a_damaged_state_counts_as_none(tmp_path: Path) -> None:
     path.write_bytes(b"half a fi")
     assert State.load(path, []) is None
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        "[" * 100_000,
+        "[]",
+        "{}",
+        '{"refused": {"x": []}, "answered": {}, "answers": [], "points": [], "spent": {}}',
+        '{"refused": {}, "answered": {}, "answers": [[1]], "points": [], "spent": {}}',
+        '{"refused": {}, "answered": {}, "answers": [], "points": [{"other": 1}], "spent": {}}',
+        '{"refused": {}, "answered": {}, "answers": [], "points": [], "spent": {"other": 1}}',
+    ],
+)
+def test_a_file_of_something_else_counts_as_none(tmp_path: Path, record: str | None) -> None:
+    path = tmp_path / "state.safetensors"
+    save_file({"0.direction": torch.ones(4)}, path, metadata={"search": record} if record else {"x": "y"})
+    assert State.load(path, []) is None
+    assert not path.exists()
+
+
+def test_a_state_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        State(Variables({}, torch.ones(4)), Transcript([], {}, {})).save(tmp_path / "file" / "state.safetensors")
