@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.activations.cache import ActivationCache, read_cached, write_cached
 from abliterate.architectures.architecture import Architecture, find_architecture
@@ -98,15 +98,10 @@ def capture(
         resid = torch.empty(shape, dtype=live.dtype)
         shared = prefix_cache(live, prepared.prefix)
         own: list[list[Tensor]] = []
-
-        def streams_of(batch: Batch) -> list[Tensor]:
-            with resid_of(live, found, chosen_of(batch, chosen, found.d_model, live.dtype)) as streams:
-                final_hidden(live, batch, shared)
-            return streams
-
         for batch in group.own(prepared.batches):
             part = (found.depth + 1, len(batch.rows), len(chosen), found.d_model)
-            own.append(streams_once(kept, part_key(prepared, batch, chosen), part, partial(streams_of, batch)))
+            make = partial(streams_of, live, found, batch, chosen, shared)
+            own.append(streams_once(kept, part_key(prepared, batch, chosen), part, make))
             advance(len(batch.rows) * group.count)
         for batch, given in zip(prepared.batches, group.gather(own), strict=True):
             for layer, stream in enumerate(given):
@@ -115,6 +110,15 @@ def capture(
     if path and group.first:
         keep_whole(path, resid, kept, [part_key(prepared, batch, chosen) for batch in prepared.batches])
     return Activations(resid, chosen)
+
+
+def streams_of(
+    model: PreTrainedModel, found: Architecture, batch: Batch, positions: Sequence[int], shared: Cache | None
+) -> list[Tensor]:
+    """Return `resid[l]` of a batch at the positions, layer by layer; `shared` is the cache of what all prompts begin with."""
+    with resid_of(model, found, chosen_of(batch, positions, found.d_model, model.dtype)) as streams:
+        final_hidden(model, batch, shared)
+    return streams
 
 
 def part_key(prepared: PreparedPrompts, batch: Batch, positions: Sequence[int]) -> list[Any]:

@@ -27,9 +27,10 @@ from abliterate.models.offload import room_left, streaming_of
 from abliterate.models.source import Source, load_tokenizer
 from abliterate.parallel.devices import hardware
 from abliterate.parallel.processes import Processes
+from abliterate.pipeline.contradictions import check_options
 from abliterate.pipeline.open_model import open_model, open_source
 from abliterate.pipeline.open_prompts import open_chat, open_prompts
-from abliterate.pipeline.options import Options, check_options
+from abliterate.pipeline.options import Options
 from abliterate.progress import Progress
 from abliterate.prompts.splits import PromptSplits
 from abliterate.proofs.architecture import prove_addition

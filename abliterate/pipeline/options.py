@@ -1,4 +1,4 @@
-"""What a run is asked to do, declared once, in groups; and what contradicts itself before anything is looked at.
+"""What a run is asked to do, declared once, in groups.
 
 The command line, the command in the manifest and `reproduce` derive from these declarations. Nothing that takes time is
 imported: --help and completion read them.
@@ -6,7 +6,6 @@ imported: --help and completion read them.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from abliterate.architectures.sites import SITES, Site
 from abliterate.directions.methods import METHODS
 from abliterate.errors import InputError
-from abliterate.exports.forms import EXPORT_FORMS, LEAVING_OUT, SAVED_FORMS, described
+from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS, described
 from abliterate.hub.names import is_hub_name
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
 from abliterate.models.generation_modes import GENERATIONS, Generation
@@ -351,57 +350,3 @@ class Options(SearchOptions, OutputOptions, AskOptions, EditOptions):
         >>> Options("org/model", Path("edited"), layer=15, system="Be brief.").layer
         15
     """
-
-
-def check_options(options: Options) -> None:
-    """Raise InputError for flags that contradict each other, and for forms that cannot be written."""
-    if options.mode == "harden":
-        raise InputError("--mode harden trains an adapter and finds no edit: call commands.harden.harden_model")
-    check_search(options)
-    check_induce(options)
-    check_save(options)
-
-
-def check_search(options: Options) -> None:
-    """Raise InputError for flags that contradict each other."""
-    if options.optimize and options.strength is not None:
-        raise InputError("--strength and --optimize: the search finds the strengths; leave one of them away")
-    for flag, value in (("--target-refusals", options.target_refusals), ("--max-kl", options.max_kl)):
-        if value is not None and not options.optimize:
-            raise InputError(f"{flag} chooses among the edits of a search; add --optimize")
-        if value is not None and not 0 <= value < math.inf:
-            raise InputError(f"{flag} {value}: give a number from 0 up")
-
-
-def check_induce(options: Options) -> None:
-    """Raise InputError for flags that say how something is removed, where something is added."""
-    if options.mode != "induce":
-        return
-    taken = {"--optimize": options.optimize, "--sites": options.sites != SITES, "--edited-dtype": options.edited_dtype}
-    for flag, given in taken.items():
-        if given:
-            raise InputError(f"{flag} says how the direction is removed; --mode induce adds it: leave one of them away")
-    if options.strength is not None and not (options.strength and math.isfinite(options.strength)):
-        raise InputError(f"--strength {options.strength:g} adds nothing that makes sense; give another number")
-    if options.save not in (("checkpoint",), ("adapter",)):
-        raise InputError(
-            f"--save {','.join(options.save)}: --mode induce writes one form, checkpoint or adapter; for llama.cpp, "
-            "export the result --to control-vector"
-        )
-
-
-def check_save(options: Options) -> None:
-    """Raise InputError for forms that cannot be written."""
-    if not {"checkpoint", "adapter"} & set(options.save):
-        raise InputError(
-            f"--save {','.join(options.save)}: what is measured is a checkpoint or an adapter; add one of them"
-        )
-    for name, form in EXPORT_FORMS.items():
-        if name in options.save:
-            form.require(f"--save {name}")
-    if options.leave_out and LEAVING_OUT not in options.save:
-        raise InputError(
-            f"--leave-out {','.join(options.leave_out)} is for a GGUF adapter; add {LEAVING_OUT} to --save, or leave it away"
-        )
-    if options.edited_dtype and "checkpoint" not in options.save:
-        raise InputError("--edited-dtype says how a checkpoint is written; add checkpoint to --save, or leave it away")

@@ -34,9 +34,9 @@ from abliterate.interventions.recipe import Recipe
 from abliterate.models.generation import REPLY_TOKENS, generate
 from abliterate.models.live_model import LiveModel
 from abliterate.models.source import load_tokenizer, resolve
+from abliterate.pipeline.contradictions import check_options
 from abliterate.pipeline.evaluate_options import HARMLESS, EvaluateOptions
 from abliterate.pipeline.export_options import ExportOptions
-from abliterate.pipeline.options import check_options
 from abliterate.pipeline.reproduce_options import ReproduceOptions
 from abliterate.pipeline.run import Result, run
 from abliterate.prompts.chat_format import ChatFormat

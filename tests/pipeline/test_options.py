@@ -1,4 +1,4 @@
-"""The options of a run: what they contradict, how they are read, and that declaring them takes no time."""
+"""The options of a run: how they are read, and that declaring them takes no time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from abliterate.errors import InputError
 from abliterate.pipeline.options import (
     AskOptions,
     EditOptions,
@@ -18,7 +17,6 @@ from abliterate.pipeline.options import (
     Options,
     OutputOptions,
     SearchOptions,
-    check_options,
     default_out,
     read_batch_size,
     read_memory,
@@ -46,30 +44,6 @@ def test_a_run_has_the_options_of_every_group_and_no_others() -> None:
     options = Options("model", Path("out"), layer=3)
     assert (options.model, options.out, options.layer) == ("model", Path("out"), 3)
     assert all(isinstance(options, group) for group in groups)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"mode": "harden"}, "--mode harden trains an adapter"),
-        ({"optimize": True, "strength": 0.5}, "--strength and --optimize"),
-        ({"max_kl": 0.1}, "--max-kl chooses among the edits of a search; add --optimize"),
-        ({"optimize": True, "target_refusals": -0.1}, "--target-refusals -0.1: give a number from 0 up"),
-        ({"optimize": True, "max_kl": float("inf")}, "--max-kl inf: give a number from 0 up"),
-        ({"mode": "induce", "optimize": True}, "--optimize says how the direction is removed"),
-        ({"mode": "induce", "sites": ("attn",)}, "--sites says how the direction is removed"),
-        ({"mode": "induce", "edited_dtype": "float32"}, "--edited-dtype says how the direction is removed"),
-        ({"mode": "induce", "strength": 0.0}, "--strength 0 adds nothing"),
-        ({"mode": "induce", "save": ("checkpoint", "adapter")}, "--mode induce writes one form"),
-        ({"save": ("gguf-adapter",)}, "what is measured is a checkpoint or an adapter"),
-        ({"leave_out": ("embed",)}, "--leave-out embed is for a GGUF adapter; add gguf-adapter to --save"),
-        ({"save": ("adapter",), "edited_dtype": "float32"}, "--edited-dtype says how a checkpoint is written"),
-    ],
-)
-def test_what_contradicts_itself_is_refused(changes: dict[str, Any], message: str) -> None:
-    check_options(Options("model", Path("out")))
-    with pytest.raises(InputError, match=message):
-        check_options(Options("model", Path("out"), **changes))
 
 
 @pytest.mark.parametrize(("text", "size"), [("16GB", 16 * 10**9), ("4GiB", 2**32), ("900mb", 900 * 10**6)])

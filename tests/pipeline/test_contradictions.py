@@ -1,0 +1,36 @@
+"""Options that contradict each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from abliterate.errors import InputError
+from abliterate.pipeline.contradictions import check_options
+from abliterate.pipeline.options import Options
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mode": "harden"}, "--mode harden trains an adapter"),
+        ({"optimize": True, "strength": 0.5}, "--strength and --optimize"),
+        ({"max_kl": 0.1}, "--max-kl chooses among the edits of a search; add --optimize"),
+        ({"optimize": True, "target_refusals": -0.1}, "--target-refusals -0.1: give a number from 0 up"),
+        ({"optimize": True, "max_kl": float("inf")}, "--max-kl inf: give a number from 0 up"),
+        ({"mode": "induce", "optimize": True}, "--optimize says how the direction is removed"),
+        ({"mode": "induce", "sites": ("attn",)}, "--sites says how the direction is removed"),
+        ({"mode": "induce", "edited_dtype": "float32"}, "--edited-dtype says how the direction is removed"),
+        ({"mode": "induce", "strength": 0.0}, "--strength 0 adds nothing"),
+        ({"mode": "induce", "save": ("checkpoint", "adapter")}, "--mode induce writes one form"),
+        ({"save": ("gguf-adapter",)}, "what is measured is a checkpoint or an adapter"),
+        ({"leave_out": ("embed",)}, "--leave-out embed is for a GGUF adapter; add gguf-adapter to --save"),
+        ({"save": ("adapter",), "edited_dtype": "float32"}, "--edited-dtype says how a checkpoint is written"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(changes: dict[str, Any], message: str) -> None:
+    check_options(Options("model", Path("out")))
+    with pytest.raises(InputError, match=message):
+        check_options(Options("model", Path("out"), **changes))
