@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
@@ -19,8 +20,10 @@ from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT
 from abliterate.replies import coherence, refusals
 from abliterate.search import examples, losses, stages, variables
+from abliterate.search.examples import Transcript
 from abliterate.search.stages import SearchData
 from abliterate.search.state import State
+from abliterate.search.variables import Variables
 from fixtures.search import random_edit, rows_of
 from fixtures.tiny_chat import options
 
@@ -135,3 +138,20 @@ def test_a_damaged_state_counts_as_none(tmp_path: Path) -> None:
     path.write_bytes(b"half a fi")
     assert State.load(path, []) is None
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "record", [None, "null", "[]", "{}", "[" * 100_000, '{"refused": [], "answered": {}, "answers": 5, "points": [], "spent": {}}']
+)
+def test_a_state_of_another_shape_counts_as_none(tmp_path: Path, record: str | None) -> None:
+    path = tmp_path / "state.safetensors"
+    save_file({"0.direction": torch.ones(4)}, path, metadata=None if record is None else {"search": record})
+    assert State.load(path, []) is None
+    assert not path.exists()
+
+
+def test_a_state_that_cannot_be_written_ends_in_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    state = State(Variables({}, torch.ones(4)), Transcript([], {}, {}))
+    with pytest.raises(OSError):
+        state.save(tmp_path / "file" / "state.safetensors")
