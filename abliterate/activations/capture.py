@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -169,7 +170,12 @@ def check_finite(resid: Float[Tensor, "prompts positions layers d_model"]) -> No
 def keep_whole(path: Path, resid: Tensor, kept: RecordLog | None, parts: Sequence[object]) -> None:
     """Write the activations into the cache, and remove the parts of them that were kept."""
     if kept is None:
-        return write_cached(path, resid)
+        try:
+            write_cached(path, resid)
+        except OSError as error:
+            # A cache is a convenience: what was captured is not lost with it.
+            warnings.warn(f"activations could not be kept in {path.parent} ({error.strerror or error})", stacklevel=3)
+        return
     with kept.writing():
         write_cached(path, resid)
         for part in parts:
