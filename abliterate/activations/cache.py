@@ -47,8 +47,8 @@ class ActivationCache:
 def read_cached(path: Path, shape: Sequence[int] | None = None, dtype: torch.dtype | None = None) -> Tensor | None:
     """Return the cached activations, or None when there are none; a damaged file counts as none and is removed.
 
-    So does one that holds something of another shape or dtype than is wanted. One that cannot be reached counts as none
-    too: whoever then writes it is told why.
+    So does one that holds something of another shape or dtype than is wanted, or numbers that are not finite. One that
+    cannot be reached counts as none too: whoever then writes it is told why.
     """
     try:
         if not is_own_file(path):
@@ -56,7 +56,8 @@ def read_cached(path: Path, shape: Sequence[int] | None = None, dtype: torch.dty
         try:
             with safe_open(path, framework="pt") as file:
                 resid: Tensor = file.get_tensor("resid")
-            if (shape is None or resid.shape == torch.Size(shape)) and (dtype is None or resid.dtype == dtype):
+            fits = (shape is None or resid.shape == torch.Size(shape)) and (dtype is None or resid.dtype == dtype)
+            if fits and bool(torch.isfinite(resid).all()):
                 return resid
         except SafetensorError:
             pass  # damaged: removed as what does not fit

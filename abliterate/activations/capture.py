@@ -177,6 +177,7 @@ def keep_whole(path: Path, resid: Tensor, kept: RecordLog | None, parts: Sequenc
         try:
             write_cached(path, resid)
         except OSError as error:
+            # A cache is a convenience: what was captured is not lost with it.
             warnings.warn(f"activations could not be kept in {path.parent} ({error.strerror or error})", stacklevel=3)
         return
     with kept.writing():
