@@ -160,6 +160,7 @@ def test_an_interrupted_evaluation_goes_on(edited: Result, tmp_path: Path, monke
     assert again == whole
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(edited: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`accelerate launch` with two CPU processes: half the replies each, and every figure the same bit for bit."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -122,6 +122,7 @@ def test_another_original_is_refused(edited: Result, tmp_path: Path) -> None:
         export(ExportOptions(TINY, "adapter"), in_float32(tmp_path / "adapter"))
 
 
+@pytest.mark.slow
 def test_a_run_can_save_an_adapter_alone(edited: Result, tmp_path: Path) -> None:
     """The same direction and recipe, proved and measured with the adapter on the original; no weights are written."""
     one = run(in_float32(tmp_path / "adapter", save=("adapter",)))

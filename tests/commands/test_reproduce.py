@@ -166,6 +166,7 @@ def test_a_command_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert Options(str(TINY), tmp_path / "o", **found) == given
 
 
+@pytest.mark.slow
 def test_from_the_hub_and_back(tmp_path: Path) -> None:
     """The whole way on a real HTTP server: download, edit, push, and repeated from the repository alone."""
     with HubServer() as hub:

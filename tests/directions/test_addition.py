@@ -183,6 +183,7 @@ def test_the_other_forms(in_bias: Result, by_adapter: Result, biased: Path, tmp_
         apply(options(tmp_path / "applied"), by_adapter.out / "directions.safetensors", by_adapter.out / "recipe.json")
 
 
+@pytest.mark.slow
 def test_it_is_measured_repeated_shown_and_talked_to(by_adapter: Result, tmp_path: Path) -> None:
     measured = evaluate(
         options(Path(), model=str(by_adapter.out)), EvaluateOptions(reply_tokens=24, n_prompts=20), str(TINY)

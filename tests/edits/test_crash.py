@@ -11,6 +11,7 @@ from fixtures import crash
 from fixtures.folders import PYTHONPATH
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, to start the command as often as it is killed")
 def test_killed_at_a_random_moment_the_command_continues(tmp_path: Path) -> None:
     """A short run of `crash.py`; run it by hand for fifty kills."""

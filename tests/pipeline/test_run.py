@@ -87,6 +87,7 @@ def test_the_same_seed_gives_the_same_bytes_and_the_cache_serves_the_second_run(
     assert cached
 
 
+@pytest.mark.slow
 def test_a_run_that_streams_ends_like_one_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To rounding: its batches are others, and it computes no shared prefix apart."""
     whole = run(in_float32(tmp_path / "whole"))

@@ -28,6 +28,7 @@ from fixtures.search import random_edit, rows_of
 from fixtures.tiny_chat import options
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on(searched: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "cache"))
     stage, seen = stages.Search.stage, []
@@ -111,6 +112,7 @@ def test_another_start_or_other_prompts_are_another_search(
     assert len({state_file(training_replies[0], edit, data) for edit in edits for data in pools}) == 6
 
 
+@pytest.mark.slow
 def test_a_stale_state_is_left_alone(
     training_replies: tuple[Loaded, TrainingReplies, Directions, Selection],
     tmp_path: Path,

@@ -283,6 +283,7 @@ def test_names_are_those_of_the_model_without_adapters(llama: PreTrainedModel) -
     assert find_architecture(base_model(lora(llama))) == plain
 
 
+@pytest.mark.slow
 def test_one_step_hardens_and_none_that_changes_nothing_is_written() -> None:
     model, tokenizer = tiny()
     one = harden(model, tokenizer, *sets(60), steps=1, batch_size=2, rank=2)
