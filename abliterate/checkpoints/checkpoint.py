@@ -228,7 +228,7 @@ def write_shard(
     for name in edit:
         source.entry(name)
     with failing(f"{target} cannot be written"):
-        if any(target.exists() and target.samefile(source.path(other.name)) for other in source.shards):
+        if target.exists() and any(target.samefile(source.path(other.name)) for other in source.shards):
             raise CheckpointError(f"{target} is a file of the checkpoint that is read; choose another --out")
     copy_shard(source.path(shard.name), shard, target, edit, advance)
 

@@ -28,13 +28,13 @@ def write_edited(plan: EditPlan, source: Checkpoint, staging: Staging, progress:
             if staging.finished(shard.name):
                 advance(shard.size)
                 continue
-            names = {entry.name for entry in shard.tensors}
             replaced = plan.replacements(source, shard)
             if replaced:
                 with one_torch_thread():  # as everywhere else: the bits may depend on it
                     rewrite_shard(source.path(shard.name), shard, staging.path(shard.name), replaced, advance)
             else:
-                edits = {name: edit.projection or edit.apply for name, edit in plan.edits.items() if name in names}
+                own = ((entry.name, plan.edits.get(entry.name)) for entry in shard.tensors)
+                edits = {name: edit.projection or edit.apply for name, edit in own if edit is not None}
                 write_shard(source, shard, staging.path(shard.name), edits, advance)
             staging.finish(shard.name)
     texts = changed_texts(plan, source)
