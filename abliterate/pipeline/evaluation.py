@@ -172,7 +172,7 @@ def settings_record(
         "dtype": options.dtype,
         "system": options.system,
         "thinking": options.thinking,
-        **({"date": options.date} if options.date else {}),
+        "date": options.date,
         "chat_template": None
         if template is None or options.chat_template is None
         else {"file": options.chat_template.name, "digest": template_digest(template)},
