@@ -66,6 +66,7 @@ def conditions(settings: Mapping[str, Any]) -> str:
     template = settings["chat_template"]
     values = {
         **{name: settings[name] for name in ("system", "thinking")},
+        "date": settings.get("date"),  # records before there was one say nothing
         "chat_template": template["file"] if template else None,
         **{kind: one["spec"] for kind, one in settings["prompts"].items()},
     }
