@@ -67,6 +67,7 @@ def conditions(settings: Mapping[str, Any]) -> str:
     values = {
         **{name: settings[name] for name in ("system", "thinking")},
         "generation": settings.get("generation", "greedy"),
+        "date": settings.get("date"),  # records before there was one say nothing
         "chat_template": template["file"] if template else None,
         **{kind: one["spec"] for kind, one in settings["prompts"].items()},
     }

@@ -202,7 +202,7 @@ def by_origin(values: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     """Return conditions in one line, those from one place together."""
     grouped: dict[str, list[str]] = {}
     for name, origin in origins.items():
-        if name == "date" and values[name] is None:
+        if name == "date" and values.get(name) is None:
             continue  # the template writes none, or nobody has fixed it
         grouped.setdefault(origin, []).append(worded(name, values[name]))
     return "; ".join(f"{', '.join(words)} ({origin})" for origin, words in grouped.items())

@@ -175,7 +175,7 @@ def settings_record(
         "thinking": options.thinking,
         "generation": options.generation,
         **({"seed": options.seed} if options.generation != "greedy" else {}),
-        **({"date": options.date} if options.date else {}),
+        "date": options.date,
         "chat_template": None
         if template is None or options.chat_template is None
         else {"file": options.chat_template.name, "digest": template_digest(template)},
