@@ -12,7 +12,6 @@ Messages name the thing (tensor, file and line, option), what was expected, what
 with the way out.
 """
 
-
 LINE_BYTES = 2000
 """The most that the line of an error takes in UTF-8."""
 

@@ -193,7 +193,11 @@ def equal_bytes(a: Checkpoint, b: Checkpoint, name: str) -> bool:
     if (left.dtype, left.shape) != (right.dtype, right.shape):
         return False
     paths = a.path(left.shard), b.path(right.shard)
-    with failing(f"{paths[0]} or {paths[1]} cannot be read"), open_foreign(paths[0]) as one, open_foreign(paths[1]) as other:
+    with (
+        failing(f"{paths[0]} or {paths[1]} cannot be read"),
+        open_foreign(paths[0]) as one,
+        open_foreign(paths[1]) as other,
+    ):
         one.seek(left.start)
         other.seek(right.start)
         remaining = left.nbytes

@@ -61,7 +61,9 @@ def read_directions(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             rows = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             record = parse_json((file.metadata() or {}).get(DIRECTIONS_RECORD, "{}"))
     except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: the directions cannot be read ({first_line(error)}); expected a safetensors file") from error
+        raise InputError(
+            f"{path}: the directions cannot be read ({first_line(error)}); expected a safetensors file"
+        ) from error
     if not isinstance(record, dict):
         raise InputError(f"{path}: its record is no object; find the directions again")
     for name, row in rows.items():

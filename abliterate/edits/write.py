@@ -11,9 +11,9 @@ from abliterate.parallel.threads import one_torch_thread
 from abliterate.progress import SILENT, Progress
 from abliterate.quantization.formats.base import read_config
 from abliterate.quantization.formats.registry import with_unquantised
+from abliterate.storage.foreign_files import read_json
 from abliterate.storage.names import CONFIG
 from abliterate.storage.staging import Staging
-from abliterate.storage.foreign_files import read_json
 
 
 def write_edited(plan: EditPlan, source: Checkpoint, staging: Staging, progress: Progress = SILENT) -> Checkpoint:

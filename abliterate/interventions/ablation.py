@@ -41,6 +41,11 @@ def ablated(
     `direction` is a vector `[d_model]`, or rows `[k, d_model]` that span what is removed; lengths do not count. `when`, and
     what is refused: see `ablated_rows`.
 
+    The hooks are on the model itself: whatever runs it until the context ends computes the ablated one, on whatever thread,
+    so that a reply may be streamed from a thread of its own. Threads that want different models of the same weights must
+    take turns, hold a copy each, or give each row of one batch its own direction (`ablated_rows`). The same holds for every
+    intervention of this room.
+
     Example:
         >>> is_refusal(reply(model, harmful.prompts[0]))
         True

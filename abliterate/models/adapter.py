@@ -72,7 +72,7 @@ def attach(model: PreTrainedModel, folder: Path) -> None:
             report = model.load_adapter(str(folder))
     except (AbliterateError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - what a config of foreign making sets off in peft is its maker's
+    except Exception as error:
         raise InputError(
             f"{folder}: the adapter does not fit the model ({first_line(error)}); check --against"
         ) from error

@@ -49,7 +49,9 @@ def check_adapter_config(folder: Path, model: nn.Module) -> None:
         if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= max(sizes, default=0):
             raise InputError(f"{path}: {name} is {rank!r}, and its weights have no such rank; download it again")
     for name, alpha in (("lora_alpha", config.get("lora_alpha")), *pairs(config, "alpha_pattern")):
-        if alpha is not None and (isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < 1e9):
+        if alpha is not None and (
+            isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < 1e9
+        ):
             raise InputError(f"{path}: {name} is {alpha!r}; expected a finite number")
     expressions = [*patterns(config)]
     names = [name for name, _ in model.named_modules()] + [name for name, _ in model.named_parameters()]

@@ -57,5 +57,9 @@ def numbers_of(config: Mapping[str, Any], place: str = "") -> Iterator[tuple[str
         for one in value if isinstance(value, list) else (value,):
             if isinstance(one, Mapping):
                 yield from numbers_of(one, f"{place}{name}.")
-            elif isinstance(one, int | float) and not isinstance(one, bool) and (isinstance(one, int) or math.isfinite(one)):
+            elif (
+                isinstance(one, int | float)
+                and not isinstance(one, bool)
+                and (isinstance(one, int) or math.isfinite(one))
+            ):
                 yield f"{place}{name}", one

@@ -155,7 +155,7 @@ def load_errors(name: str) -> Iterator[None]:
         yield
     except (AbliterateError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - what a config or tokenizer of foreign making sets off in there is theirs
+    except Exception as error:
         message = first_line(error)
         if not isinstance(error, OSError | ValueError | KeyError | ImportError | RuntimeError):
             message = f"{type(error).__name__}: {message}; its config.json or tokenizer may be damaged"

@@ -34,9 +34,9 @@ from abliterate.proofs.stream import StreamReport
 from abliterate.records.model_card import model_card
 from abliterate.search.stages import SearchResult
 from abliterate.search.variables import VARIABLE_NAME
+from abliterate.storage.foreign_files import read_json
 from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, TEMPLATE
 from abliterate.storage.staging import Staging
-from abliterate.storage.foreign_files import read_json
 
 Form = Literal["checkpoint", "adapter"]
 

@@ -14,8 +14,8 @@ from abliterate.records.manifest import read_manifest
 from abliterate.records.observations import OBSERVATIONS_FORMAT
 from abliterate.records.schema import Maybe, check_shape, malformed
 from abliterate.records.shapes import EVALUATED, MANIFEST_SHAPE, OBSERVED, RATE
-from abliterate.storage.names import EVALUATION, MANIFEST, OBSERVATIONS
 from abliterate.storage.foreign_files import read_json
+from abliterate.storage.names import EVALUATION, MANIFEST, OBSERVATIONS
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,9 @@ def read_records(path: Path) -> dict[str, Mapping[str, Any]]:
             record = parse_json(line)
         except ValueError:  # torn, or damaged
             continue
-        if isinstance(record, dict) and isinstance(record.get("key"), str):  # else torn where a number or nothing is left
+        if isinstance(record, dict) and isinstance(
+            record.get("key"), str
+        ):  # else torn where a number or nothing is left
             records[record.pop("key")] = record
     return records
 

@@ -26,11 +26,15 @@ def writing_to(place: str, otherwise: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{place} cannot be used ({error.strerror or error}); free space there, or {otherwise}") from error
+        raise InputError(
+            f"{place} cannot be used ({error.strerror or error}); free space there, or {otherwise}"
+        ) from error
     except SafetensorError as error:
         if not full_disk(error):
             raise
-        raise InputError(f"{place} cannot be written to ({first_line(error)}); free space there, or {otherwise}") from error
+        raise InputError(
+            f"{place} cannot be written to ({first_line(error)}); free space there, or {otherwise}"
+        ) from error
 
 
 def full_disk(error: BaseException) -> bool:

@@ -23,10 +23,10 @@ from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
 from abliterate.progress import SILENT, Advance, Progress
+from abliterate.storage.temporary import temporary_folder
 from abliterate.training.heal_options import HealOptions
 from abliterate.training.keep_out import KeepDirectionOut
 from abliterate.training.lora import new_lora_config, require_changed
-from abliterate.storage.temporary import temporary_folder
 
 HELD_OUT = 10
 """One example in so many is not trained on: the loss on them is the figure that is reported."""

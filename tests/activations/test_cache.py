@@ -37,7 +37,9 @@ def test_a_damaged_cache_file_is_made_anew(tmp_path: Path) -> None:
     assert path.stat().st_size > 100
 
 
-@pytest.mark.parametrize("held", [{"resid": torch.ones(2, 2)}, {"other": torch.ones(2)}, {"resid": torch.ones(2, 4, 9, 160).half()}])
+@pytest.mark.parametrize(
+    "held", [{"resid": torch.ones(2, 2)}, {"other": torch.ones(2)}, {"resid": torch.ones(2, 4, 9, 160).half()}]
+)
 def test_a_cache_file_of_another_shape_is_made_anew(tmp_path: Path, held: dict[str, torch.Tensor]) -> None:
     model, tokenizer = AutoModelForCausalLM.from_pretrained(TINY).eval(), AutoTokenizer.from_pretrained(TINY)
     cache = ActivationCache(tmp_path, "weights")

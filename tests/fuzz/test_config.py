@@ -17,7 +17,11 @@ from fixtures.tiny_chat import TINY
 
 CONFIG = {
     **json.loads((TINY / "config.json").read_text(encoding="utf-8")),
-    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128], "modules_to_not_convert": ["lm_head"]},
+    "quantization_config": {
+        "quant_method": "fp8",
+        "weight_block_size": [128, 128],
+        "modules_to_not_convert": ["lm_head"],
+    },
 }
 
 

@@ -17,7 +17,18 @@ from abliterate.directions.files import load_differences, load_direction, read_d
 from fixtures.json_mutations import fuzzed, gives_a_result_or_one_line, mutated_bytes, mutated_values
 
 RECORD = {"model": "m", "position": -1, "method": "projected", "lengths": {f"resid.{layer}": 2.0 for layer in range(3)}}
-NAMES = ("resid.0", "resid.1", "resid.2", "resid.foo", "resid.-1", "resid.²", "resid." + "9" * 5000, "x\ny", "", "direction.1")
+NAMES = (
+    "resid.0",
+    "resid.1",
+    "resid.2",
+    "resid.foo",
+    "resid.-1",
+    "resid.²",
+    "resid." + "9" * 5000,
+    "x\ny",
+    "",
+    "direction.1",
+)
 ROWS = (
     torch.ones(8),
     torch.zeros(8),

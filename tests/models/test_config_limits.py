@@ -30,7 +30,9 @@ def change(folder: Path, **fields: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [10**9, 10**18, -(10**9), 1e30])
-@pytest.mark.parametrize("name", ["num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size", "num_experts"])
+@pytest.mark.parametrize(
+    "name", ["num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size", "num_experts"]
+)
 def test_a_billion_of_something_is_refused_by_name(folder: Path, name: str, value: float) -> None:
     change(folder, **{name: value})
     begun = time.monotonic()

@@ -141,7 +141,15 @@ def test_a_damaged_state_counts_as_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [None, "null", "[]", "{}", "[" * 100_000, '{"refused": [], "answered": {}, "answers": 5, "points": [], "spent": {}}']
+    "record",
+    [
+        None,
+        "null",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"refused": [], "answered": {}, "answers": 5, "points": [], "spent": {}}',
+    ],
 )
 def test_a_state_of_another_shape_counts_as_none(tmp_path: Path, record: str | None) -> None:
     path = tmp_path / "state.safetensors"

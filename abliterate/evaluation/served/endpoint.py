@@ -135,7 +135,11 @@ def endpoint_replies(
                 run_requests(ask_all(endpoint, missing, request, concurrency, arrived))
         except FailingServerError as error:
             have = sum(counts[key] for key in answers)
-            on = "; the same command goes on from there" if kept is not None and not kept.problems else ", and none is kept without a cache"
+            on = (
+                "; the same command goes on from there"
+                if kept is not None and not kept.problems
+                else ", and none is kept without a cache"
+            )
             raise FailingServerError(f"{error}; {have} of {len(asked)} replies have arrived{on}") from error
     return [answers[key] for key in asked]
 
@@ -265,7 +269,9 @@ async def check_reachable(client: Any, endpoint: Endpoint) -> None:
     import openai
 
     try:
-        await asyncio.wait_for(client.with_options(max_retries=0, timeout=CONNECT_SECONDS).models.list(), CONNECT_SECONDS)
+        await asyncio.wait_for(
+            client.with_options(max_retries=0, timeout=CONNECT_SECONDS).models.list(), CONNECT_SECONDS
+        )
     except openai.APIConnectionError as error:
         # By name, since the package has changed its HTTP library and the names have stayed.
         if type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout"):

@@ -262,7 +262,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = read_json(folder / "config.json", MAX_CONFIG_BYTES)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: config.json cannot be read ({first_line(error)}); is it a model folder?") from error
+        raise CheckpointError(
+            f"{folder}: config.json cannot be read ({first_line(error)}); is it a model folder?"
+        ) from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder}: config.json: expected an object; is it a model folder?")
     return config

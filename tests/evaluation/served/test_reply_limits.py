@@ -117,7 +117,9 @@ def test_half_of_a_surrogate_pair_becomes_a_mark(server: ChatServer, tmp_path: P
     assert endpoint_replies(Endpoint(server.url, "tiny"), ASKED, 8, cache=ReplyCache(tmp_path))[0].text == "a?b"
 
 
-@pytest.mark.parametrize("url", ["http://localhost:1/\x1b", "http://localhost:1/a b", "http://local\x00host", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["http://localhost:1/\x1b", "http://localhost:1/a b", "http://local\x00host", "http://[::1"]
+)
 def test_a_url_that_no_request_can_carry(url: str) -> None:
     with pytest.raises(InputError, match="is not the URL of a server"):
         Endpoint(url)
