@@ -41,7 +41,7 @@ def ablated(
     `direction` is a vector `[d_model]`, or rows `[k, d_model]` that span what is removed; lengths do not count. `when`, and
     what is refused: see `ablated_rows`.
 
-    The hooks are the model's, not the thread's: whatever runs `model` inside the context sees the edit, on any thread
+        The hooks are the model's, not the thread's: whatever runs `model` inside the context sees the edit, on any thread
     (`generate` on a thread of its own behind a streamer, recomputed activations in a backward pass, DataParallel). Another
     thread that wants the unedited model has to wait for the end of the context, or take a copy.
 

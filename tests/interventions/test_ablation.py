@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import torch
@@ -99,3 +101,39 @@ def test_the_edit_is_the_models_on_every_thread_and_gone_from_all_at_the_end(
         assert not torch.equal(here, before)
         assert torch.equal(elsewhere("inside"), here)
     assert torch.equal(elsewhere("after"), before)
+
+
+def test_the_hooks_are_the_models_on_whatever_thread(model: PreTrainedModel, direction: torch.Tensor) -> None:
+    """As the docstring says: the one context counts for all threads until it ends, and nothing of it stays."""
+    before = logits(model)
+    entered, seen = Barrier(2, timeout=60), Barrier(2, timeout=60)
+
+    def intervene() -> None:
+        with ablated(model, direction):
+            entered.wait()
+            seen.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        other = pool.submit(intervene)
+        entered.wait()
+        meanwhile = pool.submit(logits, model).result(60), logits(model)
+        seen.wait()
+        other.result(60)
+    with ablated(model, direction):
+        expected = logits(model)
+    assert all(torch.equal(one, expected) for one in meanwhile)
+    assert not torch.allclose(expected, before, atol=1e-3)
+    assert torch.equal(logits(model), before)
+
+
+def test_contexts_of_two_threads_may_end_in_any_order(model: PreTrainedModel, direction: torch.Tensor) -> None:
+    before = logits(model)
+    first, second = ablated(model, direction), ablated(model, direction.flip(0))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with_second = logits(model)
+    second.__exit__(None, None, None)
+    with ablated(model, direction.flip(0)):
+        assert torch.equal(with_second, logits(model))
+    assert torch.equal(logits(model), before)
