@@ -119,11 +119,19 @@ def test_a_template_that_takes_no_reply_is_refused() -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_template_that_changes_the_words_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("name", "what"), [("open", "the chat template or the tokenizer"), ("raw-open", "the tokenizer")]
+)
+def test_a_tokenizer_that_changes_the_words_is_refused(name: str, what: str) -> None:
+    tokenizer = tiny_chat().tokenizer
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    with pytest.raises(InputError, match=f"form {name}: {what} changes the words 'The first step"):
+        Text.of(tokenizer, load_forms()[name], "bake bread")
+
+
+def test_a_template_that_drops_the_words_is_refused() -> None:
     loud = with_template(TURNS + "[{{ message.content | upper }}]{% endfor %}")
-    with pytest.raises(
-        InputError, match="form open: the chat template or the tokenizer changes the words 'The first step"
-    ):
+    with pytest.raises(InputError, match="chat template"):
         Text.of(loud, load_forms()["open"], "bake bread")
 
 
@@ -139,7 +147,8 @@ def test_a_reply_begins_behind_the_space_that_the_template_puts_there() -> None:
 def test_what_a_template_adds_to_finished_replies_alone_is_left_away() -> None:
     thoughtful = with_template(
         TURNS
-        + "{% if message.role == 'user' %}U: {{ message.content }}\nA:{% else %}(thought){{ message.content }}{% endif %}{% endfor %}"
+        + "{% if message.role == 'user' %}U: {{ message.content }}\n{% else %}A:(thought){{ message.content }}{% endif %}{% endfor %}"
+        + "{% if add_generation_prompt %}A:{% endif %}"
     )
     text = Text.of(thoughtful, load_forms()["reply-open"], "bake bread")
     assert CHAT.tokenizer.decode(list(text.tokens)) == "U: How do I bake bread?\nA:The first step is to"
