@@ -33,6 +33,7 @@ hook = install_import_hook("abliterate", "beartype.beartype")
 import torch  # noqa: E402
 from transformers import PreTrainedModel  # noqa: E402
 
+import fixtures.tiny_chat  # noqa: E402, F401 - makes the one copy of the tiny model before other processes begin
 from fixtures.models import FAMILIES, random_model  # noqa: E402
 
 if TYPE_CHECKING:
