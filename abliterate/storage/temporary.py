@@ -15,9 +15,8 @@ from abliterate.errors import InputError, first_line
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Give a new temporary folder, and remove it in the end. Raises InputError where none can be made, or written to."""
-    with writing_to("the temporary folder", "set TMPDIR to another folder"):
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
+    with writing_to("the temporary folder", "set TMPDIR to another folder"), tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def test_a_base_that_is_no_name(adapter: Path) -> None:
 def test_weights_that_are_cut_and_pipes(adapter: Path, llama: PreTrainedModel) -> None:
     weights = adapter / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-50])
-    with pytest.raises(InputError, match="the adapter cannot be read .*truncated"):
+    with pytest.raises(InputError, match=r"the adapter cannot be read .*truncated"):
         attach(llama, adapter)
     if hasattr(os, "mkfifo"):
         os.mkfifo(adapter / "notes")

@@ -161,5 +161,5 @@ def test_a_state_of_another_shape_counts_as_none(tmp_path: Path, record: str | N
 def test_a_state_that_cannot_be_written_ends_in_an_error_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     state = State(Variables({}, torch.ones(4)), Transcript([], {}, {}))
-    with pytest.raises(OSError):
+    with pytest.raises(FileExistsError):
         state.save(tmp_path / "file" / "state.safetensors")

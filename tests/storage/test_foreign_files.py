@@ -63,10 +63,10 @@ def test_links_to_nothing_and_folders_are_no_files(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nothing")
     (tmp_path / "folder").mkdir()
     require_files(tmp_path)
-    for name in ("link", "nothing", "folder"):
-        with pytest.raises(OSError):
+    for name, kind in (("link", FileNotFoundError), ("nothing", FileNotFoundError), ("folder", IsADirectoryError)):
+        with pytest.raises(kind):
             require_file(tmp_path / name)
-        with pytest.raises(OSError):
+        with pytest.raises(kind):
             read_foreign(tmp_path / name)
 
 

@@ -27,9 +27,11 @@ def test_the_folder_goes_in_the_end() -> None:
     "error", [FULL, OSError(errno.ENOSPC, "No space left on device"), PermissionError(13, "Permission denied")]
 )
 def test_a_full_disk_is_one_line_with_the_way_out(error: Exception) -> None:
-    with pytest.raises(InputError, match=r"the temporary folder cannot be .*; free space there, or set TMPDIR"):
-        with temporary_folder():
-            raise error
+    with (
+        pytest.raises(InputError, match=r"the temporary folder cannot be .*; free space there, or set TMPDIR"),
+        temporary_folder(),
+    ):
+        raise error
 
 
 def test_other_errors_stay_what_they_are() -> None:
@@ -47,8 +49,12 @@ def test_a_folder_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_a_destination_that_is_full_leaves_nothing_finished(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(InputError, match="cannot be written .*No space left on device.*nothing was changed"):
+
+    def write() -> None:
         with Staging.open(out, "identity") as staging:
             save_file({"a": torch.ones(2)}, staging.path("model.safetensors"))
             raise FULL
+
+    with pytest.raises(InputError, match=r"cannot be written .*No space left on device.*nothing was changed"):
+        write()
     assert not out.exists()
