@@ -166,9 +166,8 @@ def write_directions(
         directions.save(path, selection.chosen.position, learned)
         staging.finish(DIRECTIONS)
         position, method = selection.chosen.position, directions.method
-    name = plan.recipe.direction
-    layer = int(name.removeprefix("resid.")) if name and name.startswith("resid.") else None
-    return {"name": name, "method": method, "layer": layer, "position": position}
+    recipe = plan.recipe  # the name may be anybody's, such as resid.mean: of no layer
+    return {"name": recipe.direction, "method": method, "layer": recipe.layer, "position": position}
 
 
 def hashes(source: Source, progress: Progress = SILENT) -> dict[str, str]:

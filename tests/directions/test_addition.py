@@ -98,7 +98,8 @@ def test_both_forms_make_more_refusals_and_the_same_ones(in_bias: Result, by_ada
         original, edited = one.measured.original, one.measured.edited
         assert original is not None
         assert edited is not None
-        assert edited.harmless_refusals.count > original.harmless_refusals.count + 10
+        more = edited.harmless_refusals.count - original.harmless_refusals.count
+        assert more > 0.5 * original.harmless_refusals.total
     replies = [[reply.text for reply in one.measured.edited.harmless] for one in (in_bias, by_adapter)]  # type: ignore[union-attr]
     same = sum(one == other for one, other in zip(*replies, strict=True))
     assert same >= 0.8 * len(replies[0])  # the bias is stored in bfloat16, the adapter in float32

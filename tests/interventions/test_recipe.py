@@ -41,3 +41,11 @@ def test_a_recipe_comes_back_as_it_was() -> None:
     assert Recipe.from_json(recipe.to_json(), "x") == Recipe({"embed": 1.0, "mlp": (0.0, 0.5)}, "resid.3")
     with pytest.raises(InputError, match="2 strengths for a model of 3 layers"):
         recipe.check(3)
+
+
+@pytest.mark.parametrize(
+    "name", ["resid.foo", "resid.-1", "resid.", "resid." + "9" * 5000, "resid.²", "direction.4", ""]
+)
+def test_a_name_of_no_layer_has_none(name: str) -> None:
+    assert Recipe.uniform(direction=name).layer is None
+    assert Recipe.uniform(direction="resid.15").layer == 15
