@@ -74,7 +74,7 @@ def test_an_evaluation_without_a_flag_gives_the_figures_of_the_run(edited: Resul
         (edited.out / "evaluation.json").unlink()
     assert page.count("system prompt: \u201cBe brief.\u201d in the run, none in the evaluation") == 2
     assert page.count("reply tokens: 32 in the run, 8 in the evaluation") == 2
-    assert page.count("number of harmful prompts: 42 in the run, 5 in the evaluation") == 2
+    assert page.count("number of harmful prompts: 16 in the run, 5 in the evaluation") == 2
     assert "chat template: " not in page
 
 
