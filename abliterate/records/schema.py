@@ -68,6 +68,30 @@ def check_shape(value: object, shape: RecordShape, source: str, place: str = "")
         expect(value, shape, source, place)
 
 
+def completed(value: Any, shape: RecordShape) -> Any:
+    """Return a value that has the shape with null under every name that a `Maybe` let be missing: readers find each."""
+    if isinstance(shape, Maybe):
+        return None if value is None else completed(value, shape.shape)
+    if isinstance(shape, Either):
+        return completed(value, fitting(value, shape))
+    if isinstance(shape, Each):
+        return {name: completed(one, shape.shape) for name, one in value.items()}
+    if isinstance(shape, dict):
+        return {**value, **{name: completed(value.get(name), one) for name, one in shape.items()}}
+    return [completed(one, shape[0]) for one in value] if isinstance(shape, list) else value
+
+
+def fitting(value: object, shape: Either) -> RecordShape:
+    """Return the first of the shapes that a value has: the last where it has no other."""
+    for one in shape.shapes[:-1]:
+        try:
+            check_shape(value, one, "")
+        except InputError:
+            continue
+        return one
+    return shape.shapes[-1]
+
+
 def check_either(value: object, shape: Either, source: str, place: str) -> None:
     """Raise what the last of the shapes has to say where none of them fits."""
     for number, one in enumerate(shape.shapes):

@@ -12,7 +12,7 @@ from abliterate.errors import InputError
 from abliterate.evaluation.evaluation import FORMAT as EVALUATION_FORMAT
 from abliterate.records.manifest import read_manifest
 from abliterate.records.observations import OBSERVATIONS_FORMAT
-from abliterate.records.schema import Maybe, check_shape, malformed
+from abliterate.records.schema import Maybe, check_shape, completed, malformed
 from abliterate.records.shapes import EVALUATED, MANIFEST_SHAPE, OBSERVED, RATE
 from abliterate.storage.foreign_files import read_json
 from abliterate.storage.names import EVALUATION, MANIFEST, OBSERVATIONS
@@ -36,6 +36,7 @@ def gather(folder: Path) -> Gathered:
     """Read the records in `folder`. Raises InputError when abliterate did not write it or one is malformed."""
     manifest = tidy(read_manifest(folder))
     check_shape(manifest, MANIFEST_SHAPE, str(folder / MANIFEST))
+    manifest = completed(manifest, MANIFEST_SHAPE)
     search = manifest["search"]
     if search and not 0 <= search["chosen"] < len(search["points"]):
         raise malformed(str(folder / MANIFEST), "search.chosen", f"is {search['chosen']}, not one of the points")
@@ -61,7 +62,7 @@ def read_record(path: Path, shape: Mapping[str, Any], form: int) -> Any:
             f"{path}: has format {record['format']!r}, this version reads {form}; use the version that wrote it"
         )
     check_shape(record, shape, str(path))
-    return record
+    return completed(record, shape)
 
 
 def tidy(value: Any) -> Any:

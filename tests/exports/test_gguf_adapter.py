@@ -142,7 +142,7 @@ def test_a_place_where_nothing_can_be_written_is_refused(qwen: Small, basis: Ten
     with pytest.raises(InputError, match="there is no folder"):
         qwen.write(plan, tmp_path / "nowhere" / "adapter.gguf")
     with pytest.raises(InputError, match=r"cannot be written \(File name too long\)"):
-        qwen.write(plan, tmp_path / f"{'a' * 250}.gguf")
+        qwen.write(plan, tmp_path / f"{'a' * 252}.gguf")
     assert not list(tmp_path.iterdir())
 
 

@@ -23,7 +23,7 @@ from abliterate.pipeline.conditions import recorded_in
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.reproduce_options import ReproduceOptions
 from abliterate.progress import SILENT
-from abliterate.records.manifest import check_source, read_manifest
+from abliterate.records.manifest import check_source, part, read_manifest
 from abliterate.report import page
 from abliterate.report.load import gather
 from abliterate.storage.names import MANIFEST
@@ -106,7 +106,7 @@ def test_any_manifest_is_held_against_the_original(tiny: Source, content: bytes)
         if found is None:
             return
         for check in (
-            lambda: check_source(folder, found.get("source", {}), tiny, SILENT),
+            lambda: check_source(folder, part(found, "source"), tiny, SILENT),
             lambda: check_ingredients(found, Options(str(TINY), folder / "out"), SILENT),
         ):
             with pytest.raises(AbliterateError):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 
+from abliterate.report import page
 from abliterate.report.load import gather
 from abliterate.storage.names import MANIFEST, OBSERVATIONS
 from fixtures import report_records

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from abliterate.parallel.devices import hardware
 from abliterate.pipeline.run import Result
 from abliterate.progress import SILENT
 from abliterate.prompts.chat_format import template_digest
-from abliterate.records.manifest import check_source, hashes, json_text, read_manifest
+from abliterate.records.manifest import check_source, hashes, json_text, part, read_manifest
+from abliterate.storage.names import MANIFEST
 from fixtures.tiny_chat import TINY
 
 
@@ -68,3 +70,24 @@ def test_the_manifest_names_what_decides_how_sums_are_rounded(result: Result) ->
     assert result.manifest["hardware"] == hardware(torch.device("cpu"))
     assert hardware(torch.device("cpu"))["threads"] == torch.get_num_threads()
     assert read_manifest(result.out) == json.loads(json.dumps(result.manifest))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("source", [], "source should be an object, not a list"),
+        ("source", {"files": 3}, "source.files should be an object, not a whole number"),
+        ("proof", "holds", "proof should be an object, not text"),
+        ("proof", {"holds": 1}, "proof.holds should be true or false, not a whole number"),
+        ("direction", {"layer": "4"}, "direction.layer should be a whole number, not text"),
+        ("prompts", {"harmful": {"digest": False}}, "prompts.harmful.digest should be text, not true or false"),
+        ("run", {"chat_template": []}, "run.chat_template should be an object, not a list"),
+        ("edited_dtype", 3, "edited_dtype should be text, not a whole number"),
+    ],
+)
+def test_what_is_read_of_a_manifest_is_of_its_kind(tmp_path: Path, field: str, value: object, problem: str) -> None:
+    (tmp_path / MANIFEST).write_text(json.dumps({field: value}))
+    with pytest.raises(InputError, match=re.escape(f"{MANIFEST}: {problem}; write the file again")):
+        read_manifest(tmp_path)
+    (tmp_path / MANIFEST).write_text(json.dumps({field: None}))
+    assert part(read_manifest(tmp_path), field) == {}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from abliterate.errors import InputError
-from abliterate.records.schema import Each, Either, Maybe, check_shape
+from abliterate.records.schema import Each, Either, Maybe, check_shape, completed
 
 SHAPE = {
     "name": str,
@@ -53,3 +53,21 @@ def test_what_does_not_is_named_with_its_place(change: dict[str, Any], message: 
 def test_the_file_itself_is_a_place() -> None:
     with pytest.raises(InputError, match=r"^file\.json: the file should be an object, not a list"):
         check_shape([], SHAPE, "file.json")
+
+
+def test_what_may_be_missing_is_null_for_whoever_reads_it() -> None:
+    shape = {
+        "a": Maybe(int),
+        "b": [{"c": Maybe(str), "d": int}],
+        "e": Maybe(Each({"f": Maybe(float)})),
+        "g": Either(({"h": int, "i": Maybe(int)}, {"j": int, "k": Maybe(int)})),
+    }
+    value = {"b": [{"d": 1}, {"c": "x", "d": 2, "more": 3}], "e": {"one": {}}, "g": {"j": 4}}
+    check_shape(value, shape, "file")
+    assert completed(value, shape) == {
+        "a": None,
+        "b": [{"c": None, "d": 1}, {"c": "x", "d": 2, "more": 3}],
+        "e": {"one": {"f": None}},
+        "g": {"j": 4, "k": None},
+    }
+    assert completed({"b": [], "g": {"h": 1}}, shape) == {"a": None, "b": [], "e": None, "g": {"h": 1, "i": None}}
