@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from abliterate.cli.completion import DEFAULT_VERB, Verb, Verbs, complete_bash, 
 from abliterate.cli.declared import declared
 from abliterate.cli.failures import UNFORESEEN, one_line, unforeseen
 from abliterate.cli.terminal import Terminal, harmless_libraries, say, say_json
-from abliterate.errors import AbliterateError
+from abliterate.errors import AbliterateError, InputError
 from abliterate.progress import Advance
 
 app = typer.Typer(
@@ -174,6 +175,15 @@ def guarded(call: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         say(SAID, aside=True)
         return INTERRUPTED
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            say(one_line(f"abliterate: {unforeseen(error)}"), aside=True)
+            return UNFORESEEN
+        say(
+            one_line(f"abliterate: {error.filename}: the name is too long for the file system; give a shorter one"),
+            aside=True,
+        )
+        return InputError.exit_code
     except Exception as error:  # noqa: BLE001 - what nobody foresaw; the log holds all of it but the values of variables
         say(one_line(f"abliterate: {unforeseen(error)}"), aside=True)
         return UNFORESEEN

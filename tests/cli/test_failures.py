@@ -95,3 +95,10 @@ def test_typer_shows_no_variables() -> None:
     """Older ones do, of every frame: the command's own `guarded` is asked first, and this holds where it is not."""
     assert not app.pretty_exceptions_show_locals
     assert not app.pretty_exceptions_enable
+
+
+def test_a_name_that_is_too_long_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(lambda: (tmp_path / ("a" * 300)).write_text("")) == 2  # type: ignore[arg-type, return-value]
+    said = capsys.readouterr().err
+    assert said.startswith("abliterate: ")
+    assert ": the name is too long for the file system; give a shorter one\n" in said
