@@ -90,7 +90,7 @@ def gguf_file(out: Path, architecture: str, force: bool) -> Iterator[Any]:
     needed()
     import gguf
 
-    if os.path.isdir(out):  # False also where the name is too long, which writing says
+    if os.path.isdir(out):  # noqa: PTH112 - False also where the name is too long, which writing says
         raise InputError(f"{out} is a folder; give the name of a .gguf file")
     if os.path.lexists(out) and not force:
         raise InputError(f"{out} exists; pass --force to replace it, or choose another --out")
