@@ -64,17 +64,24 @@ def bounded(work: Callable[[], Any], seconds: int, memory: int = MEMORY) -> Any:
     finally:
         os.close(reading)
     _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        ended = os.WTERMSIG(status)
-        if ended == signal.SIGXCPU:
-            raise BoundExceeded(f"it does not end: nothing came of {seconds} s of computing")
-        raise BoundExceeded(f"it ends its process (signal {ended})")
-    if os.WEXITSTATUS(status) == OUT_OF_MEMORY:
-        raise BoundExceeded(f"it takes more than {memory // 2**20} MiB of memory")
+    if os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == OUT_OF_MEMORY:
+        raise BoundExceeded(how_it_ended(status, seconds, memory))
     value = json.loads(told)
     if os.WEXITSTATUS(status):
         raise RuntimeError(value)
     return value
+
+
+def how_it_ended(status: int, seconds: int, memory: int) -> str:
+    """Return in words what ended a process that gave nothing."""
+    if os.WIFSIGNALED(status):
+        ended = os.WTERMSIG(status)
+        if ended == signal.SIGXCPU:
+            return f"it does not end: nothing came of {seconds} s of computing"
+        return f"it ends its process (signal {ended})"
+    if os.WEXITSTATUS(status) == OUT_OF_MEMORY:
+        return f"it takes more than {memory // 2**20} MiB of memory"
+    return f"it ends its process (exit status {os.WEXITSTATUS(status)})"
 
 
 def read_until(reading: int, deadline: float) -> bytes:
@@ -95,10 +102,7 @@ def work_and_end(work: Callable[[], Any], writing: int, seconds: int, memory: in
     """Do the work in the forked process, tell what came of it, and end without what a process does at its end."""
     status = 1
     try:
-        faulthandler.disable()  # the parent says what became of it
-        gc.disable()  # nothing of the parent's, such as memory of an accelerator, may be given back here
-        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGXCPU):
-            signal.signal(one, signal.SIG_DFL)
+        prepare()
         set_bounds(seconds, memory)
         try:
             value, after = work(), 0
@@ -113,6 +117,14 @@ def work_and_end(work: Callable[[], Any], writing: int, seconds: int, memory: in
         status = OUT_OF_MEMORY
     finally:
         os._exit(status)
+
+
+def prepare() -> None:
+    """Let a forked process leave alone what is its parent's."""
+    faulthandler.disable()  # the parent says what became of it
+    gc.disable()  # nothing of the parent's, such as memory of an accelerator, may be given back here
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGXCPU):
+        signal.signal(one, signal.SIG_DFL)
 
 
 def set_bounds(seconds: int, memory: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,8 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError, first_line, shortened
-from abliterate.parallel.bounded import BoundExceeded, bounded
+from abliterate.parallel.bounded import BoundExceeded
+from abliterate.parallel.bounded_worker import BoundedWorker
 
 Message = Mapping[str, str]
 Conversation = Sequence[Message]
@@ -190,6 +191,22 @@ def fill(template: Template, asked: Sequence[tuple[list[dict[str, Any]], bool]])
     Raises InputError when it does not end, or takes too much memory.
     """
 
+    try:
+        rows = worker_of(template)([list(one) for one in asked], SECONDS + len(asked) // PROMPTS_A_SECOND)
+    except BoundExceeded as error:
+        raise InputError(f"the chat template fails: {error}; pass another with --chat-template FILE") from error
+    return [Filled(*row) for row in rows]
+
+
+@lru_cache(maxsize=8)
+def worker_of(template: Template) -> BoundedWorker:
+    """Return the process that fills a template in; it compiles it once."""
+    return BoundedWorker(partial(filled_in, template))
+
+
+def filled_in(template: Template, asked: Sequence[Sequence[Any]]) -> list[tuple[str | None, str]]:
+    """Return the text of each conversation, or why there is none, whatever the template does."""
+
     def one(messages: list[dict[str, Any]], header: bool) -> tuple[str | None, str]:
         try:
             text = template.tokenizer.apply_chat_template(
@@ -207,11 +224,7 @@ def fill(template: Template, asked: Sequence[tuple[list[dict[str, Any]], bool]])
             return None, f"it makes a text of {len(text)} characters of one prompt"
         return text, ""
 
-    try:
-        rows = bounded(lambda: [one(*each) for each in asked], SECONDS + len(asked) // PROMPTS_A_SECOND)
-    except BoundExceeded as error:
-        raise InputError(f"the chat template fails: {error}; pass another with --chat-template FILE") from error
-    return [Filled(*row) for row in rows]
+    return [one(*each) for each in asked]
 
 
 def holds(text: str, part: str) -> bool:

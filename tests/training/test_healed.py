@@ -13,7 +13,7 @@ from transformers import (
 
 from abliterate.architectures.architecture import find_architecture
 from abliterate.edits.in_place import orthogonalize
-from abliterate.errors import ProofError
+from abliterate.errors import InputError, ProofError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import resolve
 from abliterate.training.healed import edited_from, healed_components, prove_healed
@@ -28,7 +28,8 @@ def test_a_model_edited_by_hand_names_no_origin(tmp_path: Path) -> None:
     folder = shutil.copytree(TINY, tmp_path / "mine")
     assert edited_from(resolve(str(folder))) is None
     (folder / "abliterate.json").write_text('{"source": "me"}')
-    assert edited_from(resolve(str(folder))) is None
+    with pytest.raises(InputError, match="source should be an object, not text"):
+        edited_from(resolve(str(folder)))
     (folder / "abliterate.json").write_text('{"source": {"model": "org/name", "files": {}}}')
     assert edited_from(resolve(str(folder))) == {"model": "org/name", "revision": None}
 
