@@ -183,6 +183,7 @@ def test_where_the_package_prints_is_known() -> None:
         "cli/completion.py: print",  # the words of flags, to the shell
         "cli/terminal.py: print",  # say and say_json
         "cli/terminal.py: write",  # warnings
+        "parallel/bounded_worker.py: os.write",  # a pipe
         "storage/journal.py: os.write",  # a file
     }
 
