@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 threads = os.environ.get("ABLITERATE_TEST_THREADS", "1")
 torch.set_num_threads(int(threads))  # one: the models are too small to share, and other work would stall them
-if "ABLITERATE_TEST_THREADS" in os.environ:
-    os.environ["OMP_NUM_THREADS"] = threads  # what a new process's torch starts with
+os.environ["OMP_NUM_THREADS"] = threads  # what a new process's torch starts with
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # beside other tests, threads that spin wait for each other
 
 mkldnn = os.environ.get("ABLITERATE_TEST_MKLDNN", "on")
 if mkldnn not in ("on", "off"):

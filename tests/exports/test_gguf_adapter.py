@@ -267,6 +267,7 @@ def test_refusals_go_with_the_adapter_and_come_back_without_it(chat: Chat, tmp_p
     assert chat.served(adapter=(written.path, 0.0)) == before
 
 
+@pytest.mark.slow
 def test_a_server_switches_the_adapter_from_request_to_request(chat: Chat, tmp_path: Path) -> None:
     written = write_gguf_adapter(*tiny_plan(chat, Recipe.uniform(1.0, ("attn", "mlp"))), tmp_path / "adapter.gguf")
     before, after, again = chat_served(

@@ -45,9 +45,9 @@ def test_a_usual_one_passes_and_so_do_expressions_that_end(adapter: Path, llama:
     ("fields", "said"),
     [
         ({"target_modules": "(([a-z.0-9_]+)*)*!"}, "take too long"),
-        ({"exclude_modules": "(([a-z.0-9_]+)*)*!"}, "take too long"),
-        ({"rank_pattern": {"(([a-z.0-9_]+)*)*!": 2}}, "take too long"),
-        ({"alpha_pattern": {"(([a-z.0-9_]+)*)*!": 2}}, "take too long"),
+        pytest.param({"exclude_modules": "(([a-z.0-9_]+)*)*!"}, "take too long", marks=pytest.mark.slow),
+        pytest.param({"rank_pattern": {"(([a-z.0-9_]+)*)*!": 2}}, "take too long", marks=pytest.mark.slow),
+        pytest.param({"alpha_pattern": {"(([a-z.0-9_]+)*)*!": 2}}, "take too long", marks=pytest.mark.slow),
         ({"target_modules": "(("}, "a regular expression in it is none"),
         ({"lora_alpha": "x"}, "lora_alpha is 'x'; expected a finite number"),
         ({"lora_alpha": float("nan")}, "lora_alpha is nan; expected a finite number"),

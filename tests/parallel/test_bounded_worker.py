@@ -78,7 +78,8 @@ def test_each_piece_of_work_has_seconds_of_its_own() -> None:
     assert [worker(0.4, 1) for _ in range(6)] == [0.4] * 6
 
 
-def test_who_sleeps_is_ended_too() -> None:
+def test_who_sleeps_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("abliterate.parallel.bounded_worker.WAITING", 1)
     worker = BoundedWorker(lambda asked: time.sleep(asked))
     with pytest.raises(BoundExceeded, match="it does not end"):
         worker(60, 0)

@@ -126,7 +126,10 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_template_is_one_line_within_seconds(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+def test_a_hostile_template_is_one_line_within_seconds(
+    tokenizer: PreTrainedTokenizerBase, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("abliterate.prompts.template.SECONDS", 1)
     begun = time.monotonic()
     with pytest.raises(InputError, match="the chat template") as caught:
         ChatFormat(tokenizer, template=HOSTILE[name]).render(PROMPT)
@@ -135,7 +138,10 @@ def test_a_hostile_template_is_one_line_within_seconds(tokenizer: PreTrainedToke
     assert time.monotonic() - begun < 60
 
 
-def test_a_template_that_loops_for_one_prompt_alone_ends_too(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_template_that_loops_for_one_prompt_alone_ends_too(
+    tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("abliterate.prompts.template.SECONDS", 1)
     source = TURNS + "{% if messages[0].content == 'How?' %}" + LOOPS + "{% endif %}"
     with pytest.raises(InputError, match="does not end"):
         ChatFormat(tokenizer, template=source).texts(["Why?", "How?"])

@@ -193,6 +193,7 @@ def test_tied_embeddings_biases_and_saved_modules(how: dict[str, Any], direction
     assert residue(adapted.merge_and_unload(), direction) < EXACT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["mixtral", "gpt_oss"])
 def test_fused_experts(family: str, direction: torch.Tensor, tmp_path: Path) -> None:
     model = random_model("llama")  # its sizes, in a mixture of experts
@@ -296,6 +297,7 @@ def test_one_step_hardens_and_none_that_changes_nothing_is_written() -> None:
         harden(model, tokenizer, *sets(60), steps=4, batch_size=2, rank=2, learning_rate=1e30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [False, True])
 def test_one_step_heals(original: Path, tmp_path: Path, adapter: bool) -> None:
     """The first step of a warm-up has a rate of 0."""

@@ -37,6 +37,7 @@ def subject() -> Subject:
     return Subject(model, ChatFormat(AutoTokenizer.from_pretrained(TINY)), find_architecture(model))
 
 
+@pytest.mark.slow
 def test_the_attacker_takes_the_layer_that_leaves_fewest_refusals(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
