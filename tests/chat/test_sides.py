@@ -22,6 +22,7 @@ from fixtures.chat import BAD, GOOD, PROMPT, hooks_of, options, said
 from fixtures.tiny_chat import TINY
 
 
+@pytest.mark.slow
 def test_hooks_reply_as_the_edited_checkpoint(edited: Path, sides: ChatSides) -> None:
     (alone,) = open_sides(options(edited), None).sides
     original, hooked = sides.sides

@@ -333,6 +333,7 @@ def test_a_dtype_that_applies_to_nothing_is_refused(tmp_path: Path, capsys: pyte
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_the_whole_run_on_a_quantised_chat_model(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

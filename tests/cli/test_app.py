@@ -132,6 +132,7 @@ def test_what_cannot_be_proved_is_refused_unless_allowed(capsys: pytest.CaptureF
     assert call(capsys, "verify", str(model), str(edited))[0] == 1
 
 
+@pytest.mark.slow
 def test_verify_says_no_by_exit_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     edited = tmp_path / "edited"
     call(capsys, str(TINY), *PROMPTS, "--layer", "4", "--out", str(edited))

@@ -64,6 +64,7 @@ def test_lines_from_a_pipe_are_answered_for_people(edited: Path) -> None:
     assert BAD not in out
 
 
+@pytest.mark.slow
 def test_a_pipe_ends_at_the_first_error(edited: Path) -> None:
     out, err = chat(str(edited), "--json", lines=f"/what\n{GOOD}\n", code=2)
     assert out == ""

@@ -211,6 +211,7 @@ def adapter(folder: Path, changing: bool) -> Path:
 
 
 # peft asks transformers by a name that is on its way out.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_an_adapter_is_evaluated_on_its_base(tmp_path: Path) -> None:
     evaluate_options = replace(SHORT, text=None, n_prompts=10)
@@ -285,6 +286,7 @@ def test_the_page_shows_the_run_and_its_evaluation(edited: Result, evaluation: E
     assert max(max(filter(None, row)) for row in data["separation"]["auc"]) > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_an_adapter_held_against_another(tmp_path: Path) -> None:
     """Both stand on the same base, which the first one names."""

@@ -150,6 +150,7 @@ def test_a_run_can_save_an_adapter_alone(edited: Result, tmp_path: Path) -> None
     ).same
 
 
+@pytest.mark.slow
 def test_forms_beside_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [str(TINY), "--harmful", str(TINY / "harmful.txt"), "--harmless", str(TINY / "harmless.txt"), "--json"]
     words += ["--device", "cpu", "--layer", "4", "--sites", "attn,mlp", "--out", str(tmp_path / "edited")]

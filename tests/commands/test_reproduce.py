@@ -391,6 +391,7 @@ def test_a_small_file_outside_lfs_is_compared_by_its_git_id(
     assert client.run(weigh(f"me/small-{same}", pushed, commit)) == [[2 - len(differing), 2], differing]
 
 
+@pytest.mark.slow
 def test_an_adapter_counts_likewise(hub: HubServer, client: Client, tmp_path: Path) -> None:
     edit_and_push(client, tmp_path / "adapter", "me/adapter", save=("adapter",))
     found = client.run(repeat("me/adapter", tmp_path / "again", **PROMPTS))

@@ -48,6 +48,7 @@ def test_it_is_small() -> None:
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.slow
 def test_unseen_requests_before_and_after_the_edit() -> None:
     model, tokenizer = load()
     harmful, harmless = (replies(model, tokenizer, UNSEEN[side]) for side in ("harmful", "harmless"))
@@ -66,6 +67,7 @@ def test_its_phrases_are_those_that_the_script_makes() -> None:
     assert held == tiny_phrases()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "harmful", "harmless"),
     [

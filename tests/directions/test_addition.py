@@ -169,6 +169,7 @@ def test_a_changed_bias_is_not_as_planned(in_bias: Result, biased: Path, tmp_pat
     assert not verify(str(biased), broken, options(tmp_path)).holds
 
 
+@pytest.mark.slow
 def test_the_other_forms(in_bias: Result, by_adapter: Result, biased: Path, tmp_path: Path) -> None:
     adapter = export(ExportOptions(in_bias.out, "adapter"), options(tmp_path / "adapter", model=str(biased)))
     assert adapter.proof is not None
@@ -254,6 +255,7 @@ def test_what_removes_refuses_a_recipe_that_adds(by_adapter: Result, in_bias: Re
         heal(str(in_bias.out), str(rows), tmp_path / "healed")
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [str(TINY), "--mode", "induce", "--layer", "5", "--strength", "0.5", "--n-train", "16"]
     sides = ["--harmful", str(TINY / "harmful.txt"), "--harmless", str(TINY / "harmless.txt")]

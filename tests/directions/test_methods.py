@@ -53,6 +53,7 @@ def test_an_unknown_method_and_other_positions_are_refused() -> None:
         difference_in_means(activations(0), other)
 
 
+@pytest.mark.slow
 def test_a_method_that_is_added_is_a_word_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "medians", Method(medians, "the difference of the medians", "a test"))
     directions = difference_in_means(activations(0), activations(1), "medians")

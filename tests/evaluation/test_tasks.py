@@ -187,6 +187,7 @@ def test_a_single_document_has_no_interval(tiny: tuple[PreTrainedModel, PreTrain
     assert found["tiny_words"]["acc"].to_json()["low"] is None
 
 
+@pytest.mark.slow
 def test_unknown_tasks(tiny: tuple[PreTrainedModel, PreTrainedTokenizerBase]) -> None:
     with pytest.raises(InputError, match=r"^'helaswag' is not a task of the harness; did you mean .*hellaswag.*\?$"):
         capability(*tiny, ["helaswag"])

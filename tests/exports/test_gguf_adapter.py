@@ -254,6 +254,7 @@ def tiny_plan(chat: Chat, recipe: Recipe) -> tuple[EditPlan, Checkpoint, Archite
     return make_plan(recipe, chat.directions[4], architecture, chat.model, checkpoint), checkpoint, architecture
 
 
+@pytest.mark.slow
 def test_refusals_go_with_the_adapter_and_come_back_without_it(chat: Chat, tmp_path: Path) -> None:
     recipe = Recipe.uniform(1.0, ("attn", "mlp"))
     written = write_gguf_adapter(*tiny_plan(chat, recipe), tmp_path / "adapter.gguf")

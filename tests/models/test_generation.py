@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,7 @@ def test_the_head_is_given_its_rows_in_one_piece(llama: PreTrainedModel) -> None
     assert not all(seen), "the context leaves nothing behind"
 
 
+@pytest.mark.slow
 def test_a_reply_that_goes_in_circles_ends_early(llama: PreTrainedModel) -> None:
     """It is the beginning of the reply that is not ended, and ends in a circle; what does not circle is left alone."""
     tokenizer = AutoTokenizer.from_pretrained(TINY)  # for its end tokens only

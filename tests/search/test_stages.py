@@ -76,6 +76,7 @@ def test_manifest_and_recipe_repeat_the_search(searched: Result, tmp_path: Path)
     assert verify(again.model, searched.out, again).holds
 
 
+@pytest.mark.slow
 def test_the_batch_size_that_was_asked_for_holds_throughout(
     training_replies: tuple[Loaded, TrainingReplies, Directions, Selection], monkeypatch: pytest.MonkeyPatch
 ) -> None:

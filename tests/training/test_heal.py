@@ -89,6 +89,7 @@ def test_an_adapter_is_healed_by_itself_and_again(original: Path, tmp_path: Path
     assert residue(adapted.eval(), basis) < SILENCE[torch.bfloat16]
 
 
+@pytest.mark.slow
 def test_a_half_edit_keeps_its_half(tmp_path: Path) -> None:
     healed = healed_by("sft", edited(tmp_path, strength=0.5), tmp_path)
     assert healed.proof.drift <= healed.proof.limit

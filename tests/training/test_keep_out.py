@@ -171,6 +171,7 @@ def test_without_it_a_lora_brings_the_direction_back(direction: torch.Tensor, tm
     assert residue(adapted, direction) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [
@@ -211,6 +212,7 @@ def test_fused_experts(family: str, direction: torch.Tensor, tmp_path: Path) -> 
     assert residue(adapted.merge_and_unload(), direction) < EXACT
 
 
+@pytest.mark.slow
 def test_an_adapter_keeps_the_component_of_a_half_edit(direction: torch.Tensor, tmp_path: Path) -> None:
     recipe = Recipe({"mlp": 0.5})
     adapted = lora(orthogonalize(random_model("llama"), direction, recipe))
