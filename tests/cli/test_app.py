@@ -311,6 +311,7 @@ def test_help_shows_the_defaults_that_are_words(capsys: pytest.CaptureFixture[st
     assert "[default: the rules]" in " ".join(out.replace("│", " ").split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["typer", "abliterate.cli.run", "torch"])
 @pytest.mark.parametrize("lost", [False, True], ids=["", "lost"])
 def test_ctrl_c_while_something_is_imported(module: str, lost: bool, tmp_path: Path) -> None:

@@ -435,6 +435,7 @@ def test_a_destination_stays_off_the_source(tmp_path: Path, source: str, out: st
 # --- killed between any two operations -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, to start a run as often as it is killed")
 def test_killed_anywhere_the_destination_is_absent_or_complete(tmp_path: Path) -> None:
     """This file, run as a script, forks a run for every operation on files and kills it there: see `main` below."""
