@@ -40,6 +40,7 @@ def gather(folder: Path) -> Gathered:
     search = manifest["search"]
     if search and not 0 <= search["chosen"] < len(search["points"]):
         raise malformed(str(folder / MANIFEST), "search.chosen", f"is {search['chosen']}, not one of the points")
+    check_counts(manifest, str(folder / MANIFEST))
     observations = read_record(folder / OBSERVATIONS, OBSERVED, OBSERVATIONS_FORMAT)
     if observations is not None:
         check_observations(observations, str(folder / OBSERVATIONS))
@@ -72,6 +73,17 @@ def tidy(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: tidy(one) for name, one in value.items()}
     return [tidy(one) for one in value] if isinstance(value, list) else value
+
+
+def check_counts(manifest: Mapping[str, Any], source: str) -> None:
+    """Raise InputError where more prompts, or fewer than none, are said to be refused than there were."""
+    search = manifest["search"] or {"points": []}
+    counted = [("search.original", search["original"], "refusals")] if "original" in search else []
+    counted += [(f"search.points[{number}]", one, "refusals") for number, one in enumerate(search["points"])]
+    counted += [(f"trials[{number}]", one, "refused") for number, one in enumerate(manifest["trials"] or [])]
+    for place, one, name in counted:
+        if not 0 <= one[name] <= one["prompts"]:
+            raise malformed(source, f"{place}.{name}", f"should be from 0 to the number of prompts, {one['prompts']}")
 
 
 def check_observations(record: Mapping[str, Any], source: str) -> None:

@@ -139,3 +139,16 @@ def test_figures_read_as_in_print() -> None:
     assert text.rate_html(rate(0, 42)).replace(text.TIED, " ") == "0/42 = 0% [0%, 8.4%]"
     assert text.estimate_html(None) == "–"
     assert tidy({"a": [float("nan"), 1.0], "b": float("inf")}) == {"a": [None, 1.0], "b": None}
+
+
+@pytest.mark.parametrize("refused", [-1, 31, 10**20])
+def test_no_more_prompts_are_refused_than_there_were(tmp_path: Path, refused: int) -> None:
+    hostile = manifest()
+    hostile["search"]["original"]["refusals"] = refused
+    with pytest.raises(InputError, match=r"search.original.refusals should be from 0 to the number of prompts, 30"):
+        write_report(folder_of(tmp_path / "original", hostile))
+    hostile = manifest() | {
+        "trials": [{"layer": 1, "position": -1, "strength": 1.0, "refused": refused, "prompts": 30}]
+    }
+    with pytest.raises(InputError, match=r"trials\[0\].refused should be from 0 to the number of prompts, 30"):
+        write_report(folder_of(tmp_path / "trials", hostile))
