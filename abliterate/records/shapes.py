@@ -22,7 +22,7 @@ MANIFEST_SHAPE = {
     "source": {"model": str, "revision": Maybe(str), "files": Each(str)},
     "seed": int,
     "command": [str],
-    "prompts": Maybe(Each({"spec": str})),
+    "prompts": Maybe(Each({"spec": str, "digest": Maybe(str)})),
     "direction": {"name": Maybe(str), "method": Maybe(str), "layer": Maybe(int), "position": Maybe(int)},
     "selection": Maybe({"bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}),
     "search": Maybe({"original": {"refusals": int, "prompts": int}, "chosen": int, "points": [POINT]}),

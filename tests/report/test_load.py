@@ -146,9 +146,9 @@ def test_no_more_prompts_are_refused_than_there_were(tmp_path: Path, refused: in
     hostile = manifest()
     hostile["search"]["original"]["refusals"] = refused
     with pytest.raises(InputError, match=r"search.original.refusals should be from 0 to the number of prompts, 30"):
-        write_report(folder_of(tmp_path / "original", hostile))
+        write_report(folder_of(tmp_path, hostile))
     hostile = manifest() | {
         "trials": [{"layer": 1, "position": -1, "strength": 1.0, "refused": refused, "prompts": 30}]
     }
     with pytest.raises(InputError, match=r"trials\[0\].refused should be from 0 to the number of prompts, 30"):
-        write_report(folder_of(tmp_path / "trials", hostile))
+        write_report(folder_of(tmp_path, hostile))
