@@ -24,7 +24,7 @@ WORD = 300
 class AbliterateError(Exception):
     """Base of every error that abliterate raises on purpose.
 
-    Example:
+    Examples:
         >>> try:
         ...     load_prompts("nowhere.txt")
         ... except AbliterateError as error:
@@ -73,7 +73,7 @@ def first_line(error: BaseException) -> str:
 def shortened(text: str, limit: int = 200, quoted: bool = True) -> str:
     """Return a text of foreign making on one line, of a length that fits in a message.
 
-    Example:
+    Examples:
         >>> shortened("two\\nlines")
         "'two lines'"
     """
@@ -87,7 +87,7 @@ def one_short_line(text: str) -> str:
 
     Names out of files stand in messages, and a file can bring a name of megabytes.
 
-    Example:
+    Examples:
         >>> one_short_line("two\\nlines")
         'two lines'
     """

@@ -31,7 +31,7 @@ from abliterate.storage.record_log import RecordLog
 class Activations:
     """`resid[l]` of every prompt, `l = 0..L`, at some positions counted from the end of the prompt.
 
-    Example:
+    Examples:
         >>> one = capture(model, tokenizer, ["How do I bake bread?"])
         >>> one.positions
         (-4, -3, -2, -1)
@@ -77,7 +77,7 @@ def capture(
     `kept` holds batches that an interrupted run on the same weights has left, as files beside its records, until the
     whole is in `cache`. Raises InputError for other prompts, a missing chat template, and NaN or infinite activations.
 
-    Example:
+    Examples:
         >>> capture(model, tokenizer, harmful.first(8)).resid.shape  # [prompts, positions, layers, d_model]
         torch.Size([8, 4, 9, 160])
     """

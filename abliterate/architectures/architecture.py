@@ -94,7 +94,7 @@ class Architecture:
     `outside` are modules beside the text decoder, such as a vision tower and its projector: they are left alone, and
     what they put into the stream in the place of tokens is not edited.
 
-    Example:
+    Examples:
         >>> architecture = find_architecture(model)
         >>> architecture.depth, architecture.d_model, architecture.layers[0]
         (8, 160, 'model.layers.0')
@@ -142,7 +142,7 @@ def find_architecture(model: nn.Module, allow_unproved: bool = False) -> Archite
     the model has, when the model lacks a writer that its config promises, and, unless `allow_unproved`, when the stream
     passes something that no edit can undo exactly. Raises InputError for what is no transformers model.
 
-    Example:
+    Examples:
         >>> sorted({writer.site for writer in find_architecture(model).writers})
         ['attn', 'embed', 'mlp']
     """

@@ -26,7 +26,7 @@ class Directions:
 
     `differences` keep their length: that is what activation addition adds.
 
-    Example:
+    Examples:
         >>> directions.depth, directions.positions
         (8, (-4, -3, -2, -1))
         >>> directions[4].shape, round(float(directions[4].norm()), 3)

@@ -61,7 +61,7 @@ def difference_in_means(
     what harmless prompts have in common stays; `mean-difference` is the plain one. Any other method of `METHODS` gives
     what it gives. Raises InputError for an unknown method and for captures at different positions.
 
-    Example:
+    Examples:
         >>> harmful_side, harmless_side = (capture(model, tokenizer, side) for side in (harmful, harmless))
         >>> found = difference_in_means(harmful_side, harmless_side, "mean-difference")
         >>> torch.allclose(found.difference(4), (harmful_side.mean() - harmless_side.mean())[-1, 4].float())

@@ -60,7 +60,7 @@ def orthogonalize(
     weights that are not there to be edited (streamed, offloaded, quantised, sharded) or not finite, and for adapters
     other than plain LoRA on a writer.
 
-    Example:
+    Examples:
         >>> edited = orthogonalize(model, directions[4])
         >>> is_refusal(reply(edited, harmful.prompts[0]))
         False

@@ -45,7 +45,7 @@ def ablated(
     (`generate` on a thread of its own behind a streamer, recomputed activations in a backward pass, DataParallel). Another
     thread that wants the unedited model has to wait for the end of the context, or take a copy.
 
-    Example:
+    Examples:
         >>> is_refusal(reply(model, harmful.prompts[0]))
         True
         >>> with ablated(model, directions[4]) as live:
@@ -73,7 +73,7 @@ def ablated_rows(
     begins at its layer, or the rows for which it holds (`rows_where`). Raises ArchitectureError in the first pass
     inside, when the model goes around a writer without calling it.
 
-    Example:
+    Examples:
         >>> tokens = torch.tensor([[5, 9, 33], [5, 9, 33]])
         >>> bases = torch.stack([directions[3], directions[5]])[:, None]  # [bases, k, d_model]
         >>> with ablated_rows(model, bases, strengths=torch.tensor([1.0, 0.0])):

@@ -39,7 +39,7 @@ def added(
     stream. A negative scale turns it round, 0 adds nothing. Raises InputError for a layer out of range, a vector of another
     model, one that is zero, NaN and infinity, and a Condition that is decided after `layer`.
 
-    Example:
+    Examples:
         >>> is_refusal(reply(model, harmless.prompts[0]))
         False
         >>> with added(model, directions.difference(5), 5) as live:
@@ -65,7 +65,7 @@ def added_rows(
 
     Scale the vectors for a scale of each row's own; a vector of zeros leaves its rows alone.
 
-    Example:
+    Examples:
         >>> tokens, vectors = torch.tensor([[5, 9, 33]]).expand(2, -1), torch.stack([directions[3], directions[5]])
         >>> with added_rows(model, vectors, [3, 5]):
         ...     together = model(tokens).logits

@@ -63,7 +63,7 @@ def affine(
     stream: see `Target` and `mean_component`. Raises InputError for layers out of range, a direction of another
     model, NaN, infinity and a zero direction, targets that are not one for each `resid[l]`, and a Condition that is decided after one of `layers`.
 
-    Example:
+    Examples:
         >>> with affine(model, directions[4], mean_component(capture(model, tokenizer, harmless), directions[4])):
         ...     is_refusal(reply(model, harmful.prompts[0]))
         False
@@ -123,7 +123,7 @@ def mean_component(
     `c[l] = mean(resid[l][position])·r`, summed in float64, returned in float32. The length of `direction` does not
     count. Raises InputError for a position that was not captured, a direction of another model, NaN, infinity and zero.
 
-    Example:
+    Examples:
         >>> usual = mean_component(capture(model, tokenizer, harmless), directions[4])
         >>> usual.shape, bool(usual[4] < mean_component(capture(model, tokenizer, harmful), directions[4])[4])
         (torch.Size([9]), True)

@@ -37,7 +37,7 @@ class Condition:
     further out have been made there, the one that asks has not. So it acts only from there on, and in `generate` a
     token of the cache was treated as a pass over the whole text would treat it.
 
-    Example:
+    Examples:
         >>> when = Condition(directions[4], layer=4, threshold=0.0)
         >>> when.holds(torch.stack([directions[4], -directions[4]])[None])  # [rows, length, d_model]
         tensor([[ True, False]])
@@ -144,7 +144,7 @@ def rows_where(
     This is what `when` of any intervention takes, for the replies to these prompts: decided once, as in CAST, it acts
     on all of a row, from the embedding on, or on nothing of it. Interventions of contexts around take part.
 
-    Example:
+    Examples:
         >>> chat = ChatFormat(tokenizer)
         >>> usual, odd = (mean_component(capture(model, tokenizer, one), directions[4])[4] for one in (harmless, harmful))
         >>> when = Condition(directions[4], 4, float(usual + odd) / 2)

@@ -24,7 +24,7 @@ class Recipe:
     `direction` names the tensor in `directions.safetensors` that is used, such as `resid.15`. A recipe with `added`
     removes nothing: it adds the unit direction that many times to the `resid[l]` that it is named after, at every token.
 
-    Example:
+    Examples:
         >>> Recipe.uniform(0.5, ["attn", "mlp"]).strengths
         {'attn': 0.5, 'mlp': 0.5}
         >>> late = Recipe({"mlp": (0.0,) * 4 + (1.0,) * 4})  # the last four of eight layers

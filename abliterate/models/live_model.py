@@ -19,7 +19,7 @@ class LiveModel:
 
     Raises InputError for a batch size below 1.
 
-    Example:
+    Examples:
         >>> live = LiveModel.of(model, tokenizer)
         >>> live.architecture.depth == len(model.model.layers)
         True

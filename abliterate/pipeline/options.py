@@ -346,7 +346,7 @@ class SearchOptions:
 class Options(SearchOptions, OutputOptions, AskOptions, EditOptions):
     """What a run is asked to do; the defaults are those of the command. `model` and `out` come first: Options(model, out).
 
-    Example:
+    Examples:
         >>> Options("org/model", Path("edited"), layer=15, system="Be brief.").layer
         15
     """

@@ -46,7 +46,7 @@ from abliterate.storage.staging import Staging
 class Result:
     """What a run gives back; `manifest` is the content of `abliterate.json`, `seconds` the time of each step.
 
-    Example:
+    Examples:
         >>> result.manifest["proof"]["holds"], result.measured.edited.harmful_refusals.count
         (True, 0)
     """
@@ -64,7 +64,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
     Raises AbliterateError with one line that says what to do. A run that ends early leaves at most
     `OUT.partial`, which a rerun continues, and in the user's cache what it had found, which a rerun takes up.
 
-    Example:
+    Examples:
         >>> options = Options(tiny, out, harmful=f"{tiny}/harmful.txt", harmless=f"{tiny}/harmless.txt", layer=4)
         >>> run(options).out == out
         True

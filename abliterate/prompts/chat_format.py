@@ -19,8 +19,7 @@ from abliterate.prompts.given import given_prompts
 from abliterate.prompts.moment import dated
 from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.template import Message, Template, source_of, switches_in
-from abliterate.prompts.thinking_modes import THINKING_MODES as THINKING_MODES
-from abliterate.prompts.thinking_modes import Thinking as Thinking
+from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
 
 MAX_POSITIONS = 8
 """Candidate positions at most: the last tokens after the instruction; templates put 1 to 6 there."""
@@ -34,7 +33,7 @@ class ChatFormat:
     """How instructions are put to one model. `template` replaces the tokenizer's own chat template, `moment`
     is the day that it writes, where it writes one (else the present one).
 
-    Example:
+    Examples:
         >>> chat = ChatFormat(tokenizer)
         >>> chat.render("Describe a river.").count("Describe a river.")
         1
@@ -90,8 +89,15 @@ class ChatFormat:
         system = [] if self.system is None else [{"role": "system", "content": self.system}]
         return self._filled([[*system, *messages]])[0]
 
+    def answered(self, prompt: str, reply: str) -> str:
+        """Return the text of a prompt and the whole reply to it. Raises InputError when the template takes none."""
+        return self._template().answered([*self.turns(prompt), {"role": "assistant", "content": reply}])
+
     def _filled(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
-        return Template.of(self.tokenizer, self.source, self.switches()).texts(conversations)
+        return self._template().texts(conversations)
+
+    def _template(self) -> Template:
+        return Template.of(self.tokenizer, self.source, self.switches())
 
     def switches(self) -> dict[str, bool]:
         """Return the template's thinking switch as asked for; nothing where it has none."""

@@ -124,7 +124,7 @@ class Form:
 class Forms:
     """Forms of one language, in order; `forms["open"]` is the one of that name.
 
-    Example:
+    Examples:
         >>> forms = load_forms()
         >>> [form.name for form in forms if form.where == "raw"]
         ['raw-closed', 'raw-open']
@@ -173,7 +173,7 @@ def load_forms(spec: str | Path = BUILTIN_FORMS, *, language: str = "en") -> For
     Raises InputError for a file that cannot be read or parsed (with the line), an unknown or missing key, a form without
     `{p}`, two of the same name, two that render alike, and a file without a form in the language.
 
-    Example:
+    Examples:
         >>> load_forms().names
         ('question', 'request', 'open', 'example', 'reply-closed', 'reply-open', 'raw-closed', 'raw-open', 'shots-1', 'shots-2', 'shots-3')
         >>> load_forms()["reply-open"].reply

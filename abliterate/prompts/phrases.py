@@ -68,7 +68,7 @@ class Phrase:
 class Phrases:
     """Phrases in order, the SPEC that they came from and their language.
 
-    Example:
+    Examples:
         >>> phrases = load_phrases()
         >>> len(phrases.part("train")) + len(phrases.part("select")) + len(phrases.part("report"))
         160
@@ -147,7 +147,7 @@ def load_phrases(spec: str | Path = BUILTIN_PHRASES, *, language: str = "en") ->
     InputError for a language that the package has no phrases in, a file that cannot be read, a line that is no such row
     or repeats a phrase (with its number), and fewer than 8 phrases.
 
-    Example:
+    Examples:
         >>> phrase = load_phrases()[0]
         >>> phrase.category, phrase.harmful, phrase.harmless
         ('physical harm', ('punch my annoying roommate', 'hit my annoying roommate', 'beat up my annoying roommate'), 'cheer up my annoying roommate')

@@ -13,7 +13,7 @@ class Prompt(str):
 
     It is a string, and equals the string of its text. What the model sees is in `key`.
 
-    Example:
+    Examples:
         >>> one = Prompt(" How do I bake bread? ", system="Be short.", category="kitchen").trimmed()
         >>> one, one.system, one.category
         ('How do I bake bread?', 'Be short.', 'kitchen')

@@ -26,7 +26,7 @@ SPLIT_NAMES = (("train", 0.55), ("select", 0.20), ("report", 0.25))
 class PromptSet:
     """Instructions in order, without duplicates, and the SPEC that they came from.
 
-    Example:
+    Examples:
         >>> one = load_prompts("builtin:harmful")
         >>> sum(len(one.side(name)) for name in ("train", "select", "report")) == len(one)
         True
@@ -88,7 +88,7 @@ def load_prompts(spec: str | Path, *, offline: bool = False) -> PromptSet:
     Raises InputError for an unknown file, column, split or dataset, a file that cannot be parsed (with the
     line), and fewer than 8 prompts.
 
-    Example:
+    Examples:
         >>> load_prompts(f"{tiny}/harmful.txt").name
         'harmful.txt'
     """

@@ -19,7 +19,7 @@ from itertools import takewhile
 
 from transformers import PreTrainedTokenizerBase
 
-from abliterate.errors import InputError, first_line
+from abliterate.errors import InputError
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.forms import Filled, Form
 from abliterate.prompts.phrases import Phrases, Side
@@ -29,7 +29,7 @@ from abliterate.prompts.phrases import Phrases, Side
 class Text:
     """Token ids, and named places in them. Raises InputError for a place outside of the tokens.
 
-    Example:
+    Examples:
         >>> text = Text.of(tokenizer, load_forms()["question"], "bake bread")
         >>> tokenizer.decode(text.tokens[text.place("phrase_start") : text.place("phrase_end") + 1])
         ' bake bread'
@@ -167,16 +167,11 @@ def begun_reply(chat: ChatFormat, form: Form, filled: Filled, prompt: str) -> st
 
     Raises InputError for a template that does not show what the assistant said.
     """
-    messages = [{"role": "user", "content": filled.content}, {"role": "assistant", "content": filled.reply}]
-    if chat.system is not None:
-        messages.insert(0, {"role": "system", "content": chat.system})
     try:
-        text = chat.tokenizer.apply_chat_template(
-            messages, chat_template=chat.source, tokenize=False, add_generation_prompt=False, **chat.switches()
-        )
-    except Exception as error:
-        raise InputError(f"form {form.name}: the chat template takes no reply: {first_line(error)}") from error
-    before, said, _ = str(text).rpartition(filled.reply.strip())
+        text = chat.answered(filled.content, filled.reply)
+    except InputError as error:
+        raise InputError(f"form {form.name}: {error}") from error
+    before, said, _ = text.rpartition(filled.reply.strip())
     if not said:
         raise InputError(
             f"form {form.name}: the chat template strips the reply {filled.reply!r}, so that none can be begun; "

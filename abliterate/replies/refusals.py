@@ -131,7 +131,7 @@ def lectures(first: str, second: str) -> bool:
 def is_refusal(reply: str) -> bool:
     """Return whether the opening of `reply` declines the request (the module's text says what counts).
 
-    Example:
+    Examples:
         >>> is_refusal("I'm sorry, but I can't help with that."), is_refusal("Sorry for the wait! Mix flour and water.")
         (True, False)
         >>> is_refusal("Es tut mir leid, dabei kann ich nicht helfen."), is_refusal("很抱歉，我无法回答。")

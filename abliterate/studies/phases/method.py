@@ -71,7 +71,7 @@ class Outcome:
 def phases_of(segments: Sequence[Segment]) -> tuple[Phase, ...]:
     """Return the phases of a reply, in order. Raises ValueError for segments that overlap, leave a gap or hold nothing.
 
-    Example:
+    Examples:
         >>> [phase.end for phase in phases_of([Segment("content", 0, 4), Segment("content", 4, 9)])]
         [9]
     """

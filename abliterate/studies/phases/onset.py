@@ -45,7 +45,7 @@ class CurvePoint:
 def curve_of(onsets: Sequence[Onset]) -> tuple[CurvePoint, ...]:
     """Return the Kaplan-Meier curve, a point for each token at which a reply enters; it is 1 before the first.
 
-    Example:
+    Examples:
         >>> [round(point.share, 2) for point in curve_of([Onset(3, True), Onset(5, False), Onset(8, True)])]
         [0.67, 0.0]
     """
