@@ -22,7 +22,7 @@ from abliterate.errors import InputError, first_line
 MAX_BYTES = 4 << 20
 """A task file is written by hand."""
 
-CODE_KEYS = (*("class", "include", "custom_dataset", "process_docs", "process_results", "use_prompt"),)
+CODE_KEYS = ("class", "include", "custom_dataset", "process_docs", "process_results", "use_prompt")
 """What names code, or other files that may."""
 
 TABLES = ("json", "csv", "parquet", "arrow", "text")

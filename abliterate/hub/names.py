@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
+HUB_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """org/name: neither part begins with a dot or a dash, so it is no `../name`, `./name` or flag."""
 
 REVISION = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)

@@ -11,7 +11,7 @@ from torch import nn
 
 from abliterate.checkpoints.shards import read_shard
 from abliterate.errors import CheckpointError, InputError, first_line
-from abliterate.parallel.bounded import BoundExceeded, bounded
+from abliterate.parallel.bounded import BoundedWorker, BoundExceeded
 from abliterate.storage.foreign_files import read_json, require_files
 from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS
 
@@ -56,7 +56,7 @@ def check_adapter_config(folder: Path, model: nn.Module) -> None:
     expressions = [*patterns(config)]
     names = [name for name, _ in model.named_modules()] + [name for name, _ in model.named_parameters()]
     try:
-        bounded(lambda: matched(expressions, names), MATCH_SECONDS)
+        BoundedWorker(lambda asked: matched(*asked))([expressions, names], MATCH_SECONDS)
     except BoundExceeded as error:
         raise InputError(
             f"{path}: its regular expressions for the names of modules take too long ({first_line(error)}); write out the "
@@ -94,7 +94,7 @@ def patterns(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
             yield rf".*\.{one}\.(\d+)\.", False
 
 
-def matched(expressions: Sequence[tuple[str, bool]], names: Sequence[str]) -> int:
+def matched(expressions: Sequence[Sequence[Any]], names: Sequence[str]) -> int:
     """Return how many names the expressions match: what peft will do, and take as long for."""
     found = 0
     for expression, whole in expressions:

@@ -14,15 +14,7 @@ from typing import Any
 from abliterate.errors import InputError, first_line, shortened
 from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.rows import COLUMNS_OF_PROMPTS, rows_to_prompts
-
-KINDS_OF_FILE = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-"""What is no file that can be read to its end."""
+from abliterate.storage.foreign_files import no_file
 
 
 def kind_of(path: Path) -> str | None:
@@ -31,7 +23,7 @@ def kind_of(path: Path) -> str | None:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # ValueError: a null character in the name
         return None
-    return next((name for test, name in KINDS_OF_FILE if test(mode)), "a file")
+    return "a folder" if stat.S_ISDIR(mode) else no_file(mode) or "a file"
 
 
 def expanded(path: str) -> Path:

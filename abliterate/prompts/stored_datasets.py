@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from abliterate.errors import InputError, first_line, shortened
+from abliterate.hub.names import HUB_NAME
 from abliterate.prompts.files import expanded, kind_of
 from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.rows import BESIDE, beside, choose_column, rows_to_prompts
@@ -14,9 +15,7 @@ from abliterate.prompts.rows import BESIDE, beside, choose_column, rows_to_promp
 SPLIT = r"(?:[^:\[\]]*\[[^\[\]]*\])+|[^:\[\]]+"
 """A split, or slices of splits: `train`, `train[:400]`, `train[:10%]+test[5:]`."""
 
-HUB_SPEC = re.compile(
-    rf"(?P<name>[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*)(?::(?P<split>{SPLIT}))?(?::(?P<column>[^:]+))?"
-)
+HUB_SPEC = re.compile(rf"(?P<name>{HUB_NAME.pattern})(?::(?P<split>{SPLIT}))?(?::(?P<column>[^:]+))?")
 
 SAVED = ("state.json", "dataset_dict.json")
 """Files of which `save_to_disk` writes one: for a dataset, for several splits."""

@@ -16,8 +16,7 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError, first_line, shortened
-from abliterate.parallel.bounded import BoundExceeded
-from abliterate.parallel.bounded_worker import BoundedWorker
+from abliterate.parallel.bounded import BoundedWorker, BoundExceeded
 
 Message = Mapping[str, str]
 Conversation = Sequence[Message]
@@ -71,6 +70,14 @@ class Template:
         usages = [usage_of(self, one[0]["role"] == "system") for one in conversations]
         filled = fill(self, [(usage.put(one), True) for one, usage in zip(conversations, usages, strict=True)])
         return [self._checked(*one) for one in zip(conversations, filled, usages, strict=True)]
+
+    def answered(self, conversation: Conversation) -> str:
+        """Return a conversation that ends with a reply as text. Raises InputError when the template fails or does not end."""
+        usage = usage_of(self, conversation[0]["role"] == "system")
+        (filled,) = fill(self, [(usage.put(conversation), False)])
+        if filled.text is None:
+            raise InputError(f"the chat template takes no reply: {filled.error}")
+        return filled.text
 
     def _checked(self, conversation: Conversation, filled: Filled, usage: Usage) -> str:
         """Return the text of a conversation, when it is there, holds what was asked and ends where the reply begins."""

@@ -63,11 +63,16 @@ def require_files(folder: Path) -> None:
             require_plain(path, path.stat().st_mode)
 
 
+def no_file(mode: int) -> str | None:
+    """Return what a path with such a mode leads to that is neither a file nor a folder, None for these."""
+    return next((kind for is_kind, kind in KINDS if is_kind(mode)), None)
+
+
 def require_plain(path: Path, mode: int) -> None:
     """Raise OSError for the mode of a pipe, a device or a socket."""
-    for is_kind, kind in KINDS:
-        if is_kind(mode):
-            raise OSError(errno.EINVAL, f"{path.name} is {kind}, not a file; take it away")
+    kind = no_file(mode)
+    if kind is not None:
+        raise OSError(errno.EINVAL, f"{path.name} is {kind}, not a file; take it away")
 
 
 def read_foreign(path: Path, most: int = MAX_JSON_BYTES) -> bytes:

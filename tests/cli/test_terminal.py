@@ -136,7 +136,7 @@ def test_errors_about_flags_are_short(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.usefixtures("libraries")
 @pytest.mark.parametrize("way", ["warning", "log", "log of an error", "thread"])
 def test_what_libraries_say_is_harmless(way: str, capsys: pytest.CaptureFixture[str]) -> None:
-    logger = logging.getLogger("a.library")
+    logger = logging.getLogger("somebody.else")
     logger.propagate = False
     handler = logging.StreamHandler(sys.stderr)
     logger.addHandler(handler)
@@ -183,7 +183,7 @@ def test_where_the_package_prints_is_known() -> None:
         "cli/completion.py: print",  # the words of flags, to the shell
         "cli/terminal.py: print",  # say and say_json
         "cli/terminal.py: write",  # warnings
-        "parallel/bounded_worker.py: os.write",  # a pipe
+        "parallel/bounded.py: os.write",  # a pipe
         "storage/journal.py: os.write",  # a file
     }
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from abliterate.models.adapter import base_of
 from abliterate.models.adapter_config import check_adapter_config
-from fixtures.json_mutations import fuzzed, gives_a_result_or_one_line, mutated_json
+from fixtures.mutations import fuzz, mutated_json, outcome
 
 CONFIG = {
     "base_model_name_or_path": "m",
@@ -36,12 +36,12 @@ def test_looked_through_or_one_line() -> None:
         folder = Path(place)
         save_file({"base_model.model.0.lora_A.weight": torch.ones(4, 8)}, folder / "adapter_model.safetensors")
 
-        @fuzzed
+        @fuzz
         @given(mutated_json(CONFIG))
         @example(b'{"target_modules": "(a*)*(a*)*(a*)*(a*)*b"}')
         def target(content: bytes) -> None:
             (folder / "adapter_config.json").write_bytes(content)
-            gives_a_result_or_one_line(lambda: base_of(folder))
-            gives_a_result_or_one_line(lambda: check_adapter_config(folder, model))
+            outcome(lambda: base_of(folder))
+            outcome(lambda: check_adapter_config(folder, model))
 
         target()

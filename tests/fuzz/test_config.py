@@ -12,7 +12,7 @@ from hypothesis import given
 
 from abliterate.models.source import resolve_config
 from abliterate.quantization.formats.registry import format_of
-from fixtures.json_mutations import fuzzed, gives_a_result_or_one_line, mutated_json
+from fixtures.mutations import fuzz, mutated_json, outcome
 from fixtures.tiny_chat import TINY
 
 CONFIG = {
@@ -30,13 +30,13 @@ def test_a_model_or_one_line() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
 
-        @fuzzed
+        @fuzz
         @given(mutated_json(CONFIG))
         def target(content: bytes) -> None:
             (folder / "config.json").write_bytes(content)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what transformers thinks of such a config
-                gives_a_result_or_one_line(lambda: format_of(folder))
-                gives_a_result_or_one_line(lambda: resolve_config(str(folder)))
+                outcome(lambda: format_of(folder))
+                outcome(lambda: resolve_config(str(folder)))
 
         target()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from safetensors.torch import save
 
 from abliterate.directions.directions import DIRECTIONS_RECORD
 from abliterate.directions.files import load_differences, load_direction, read_directions
-from fixtures.json_mutations import fuzzed, gives_a_result_or_one_line, mutated_bytes, mutated_values
+from fixtures.mutations import fuzz, json_bytes, mutated_bytes, mutated_value, outcome
 
 RECORD = {"model": "m", "position": -1, "method": "projected", "lengths": {f"resid.{layer}": 2.0 for layer in range(3)}}
 NAMES = (
@@ -47,8 +46,8 @@ ROWS = (
 def files(draw: st.DrawFn) -> bytes:
     chosen = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=4))
     rows = {name: draw(st.sampled_from(ROWS)).clone() for name in chosen}
-    record: Any = draw(mutated_values(RECORD) | st.just(RECORD))
-    text = draw(st.sampled_from(("[" * 100_000, "", "null")) | st.just(json.dumps(record)))
+    record: Any = draw(mutated_value(RECORD) | st.just(RECORD))
+    text = draw(st.sampled_from(("[" * 100_000, "", "null")) | st.just(json_bytes(record).decode()))
     content = save(rows, metadata={DIRECTIONS_RECORD: text})
     return content if draw(st.booleans()) else draw(mutated_bytes(content))
 
@@ -57,13 +56,13 @@ def test_directions_or_one_line() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "directions.safetensors"
 
-        @fuzzed
+        @fuzz
         @given(files())
         def target(content: bytes) -> None:
             path.write_bytes(content)
-            gives_a_result_or_one_line(lambda: read_directions(path))
-            gives_a_result_or_one_line(lambda: load_differences(path))
+            outcome(lambda: read_directions(path))
+            outcome(lambda: load_differences(path))
             for name in NAMES:
-                gives_a_result_or_one_line(lambda name=name: load_direction(path, name))  # type: ignore[misc]
+                outcome(lambda name=name: load_direction(path, name))  # type: ignore[misc]
 
         target()

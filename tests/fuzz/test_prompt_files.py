@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,20 +15,14 @@ from typing import Any
 
 import pyarrow
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from abliterate.errors import AbliterateError
 from abliterate.prompts.files import FILE_READERS
 from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.prompt_set import PromptSet, load_prompts
-
-FUZZED = settings(
-    max_examples=int(os.environ.get("ABLITERATE_FUZZ", "50")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
+from fixtures.mutations import fuzz, outcome
 
 WORDS = st.sampled_from(
     ["prompt", "messages", "role", "from", "user", "system", "content", "value", "category", "How do I bake bread?", "", "\u2028"]
@@ -96,13 +89,13 @@ def test_every_kind_of_file_has_contents() -> None:
 
 @pytest.mark.parametrize("suffix", CONTENTS)
 def test_a_file_is_read_or_refused_in_one_line(suffix: str) -> None:
-    fuzz(suffix)()
+    target(suffix)()
 
 
-def fuzz(suffix: str) -> Callable[[], None]:
+def target(suffix: str) -> Callable[[], None]:
     """Return a test of one kind of file, in a folder of its own."""
 
-    @FUZZED
+    @fuzz
     @given(
         mutated(CONTENTS[suffix]) | st.binary(max_size=200), st.sampled_from(["", ":prompt", ":messages", ":no\nsuch"])
     )
@@ -115,7 +108,7 @@ def fuzz(suffix: str) -> Callable[[], None]:
     return one
 
 
-@FUZZED
+@fuzz
 @given(
     st.text(max_size=60)
     | st.sampled_from(["org/data", "builtin:", "x.csv", ":", "~", "[", "/"]).flatmap(
@@ -128,13 +121,8 @@ def test_a_spec_is_read_or_refused_in_one_line(spec: str) -> None:
 
 def read_or_refused(spec: str) -> None:
     """Check what comes of a SPEC: prompts that can be written and digested, or one line of at most 2 kB."""
-    try:
-        found = load_prompts(spec, offline=True)
-    except AbliterateError as error:
-        said = str(error)
-        assert len(said.splitlines()) == 1, said
-        assert len(said.encode(errors="surrogatepass")) <= 2000
-    else:
+    found = outcome(lambda: load_prompts(spec, offline=True))
+    if found is not None:
         assert isinstance(found, PromptSet)
         assert found.digest
         assert all(isinstance(one, Prompt) and one.strip() == one for one in found.prompts)

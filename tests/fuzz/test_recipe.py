@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from abliterate.interventions.recipe import Recipe
-from fixtures.json_mutations import fuzzed, gives_a_result_or_one_line, mutated_json
+from fixtures.mutations import fuzz, mutated_json, outcome
 
 REMOVING = {"direction": "resid.4", "strengths": {"embed": 1.0, "attn": [0.5] * 8, "mlp": 1}}
 ADDING = {"direction": "resid.4", "strengths": {}, "added": 2.5}
@@ -31,10 +31,10 @@ def test_a_recipe_or_one_line(good: object) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.json"
 
-        @fuzzed
+        @fuzz
         @given(mutated_json(good))
         def target(content: bytes) -> None:
             path.write_bytes(content)
-            gives_a_result_or_one_line(lambda: used(path))
+            outcome(lambda: used(path))
 
         target()

@@ -5,17 +5,14 @@
 
 from __future__ import annotations
 
-import os
-import time
-
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from abliterate.errors import AbliterateError
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.thinking_modes import THINKING_MODES
+from fixtures.mutations import fuzz, outcome
 from fixtures.tiny_chat import TINY
 
 PROMPT = "How do I bake bread?"
@@ -52,23 +49,11 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(TINY)
 
 
-@settings(
-    max_examples=int(os.environ.get("ABLITERATE_FUZZ", "50")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-)
+@fuzz
 @given(source=TEMPLATES, system=st.none() | st.just("Be short."), thinking=st.sampled_from(THINKING_MODES))
 def test_a_template_holds_the_prompt_or_is_refused(
     tokenizer: PreTrainedTokenizerBase, source: str, system: str | None, thinking: str
 ) -> None:
-    begun = time.monotonic()
-    try:
-        text = ChatFormat(tokenizer, system, thinking, source).render(PROMPT)  # type: ignore[arg-type]
-    except AbliterateError as error:
-        said = str(error)
-        assert len(said.splitlines()) == 1, said
-        assert len(said.encode(errors="surrogatepass")) <= 2000
-    else:
-        assert PROMPT in text
-        assert system is None or system in text
-    assert time.monotonic() - begun < 120
+    text = outcome(lambda: ChatFormat(tokenizer, system, thinking, source).render(PROMPT))  # type: ignore[arg-type]
+    assert text is None or PROMPT in text
+    assert text is None or system is None or system in text

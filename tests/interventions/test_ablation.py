@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -78,29 +77,6 @@ def test_rows_carry_their_own_strength(model: PreTrainedModel, direction: torch.
         with ablated(model, direction, Recipe.uniform(0.8 * strength)):
             alone = logits(model)
         assert torch.allclose(together[row], alone[row], atol=1e-4 * float(alone.abs().max()))
-
-
-def test_the_edit_is_the_models_on_every_thread_and_gone_from_all_at_the_end(
-    llama: PreTrainedModel, direction: torch.Tensor
-) -> None:
-    """A streamer runs `generate` on a thread of its own: bound to the one that entered, it would be the unedited model."""
-    before = logits(llama)
-    seen: dict[str, torch.Tensor] = {}
-
-    def run(name: str) -> None:
-        seen[name] = logits(llama)
-
-    def elsewhere(name: str) -> torch.Tensor:
-        thread = threading.Thread(target=run, args=(name,))
-        thread.start()
-        thread.join()
-        return seen[name]
-
-    with ablated(llama, direction):
-        here = logits(llama)
-        assert not torch.equal(here, before)
-        assert torch.equal(elsewhere("inside"), here)
-    assert torch.equal(elsewhere("after"), before)
 
 
 def test_the_hooks_are_the_models_on_whatever_thread(model: PreTrainedModel, direction: torch.Tensor) -> None:

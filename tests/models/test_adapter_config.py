@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from abliterate.errors import InputError
 from abliterate.models.adapter import attach, base_of
 from abliterate.models.adapter_config import check_adapter_config, read_adapter_config
 from fixtures.models import random_model
+from fixtures.patience import patience
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
@@ -66,11 +66,9 @@ def test_a_hostile_one_is_one_line_within_seconds(
     adapter: Path, llama: PreTrainedModel, fields: dict[str, Any], said: str
 ) -> None:
     change(adapter, **fields)
-    begun = time.monotonic()
-    with pytest.raises(InputError, match=said) as caught:
+    with patience(), pytest.raises(InputError, match=said) as caught:
         attach(llama, adapter)
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", "null", "", "\ufeff{}", "{"])

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from transformers import AutoConfig
 
-from abliterate.errors import AbliterateError, CheckpointError, InputError
+from abliterate.errors import CheckpointError, InputError
 from abliterate.models.config_limits import check_config
 from abliterate.models.source import load_tokenizer, resolve, resolve_config
+from fixtures.mutations import outcome
+from fixtures.patience import patience
 from fixtures.tiny_chat import TINY
 
 
@@ -36,11 +36,10 @@ def change(folder: Path, **fields: Any) -> None:
 )
 def test_a_billion_of_something_is_refused_by_name(folder: Path, name: str, value: float) -> None:
     change(folder, **{name: value})
-    begun = time.monotonic()
     for opening in (resolve, resolve_config):
-        with pytest.raises(CheckpointError, match=rf"config\.json: {name} is .*; expected at most"):
+        told = rf"config\.json: {name} is .*; expected at most"
+        with patience(), pytest.raises(CheckpointError, match=told):
             opening(str(folder))
-    assert time.monotonic() - begun < 10
 
 
 def test_parts_of_the_model_and_lists_are_looked_through(folder: Path) -> None:
@@ -79,32 +78,19 @@ HOSTILE: dict[str, Any] = {
 }
 
 
-def line_of(opening: Callable[[], object]) -> str | None:
-    """Return what is said where something cannot be opened, None where it can."""
-    try:
-        opening()
-    except AbliterateError as error:
-        return str(error)
-    return None
-
-
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_value_of_another_kind_is_a_model_or_one_line(folder: Path, name: str) -> None:
     change(folder, **{name: HOSTILE[name]})
     for opening in (lambda: resolve(str(folder)).empty, lambda: resolve_config(str(folder))):
-        line = line_of(opening)
-        assert line is None or len(line.splitlines()) == 1
+        outcome(opening)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", "null", "", "\ud800", "9" * 5000, '{"a": "\\ud800"}'])
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "tokenizer.json"])
 def test_json_that_cannot_be_held_is_one_line(folder: Path, file: str, text: str) -> None:
     (folder / file).write_bytes(text.encode(errors="surrogatepass"))
-    line = line_of(lambda: load_tokenizer(resolve(str(folder))))
-    if line is None:
-        assert file == "tokenizer_config.json"  # of which transformers takes what it can use
-    else:
-        assert len(line.splitlines()) == 1
+    tokenizer = outcome(lambda: load_tokenizer(resolve(str(folder))))
+    assert tokenizer is None or file == "tokenizer_config.json"  # of which transformers takes what it can use
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")

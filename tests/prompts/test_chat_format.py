@@ -111,12 +111,12 @@ def test_a_byte_order_mark_is_no_part_of_a_template(tmp_path: Path) -> None:
     assert read_template(tmp_path / "template.jinja") == TURN
 
 
-@pytest.mark.parametrize("kind", ["a folder", "a named pipe", "a device"])
+@pytest.mark.parametrize("kind", ["a folder", "a pipe", "a device"])
 def test_a_template_is_read_from_a_file_alone(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "own.jinja"
     if kind == "a folder":
         path.mkdir()
-    elif kind == "a named pipe":
+    elif kind == "a pipe":
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
 from pathlib import Path
 
 import pyarrow
@@ -15,6 +14,7 @@ from pyarrow import parquet
 from abliterate.errors import InputError
 from abliterate.prompts.files import FILE_READERS, expanded, kind_of, lines_of, read_file, read_rows
 from abliterate.prompts.prompt_set import load_prompts
+from fixtures.patience import patience
 from fixtures.prompts import TEXTS
 
 SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"
@@ -106,26 +106,26 @@ def test_a_table_that_could_mean_two_things_is_refused(tmp_path: Path, table: st
 
 
 @pytest.mark.parametrize("suffix", FILE_READERS)
-@pytest.mark.parametrize("kind", ["a folder", "a named pipe", "a socket", "a device"])
+@pytest.mark.parametrize("kind", ["a folder", "a pipe", "a socket", "a device"])
 def test_what_is_no_file_is_refused_at_once(
     tmp_path: Path, suffix: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # names of sockets are short
-    path, begun = Path(f"list{suffix}"), time.monotonic()
+    path = Path(f"list{suffix}")
     bound = socket.socket(socket.AF_UNIX)
     try:
         if kind == "a folder":
             path.mkdir()
-        elif kind == "a named pipe":
+        elif kind == "a pipe":
             os.mkfifo(path)
         elif kind == "a socket":
             bound.bind(str(path))
         else:
             path.symlink_to("/dev/zero")
         assert kind_of(path) == kind
-        with pytest.raises(InputError, match=f"list{suffix}: is {kind}; give a file of prompts"):
+        told = f"list{suffix}: is {kind}; give a file of prompts"
+        with patience(), pytest.raises(InputError, match=told):
             load_prompts(str(path))
-        assert time.monotonic() - begun < 2
     finally:
         bound.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from abliterate.errors import InputError
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.template import Template, source_of, switches_in
+from fixtures.patience import patience
 from fixtures.tiny_chat import TINY
 
 PROMPT = "  How do I bake bread?\n"
@@ -130,12 +130,10 @@ def test_a_hostile_template_is_one_line_within_seconds(
     tokenizer: PreTrainedTokenizerBase, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("abliterate.prompts.template.SECONDS", 1)
-    begun = time.monotonic()
-    with pytest.raises(InputError, match="the chat template") as caught:
+    with patience(), pytest.raises(InputError, match="the chat template") as caught:
         ChatFormat(tokenizer, template=HOSTILE[name]).render(PROMPT)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value).encode()) <= 2000
-    assert time.monotonic() - begun < 60
 
 
 def test_a_template_that_loops_for_one_prompt_alone_ends_too(

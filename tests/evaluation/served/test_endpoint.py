@@ -40,11 +40,6 @@ def asking(*prompts: str) -> list[list[dict[str, str]]]:
     return [[{"role": "user", "content": prompt}] for prompt in prompts]
 
 
-@pytest.fixture(autouse=True)
-def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
 @pytest.fixture(scope="module")
 def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_gguf(tmp_path_factory.mktemp("gguf"))
@@ -53,12 +48,6 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def llama(gguf: Path) -> Iterator[LlamaServer]:
     with serving(gguf) as server:
-        yield server
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    with ChatServer() as server:
         yield server
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,20 +13,10 @@ from abliterate.errors import InputError
 from abliterate.evaluation.served import reply_limits
 from abliterate.evaluation.served.endpoint import Endpoint, endpoint_replies, served_model
 from abliterate.evaluation.served.reply_cache import ReplyCache
+from fixtures.patience import patience
 from servers.chat_server import ChatServer, Handler, completion
 
 ASKED = [[{"role": "user", "content": "Name three colours."}]]
-
-
-@pytest.fixture(autouse=True)
-def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    with ChatServer() as server:
-        yield server
 
 
 def trickle(handler: Handler) -> None:
@@ -68,10 +57,9 @@ def failure(fault: Callable[[Handler], None], server: ChatServer, **how: float) 
 
 
 def test_a_trickle_ends_at_the_deadline(server: ChatServer) -> None:
-    begun = time.monotonic()
-    said = failure(trickle, server, timeout=1.5)
+    with patience():
+        said = failure(trickle, server, timeout=1.5)
     assert "gave no answer within 1.5 s, 1 times" in said
-    assert time.monotonic() - begun < 15
 
 
 def test_an_answer_without_end_is_given_up(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
