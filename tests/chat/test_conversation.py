@@ -36,6 +36,7 @@ def test_a_template_that_takes_one_turn_says_so(tokenizer: PreTrainedTokenizerBa
         encode(ChatFormat(tokenizer, template=once), [user_message(GOOD), user_message(GOOD)])
 
 
+@pytest.mark.slow
 def test_several_turns_are_those_of_a_conversation_read_anew(sides: ChatSides) -> None:
     for side in sides.sides:
         going_on = Conversation(side, ChatOptions())

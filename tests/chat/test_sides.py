@@ -31,6 +31,7 @@ def test_hooks_reply_as_the_edited_checkpoint(edited: Path, sides: ChatSides) ->
     assert said(hooked, BAD) != said(original, BAD)
 
 
+@pytest.mark.slow
 def test_at_any_strength(edited: Path, tmp_path: Path) -> None:
     half = options(TINY, out=tmp_path / "half", layer=4, strength=0.5)
     apply(half, edited / "directions.safetensors", None)

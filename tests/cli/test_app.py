@@ -62,6 +62,7 @@ def test_the_whole_run_for_people(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert "capturing activations" in err or "how refusals and answers open" in err
 
 
+@pytest.mark.slow
 def test_demo_prints_the_table_and_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = call(capsys, "demo")
     assert code == 0
@@ -146,6 +147,7 @@ def test_verify_says_no_by_exit_code(capsys: pytest.CaptureFixture[str], tmp_pat
     assert "is outside the plan, but differs from the original" in out
 
 
+@pytest.mark.slow
 def test_verify_lists_every_tensor_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     edited = tmp_path / "edited"
     call(capsys, str(TINY), *PROMPTS, "--layer", "4", "--out", str(edited))
@@ -287,6 +289,7 @@ def test_too_little_memory_says_how_much(
     assert "the weights need 0.0 GB" in err
 
 
+@pytest.mark.slow
 def test_a_template_file_serves_a_model_without_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = copy_of_tiny(tmp_path / "model")
     template = tmp_path / "own.jinja"
@@ -297,6 +300,7 @@ def test_a_template_file_serves_a_model_without_one(capsys: pytest.CaptureFixtur
     assert json.loads(out)["manifest"]["figures"]["edited"]["harmful_refusals"]["rate"] <= 0.05
 
 
+@pytest.mark.slow
 def test_the_built_in_prompts_are_the_default(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     # The tiny model answers nothing that it was not made for, so only the prompts' record is looked at.
     code, out, _ = call(capsys, "evaluate", str(TINY), "--json")

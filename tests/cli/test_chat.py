@@ -57,6 +57,7 @@ def test_lines_from_a_pipe_are_answered_as_json(edited: Path, sides: ChatSides) 
     assert "Ctrl-C during a reply" in err
 
 
+@pytest.mark.slow
 def test_lines_from_a_pipe_are_answered_for_people(edited: Path) -> None:
     out, _ = chat(str(edited), lines=f"{GOOD}\n/exit\n{BAD}".encode() + b"\xff")
     assert out.startswith(f"> {GOOD}\n")
@@ -73,6 +74,7 @@ def test_a_pipe_ends_at_the_first_error(edited: Path) -> None:
     assert "/reset begins a new one" in err
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_reply_and_at_the_prompt_leaves(edited: Path) -> None:
     """In a terminal of its own: draws at a high temperature never come to an end by themselves."""
     words = ["chat", str(edited), "--against", str(TINY), "--temperature", "50", "--device", "cpu"]

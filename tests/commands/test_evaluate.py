@@ -131,6 +131,7 @@ def test_all_prompts_of_a_list_can_be_asked(tmp_path: Path) -> None:
     assert {kind: len(judged.replies) for kind, judged in one.model.sets.items()} == {HARMFUL: 30, HARMLESS: 30}
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_goes_on(edited: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second model's replies are interrupted: those of the first, and its finished batches, are not made again."""
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path))
@@ -296,6 +297,7 @@ def test_an_adapter_held_against_another(tmp_path: Path) -> None:
     assert (one.against.name, one.model.name) == ("one", "other")
 
 
+@pytest.mark.slow
 def test_an_adapter_of_another_original_is_refused(edited: Result, tmp_path: Path) -> None:
     export(ExportOptions(edited.out, "adapter"), in_float32(tmp_path / "adapter"))
     with pytest.raises(InputError, match="was not made from"):

@@ -222,6 +222,7 @@ def test_every_form_of_the_table_has_its_writer(form: ExportForm) -> None:
     assert "{out" in form.use
 
 
+@pytest.mark.slow
 def test_the_forms_of_the_readme_in_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [str(TINY), "--harmful", f"{TINY}/harmful.txt", "--harmless", f"{TINY}/harmless.txt", "--device", "cpu"]
     words += ["--layer", "4", "--save", "checkpoint,adapter,gguf-adapter", "--out", str(tmp_path / "edited")]

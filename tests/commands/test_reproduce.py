@@ -287,6 +287,7 @@ def test_weights_on_the_hub_are_compared_without_a_download(
     assert not any(one.endswith(".safetensors") for one in fetched)
 
 
+@pytest.mark.slow
 def test_one_changed_byte_on_the_hub_is_named(hub: HubServer, client: Client, pushed: Path, tmp_path: Path) -> None:
     files = hub.repositories["me/edited"].commits[-1].files
     changed = Blob(flipped(files["model.safetensors"].content), True)
@@ -300,6 +301,7 @@ def test_one_changed_byte_on_the_hub_is_named(hub: HubServer, client: Client, pu
     assert found["files"] == {"same": 1, "compared": 2}
 
 
+@pytest.mark.slow
 def test_offline_the_weights_on_the_hub_are_not_compared_and_a_note_says_so(
     hub: HubServer, client: Client, pushed: Path, tmp_path: Path
 ) -> None:

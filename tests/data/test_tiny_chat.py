@@ -102,6 +102,7 @@ def test_the_script_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     assert set(hashes[0]) == {path.name for path in TINY.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", ["library.py"])
 def test_examples_run(example: str) -> None:
     done = subprocess.run([sys.executable, EXAMPLES / example], capture_output=True, text=True)

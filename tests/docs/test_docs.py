@@ -38,6 +38,8 @@ BLOCK = re.compile(r"(?:<!-- (test|file: (?P<file>\S+)) -->\n)?^```(?P<language>
 ASSIGNMENT = re.compile(r"(\w+)=(\S+)")
 DEMO = ["demo", "--out", "edited"]
 """Many pages begin with it: it runs once."""
+SLOW = re.compile(r"docs/(tutorials/.*|library|verbs/(reproduce|run))\.md")
+"""Pages whose blocks take seconds."""
 USAGE_ERROR = typer.BadParameter.__mro__[1]
 """What typer raises for words that do not parse, wherever it keeps it."""
 
@@ -119,7 +121,14 @@ class Session:
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft asks transformers for it
-@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=name_of)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] if SLOW.fullmatch(name_of(page)) else [])
+        for page in PAGES
+        if runnable(page)
+    ],
+)
 def test_what_a_page_shows_runs(
     page: Path, demo: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_flags_and_public_names_are_all_there(site: Path) -> None:
     group: Any = typer.main.get_command(app)
     for verb, command in group.commands.items():

@@ -213,6 +213,7 @@ def test_what_cannot_be_done_is_refused_at_once(
     assert hook_count(llama) == 0
 
 
+@pytest.mark.slow
 def test_the_example_shows_what_each_does() -> None:
     done = subprocess.run([sys.executable, EXAMPLE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -47,7 +47,13 @@ def test_no_more_threads_than_the_quota(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP tells what it read; others do not")
-@pytest.mark.parametrize(("own", "told"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ({}, "PASSIVE"),
+        pytest.param({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE", marks=pytest.mark.slow),
+    ],
+)
 def test_the_command_decides_before_torch_is_there(own: dict[str, str], told: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     done = subprocess.run(

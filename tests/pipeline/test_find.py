@@ -75,6 +75,7 @@ def test_after_any_unit_a_step_goes_on(
         assert ended == expected
 
 
+@pytest.mark.slow
 def test_of_several_processes_the_first_keeps_the_choice(
     loaded: Loaded, cache: Path, tmp_path: Path, computed: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_greedy_runs_name_nothing_and_hear_nothing_of_it(result: Result, samplin
     assert "seed" not in plain.settings
 
 
+@pytest.mark.slow
 def test_later_verbs_reply_as_the_run_did(drawn: Result) -> None:
     options, said = in_float32(Path(), model=str(drawn.out)), SaidConditions()
     settled = settle(said.on(options), said.said, [options.model])

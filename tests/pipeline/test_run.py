@@ -226,6 +226,7 @@ def test_killed_by_the_system_a_run_goes_on(whole: Result, cache: Path, tmp_path
     assert computed["replies"] == batches - 2, "two batches of the edited model's replies were kept"
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_ends_no_run(
     whole: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +239,7 @@ def test_a_cache_that_cannot_be_written_ends_no_run(
     assert "Not a directory" in one.notes[-1]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_no_run(
     whole: Result, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

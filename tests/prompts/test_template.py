@@ -53,6 +53,7 @@ def test_content_is_given_as_the_template_takes_it(
     assert "'type'" not in text
 
 
+@pytest.mark.slow
 def test_every_published_template_holds_the_prompt(tokenizer: PreTrainedTokenizerBase) -> None:
     found = find_spec("trl")
     if found is None or found.origin is None:

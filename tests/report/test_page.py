@@ -202,10 +202,10 @@ def test_the_evaluation_is_shown_beside_the_run(watched: Watched, full: Path) ->
     ("change", "gone"),
     [
         (lambda m, o, e: (m, o, None), {"evaluation"}),
-        (lambda m, o, e: (m, None, e), {"separation", "activations", "selection"}),
+        pytest.param(lambda m, o, e: (m, None, e), {"separation", "activations", "selection"}, marks=pytest.mark.slow),
         (lambda m, o, e: (m, None, None), {"separation", "activations", "selection", "replies", "evaluation"}),
-        (lambda m, o, e: (changed(m, ["search"], None), o, e), {"search"}),
-        (lambda m, o, e: (m, changed(o, ["candidates"], []), e), {"selection"}),
+        pytest.param(lambda m, o, e: (changed(m, ["search"], None), o, e), {"search"}, marks=pytest.mark.slow),
+        pytest.param(lambda m, o, e: (m, changed(o, ["candidates"], []), e), {"selection"}, marks=pytest.mark.slow),
         (
             lambda m, o, e: ({**m, "search": None, "figures": None, "selection": None, "prompts": None}, None, None),
             {"figures", "search", "separation", "activations", "selection", "replies", "evaluation"},
@@ -221,6 +221,7 @@ def test_a_section_without_data_is_left_out(
     assert page.eval_on_selector_all("nav a", "(all) => all.map((one) => one.hash.slice(1))") == wanted
 
 
+@pytest.mark.slow
 def test_a_model_that_refuses_more_has_trials_and_no_strengths(watched: Watched, tmp_path: Path) -> None:
     trials = [{"layer": 3, "position": -1, "strength": 0.7, "refused": 34, "prompts": 48}]
     recipe = {"direction": "resid.3", "strengths": {}, "added": 42.5}
@@ -342,6 +343,7 @@ def test_search_and_filters_say_how_many_match(watched: Watched, full: Path) -> 
     ]
 
 
+@pytest.mark.slow
 def test_long_lists_come_a_batch_at_a_time_and_whole_in_print(watched: Watched, full: Path) -> None:
     page = watched(full)
     place = page.locator("#explorer-run")
@@ -358,6 +360,7 @@ def test_long_lists_come_a_batch_at_a_time_and_whole_in_print(watched: Watched, 
     assert items.count() == 50
 
 
+@pytest.mark.slow
 def test_on_paper_the_page_is_light_and_fits(watched: Watched, full: Path) -> None:
     page = watched(full, color_scheme="dark")
     on_screen = page.evaluate(COLOURS)
@@ -411,6 +414,7 @@ def test_the_keyboard_moves_layer_and_score(watched: Watched, full: Path) -> Non
 CONTROLS = "a[href], button, input, select, summary, [tabindex='0']"
 
 
+@pytest.mark.slow
 def test_tab_reaches_every_control_in_order_and_shows_where_it_is(watched: Watched, full: Path) -> None:
     page = watched(full)
     page.locator("#tensors").evaluate("(one) => { one.open = true; }")
@@ -454,6 +458,7 @@ def test_every_control_and_plot_has_a_name(watched: Watched, full: Path) -> None
 COLOURS = "[getComputedStyle(document.body).backgroundColor, document.getElementById('plot-pca').layout.font.color]"
 
 
+@pytest.mark.slow
 def test_dark_and_light_follow_the_system_and_the_button(watched: Watched, full: Path) -> None:
     light, dark = (watched(full, color_scheme=scheme) for scheme in ("light", "dark"))
     by_day, by_night = light.evaluate(COLOURS), dark.evaluate(COLOURS)
@@ -469,13 +474,14 @@ def test_dark_and_light_follow_the_system_and_the_button(watched: Watched, full:
     assert dark.evaluate(COLOURS) == by_day
 
 
+@pytest.mark.slow
 def test_nothing_moves_for_who_asks_for_it(watched: Watched, full: Path) -> None:
     behaviour = "getComputedStyle(document.documentElement).scrollBehavior"
     assert watched(full).evaluate(behaviour) == "smooth"
     assert watched(full, reduced_motion="reduce").evaluate(behaviour) == "auto"
 
 
-@pytest.mark.parametrize("width", [320, 360, 768])
+@pytest.mark.parametrize("width", [320, *(pytest.param(width, marks=pytest.mark.slow) for width in (360, 768))])
 def test_a_narrow_page_does_not_scroll_sideways(watched: Watched, tmp_path: Path, width: int) -> None:
     long = "unbroken" * 60
     main, observed = manifest(), observations()
@@ -493,6 +499,7 @@ def test_a_narrow_page_does_not_scroll_sideways(watched: Watched, tmp_path: Path
     )
 
 
+@pytest.mark.slow
 def test_figures_are_saved_for_paper_whatever_the_screen_shows(watched: Watched, full: Path) -> None:
     page = watched(full, color_scheme="dark", accept_downloads=True)
     with page.expect_download() as download:

@@ -137,6 +137,7 @@ def test_an_added_format_goes_through_the_algebra(added: Format) -> None:
     assert component(dequantize(edited, added), direction, 0) < 0.01 * component(read, direction, 0)
 
 
+@pytest.mark.slow
 def test_an_added_format_goes_through_a_checkpoint(added: Format, tmp_path: Path) -> None:
     """Read, edited on disk in its own format, proved in the live model, verified; and written unquantised."""
     source = random_checkpoint("llama", tmp_path / "source")
