@@ -95,7 +95,8 @@ def read_shard(folder: Path, name: str) -> Shard:
     if not header.startswith(b"{"):
         raise damaged(path, f"header: expected JSON that begins with '{{', found {header[:1]!r}")
     listed = parse_object(path, "header", header)
-    metadata = listed.pop("__metadata__", None) or {}  # null is read as none by safetensors too
+    metadata = listed.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata  # null is read as none by safetensors too, other emptiness is not
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise damaged(path, "header: expected names and texts under '__metadata__', found something else")
     entries = [_entry(path, name, key, value, 8 + length) for key, value in listed.items()]

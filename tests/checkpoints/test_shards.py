@@ -59,6 +59,7 @@ DAMAGED_HEADERS = {
     "same bytes": ({"a": entry(), "b": entry()}, 24, "tensor 'b' overlaps the one before"),
     "hole": ({"a": entry(), "b": entry(offsets=[28, 52])}, 52, "tensor 'b' leaves a hole before it: expected it at"),
     "hole first": ({"a": entry(offsets=[4, 28])}, 28, "tensor 'a' leaves a hole before it"),
+    "metadata false": ({"__metadata__": False}, 0, "expected names and texts under '__metadata__'"),
     "metadata": ({"__metadata__": {"a": 1}}, 0, "expected names and texts under '__metadata__'"),
     "no tensors": ({"__metadata__": {}}, 0, "expected tensors, found none"),
 }
