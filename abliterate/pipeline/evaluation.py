@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from abliterate.errors import InputError
 from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.evaluation import Evaluation, Examined
 from abliterate.evaluation.figures import JudgedReplies, by_length, damage
@@ -46,6 +48,8 @@ def evaluate_each(
     """
     for name in [*models, *([against] if against is not None else [])]:
         require_readable(name, options.revision if name == options.model else None, options.offline)
+    if evaluate_options.endpoint is None:
+        options = on_one_day(options, models[0] if against is None else against, progress)
     sets = load_sets(options, evaluate_options)
     if against is not None:
         check_all(options, models, against, sets, progress)
@@ -75,6 +79,18 @@ def evaluate_each(
         )
     if Processes.launched().first:
         shutil.rmtree(unfinished, ignore_errors=True)  # whoever asks again measures anew
+
+
+def on_one_day(options: AskOptions, name: str, progress: Progress) -> AskOptions:
+    """Return the options with the day that a model's chat template writes, today's where none is given: all keep to it.
+
+    Raises InputError for a day that is given to a template that writes none.
+    """
+    source = open_source(options, progress, standing_on(options, name))
+    chat = open_chat(options, Unloaded(shown_name(name), source).tokenizer)
+    if options.date is not None and chat.moment is None:
+        raise InputError("--date: the chat template writes no date; leave it away")
+    return replace(options, date=chat.moment)
 
 
 def check_all(

@@ -25,6 +25,7 @@ def unlike(manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str
         "system prompt": command.get("system"),
         "thinking": command.get("thinking", "auto"),
         "generation": command.get("generation", "greedy"),
+        "date in the template": command.get("date"),
         "chat template": template.get("digest") or command.get("chat_template"),
         "dtype": command.get("dtype", "auto"),
         "reply tokens": manifest["figures"]["reply_tokens"],
@@ -36,6 +37,7 @@ def unlike(manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str
         "system prompt": settings.get("system"),
         "thinking": settings.get("thinking", NOT_SAID),
         "generation": settings.get("generation", "greedy"),  # which is all that earlier versions did
+        "date in the template": settings.get("date"),
         "chat template": template_of(settings),
         "dtype": settings.get("dtype", NOT_SAID),
         "reply tokens": settings.get("reply_tokens", NOT_SAID),
@@ -62,6 +64,8 @@ def worded(name: str, run: object, own: object) -> str:
             "the model's own" if one is None else one if one == NOT_SAID else f"a file ({str(one)[:12]})"
             for one in (run, own)
         )
+    if name == "date in the template":
+        run, own = ("none" if one is None else one for one in (run, own))
     if name == "system prompt":
         run, own = ("none" if one is None else f"\u201c{one}\u201d" for one in (run, own))
     return f"{name}: {run} in the run, {own} in the evaluation"

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,19 @@ def test_a_list_gives_its_categories_and_its_system_messages(tmp_path: Path) -> 
     assert sum(rate["model"]["total"] for rate in rates.values()) == 12
     assert sum(rate["model"]["count"] for rate in rates.values()) == record[HARMFUL]["model"]["refused"]["count"]
     assert "by_category" not in record[HARMLESS]
+
+
+def test_the_day_that_a_template_writes_is_recorded_and_no_other_template_takes_one(tmp_path: Path) -> None:
+    dated = tmp_path / "dated.jinja"
+    dated.write_text("{# {{ strftime_now('%d %b %Y') }} #}" + (TINY / "chat_template.jinja").read_text())
+    few = replace(SHORT, n_prompts=2, reply_tokens=2, text=None, look_alikes=None)
+    asked = in_float32(Path(), chat_template=dated)
+    before = datetime.now().date().isoformat()
+    today = evaluate(asked, few, None).settings["date"]
+    assert before <= today <= datetime.now().date().isoformat()
+    assert evaluate(replace(asked, date="2024-02-29"), few, None).settings["date"] == "2024-02-29"
+    with pytest.raises(InputError, match="--date: the chat template writes no date"):
+        evaluate(in_float32(Path(), date="2024-02-29"), few, None)
 
 
 def test_a_server_is_not_asked_without_a_lists_system_messages() -> None:

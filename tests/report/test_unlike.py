@@ -36,6 +36,7 @@ def test_what_was_made_alike_differs_in_nothing() -> None:
     ("change", "said"),
     [
         ({"system": None}, "system prompt: \u201cBe brief; it's late\u201d in the run, none in the evaluation"),
+        ({"date": "2024-02-29"}, "date in the template: none in the run, 2024-02-29 in the evaluation"),
         ({"thinking": "off"}, "thinking: auto in the run, off in the evaluation"),
         ({"dtype": "float32"}, "dtype: auto in the run, float32 in the evaluation"),
         ({"reply_tokens": 8}, "reply tokens: 32 in the run, 8 in the evaluation"),
