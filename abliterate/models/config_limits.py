@@ -42,12 +42,17 @@ def check_config(folder: Path) -> None:
         raise CheckpointError(f"{folder} cannot be read ({error.strerror or first_line(error)})") from error
     if not (folder / CONFIG).is_file():
         return  # what needs one says so
-    for name, value in numbers_of(read_config(folder)):
+    check_numbers(f"{folder}: config.json", read_config(folder))
+
+
+def check_numbers(place: str, config: Mapping[str, Any]) -> None:
+    """Raise CheckpointError, naming the place, where a config asks for more of something than any model has."""
+    for name, value in numbers_of(config):
         plain = name.rpartition(".")[2]
         most = MOST_MODULES if COUNTS.fullmatch(plain) else MOST_WIDE if WIDTHS.fullmatch(plain) else MOST
         if abs(value) > most:
             raise CheckpointError(
-                f"{folder}: config.json: {name} is {value:.3g}; expected at most {most}; download it again, or repair it"
+                f"{place}: {name} is {value:.3g}; expected at most {most}; download it again, or repair it"
             )
 
 

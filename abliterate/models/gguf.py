@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
 from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.errors import InputError, first_line
 from abliterate.extras import require
+from abliterate.models.config_limits import check_numbers
 from abliterate.progress import Progress
 from abliterate.storage.atomic import written_whole
 from abliterate.storage.cache import cache_folder
@@ -23,6 +25,9 @@ from abliterate.storage.temporary import writing_to
 
 GGUF = "reading a .gguf file"
 """What needs the `gguf` extra here."""
+
+UNREADABLE = (ValueError, LookupError, NotImplementedError, OSError, OverflowError, RecursionError, TypeError, struct.error)
+"""What transformers raises for a damaged file: it reads sizes as they stand there."""
 
 
 def from_gguf(path: Path, progress: Progress) -> Path:
@@ -47,16 +52,23 @@ def from_gguf(path: Path, progress: Progress) -> Path:
     place: dict[str, Any] = {"gguf_file": path.name}
     try:
         with alone(path) as room:
+            check_metadata(path, room)
             tokenizer = AutoTokenizer.from_pretrained(room, **place)
             model = AutoModelForCausalLM.from_pretrained(
                 room, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True), **place
             )
-    except (ValueError, KeyError, NotImplementedError, OSError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: transformers cannot read this GGUF file ({first_line(error)})") from error
     with writing_to(str(folder.parent), "set ABLITERATE_CACHE to another folder"), written_whole(folder) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
     return folder
+
+
+def check_metadata(path: Path, room: Path | None = None) -> None:
+    """Raise CheckpointError where the file's metadata ask for more than any model has: before anything of it is built."""
+    config, _ = PretrainedConfig.get_config_dict(room or path.parent, gguf_file=path.name)
+    check_numbers(str(path), config)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from abliterate.errors import AbliterateError, InputError, first_line
 from abliterate.extras import require
 from abliterate.hub.download import download
 from abliterate.models.config_limits import check_config
-from abliterate.models.gguf import GGUF, from_gguf
+from abliterate.models.gguf import GGUF, check_metadata, from_gguf
 from abliterate.progress import SILENT, Progress
 from abliterate.storage.names import ADAPTER, CONFIG
 
@@ -148,7 +148,10 @@ def resolve_config(
         folder = path
     else:
         folder = download(model, revision, offline, (CONFIG, "*.py"))
-    if not extra:
+    if extra:
+        with load_errors(model):
+            check_metadata(path)
+    else:
         check_config(folder)
     config = read_config(model, folder, trust_remote_code, **extra)
     empty = build_empty(model, config, trust_remote_code)

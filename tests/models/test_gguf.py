@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from abliterate.errors import InputError
+from abliterate.errors import AbliterateError, InputError
 from abliterate.models.gguf import from_gguf
+from abliterate.models.source import resolve_config
 from abliterate.progress import SILENT
+from fixtures.patience import patience
 from servers.llama_server import TINY_CHAT, tiny_gguf
 
 
@@ -40,6 +43,40 @@ def test_what_is_no_gguf_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"x\.gguf: transformers cannot read this GGUF file \(") as caught:
         from_gguf(tmp_path / "x.gguf", SILENT)
     assert "\n" not in str(caught.value)
+
+
+NAME, TENSOR = b"general.architecture", b"blk.0.attn_q.weight"
+ARCHITECTURE = struct.pack("<Q", len(NAME)) + NAME + struct.pack("<IQ", 8, 5) + b"llama"
+LAYERS = struct.pack("<Q", 17) + b"llama.block_count" + struct.pack("<II", 4, 10**9)
+
+
+def one_tensor(*shape: int) -> bytes:
+    dimensions = struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape)
+    return struct.pack("<Q", len(TENSOR)) + TENSOR + dimensions + struct.pack("<IQ", 0, 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        struct.pack("<QQ", 2**60, 0),
+        struct.pack("<QQ", 0, 2**60),
+        struct.pack("<QQQ", 1, 1, 2**40) + NAME,
+        struct.pack("<QQQ", 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 0, 2**50) + b"\0" * 64,
+        struct.pack("<QQQ", 0, 1, 1) + b"a" + struct.pack("<IQ", 9, 1) * 5000,
+        struct.pack("<QQ", 1, 1) + ARCHITECTURE + one_tensor(2**50, 2**50) + b"\0" * 64,
+        struct.pack("<QQ", 0, 2) + ARCHITECTURE + LAYERS,
+    ],
+    ids=["tensors", "metadata", "a name", "an array", "arrays in arrays", "a shape", "layers"],
+)
+def test_absurd_sizes_are_one_line_within_seconds(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<I", 3) + content)
+    with patience():
+        for read in (lambda: from_gguf(path, SILENT), lambda: resolve_config(str(path))):
+            with pytest.raises(AbliterateError, match=r"x\.gguf") as caught:
+                read()
+            assert len(str(caught.value).splitlines()) == 1
+            assert len(str(caught.value)) < 500
 
 
 def test_what_lies_beside_the_file_is_no_part_of_the_checkpoint(
