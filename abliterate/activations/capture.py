@@ -46,6 +46,14 @@ class Activations:
         """Return those of some of the prompts."""
         return Activations(self.resid[list(places)], self.positions)
 
+    def at(self, positions: Sequence[int]) -> Activations:
+        """Return those at some of the positions. Raises InputError for one that was not captured."""
+        for position in positions:
+            if position not in self.positions:
+                known = ", ".join(map(str, self.positions))
+                raise InputError(f"position {position} was not captured; there are {known}")
+        return Activations(self.resid[:, [self.positions.index(one) for one in positions]], tuple(positions))
+
     def mean(self) -> Float[Tensor, "positions layers d_model"]:
         """Return the mean over the prompts, summed in float64."""
         total = torch.zeros(self.resid.shape[1:], dtype=torch.float64)

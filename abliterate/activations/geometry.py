@@ -18,7 +18,8 @@ class Geometry:
     """Separation at every position and layer, and the first two principal components at one position.
 
     `auc` is the share of (harmful, harmless) pairs of prompts that the direction orders rightly, `d` Cohen's d: both
-    on prompts that the direction does not rest on. `explained` are shares of the variance.
+    on prompts that the direction does not rest on. `explained` are shares of the variance. `instruction_end` is the one of
+    the positions that ends the instruction, where it is among them.
     """
 
     positions: tuple[int, ...]
@@ -28,6 +29,7 @@ class Geometry:
     explained: Float[Tensor, "layers 2"]
     harmful: Float[Tensor, "layers harmful 2"]
     harmless: Float[Tensor, "layers harmless 2"]
+    instruction_end: int | None = None
 
     def to_json(self, harmful: Sequence[str], harmless: Sequence[str]) -> dict[str, Any]:
         """Return it with the texts of the prompts; what is not defined is None, coordinates have four digits."""
@@ -43,6 +45,7 @@ class Geometry:
         return {
             "separation": {
                 "positions": list(self.positions),
+                "instruction_end": self.instruction_end,
                 "layers": list(range(len(layers))),
                 "auc": [rounded_numbers(row) for row in self.auc],
                 "d": [rounded_numbers(row) for row in self.d],
@@ -55,7 +58,9 @@ class Geometry:
         }
 
 
-def geometry(harmful: Activations, harmless: Activations, position: int) -> Geometry:
+def geometry(
+    harmful: Activations, harmless: Activations, position: int, instruction_end: int | None = None
+) -> Geometry:
     """Return the geometry of two sides that were captured at the same positions; the components are those at `position`.
 
     Each half of the prompts is scored along the difference in means of the other half, so that the separation is that
@@ -73,7 +78,7 @@ def geometry(harmful: Activations, harmless: Activations, position: int) -> Geom
         parts.append(principal_components(*(side[:, here] for side in sides)))
     auc, d = (torch.stack(layers, dim=1) for layers in zip(*separations, strict=True))
     explained, first, second = (torch.stack(part) for part in zip(*parts, strict=True))
-    return Geometry(harmful.positions, auc, d, position, explained, first, second)
+    return Geometry(harmful.positions, auc, d, position, explained, first, second, instruction_end)
 
 
 def plane_scores(

@@ -26,7 +26,16 @@ from abliterate.storage.temporary import writing_to
 GGUF = "reading a .gguf file"
 """What needs the `gguf` extra here."""
 
-UNREADABLE = (ValueError, LookupError, NotImplementedError, OSError, OverflowError, RecursionError, TypeError, struct.error)
+UNREADABLE = (
+    ValueError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    struct.error,
+)
 """What transformers raises for a damaged file: it reads sizes as they stand there."""
 
 

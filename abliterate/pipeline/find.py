@@ -32,15 +32,18 @@ from abliterate.storage.cache import cache_folder
 
 
 def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, Activations]:
-    """Capture both sides of the training prompts, or take them from the cache.
+    """Capture both sides of the training prompts, or take them from the cache: at the template's tokens and the one before.
 
-    Together, because a model that streams from the disk is read once for each call.
+    That one ends the instruction, where harmfulness is said to sit (arXiv 2507.11878); no direction is made there. Both
+    sides together, because a model that streams from the disk is read once for each call.
     """
     harmful, harmless = loaded.splits.training()
+    chat = loaded.splits.chat
     both = capture(
         loaded.model,
-        loaded.splits.chat,
+        chat,
         [*harmful.prompts, *harmless.prompts],
+        positions=sorted({chat.instruction_end(), *chat.positions()}),
         batch_size=loaded.options.batch_size,
         cache=ActivationCache(cache_folder() / "activations", loaded.source.checkpoint.fingerprint()),
         architecture=loaded.architecture,
@@ -54,7 +57,7 @@ def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, A
 def find_directions(
     loaded: Loaded, training_replies: TrainingReplies, harmful: Activations, harmless: Activations
 ) -> Directions:
-    """Return the directions between what the model refuses and what it answers."""
+    """Return the directions between what the model refuses and what it answers, at the template's tokens."""
     source, record = loaded.source, loaded.splits.record()
     metadata = {
         "model": source.public_name,
@@ -63,8 +66,12 @@ def find_directions(
         "harmless": record["harmless"]["digest"],
     }
     method = loaded.options.direction
+    places = loaded.splits.chat.positions()
     return difference_in_means(
-        harmful.rows(training_replies.harmful), harmless.rows(training_replies.harmless), method, metadata
+        harmful.at(places).rows(training_replies.harmful),
+        harmless.at(places).rows(training_replies.harmless),
+        method,
+        metadata,
     )
 
 
@@ -203,7 +210,10 @@ def find(options: Options, clock: Clock, progress: Progress) -> Finding:
         else:
             selection = choose_place(loaded, training_replies, directions, progress)
     parting = geometry(
-        harmful.rows(training_replies.harmful), harmless.rows(training_replies.harmless), selection.chosen.position
+        harmful.rows(training_replies.harmful),
+        harmless.rows(training_replies.harmless),
+        selection.chosen.position,
+        loaded.splits.chat.instruction_end(),
     )
     finding = Finding(loaded, training_replies, directions, selection, parting, trials)
     if not options.optimize:

@@ -133,11 +133,15 @@ class ChatFormat:
 
     def positions(self) -> tuple[int, ...]:
         """Return the positions `-n .. -1` of the tokens that the template puts after the instruction."""
+        return tuple(range(max(-MAX_POSITIONS, min(-1, self.instruction_end() + 1)), 0))
+
+    def instruction_end(self) -> int:
+        """Return the position of the instruction's last token: -1 where the template puts nothing behind it."""
         first, second = self.encode(PROBES)
         shared = 0
-        while shared < min(len(first), len(second)) and first[-1 - shared] == second[-1 - shared]:
+        while shared < min(len(first), len(second)) - 1 and first[-1 - shared] == second[-1 - shared]:
             shared += 1
-        return tuple(range(-max(1, min(shared, MAX_POSITIONS)), 0))
+        return -1 - shared
 
 
 def read_template(path: Path | None) -> str | None:

@@ -67,7 +67,7 @@ GRID = [[Maybe(float)]]
 PLANE = {"layer": int, "explained": [Maybe(float)], "harmful": GRID, "harmless": GRID}
 OBSERVED = {
     "format": int,
-    "separation": {"positions": [int], "layers": [int], "auc": GRID, "d": GRID},
+    "separation": {"positions": [int], "instruction_end": Maybe(int), "layers": [int], "auc": GRID, "d": GRID},
     "pca": {"position": int, "prompts": {"harmful": [str], "harmless": [str]}, "layers": [PLANE]},
     "candidates": [{"layer": int, "position": int, "bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}],
     "chosen": {"layer": int, "position": int},

@@ -36,6 +36,9 @@ def test_capture_is_what_the_model_computes_at_those_places() -> None:
         for layer, expected in enumerate(output.hidden_states[:-1]):
             assert torch.allclose(found.resid[row, :, layer], expected[0, -4:], atol=1e-4)
         assert torch.allclose(model.model.norm(found.resid[row, :, -1]), output.hidden_states[-1][0, -4:], atol=1e-3)
+    assert torch.equal(found.at([-1, -3]).resid, found.resid[:, [3, 1]])
+    with pytest.raises(InputError, match="position -5 was not captured; there are -4, -3, -2, -1"):
+        found.at([-5])
 
 
 def test_activations_that_are_not_numbers_are_refused() -> None:

@@ -49,6 +49,16 @@ def test_the_choice_obeys_the_rule(result: Result) -> None:
     assert selection.chosen.bypass == min(one.bypass for one in rivals)
 
 
+def test_the_end_of_the_instruction_is_shown_and_gives_no_direction(result: Result) -> None:
+    selection = result.measured.selection
+    assert selection is not None
+    assert {one.position for one in selection.candidates} == {-4, -3, -2, -1}
+    separation = json.loads((result.out / "observations.json").read_text())["separation"]
+    assert separation["positions"] == [-5, -4, -3, -2, -1]
+    assert separation["instruction_end"] == -5
+    assert len(separation["auc"]) == 5
+
+
 def test_the_proof_holds(result: Result) -> None:
     proof = result.measured.proof
     assert proof.kind == "silence"

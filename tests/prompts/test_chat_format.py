@@ -27,11 +27,22 @@ def test_positions_are_the_tokens_after_the_instruction(tokenizer: PreTrainedTok
     first, second = chat.encode(["one thing", "another"])
     assert first[-4:] == second[-4:]
     assert tokenizer.decode(first[-4:]).strip().startswith("<|end|>")
+    assert chat.instruction_end() == -5
+    assert "thing".endswith(tokenizer.decode([first[-5]]))
+    assert "another".endswith(tokenizer.decode([second[-5]]))
+
+
+def test_where_the_template_puts_nothing_behind_the_instruction_both_are_one(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    bare = ChatFormat(tokenizer, template="<|user|>{{ messages[-1]['content'] }}")
+    assert (bare.instruction_end(), bare.positions()) == (-1, (-1,))
 
 
 def test_positions_are_not_more_than_can_be_tried(tokenizer: PreTrainedTokenizerBase) -> None:
     long = ChatFormat(tokenizer, template=TURN + " and now comes a very long line that every template reader must see")
     assert long.positions() == tuple(range(-MAX_POSITIONS, 0))
+    assert long.instruction_end() < -MAX_POSITIONS
 
 
 def test_a_system_message_is_put_first(tokenizer: PreTrainedTokenizerBase) -> None:

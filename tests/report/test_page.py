@@ -162,6 +162,8 @@ def test_the_figures_on_the_page_are_those_of_the_files(watched: Watched, full: 
     attn = next(trace for trace in drawn(page, "plot-strengths") if trace["name"] == "attn")
     assert attn["y"] == manifest()["recipe"]["strengths"]["attn"]
     assert drawn(page, "plot-separation")[0]["y"] == observations()["separation"]["auc"][0]
+    named = [trace["name"] for trace in drawn(page, "plot-separation")[:2]]
+    assert named == ["position \u22122, end of the instruction", "position \u22121"]
     grid = drawn(page, "plot-selection")[0]
     assert grid["z"] == [[layer - 3.5 + position for layer in range(1, 5)] for position in (-2, -1)]
     assert cells(page, "Edits that the search found.")[1] == ["0.01", "1/30 = 3.3% [0.6%, 16.7%]", "0", "0.5", "chosen"]

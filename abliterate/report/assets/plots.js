@@ -119,16 +119,17 @@ function damage(colours) {
 }
 
 function separation(colours, measure) {
-  const { positions, layers } = data.separation;
+  const { positions, layers, instruction_end: end } = data.separation;
+  const named = (position) => `position ${minus(position)}${position === end ? ", end of the instruction" : ""}`;
   const palette = LINES[colours.name];
   const shown = positions.map((position, place) => {
     const colour = palette[place % palette.length];
     const chosen = position === data.chosen.position;
     return {
-      type: "scatter", mode: "lines+markers", name: `position ${minus(position)}`, x: layers, y: data.separation[measure][place],
+      type: "scatter", mode: "lines+markers", name: named(position), x: layers, y: data.separation[measure][place],
       line: { color: colour, dash: DASHES[place % DASHES.length], width: chosen ? 3.2 : 1.7 },
       marker: { color: colour, symbol: SYMBOLS[place % SYMBOLS.length], size: chosen ? 8 : 6 }, zorder: chosen ? 1 : 0,
-      hovertemplate: `layer %{x}, position ${minus(position)}<br>%{y:.3f}<extra></extra>`,
+      hovertemplate: `layer %{x}, ${named(position)}<br>%{y:.3f}<extra></extra>`,
     };
   });
   const { layer, position } = data.chosen;
