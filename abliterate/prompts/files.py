@@ -27,10 +27,10 @@ def kind_of(path: Path) -> str | None:
 
 
 def expanded(path: str) -> Path:
-    """Return a path with the user's folder in the place of a leading `~`; one of an unknown user stays as it is."""
+    """Return a path with the user's folder in the place of a leading `~`; what names no user stays as it is."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # ValueError: a null character in the user's name
         return Path(path)
 
 

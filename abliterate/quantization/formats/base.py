@@ -248,7 +248,7 @@ def block_of(listed: Any) -> tuple[int, int] | None:
         return None
     try:
         rows, columns = (int(number) for number in listed)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):  # the first of infinity, which Python's JSON knows
         rows = columns = 0
     if min(rows, columns) < 1:
         raise CheckpointError(

@@ -50,6 +50,10 @@ def test_no_quantisation_is_none() -> None:
         ({"quant_method": "fp8", "expert_dtype": "fp4"}, "fp8 with expert_dtype 'fp4'"),
         ({"quant_method": "fp8", "fmt": "e5m2"}, "fp8 with fmt 'e5m2'"),
         ({"quant_method": "fp8", "weight_block_size": [0, 128]}, r"block size: expected two whole numbers, found \[0"),
+        (
+            {"quant_method": "fp8", "weight_block_size": [float("inf"), 128]},
+            "block size: expected two whole numbers, found",
+        ),
         ({"bits": 4}, "a method without a name"),
         ("fp8", "expected an object, found fp8"),
         ({**compressed_config("tensor"), "format": "pack-quantized"}, "format 'pack-quantized'"),
