@@ -260,4 +260,4 @@ theme();
 document.querySelectorAll(".explorer").forEach(explorer);
 if (byId("tensors")) tensors(byId("tensors"));
 document.querySelectorAll("[data-action=save]").forEach((button) => button.addEventListener("click", () => save(button)));
-byId("copy").addEventListener("click", copy);
+if (byId("copy")) byId("copy").addEventListener("click", copy);

@@ -13,8 +13,12 @@ from abliterate.report.sections import (
     selection,
     separation,
     strengths,
+    studies,
 )
 from abliterate.report.sections.section import Section
+
+STUDY_SECTIONS: tuple[Section, ...] = (studies.SECTION,)
+"""Those of studies: what all conclude, then a section for each; on a page of their own where nothing was edited."""
 
 SECTIONS: tuple[Section, ...] = (
     figures.SECTION,
@@ -24,6 +28,7 @@ SECTIONS: tuple[Section, ...] = (
     selection.SECTION,
     strengths.SECTION,
     search.SECTION,
+    *STUDY_SECTIONS,
     replies.SECTION,
     proof.SECTION,
     repeat.SECTION,
