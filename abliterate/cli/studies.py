@@ -33,7 +33,7 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def closing(record: StudyRecord, path: Path | None) -> list[RenderableType]:
     """Return the sentence of each claim, the notes, and the record's place."""
-    lines: list[RenderableType] = [Text(one.sentence) for one in record.verdicts]
+    lines: list[RenderableType] = [Text(one.sentence) for one in record.verdicts if one.sentence]
     lines += [Text(f"note: {note}", style="yellow") for note in record.notes]
     return [*lines, *([] if path is None else [Text(str(path), style="dim")])]
 

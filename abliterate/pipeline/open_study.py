@@ -134,6 +134,8 @@ def asked(options: StudyOptions) -> tuple[Phrases, Forms]:
     """Return phrases and forms, few of both for a quick study. Raises InputError where they cannot be read."""
     phrases = load_phrases(options.phrases, language=options.language)
     forms = load_forms(options.forms, language=options.language)
+    if options.only:
+        return phrases.first(QUICK_PHRASES) if options.quick else phrases, forms.choose(options.only)
     if not options.quick:
         return phrases, forms
     return phrases.first(QUICK_PHRASES), Forms(forms.spec, quick_forms(forms.forms))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from abliterate.errors import InputError
 from abliterate.pipeline.options import ModelOptions, TemplateOptions
-from abliterate.records.option import Declaration, option
+from abliterate.records.option import Declaration, option, split
 
 BUILTIN_PHRASES, TINY_PHRASES, BUILTIN_FORMS = "builtin:phrases", "builtin:phrases-tiny", "builtin:forms"
 """As `prompts/phrases.py` and `prompts/forms.py` call them, which take time to import."""
@@ -18,7 +18,7 @@ QUICK_NOTE = "quick: no verdicts"
 """What a quick study says in place of every verdict, and among its notes."""
 
 STUDY_FLAGS = (
-    "model", "phrases", "forms", "language", "samples", "quick", "out", "seed", "system", "thinking", "chat_template",
+    "model", "phrases", "forms", "only", "language", "samples", "quick", "out", "seed", "system", "thinking", "chat_template",
     "date", "dtype", "device", "max_memory", "batch_size", "revision", "offline", "trust_remote_code", "allow_unproved",
 )  # fmt: skip
 """The options that every study has flags for."""
@@ -36,6 +36,9 @@ class StudyOptions(TemplateOptions, ModelOptions):
         ),
     )
     forms: str = option(BUILTIN_FORMS, Declaration("Forms to put them into: a TOML file.", words=(BUILTIN_FORMS,)))
+    only: tuple[str, ...] = option(
+        (), Declaration("Take of the forms those of these names, by commas.", read=split, write=",".join, listed=True)
+    )
     language: str = option("en", Declaration("Language of phrases and forms.", words=("en", "ko")))
     samples: int = option(
         4,

@@ -21,6 +21,9 @@ from abliterate.storage.record_log import RecordLog, once
 
 Tokens = tuple[int, ...]
 
+SEEDS = 1_000_003
+"""The seeds of two studies are so far apart: no sample of one is a sample of the other."""
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -68,13 +71,42 @@ def replies_to(
     `kept.under(...)` what tells them apart). Raises InputError for a number of tokens below 1 or of samples below 0, and
     for logits that are NaN or infinite.
     """
-    for flag, number, least in (("--tokens", tokens, 1), ("--samples", samples, 0)):
-        if number < least:
-            raise InputError(f"{flag} {number}: give a number from {least} up")
+    greedy = said(live, unit, Decoding(), tokens=tokens, kept=kept)
+    return tuple(
+        Replies(one, drawn)
+        for one, drawn in zip(
+            greedy, samples_of(live, unit, tokens=tokens, samples=samples, seed=seed, kept=kept), strict=True
+        )
+    )
+
+
+def samples_of(
+    live: LiveModel, unit: Unit, *, tokens: int, samples: int, seed: int = 0, kept: RecordLog | None = None
+) -> tuple[tuple[Tokens, ...], ...]:
+    """Return the samples alone, as `replies_to`: so many of each text."""
+    if samples < 0:
+        raise InputError(f"--samples {samples}: give a number from 0 up")
+    drawn = [
+        said(live, unit, Decoding("sampled", seed_of_sample(seed, number)), tokens=tokens, kept=kept)
+        for number in range(samples)
+    ]
+    return tuple(tuple(one[place] for one in drawn) for place in range(len(unit.texts)))
+
+
+def said(
+    live: LiveModel, unit: Unit, decoding: Decoding, *, tokens: int, kept: RecordLog | None = None
+) -> tuple[Tokens, ...]:
+    """Return one reply to each text of a unit, made as `decoding` says; `kept` and errors as `replies_to`."""
+    if tokens < 1:
+        raise InputError(f"--tokens {tokens}: give a number from 1 up")
+    if not unit.texts:
+        return ()
     name = f"{unit.form.name}, {unit.side}"
     sequences = [text.tokens for text in unit.texts]
+    # Samples are counted from 1 for people; their seeds follow the study's.
+    sample = f", sample {decoding.seed % SEEDS + 1}" if decoding.generation == "sampled" else ""
 
-    def said(decoding: Decoding, title: str) -> list[list[int]]:
+    def make() -> list[list[int]]:
         return generate(
             live.model,
             live.tokenizer,
@@ -83,32 +115,17 @@ def replies_to(
             batch_size=live.batch_size,
             decoding=decoding,
             progress=live.progress,
-            title=title,
+            title=f"replies: {name}{sample}",
             names=[f"{name} text {place + 1}" for place in range(len(sequences))],
         )
 
-    def make() -> list[list[list[int]]]:
-        greedy = said(Decoding(), f"replies: {name}")
-        drawn = [
-            said(
-                Decoding("sampled", seed_of_sample(seed, number)), f"replies: {name}, sample {number + 1} of {samples}"
-            )
-            for number in range(samples)
-        ]
-        return [[list(one) for one in row] for row in zip(greedy, *drawn, strict=True)]
-
-    found = once(kept, reply_key(unit, tokens, samples, seed), make)
-    return tuple(Replies(tuple(greedy), tuple(map(tuple, rest))) for greedy, *rest in found)
+    key = ["replies", unit.form.name, unit.side, sequences, tokens, decoding.key(live.model)]
+    return tuple(map(tuple, once(kept, key, make)))
 
 
 def seed_of_sample(seed: int, number: int) -> int:
     """Return the seed of the draws of one sample; `seed` is the study's."""
-    return 1_000_003 * seed + number
-
-
-def reply_key(unit: Unit, tokens: int, samples: int, seed: int) -> list[Any]:
-    """Return what decides the replies of a unit, besides the weights and what else the records stand for."""
-    return ["replies", unit.form.name, unit.side, [text.tokens for text in unit.texts], tokens, samples, seed]
+    return SEEDS * seed + number
 
 
 def reply_rows(unit: Unit, replies: Sequence[Replies], decode: Callable[[list[int]], str]) -> list[dict[str, Any]]:

@@ -74,6 +74,12 @@ def test_forms_that_render_alike_for_this_model_are_refused(tmp_path: Path) -> N
         open_study("positions", study_options(forms=str(forms), chat_template=template), 8)
 
 
+def test_forms_are_chosen_by_name() -> None:
+    assert asked(StudyOptions("model", only=("open", "question")))[1].names == ("open", "question")
+    with pytest.raises(InputError, match="none-such: unknown; there are question"):
+        asked(StudyOptions("model", only=("none-such",)))
+
+
 def test_phrases_of_another_language_are_loaded_with_its_forms() -> None:
     phrases, forms = asked(StudyOptions("model", language="ko"))
     assert phrases.language == "ko"
