@@ -11,7 +11,7 @@ from abliterate.evaluation.statistics import Rate
 from abliterate.studies.common import Verdict, holm
 from abliterate.studies.positions.cells import REFUSED, Cell
 from abliterate.studies.positions.listen import Heard
-from abliterate.studies.positions.method import LOCATIONS, NONE, ROBUST
+from abliterate.studies.positions.method import LOCATIONS, NONE, ROBUST, UNMEASURED
 from abliterate.studies.positions.run import Positions
 from abliterate.studies.positions.similarity import Grouped
 from abliterate.studies.positions.swept import tally
@@ -211,7 +211,8 @@ def sweep_verdicts(found: Positions) -> list[Verdict]:
         for kind in ("random", "shuffled")
         for verdict in one.control_verdicts(kind)
     ]
-    still = Rate(controls.count(NONE), len(controls))
+    measured = [verdict for verdict in controls if verdict != UNMEASURED]
+    still = Rate(measured.count(NONE), len(measured))
     verdicts = [
         Verdict(
             "there are vectors whose effect carries over to other forms",
@@ -229,13 +230,16 @@ def sweep_verdicts(found: Positions) -> list[Verdict]:
             one.own.gain(largest),
             one.own.gain(-largest if -largest in one.own.changes else min(one.own.changes)),
         )
+        harm = one.controls.get("harm", ())
+        harm_words = f", harm {harm[0].slope:.2f}" if harm else ""
         robust = [form for form, verdict in one.verdicts.items() if verdict == ROBUST]
         verdicts.append(
             Verdict(
                 f"{name} at layer {one.layer} moves refusal both ways",
                 f"G(1) {mean_words(up)}, G(-1) {mean_words(down)}",
-                f"random at equal length: at most {random:.2f} in half the difference; |alpha| up to {one.coherent:g}",
-                f"{'robust' if one.robust else one.verdict}, {len(robust)} of {len(one.verdicts)} forms",
+                f"half the difference {one.own.slope:.2f}; at equal length random at most {random:.2f}{harm_words}; "
+                f"|alpha| up to {one.coherent:g}",
+                f"{'robust' if one.robust else one.verdict}, robust on {len(robust)} of {len(one.verdicts)} forms",
                 "",
             )
         )

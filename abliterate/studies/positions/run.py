@@ -149,7 +149,7 @@ def positions(
         live, asked.layers, asked.alphas, asked.seed, safety, kept, QUICK_CONTROLS if asked.quick else None
     )
     swept = sweep(sweeping, score_of(live, openings, kept), heard, usable, asked.against)
-    layer = sorted(one.layer for one in swept.values())[(len(swept) - 1) // 2] if swept else layers[len(layers) // 2]
+    layer = middle_layer(swept, layers)
     similar, groups = alike(heard, usable, layers, asked)
     look_alikes = live.chat.encode(list(asked.look_alikes)) if asked.look_alikes else []
     curves: dict[str, Tokenwise] = {}
@@ -165,6 +165,13 @@ def positions(
     return Positions(
         asked, heard, cells, similar, groups, kinds, swept, curves, means, layer, tuple(replies), notes_of(heard, cells)
     )
+
+
+def middle_layer(swept: Mapping[str, Swept], layers: Sequence[int]) -> int:
+    """Return the layer at which vectors are compared: the middle one of those that they are added at."""
+    own = [one for one in swept.values() if one.kind == REFUSED] or list(swept.values())
+    chosen = sorted(one.layer for one in own) or list(layers)
+    return chosen[(len(chosen) - 1) // 2]
 
 
 def layers_of(layers: Layers, depth: int) -> tuple[int, ...]:

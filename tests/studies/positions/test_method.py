@@ -14,6 +14,7 @@ from abliterate.studies.positions.method import (
     NONE,
     ONE_SIDED,
     ROBUST,
+    UNMEASURED,
     Curve,
     auroc,
     auroc_interval,
@@ -98,6 +99,11 @@ def test_a_robust_vector_is_so_on_most_other_forms() -> None:
     assert carries_over(ROBUST, [ROBUST] * 4 + [NONE])
     assert not carries_over(ROBUST, [ROBUST] * 3 + [NONE] * 2)
     assert not carries_over(NONE, [ROBUST] * 5)
+    assert carries_over(ROBUST, [ROBUST] + [UNMEASURED] * 5)
+
+
+def test_what_moves_nothing_at_all_is_not_measured() -> None:
+    assert Curve({-1.0: (0.0, 0.0), 1.0: (0.0, 0.0)}).verdict() == UNMEASURED
 
 
 @given(st.lists(st.floats(-5, 5), min_size=3, max_size=9, unique=True))
