@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from abliterate.models.live_model import LiveModel
 from abliterate.prompts.forms import load_forms
 from abliterate.prompts.phrases import load_phrases
-from abliterate.studies.positions.run import Asked, Positions, positions
+from abliterate.studies.positions.run import Positions, positions
 from fixtures.tiny_chat import TINY, tiny_chat
 
 
@@ -21,6 +21,13 @@ def tiny_live() -> LiveModel:
 @pytest.fixture(scope="session")
 def small(tiny_live: LiveModel) -> Positions:
     """Two forms, 24 phrases, no samples, three alphas: what little takes a few seconds."""
-    asked = Asked(samples=0, tokens=12, alphas=(-1.0, 0.0, 1.0), quick=True, look_alikes=("Describe a lock.",))
-    phrases = load_phrases("builtin:phrases-tiny").first(24)
-    return positions(tiny_live, phrases, load_forms().choose(["question", "reply-open"]), asked)
+    return positions(
+        tiny_live,
+        load_phrases("builtin:phrases-tiny").first(24),
+        load_forms().choose(["question", "reply-open"]),
+        samples=0,
+        tokens=12,
+        alphas=(-1.0, 0.0, 1.0),
+        quick=True,
+        look_alikes=("Describe a lock.",),
+    )

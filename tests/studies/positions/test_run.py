@@ -51,4 +51,4 @@ def test_alphas_need_both_signs() -> None:
 def test_a_model_that_never_refuses_says_so(tiny_live: LiveModel) -> None:
     phrases = load_phrases("builtin:phrases-tiny").first(16)
     with pytest.raises(NoRefusalsError, match="never refuses"):
-        positions(tiny_live, phrases, load_forms().choose(["raw-closed"]), Asked(tokens=4, samples=0))
+        positions(tiny_live, phrases, load_forms().choose(["raw-closed"]), tokens=4, samples=0)
