@@ -39,7 +39,7 @@ def found(one: PositionsStudy) -> RenderableType:
 
 
 def starts(found: Positions) -> RenderableType:
-    """Return from which location each form is refused."""
+    """Return from which location each form is refused, and how many harmless phrases are anywhere."""
     from abliterate.studies.positions.method import LOCATIONS
     from abliterate.studies.positions.record import from_first
 
@@ -50,7 +50,7 @@ def starts(found: Positions) -> RenderableType:
         harmless = [case.greedy for case in one.harmless if case.greedy]
         above = f"{sum(reply.start is not None for reply in harmless)}/{len(harmless)}"
         rows.append((name, one.form.where, one.form.sentence, *counts, f"[{low:.0%}, {high:.0%}]", above))
-    head = ("form", "where", "sentence", "refuses from 1", "2", "3", "never", "from 1, 95%", "harmless")
+    head = ("form", "where", "sentence", "from 1", "2", "3", "never", "1, 95%", "harmless")
     return plain_table(head, rows)
 
 
