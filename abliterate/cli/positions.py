@@ -74,10 +74,12 @@ def reliability_of(found: Positions, name: str) -> str:
 
 
 def effects(found: Positions) -> RenderableType:
-    """Return what each vector does on each form."""
-    forms = list(found.heard)
-    rows = [
-        (name, str(one.layer), f"{one.length:.3g}", *(one.verdicts.get(form, "") for form in forms))
-        for name, one in found.swept.items()
-    ]
-    return plain_table(("vector", "layer", "length", *forms), rows)
+    """Return what each vector does, and on which forms."""
+    from abliterate.studies.positions.method import FLIPPED, NONE, ONE_SIDED, ROBUST, UNMEASURED
+
+    shown = (ROBUST, ONE_SIDED, FLIPPED, NONE, UNMEASURED)
+    rows = []
+    for name, one in found.swept.items():
+        forms = (", ".join(form for form, own in one.verdicts.items() if own == verdict) for verdict in shown)
+        rows.append((name, str(one.layer), f"{one.length:.3g}", *forms))
+    return plain_table(("vector", "layer", "length", *(f"{verdict} on" for verdict in shown)), rows)

@@ -231,6 +231,10 @@ def select_unit(heard: Heard) -> Unit:
 def tally(found: Mapping[str, Swept]) -> Counter[str]:
     """Return how many vectors do what: `robust` ones carry over, of the others what they do on their own form counts."""
     return Counter(
-        ROBUST if one.robust else f"{one.verdict} on its own form only" if one.verdict == ROBUST else one.verdict
+        ROBUST
+        if one.robust
+        else f"{ROBUST} on their own form, not on most others"
+        if one.verdict == ROBUST
+        else one.verdict
         for one in found.values()
     )

@@ -29,7 +29,7 @@ def test_a_vector_is_robust_by_its_own_form_and_the_others() -> None:
     assert swept(3, (3,)).control_verdicts("random") == ["none"] * 3
     assert swept(3, (3,)).control_verdicts("shuffled") == ["none"]
     assert tally({"a": swept(3, (3,)), "b": swept(3, (0.1,)), "c": swept(-3, ())}) == Counter(
-        {"robust": 1, "robust on its own form only": 1, "flipped": 1}
+        {"robust": 1, "robust on their own form, not on most others": 1, "flipped": 1}
     )
 
 
