@@ -13,12 +13,14 @@ def line(slope: float) -> Curve:
     return Curve({alpha: (alpha * slope, alpha * slope * 1.01) for alpha in (-1.0, 1.0)})
 
 
-def swept(slope: float, others: tuple[float, ...], kind: str = "refused") -> Swept:
-    random = tuple(map(line, (0.1, -0.1, 0.12)))
+CHANCE = (0.1, -0.1, 0.12)
+
+
+def swept(slope: float, others: tuple[float, ...], kind: str = "refused", chance: tuple[float, ...] = CHANCE) -> Swept:
     curves = {f"form {number}": line(one) for number, one in enumerate(others)}
-    return Swept(
-        "open/1", "open", 1, kind, 3, 1.0, {}, line(slope), curves, {"random": random, "shuffled": (line(0.05),)}
-    )
+    controls = {"random": tuple(map(line, CHANCE)), "shuffled": (line(0.05),)}
+    elsewhere = {form: tuple(map(line, chance)) for form in curves}
+    return Swept("open/1", "open", 1, kind, 3, 1.0, {}, line(slope), curves, controls, elsewhere)
 
 
 def test_a_vector_is_robust_by_its_own_form_and_the_others() -> None:
@@ -26,6 +28,8 @@ def test_a_vector_is_robust_by_its_own_form_and_the_others() -> None:
     assert not swept(3, (3, 0.1)).robust
     assert not swept(0.2, (3, 3)).robust
     assert swept(-3, (3,)).verdict == "flipped"
+    elsewhere = swept(3, (3,), chance=(2, -2, 2)).verdicts
+    assert elsewhere == {"open": "robust", "form 0": "none"}, "chance is each form's own"
     assert swept(3, (3,)).control_verdicts("random") == ["none"] * 3
     assert swept(3, (3,)).control_verdicts("shuffled") == ["none"]
     assert tally({"a": swept(3, (3,)), "b": swept(3, (0.1,)), "c": swept(-3, ())}) == Counter(
