@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,6 +12,7 @@ from abliterate.errors import InputError, NoRefusalsError
 from abliterate.models.live_model import LiveModel
 from abliterate.prompts.forms import load_forms
 from abliterate.prompts.phrases import load_phrases
+from abliterate.storage.record_log import RecordLog
 from abliterate.studies.positions.run import Asked, Positions, layers_of, positions, vectors_to_save
 
 
@@ -52,3 +56,23 @@ def test_a_model_that_never_refuses_says_so(tiny_live: LiveModel) -> None:
     phrases = load_phrases("builtin:phrases-tiny").first(16)
     with pytest.raises(NoRefusalsError, match="never refuses"):
         positions(tiny_live, phrases, load_forms().choose(["raw-closed"]), tokens=4, samples=0)
+
+
+def test_what_an_interrupted_study_has_kept_is_not_made_again(
+    tiny_live: LiveModel, tmp_path: Path, computed: Counter[str]
+) -> None:
+    phrases, forms = load_phrases("builtin:phrases-tiny").first(16), load_forms().choose(["question"])
+
+    def whole() -> Positions:
+        kept = RecordLog(tmp_path / "units.jsonl")
+        return positions(
+            tiny_live, phrases, forms, samples=1, tokens=8, alphas=(-1.0, 0.0, 1.0), quick=True, kept=kept, layers=4
+        )
+
+    first = whole()
+    made, lines = computed["replies"], (tmp_path / "units.jsonl").read_bytes()
+    again = whole()
+    assert computed["replies"] == made
+    assert (tmp_path / "units.jsonl").read_bytes() == lines, "scores are kept too"
+    assert again.replies == first.replies
+    assert again.swept["question/1-harm"].own == first.swept["question/1-harm"].own
