@@ -1,4 +1,4 @@
-"""How the next token is taken from the logits: the likeliest, or as the model's own generation config draws it.
+"""How the next token is taken from the logits: the likeliest, drawn, or as the model's own generation config draws it.
 
 What a model folder says of generation (penalties, suppressed tokens, minimum lengths, beams, caches) has no part in greedy
 replies: they depend on weights and prompt alone. transformers fills whatever a config leaves open from the model's own,
@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel
 
 from abliterate.errors import InputError
-from abliterate.models.generation_modes import Generation
+from abliterate.models.generation_modes import Manner
 
 TAKEN = (
     "do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
@@ -43,9 +43,13 @@ NEVER = -1
 
 @dataclass(frozen=True)
 class Decoding:
-    """How replies are made: `greedy`, or with the sampling settings of the model's own generation config, from `seed`."""
+    """How replies are made: `greedy`, with the sampling settings of the `model`'s own generation config, or `sampled`.
 
-    generation: Generation = "greedy"
+    Replies that are sampled are drawn at temperature 1 from all of the distribution, each by `seed` and its own prompt:
+    the same seed gives a prompt the same reply in whatever batch it is.
+    """
+
+    generation: Manner = "greedy"
     seed: int = 0
 
     def config(self, model: PreTrainedModel, **fixed: Any) -> GenerationConfig:
@@ -53,7 +57,7 @@ class Decoding:
 
         `fixed` are lengths and special tokens. Raises InputError for a config of the model's that cannot be followed.
         """
-        if self.generation == "greedy":
+        if self.generation != "model":  # what is sampled is drawn by `Draws`, after which one token is left to take
             return GenerationConfig(do_sample=False, num_beams=1, use_cache=True, **fixed)
         own = model.generation_config
         for name, usual in REFUSED.items():
@@ -68,14 +72,16 @@ class Decoding:
 
     def key(self, model: PreTrainedModel) -> object:
         """Return what tells replies made this way from others of the same weights to the same prompts."""
-        return self.generation if self.generation == "greedy" else [self.seed, self.config(model).to_diff_dict()]
+        if self.generation == "model":
+            return [self.seed, self.config(model).to_diff_dict()]
+        return self.generation if self.generation == "greedy" else [self.generation, self.seed]
 
     def record(self, model: PreTrainedModel) -> dict[str, Any]:
         """Return what a record says of how replies were made: nothing of greedy ones, which say it by the command."""
         if self.generation == "greedy":
             return {}
         taken = self.config(model).to_diff_dict()
-        settings = {name: taken[name] for name in TAKEN if name in taken}
+        settings = {name: taken[name] for name in TAKEN if name in taken} if self.generation == "model" else {}
         return {"generation": {"from": self.generation, "seed": self.seed, "settings": settings}}
 
     def chooser(
@@ -89,6 +95,7 @@ class Decoding:
         config = self.config(model, max_new_tokens=limit, max_length=len(ids) + limit, **special)
         model._prepare_special_tokens(config, device="cpu")
         settings = model._get_logits_processor(config, input_ids_seq_length=len(ids), device="cpu")
+        settings.extend(self.processors([ids]))
         generator, sequence = torch.Generator().manual_seed(self.seed), [*ids]
 
         def choose(logits: Float[Tensor, " vocab"]) -> int:
@@ -101,10 +108,14 @@ class Decoding:
 
         return choose
 
+    def processors(self, batch: Sequence[Sequence[int]]) -> list[LogitsProcessor]:
+        """Return what looks at the logits of a batch besides the config: the draws, where replies are sampled."""
+        return [Draws(self.seed, batch)] if self.generation == "sampled" else []
+
     @contextmanager
     def drawing(self, batch: Sequence[Sequence[int]], device: torch.device) -> Iterator[None]:
         """Inside the context draws depend on the seed and the batch alone, in whatever order and process batches come."""
-        if self.generation == "greedy":
+        if self.generation != "model":
             yield
             return
         devices = [device] if device.type not in ("cpu", "mps") else []
@@ -126,6 +137,31 @@ def only(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
         yield
     finally:
         model.generation_config = before
+
+
+class Draws(LogitsProcessor):  # type: ignore[misc]
+    """Draws the next token of each row at temperature 1, and leaves it alone possible.
+
+    Each row has a generator of its own, by the seed and its prompt: a draw is where a uniform number falls in the sum of
+    the probabilities, so that neither the other rows nor their order decide it.
+    """
+
+    def __init__(self, seed: int, batch: Sequence[Sequence[int]]) -> None:
+        self.generators = [torch.Generator().manual_seed(seed_of(seed, prompt)) for prompt in batch]
+
+    def __call__(
+        self, input_ids: Int[Tensor, "batch length"], scores: Float[Tensor, "batch vocab"]
+    ) -> Float[Tensor, "batch vocab"]:
+        """Return scores of which one in a row is finite: the drawn token's."""
+        numbers = torch.cat([torch.rand(1, generator=generator) for generator in self.generators])
+        sums = scores.float().softmax(-1).cumsum(-1)
+        places = torch.searchsorted(sums, numbers.to(sums.device)[:, None] * sums[:, -1:], right=True)
+        return torch.full_like(scores, -torch.inf).scatter(1, places.clamp(max=scores.shape[1] - 1), 0.0)
+
+
+def seed_of(seed: int, prompt: Sequence[int]) -> int:
+    """Return the seed of the draws for one prompt."""
+    return int.from_bytes(hashlib.sha256(repr((seed, [*prompt])).encode()).digest()[:7], "big")
 
 
 class NumbersOnly(LogitsProcessor):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Replies of a model, as token ids: sorted by length, in few batches; greedy, or as its own generation config draws them."""
+"""Replies of a model, as token ids: sorted by length, in few batches; greedy, or drawn."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ def generate(
             key = [decoding.key(model), max_new_tokens, sorted(ends), padding, len(prefix), batch]
             called = [names[place] if names else f"prompt {place + 1}" for place in places]
             with decoding.drawing(batch, device):
-                own.append(once(kept, key, partial(reply_to, model, batch, len(prefix), shared, config, called)))
+                own.append(
+                    once(kept, key, partial(reply_to, model, batch, len(prefix), shared, config, called, decoding))
+                )
             advance(len(batch) * group.count)
     replies: list[list[int]] = [[] for _ in sequences]
     for places, given in zip(batches, group.gather(own), strict=True):
@@ -111,6 +113,7 @@ def reply_to(
     shared: Cache | None,
     config: GenerationConfig,
     names: Sequence[str],
+    decoding: Decoding = GREEDY,
 ) -> list[list[int]]:
     """Return what the model says to a batch of prompts, whose first `prefix` tokens `shared` holds; padded at the end.
 
@@ -125,7 +128,7 @@ def reply_to(
             attention_mask=mask.to(device),
             past_key_values=repeated_cache(shared, len(batch)),
             generation_config=config,
-            logits_processor=LogitsProcessorList([watch]),
+            logits_processor=LogitsProcessorList([watch, *decoding.processors(batch)]),
             stopping_criteria=StoppingCriteriaList([Circling(tokens.shape[1])]),
         )
     replies: list[list[int]] = output[:, tokens.shape[1] :].tolist()

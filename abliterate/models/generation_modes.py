@@ -6,3 +6,7 @@ from typing import Literal, get_args
 
 Generation = Literal["greedy", "model"]
 GENERATIONS: tuple[Generation, ...] = get_args(Generation)
+"""What a user may ask for."""
+
+Manner = Literal["greedy", "model", "sampled"]
+"""Besides, what studies ask for: draws from the model's own distribution, whatever its generation config says."""

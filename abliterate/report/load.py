@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,28 @@ from abliterate.records.observations import OBSERVATIONS_FORMAT
 from abliterate.records.schema import Maybe, check_shape, completed, malformed
 from abliterate.records.shapes import EVALUATED, MANIFEST_SHAPE, OBSERVED, RATE
 from abliterate.storage.foreign_files import read_json
-from abliterate.storage.names import EVALUATION, MANIFEST, OBSERVATIONS
+from abliterate.storage.names import EVALUATION, MANIFEST, OBSERVATIONS, STUDIES
+from abliterate.studies.record import STUDY_FORMAT, STUDY_SHAPE
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """The manifest of a checkpoint, and what the run observed and an evaluation measured where these were kept."""
+    """The manifest of a checkpoint, and what the run observed and an evaluation measured where these were kept.
+
+    `studies` are the records of those that lie in the folder, by name; where there is nothing else the manifest is empty.
+    """
 
     manifest: Mapping[str, Any]
     observations: Mapping[str, Any] | None = None
     evaluation: Mapping[str, Any] | None = None
+    studies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        """Return the name of the model that the page is about."""
+        if self.manifest:
+            return str(self.manifest["source"]["model"])
+        return str(next(iter(self.studies.values()))["model"])
 
     @property
     def depth(self) -> int:
@@ -34,6 +46,9 @@ class Gathered:
 
 def gather(folder: Path) -> Gathered:
     """Read the records in `folder`. Raises InputError when abliterate did not write it or one is malformed."""
+    studies = gather_studies(folder)
+    if studies and not (folder / MANIFEST).exists():
+        return Gathered({}, studies=studies)
     manifest = tidy(read_manifest(folder))
     check_shape(manifest, MANIFEST_SHAPE, str(folder / MANIFEST))
     manifest = completed(manifest, MANIFEST_SHAPE)
@@ -47,7 +62,13 @@ def gather(folder: Path) -> Gathered:
     evaluation = read_record(folder / EVALUATION, EVALUATED, EVALUATION_FORMAT)
     if evaluation is not None:
         check_evaluation(evaluation, str(folder / EVALUATION))
-    return Gathered(manifest, observations, evaluation)
+    return Gathered(manifest, observations, evaluation, studies)
+
+
+def gather_studies(folder: Path) -> dict[str, Any]:
+    """Return the records of the studies in a folder, by name. Raises InputError where one is malformed."""
+    found = {name: read_record(folder / f"{name}.json", STUDY_SHAPE, STUDY_FORMAT) for name in STUDIES}
+    return {name: record for name, record in found.items() if record is not None}
 
 
 def read_record(path: Path, shape: Mapping[str, Any], form: int) -> Any:

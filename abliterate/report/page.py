@@ -11,6 +11,7 @@ import hashlib
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -18,7 +19,7 @@ from markupsafe import Markup
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.report.load import Gathered, gather
-from abliterate.report.sections import SECTIONS
+from abliterate.report.sections import SECTIONS, STUDY_SECTIONS
 from abliterate.report.sections.headline import headline
 from abliterate.storage.atomic import write_text_whole
 from abliterate.storage.names import PAGE
@@ -27,7 +28,7 @@ ESCAPED = str.maketrans({one: f"\\u{ord(one):04x}" for one in "<>&"})
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
-    """Write the report about the checkpoint in `folder` to `out`, `report.html` beside it by default; return its path.
+    """Write the report about the checkpoint or the studies in `folder` to `out`, `report.html` beside it by default; return its path.
 
     Raises InputError when abliterate did not write the folder, a record in it is malformed, the plots' library is not
     installed, or the page cannot be written.
@@ -46,11 +47,12 @@ def render(records: Gathered) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    filled = [(one, one.words(records)) for one in SECTIONS]
+    sections = SECTIONS if records.manifest else STUDY_SECTIONS
+    filled = [(one, one.words(records)) for one in sections]
     shown = [(one, words) for one, words in filled if words is not None]
     macros = asset("macros.html.jinja")
-    data = {"model": records.manifest["source"]["model"]}
-    for one in SECTIONS:
+    data: dict[str, Any] = {"model": records.model}
+    for one in sections:
         data |= one.numbers(records)
     return environment.from_string(asset("page.html.jinja")).render(
         **headline(records),

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.models.decoding import REFUSED, TAKEN, Decoding, NumbersOnly
+from abliterate.models.decoding import REFUSED, TAKEN, Decoding, Draws, NumbersOnly
 from abliterate.models.generation import end_tokens, generate, generate_all
 from abliterate.prompts.chat_format import ChatFormat
 from fixtures.tiny_chat import TINY
@@ -185,3 +185,42 @@ def test_a_token_at_a_time_is_taken_as_all_at_once(
                 break
             sequence.append(token)
         assert [sequence[len(prompt) :]] == generate(tiny, tokenizer, [prompt], 12, decoding=decoding)
+
+
+def test_draws_follow_the_distribution() -> None:
+    probabilities = torch.tensor([0.5, 0.0, 0.3, 0.2])
+    draws = Draws(3, [[place] for place in range(2000)])
+    taken = draws(torch.zeros(2000, 1, dtype=torch.long), probabilities.log().expand(2000, 4)).argmax(-1)
+    shares = taken.bincount(minlength=4) / 2000
+    assert shares[1] == 0
+    assert (shares - probabilities).abs().max() < 0.04
+
+
+def test_what_is_sampled_heeds_no_setting_and_no_other_prompt(
+    tiny: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], replies: list[list[int]]
+) -> None:
+    with torch.no_grad():
+        tiny.model.norm.weight.mul_(0.3)  # it hardly doubts what to say
+    sampled = Decoding("sampled", 5)
+    state = torch.random.get_rng_state()
+    found = generate(tiny, tokenizer, prompts, 12, decoding=sampled)
+    assert torch.equal(torch.random.get_rng_state(), state), "draws elsewhere go on as they would have"
+    assert found != [reply[:12] for reply in replies]
+    hostile(tiny, "temperature", "top_k", "do_sample", "repetition_penalty")
+    assert generate(tiny, tokenizer, prompts[::-1], 12, decoding=sampled, batch_size=2)[::-1] == found
+    assert generate(tiny, tokenizer, prompts, 12, decoding=Decoding("sampled", 6)) != found
+    assert sampled.record(tiny)["generation"]["settings"] == {}
+
+
+def test_a_sampled_token_at_a_time_is_drawn_as_all_at_once(
+    tiny: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]]
+) -> None:
+    decoding, ends, sequence = Decoding("sampled", 4), end_tokens(tiny, tokenizer), list(prompts[0])
+    choose = decoding.chooser(tiny, prompts[0], ends, 8)
+    for _ in range(8):
+        with torch.no_grad():
+            token = choose(tiny(torch.tensor([sequence])).logits[0, -1])
+        if token in ends:
+            break
+        sequence.append(token)
+    assert [sequence[len(prompts[0]) :]] == generate(tiny, tokenizer, prompts[:1], 8, decoding=decoding)

@@ -6,6 +6,7 @@ from abliterate.report.sections import (
     activations,
     evaluation,
     figures,
+    positions,
     proof,
     repeat,
     replies,
@@ -13,8 +14,12 @@ from abliterate.report.sections import (
     selection,
     separation,
     strengths,
+    studies,
 )
 from abliterate.report.sections.section import Section
+
+STUDY_SECTIONS: tuple[Section, ...] = (studies.SECTION, positions.SECTION)
+"""Those of studies: what all conclude, then a section for each; on a page of their own where nothing was edited."""
 
 SECTIONS: tuple[Section, ...] = (
     figures.SECTION,
@@ -24,6 +29,7 @@ SECTIONS: tuple[Section, ...] = (
     selection.SECTION,
     strengths.SECTION,
     search.SECTION,
+    *STUDY_SECTIONS,
     replies.SECTION,
     proof.SECTION,
     repeat.SECTION,

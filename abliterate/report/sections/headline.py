@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 from abliterate.evaluation.figure_names import prompts_refused
@@ -16,12 +17,21 @@ from abliterate.report.sections.strengths import strengths_line
 def headline(records: Gathered) -> dict[str, Any]:
     """Return what the page's own template is filled with."""
     manifest = records.manifest
+    if not manifest:
+        return {"model": records.model, "version": version("abliterate"), "facts": study_facts(records), "cards": []}
     return {
-        "model": manifest["source"]["model"],
+        "model": records.model,
         "version": manifest["abliterate"],
         "facts": facts(records),
         "cards": cards(manifest),
     }
+
+
+def study_facts(records: Gathered) -> list[tuple[str, str]]:
+    """Return what was asked of the model by the studies on the page."""
+    (first, *_) = records.studies.values()
+    asked = [("studies", ", ".join(records.studies)), ("dtype", first["dtype"]), ("seed", str(first["seed"]))]
+    return [*([("revision", first["revision"])] if first["revision"] else []), *asked]
 
 
 def facts(records: Gathered) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-SAFETY, CONTENT, NEUTRAL = "safety", "content", "neutral"
+from abliterate.replies.concepts import CONTENT, SAFETY
 
 EXCLUDES: Mapping[str, frozenset[str]] = {SAFETY: frozenset({CONTENT}), CONTENT: frozenset({SAFETY})}
 """Concepts that cannot go on at once; neutral excludes none, and none excludes it."""

@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from abliterate.replies.concepts import CONTENT, NEUTRAL, SAFETY
 from abliterate.studies.phases.method import (
-    CONTENT,
     EXCLUDES,
-    NEUTRAL,
-    SAFETY,
     Outcome,
     Segment,
     Transition,

@@ -1,0 +1,70 @@
+"""What every study is asked: which model, which phrases in which forms, how many samples. Declared once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from abliterate.errors import InputError
+from abliterate.pipeline.options import ModelOptions, TemplateOptions
+from abliterate.records.option import Declaration, option, split
+
+BUILTIN_PHRASES, TINY_PHRASES, BUILTIN_FORMS = "builtin:phrases", "builtin:phrases-tiny", "builtin:forms"
+"""As `prompts/phrases.py` and `prompts/forms.py` call them, which take time to import."""
+
+QUICK_PHRASES, QUICK_FORMS = 24, 3
+
+QUICK_NOTE = "quick: no verdicts"
+"""What a quick study says in place of every verdict, and among its notes."""
+
+STUDY_FLAGS = (
+    "model", "phrases", "forms", "only", "language", "samples", "quick", "out", "seed", "system", "thinking", "chat_template",
+    "date", "dtype", "device", "max_memory", "batch_size", "revision", "offline", "trust_remote_code", "allow_unproved",
+)  # fmt: skip
+"""The options that every study has flags for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(TemplateOptions, ModelOptions):
+    """A model, what a study asks it, and where the result goes."""
+
+    phrases: str = option(
+        BUILTIN_PHRASES,
+        Declaration(
+            "Matched phrases: builtin:phrases, builtin:phrases-tiny, or a file of lines CATEGORY<tab>HARMFUL<tab>HARMLESS.",
+            words=(BUILTIN_PHRASES, TINY_PHRASES),
+        ),
+    )
+    forms: str = option(BUILTIN_FORMS, Declaration("Forms to put them into: a TOML file.", words=(BUILTIN_FORMS,)))
+    only: tuple[str, ...] = option(
+        (), Declaration("Take of the forms those of these names, by commas.", read=split, write=",".join, listed=True)
+    )
+    language: str = option("en", Declaration("Language of phrases and forms.", words=("en", "ko")))
+    samples: int = option(
+        4,
+        Declaration(
+            "Replies to draw for each text at temperature 1, besides the greedy one.", read=int, kind=int, least=0
+        ),
+    )
+    quick: bool = option(
+        False,
+        Declaration(
+            f"To try it: {QUICK_PHRASES} phrases, {QUICK_FORMS} forms, fewer controls; no verdicts.",
+            kind=bool,
+            here=True,
+        ),
+    )
+    out: Path | None = option(
+        None, Declaration("Folder for the record, the vectors and the replies.", read=Path, kind=Path, here=True)
+    )
+
+    def check(self) -> None:
+        """Raise InputError, before anything is opened, for an --out that is no folder, or lies in none."""
+        if self.out is None:
+            return
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(f"--out {self.out}: is a file; give a folder")
+        if not self.out.absolute().parent.is_dir():
+            raise InputError(
+                f"--out {self.out}: there is no folder {self.out.absolute().parent}; make it, or choose another"
+            )
