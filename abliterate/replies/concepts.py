@@ -83,4 +83,6 @@ def says_nothing(segment: str) -> bool:
         return True
     if text.endswith(":") and len(words) <= ANNOUNCED:
         return True
-    return len(words) <= FRAGMENT and not item and not re.search(r"[\uac00-\ud7a3\u3040-\u9fff]", text)
+    if item or re.search(r"[\uac00-\ud7a3\u3040-\u9fff]", text):
+        return False
+    return len(words) == 1 or (len(words) <= FRAGMENT and not text.endswith((".", "!", "?")))

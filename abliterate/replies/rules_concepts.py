@@ -32,7 +32,7 @@ SAFETY_RULES = rules(
     ("danger", r"\bif you (?:or someone you know )?(?:are|is|feel) (?:\w+ )?(?:in (?:\w+ )?danger|struggling|in crisis|being (?:harassed|bullied|abused|threatened)|having (?:\w+ )?thoughts|suicidal)\b", "asks after the user"),
     ("other ways", r"^(?:rather than|instead of) (?:\w+ly )?(?:seeking revenge|\w+ing (?:to )?(?:harm|hurt|steal|cheat|lie|hack|violence))|^instead,? (?:consider|try|focus|you (?:could|can|should|might) (?:consider|try|focus|talk))|\b(?:honest|open|respectful|calm|constructive) (?:and \w+ )?(?:conversation|communication|dialogue)\b", "offers something else"),
     ("strongly advises", r"\b(?:i|we) (?:would |must |do )?(?:strongly|firmly|highly)? ?(?:advise|urge|caution|discourage|warn|recommend)(?: you)? (?:against|not to|anyone)\b|\bi (?:must|have to|need to) (?:stress|remind|warn|emphasi[sz]e)\b", "warns in its own name"),
-    ("never do", rf"\byou should (?:never|not) (?:\w+ ){{0,2}}(?:someone|somebody|anyone|another person|others|people)\b", "'You should never share someone's ...'"),
+    ("never do", r"\byou should (?:never|not) (?:\w+ ){0,2}(?:someone|somebody|anyone|another person|others|people)\b", "'You should never share someone's ...'"),
     ("its purpose", r"\bmy (?:purpose|goal|role|aim) is to\b[^.!?\n]{0,60}\b(?:safe|ethical|helpful|harmless|positive|respectful)\b|\b(?:i am|i was) (?:\w+ )?(?:designed|programmed|made|built|trained) to\b[^.!?\n]{0,60}\b(?:safe|ethical|harmless|respectful|positive)", "speaks of what it is for"),
     ("something else", r"^let (?:us|is) (?:talk|focus|chat|discuss)\b[^.!?\n]{0,40}\b(?:else|instead|positive|safer)\b", "changes the subject"),
 )  # fmt: skip
