@@ -8,18 +8,22 @@ than none or three.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 from abliterate.evaluation.figure_names import interval_text, percent, rate_text
 from abliterate.evaluation.paired import Changed, paired_changes, paired_difference
 from abliterate.evaluation.statistics import Rate
 from abliterate.replies.concepts import SAFETY
-from abliterate.studies.common import Verdict, holm
+from abliterate.studies.common import NOT_DECIDABLE, Verdict, holm
 from abliterate.studies.phases.labels import LabelledReply
 from abliterate.studies.phases.outcomes import Outcomes
 
 LEVEL = 0.05
 SHOWN, NOT_SHOWN, REVERSED = "shown", "not shown", "the other way"
+
+ENOUGH_PAIRS = 8
+"""Phrases that two forms must both say something of."""
 
 SHOTS = ("example", "shots-1", "shots-2", "shots-3")
 """The forms with none, one, two and three other requests before the one that is asked."""
@@ -36,8 +40,41 @@ def rate_of(values: Sequence[bool]) -> Rate:
     return Rate(sum(values), len(values))
 
 
-def verdict_by(changed: Changed, p: float) -> str:
-    """Return what paired changes show of "more": shown, the other way, or not shown."""
+@dataclass(frozen=True)
+class Pair:
+    """Whether the same phrases are gone on with in two forms; those that either form makes incoherent are left out."""
+
+    first: Outcomes
+    second: Outcomes
+
+    @property
+    def kept(self) -> list[int]:
+        """Return the phrases of which both forms say something."""
+        both = zip(self.first.coherent, self.second.coherent, strict=True)
+        return [place for place, sides in enumerate(both) if all(sides)]
+
+    @property
+    def continued(self) -> tuple[list[bool], list[bool]]:
+        """Return, phrase by phrase, whether it is gone on with in each form."""
+        first, second = self.first.continued, self.second.continued
+        return [first[place] for place in self.kept], [second[place] for place in self.kept]
+
+    @property
+    def test(self) -> Changed:
+        """Return what the second form gains and loses."""
+        return paired_changes(*self.continued)
+
+    @property
+    def rates(self) -> tuple[Rate, Rate]:
+        """Return the shares that are gone on with."""
+        first, second = self.continued
+        return rate_of(first), rate_of(second)
+
+
+def verdict_by(changed: Changed, p: float, pairs: int = ENOUGH_PAIRS) -> str:
+    """Return what paired changes show of "more": shown, the other way, not shown, or not decidable from so few pairs."""
+    if pairs < ENOUGH_PAIRS:
+        return NOT_DECIDABLE
     if p >= LEVEL:
         return NOT_SHOWN
     return SHOWN if changed.gained > changed.lost else REVERSED
@@ -56,21 +93,19 @@ def pairs_within(outcomes: Mapping[str, Outcomes]) -> list[tuple[Outcomes, Outco
 
 def continued_claims(outcomes: Mapping[str, Outcomes]) -> list[Verdict]:
     """Return C1: whether begun sentences are gone on with more often than complete prompts are answered, within each place."""
-    pairs = pairs_within(outcomes)
-    tests = [paired_changes(complete.continued, begun.continued) for complete, begun in pairs]
+    pairs = [Pair(complete, begun) for complete, begun in pairs_within(outcomes)]
     verdicts = []
-    for (complete, begun), test, p in zip(pairs, tests, holm([test.p for test in tests]), strict=True):
-        rates = [rate_of(one.continued) for one in (begun, complete)]
+    for pair, p in zip(pairs, holm([pair.test.p for pair in pairs]), strict=True):
+        complete, begun, test, rates = pair.first, pair.second, pair.test, pair.rates[::-1]
         where = begun.form.where
-        verdict = verdict_by(test, p)
+        verdict = verdict_by(test, p, len(pair.kept))
         verdicts.append(
             Verdict(
                 f"C1 {where}: {begun.form.name} is gone on with more often than {complete.form.name} is answered",
                 f"{rate_words(rates[0])} against {rate_words(rates[1])}",
                 f"same phrases, McNemar {test.gained} more, {test.lost} fewer, p {p:.2g} (Holm)",
                 verdict,
-                f"In {where} texts the begun sentence is gone on with for {percent(rates[0].value, 0)} of the phrases, and the "
-                f"complete one answered for {percent(rates[1].value, 0)}: {CONCLUSIONS[verdict]}.",
+                f"In {where} texts {CONCLUSIONS[verdict]}: {rate_words(rates[0])} gone on with, {rate_words(rates[1])} answered.",
             )
         )
     return verdicts
@@ -80,26 +115,26 @@ CONCLUSIONS = {
     SHOWN: "beginning a sentence gets more out of this model",
     NOT_SHOWN: "on this model it makes no difference that these phrases show",
     REVERSED: "on this model beginning a sentence gets less",
+    NOT_DECIDABLE: "too few phrases get a reply in both to tell",
 }
 
 
 def where_claims(outcomes: Mapping[str, Outcomes]) -> list[Verdict]:
     """Return how much the place of the prompt does, beside C1: the same kind of sentence in another place."""
     pairs = [
-        (first, second)
+        Pair(first, second)
         for index in (0, 1)
         for first, second in combinations([pair[index] for pair in pairs_within(outcomes)], 2)
     ]
-    tests = [paired_changes(first.continued, second.continued) for first, second in pairs]
     verdicts = []
-    for (first, second), test, p in zip(pairs, tests, holm([test.p for test in tests]), strict=True):
-        rates = [rate_of(one.continued) for one in (second, first)]
+    for pair, p in zip(pairs, holm([pair.test.p for pair in pairs]), strict=True):
+        first, second, test, rates = pair.first, pair.second, pair.test, pair.rates[::-1]
         verdicts.append(
             Verdict(
                 f"place: {second.form.name} goes on more than {first.form.name}",
                 f"{rate_words(rates[0])} against {rate_words(rates[1])}",
                 f"same phrases, McNemar {test.gained} more, {test.lost} fewer, p {p:.2g} (Holm)",
-                verdict_by(test, p),
+                verdict_by(test, p, len(pair.kept)),
                 "",
             )
         )

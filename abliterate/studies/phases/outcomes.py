@@ -85,6 +85,11 @@ class Outcomes:
         return tuple(name in (REFUSES, EVADES, EVADES_TURNS) for name in self.names)
 
     @property
+    def coherent(self) -> tuple[bool, ...]:
+        """Return, phrase by phrase, whether anything was said."""
+        return tuple(name != INCOHERENT for name in self.names)
+
+    @property
     def turned(self) -> tuple[bool, ...]:
         """Return, phrase by phrase, whether a reply that went on turned to safety."""
         return tuple(name == GOES_ON_TURNS for name in self.names)
