@@ -34,6 +34,8 @@ def phases(
 def found(one: PhasesStudy) -> RenderableType:
     """Return what becomes of prompts, when safety begins, and what follows."""
     parts: list[RenderableType] = [complete(one.found), incomplete(one.found), onset(one.found)]
+    if one.found.effects and one.found.effects.rows:
+        parts.append(effects(one.found))
     return Group(*parts, verdict_table(one.record.verdicts), *closing(one.record, one.path))
 
 
@@ -84,3 +86,17 @@ def onset(found: Phases) -> RenderableType:
             (name, str(len(onsets)), *(f"{share_entered(onsets, token):.0%}" if onsets else "" for token in tokens))
         )
     return plain_table(("safety by token", "replies", *map(str, tokens)), rows)
+
+
+def effects(found: Phases) -> RenderableType:
+    """Return what each vector brings about at each strength."""
+    assert found.effects is not None
+    rows = []
+    for one in found.effects.rows:
+        safe = "" if one.harmless is None else f"{one.harmless.count}/{one.harmless.total}"
+        kl = "" if one.divergence is None else f"{one.divergence:.2g}"
+        brought = f"{one.rate.count}/{one.rate.total}"
+        rows.append((one.kind, one.vector, f"{one.alpha:g}", brought, str(one.incoherent.count), safe, kl))
+    return plain_table(
+        ("vector at work", "way", "alpha", "brought about", "incoherent", "harmless: safety", "KL"), rows
+    )
