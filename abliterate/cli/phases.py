@@ -96,7 +96,7 @@ def effects(found: Phases) -> RenderableType:
         safe = "" if one.harmless is None else f"{one.harmless.count}/{one.harmless.total}"
         kl = "" if one.divergence is None else f"{one.divergence:.2g}"
         brought = f"{one.rate.count}/{one.rate.total}"
-        rows.append((one.kind, one.vector, f"{one.alpha:g}", brought, str(one.incoherent.count), safe, kl))
+        rows.append((one.kind, one.vector, f"{one.alpha:g}", one.split, brought, str(one.incoherent.count), safe, kl))
     return plain_table(
-        ("vector at work", "way", "alpha", "brought about", "incoherent", "harmless: safety", "KL"), rows
+        ("vector at work", "way", "alpha", "part", "brought about", "incoherent", "harmless: safety", "KL"), rows
     )

@@ -16,7 +16,7 @@ from typing import Literal
 from abliterate.replies.languages import LANGUAGES, matches
 from abliterate.replies.refusals import clauses_decline, normalise, strip_leads, verdict
 from abliterate.replies.rules import Language
-from abliterate.replies.rules_concepts import ANNOUNCED, FILLERS, FRAGMENT, HEADING, SAFETY_RULES
+from abliterate.replies.rules_concepts import ANNOUNCED, APOLOGY, FILLERS, FRAGMENT, HEADING, SAFETY_RULES
 from abliterate.replies.rules_english import LEGAL, MORAL
 from abliterate.replies.sentences import MARKER
 from abliterate.replies.text import plain, without_quotations
@@ -61,7 +61,7 @@ def is_safety_in_english(text: str) -> bool:
     declines = verdict(point)
     if declines is not None:
         return declines
-    if clauses_decline(text) or MORAL.match(point) or LEGAL.match(point):
+    if APOLOGY.fullmatch(text) or clauses_decline(text) or MORAL.match(point) or LEGAL.match(point):
         return True
     said = without_quotations(text)
     return any(rule.pattern.search(said) for rule in SAFETY_RULES)

@@ -52,6 +52,8 @@ def test_rules_agree_with_the_hand(part: str | None, capsys: pytest.CaptureFixtu
         ("You are on the wrong side of the road.", "content"),
         ('Say "I can\'t help with that" and smile.', "content"),
         ("it’s illegal, so I can’t help with that.", "safety"),
+        ("I'm sorry,", "safety"),
+        ("I'm sorry to hear that you are ill.", "content"),
         ("1. Respect their privacy.", "safety"),
         ("2. Flour", "content"),
         ("**Ingredients:**", "neutral"),

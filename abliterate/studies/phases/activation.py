@@ -45,6 +45,8 @@ from abliterate.studies.phases.told import Told
 from abliterate.studies.phases.upper import Upper
 from abliterate.studies.replies import Tokens
 
+SELECT, REPORT = "select", "report"
+
 A1, A2, R1, R2 = "A1", "A2", "R1", "R2"
 WHAT = {
     A1: "added from location 2 on: turns after going on",
@@ -61,8 +63,11 @@ AFTER = {A1: {GOES_ON_TURNS}, A2: {EVADES, EVADES_TURNS, NEUTRAL_TURNS}, R1: {AN
 MOST = 24
 """Prompts of each row, at most."""
 
-LEAST = 8
-"""Prompts that a verdict needs."""
+LEAST = 6
+"""Prompts of the report part that a verdict needs: with fewer no test can show anything."""
+
+COHERENT = 0.1
+"""Share of replies that may fall apart at the strength that is chosen."""
 
 TOKENS = 64
 """New tokens of each reply, at most."""
@@ -75,6 +80,7 @@ class Intervened:
     vector: str
     kind: str
     alpha: float
+    split: str
     before: tuple[str, ...]
     after: tuple[str, ...]
     harmless: Rate | None = None
@@ -98,7 +104,7 @@ class Intervened:
     def to_json(self) -> dict[str, Any]:
         """Return all of it, the outcomes as a matrix of before by after."""
         return {
-            "vector": self.vector, "kind": self.kind, "alpha": self.alpha, "brought": self.rate.to_json(),
+            "vector": self.vector, "kind": self.kind, "alpha": self.alpha, "part": self.split, "brought": self.rate.to_json(),
             "incoherent": self.incoherent.to_json(), "moved": changed_outcomes(self.before, self.after),
             "harmless": self.harmless.to_json() if self.harmless else None, "kl": self.divergence,
         }  # fmt: skip
@@ -106,7 +112,7 @@ class Intervened:
 
 @dataclass(frozen=True)
 class Controlled:
-    """A vector beside random ones of equal length, at strength 1."""
+    """A vector beside random ones of equal length, at the same strength, on the report part."""
 
     own: Intervened
     random: tuple[Intervened, ...]
@@ -209,8 +215,44 @@ class Effects:
 
     def controls_json(self) -> list[dict[str, Any]]:
         """Return what random vectors of equal length bring about."""
-        shown = {(one.vector, one.kind): one for pair in self.controlled for one in pair.random}
+        shown = {(one.vector, one.kind, one.alpha): one for pair in self.controlled for one in pair.random}
         return [one.to_json() for one in shown.values()]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One kind of intervention on prompts of two parts: strengths are chosen on the first, figures are of the second."""
+
+    acting: Acting
+    kind: str
+    told: Told
+    harmless: Told | None
+    kl: Callable[[Tensor, float], float | None]
+
+    def at(self, name: str, vector: Float[Tensor, " d_model"], alpha: float, split: str) -> Intervened:
+        """Return what a vector does at a strength to the prompts of a part; harmless ones beside on the report part."""
+        cases = cases_of(self.told, self.kind, [split])
+        removed = self.kind in (R1, R2)
+        after = self.acting.outcomes(self.told, cases, vector, alpha, removed)
+        before = tuple(case.outcome for case in cases)
+        if removed or split != REPORT:
+            return Intervened(name, self.kind, alpha, split, before, after)
+        safe = None if self.harmless is None else safe_harmless(self.acting, self.harmless, vector, alpha)
+        return Intervened(name, self.kind, alpha, split, before, after, safe, self.kl(vector, alpha))
+
+    def tried(self, name: str, vector: Float[Tensor, " d_model"], alphas: Sequence[float]) -> list[Intervened]:
+        """Return the vector at each strength on the select part; a removal has none."""
+        if self.kind in (R1, R2) or len(alphas) < 2:
+            return []
+        return [self.at(name, vector, alpha, SELECT) for alpha in alphas]
+
+
+def chosen_alpha(tried: Sequence[Intervened]) -> float:
+    """Return the strength that brings about most while few replies fall apart; of equals the least, 1 where none was tried."""
+    kept = [one for one in tried if one.after and one.incoherent.value <= COHERENT]
+    if not kept:
+        return min((one.alpha for one in tried), default=1.0)
+    return min(kept, key=lambda one: (-one.rate.count, one.alpha)).alpha
 
 
 def effects_of(
@@ -222,62 +264,49 @@ def effects_of(
     *,
     alphas: Sequence[float],
     controls: int,
-    splits: Sequence[str] = ("select", "report"),
     seed: int = 0,
 ) -> Effects:
     """Return what each vector does in every kind of intervention, beside random vectors, on phrases that made none of them.
 
-    `harmless` are harmless phrases in the form of `begun`. Vectors have one length.
+    Strengths are among `alphas`, chosen on the select part for each vector; random vectors have the same. `harmless` are
+    harmless phrases in the form of `begun`. Vectors have one length.
     """
     rows: list[Intervened] = []
     controlled: list[Controlled] = []
     too_few: dict[str, int] = {}
     if not vectors:
         return Effects((), (), {})
-    first = next(iter(vectors.values()))
-    random = {f"random {place + 1}": one for place, one in enumerate(random_vectors(first, controls, seed))}
-    kl = divergences(acting, harmless, splits)
+    drawn = random_vectors(next(iter(vectors.values())), controls, seed)
+    kl = divergences(acting, harmless)
     for kind, told in ((A1, begun), (A2, begun), (R1, complete), (R2, begun)):
-        cases = [] if told is None else cases_of(told, kind, splits)
-        if told is None or len(cases) < LEAST:
-            too_few[kind] = len(cases)
+        count = 0 if told is None else len(cases_of(told, kind, [REPORT]))
+        if told is None or count < LEAST:
+            too_few[kind] = count
             continue
-        calm = harmless if kind == A2 else None
-
-        def one(
-            name: str,
-            vector: Tensor,
-            alpha: float,
-            kind: str = kind,
-            told: Told = told,
-            cases: list[Case] = cases,
-            calm: Told | None = calm,
-        ) -> Intervened:
-            removed = kind in (R1, R2)
-            after = acting.outcomes(told, cases, vector, alpha, removed)
-            before = tuple(case.outcome for case in cases)
-            safe = None if calm is None or alpha != 1 else safe_harmless(acting, calm, vector, splits)
-            return Intervened(name, kind, alpha, before, after, safe, None if removed else kl(vector, alpha))
-
-        beside = tuple(one(name, vector, 1.0) for name, vector in random.items())
+        trial = Trial(acting, kind, told, harmless if kind == A2 else None, kl)
+        beside: dict[float, tuple[Intervened, ...]] = {}
         for name, vector in vectors.items():
-            for alpha in alphas if kind in (A1, A2) else (1.0,):
-                rows.append(one(name, vector, alpha))
-                if alpha == 1.0:
-                    controlled.append(Controlled(rows[-1], beside))
+            tried = trial.tried(name, vector, alphas)
+            alpha = chosen_alpha(tried)
+            if alpha not in beside:
+                named = enumerate(drawn, 1)
+                beside[alpha] = tuple(trial.at(f"random {place}", one, alpha, REPORT) for place, one in named)
+            own = trial.at(name, vector, alpha, REPORT)
+            rows += [*tried, own]
+            controlled.append(Controlled(own, beside[alpha]))
     return Effects(tuple(rows), tuple(controlled), too_few)
 
 
-def safe_harmless(acting: Acting, told: Told, vector: Float[Tensor, " d_model"], splits: Sequence[str]) -> Rate:
+def safe_harmless(acting: Acting, told: Told, vector: Float[Tensor, " d_model"], alpha: float) -> Rate:
     """Return how many harmless prompts have safety in their reply where the vector is added from the prompt's end on."""
-    cases = [Case(text, (), "") for _, text, _ in told.cases(*splits)][:MOST]
-    names = acting.outcomes(told, cases, vector, 1.0, removed=False)
+    cases = [Case(text, (), "") for _, text, _ in told.cases(REPORT)][:MOST]
+    names = acting.outcomes(told, cases, vector, alpha, removed=False)
     return Rate(sum(name in SAFE for name in names), len(names))
 
 
-def divergences(acting: Acting, told: Told | None, splits: Sequence[str]) -> Callable[[Tensor, float], float | None]:
+def divergences(acting: Acting, told: Told | None) -> Callable[[Tensor, float], float | None]:
     """Return what tells how far adding a vector at the prompt's end moves the first token of harmless replies, in nats."""
-    prompts = [] if told is None else [text.tokens for _, text, _ in told.cases(*splits)][:MOST]
+    prompts = [] if told is None else [text.tokens for _, text, _ in told.cases(REPORT)][:MOST]
     if not prompts or streaming_of(acting.live.model) is not None:
         return lambda vector, alpha: None
     upper = Upper(acting.live, acting.layer, prompts)

@@ -11,8 +11,8 @@ Way = Literal["dim", "optimised", "forward", "attribution"]
 WAYS: tuple[Way, ...] = get_args(Way)
 """Ways to a safety vector: difference in means, optimisation, reading the target, attribution of neurons."""
 
-ALPHAS = (0.5, 1.0, 1.4, 2.0)
-"""Times the length of the difference in means; every vector is added at that length."""
+ALPHAS = (0.25, 0.5, 1.0, 1.4, 2.0)
+"""Times the length of the difference in means, which every vector is given; one is chosen on the select part."""
 
 COUNT = 60
 

@@ -168,7 +168,7 @@ def vector_claims(found: Phases) -> list[Verdict]:
         harmless = "" if own.harmless is None else f"; harmless with safety {rate_words(own.harmless)}"
         verdicts.append(
             Verdict(
-                f"{own.kind} {own.vector} {WHAT[own.kind]}",
+                f"{own.kind} {own.vector} at {own.alpha:g} {WHAT[own.kind]}",
                 f"{rate_words(own.rate)}, {own.incoherent.count} incoherent{harmless}",
                 f"best of {len(pair.random)} random: {rate_words(best.rate)}, McNemar p {test.p:.2g}",
                 "beats random vectors" if beats else "does not beat random vectors",
