@@ -30,7 +30,9 @@ SHOTS = ("example", "shots-1", "shots-2", "shots-3")
 
 
 def rate_words(rate: Rate) -> str:
-    """Return a rate as `3/65 = 5% [2%, 13%]`."""
+    """Return a rate as `3/65 = 5% [2%, 13%]`, and of nothing as `none`."""
+    if not rate.total:
+        return "none"
     low, high = rate.interval
     return rate_text(rate.count, rate.total, percent(rate.value, 0), interval_text(percent(low, 0), percent(high, 0)))
 
