@@ -33,7 +33,7 @@ NEAR = 0.05
 
 THRESHOLDS = tuple(step / 20 for step in range(-10, 11))
 
-Embeddings = Float[Tensor, "segments d_model"]
+Embeddings = Float[Tensor, "_ d_model"]
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,9 @@ def test_the_strength_is_the_one_that_does_most_before_replies_fall_apart() -> N
     assert chosen_alpha([]) == 1.0
 
 
+@pytest.mark.slow
 def test_a_layer_out_of_range_and_the_model_as_its_own_original_are_refused() -> None:
-    with pytest.raises(InputError, match="--against .*: is MODEL itself"):
+    with pytest.raises(InputError, match=r"--against .*: is MODEL itself"):
         phases(OPTIONS, PhasesOptions(against=str(TINY)))
     with pytest.raises(InputError, match="--layer 99 is out of range; this model has layers 1 to 7"):
         phases(OPTIONS, PhasesOptions(layer=99))
