@@ -17,6 +17,7 @@ from .interventions import (
     rows_where,
 )
 from .interventions.recipe import Recipe
+from .models.live_model import LiveModel
 from .pipeline.options import Options
 from .pipeline.run import Result, run
 from .prompts.chat_format import ChatFormat
@@ -25,6 +26,7 @@ from .prompts.phrases import load_phrases
 from .prompts.prompt_set import PromptSet, load_prompts
 from .prompts.texts import Text
 from .replies.refusals import is_refusal
+from .studies.positions.run import positions
 
 __all__ = [
     "AbliterateError",
@@ -33,6 +35,7 @@ __all__ = [
     "ChatFormat",
     "Condition",
     "Directions",
+    "LiveModel",
     "Options",
     "PromptSet",
     "Recipe",
@@ -52,6 +55,7 @@ __all__ = [
     "load_prompts",
     "mean_component",
     "orthogonalize",
+    "positions",
     "rows_where",
     "run",
 ]

@@ -30,12 +30,18 @@ def apply(
     options: Annotated[Options, APPLYING],
     directions: Annotated[Path, typer.Option(help="directions.safetensors of an earlier run.", show_default=False)],
     recipe: Annotated[Path | None, typer.Option(help="recipe.json of an earlier run.", show_default=False)] = None,
+    row: Annotated[
+        str | None,
+        typer.Option(
+            help="The direction by its name in the file, as a study names it: open/1/resid.15.", show_default=False
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Edit a checkpoint by given directions and prove the result; needs no prompts and no chat template."""
     from abliterate.commands.apply import apply
 
-    one = apply(options, directions, recipe, progress())
+    one = apply(options, directions, recipe, progress(), row)
     show(applied(one), applied_json(one), as_json)
 
 

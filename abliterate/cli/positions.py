@@ -39,7 +39,7 @@ def found(one: PositionsStudy) -> RenderableType:
 
 
 def starts(found: Positions) -> RenderableType:
-    """Return from which location each form is refused."""
+    """Return from which location each form is refused, and how many harmless phrases are anywhere."""
     from abliterate.studies.positions.method import LOCATIONS
     from abliterate.studies.positions.record import from_first
 
@@ -50,7 +50,7 @@ def starts(found: Positions) -> RenderableType:
         harmless = [case.greedy for case in one.harmless if case.greedy]
         above = f"{sum(reply.start is not None for reply in harmless)}/{len(harmless)}"
         rows.append((name, one.form.where, one.form.sentence, *counts, f"[{low:.0%}, {high:.0%}]", above))
-    head = ("form", "where", "sentence", "refuses from 1", "2", "3", "never", "from 1, 95%", "harmless")
+    head = ("form", "where", "sentence", "from 1", "2", "3", "never", "1, 95%", "harmless")
     return plain_table(head, rows)
 
 
@@ -74,10 +74,12 @@ def reliability_of(found: Positions, name: str) -> str:
 
 
 def effects(found: Positions) -> RenderableType:
-    """Return what each vector does on each form."""
-    forms = list(found.heard)
-    rows = [
-        (name, str(one.layer), f"{one.length:.3g}", *(one.verdicts.get(form, "") for form in forms))
-        for name, one in found.swept.items()
-    ]
-    return plain_table(("vector", "layer", "length", *forms), rows)
+    """Return what each vector does, and on which forms."""
+    from abliterate.studies.positions.method import FLIPPED, NONE, ONE_SIDED, ROBUST, UNMEASURED
+
+    shown = (ROBUST, ONE_SIDED, FLIPPED, NONE, UNMEASURED)
+    rows = []
+    for name, one in found.swept.items():
+        forms = (", ".join(form for form, own in one.verdicts.items() if own == verdict) for verdict in shown)
+        rows.append((name, str(one.layer), f"{one.length:.3g}", *forms))
+    return plain_table(("vector", "layer", "length", *(f"{verdict} on" for verdict in shown)), rows)

@@ -19,8 +19,7 @@ from abliterate.prompts.prompt_set import load_prompts
 from abliterate.storage.cache import cache_folder
 from abliterate.studies.positions.options import PositionsOptions
 from abliterate.studies.positions.record import controls_of, results_of, settings_of, verdicts_of
-from abliterate.studies.positions.run import Asked, Positions, layers_of, vectors_to_save
-from abliterate.studies.positions.run import positions as study
+from abliterate.studies.positions.run import Asked, Positions, layers_of, study, vectors_to_save
 from abliterate.studies.record import StudyRecord
 
 LOOK_ALIKES = 40

@@ -350,4 +350,4 @@ def test_verbs_stand_by_panel_the_whole_run_first() -> None:
     assert [command.name for command in app.registered_commands] == before
     assert before[0] == "run"
     panels = [command.rich_help_panel for command in app.registered_commands]
-    assert list(dict.fromkeys(panels)) == ["edit", "measure", "look", "ship"]
+    assert list(dict.fromkeys(panels)) == ["edit", "measure", "look", "ship", "study"]

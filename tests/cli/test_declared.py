@@ -28,7 +28,7 @@ from fixtures.option_values import CLASSES
 
 OWN = {
     "--json", "--help", "--push", "--directions", "--recipe", "--against", "--csv", "--markdown", "--public", "--open",
-    "--dataset",
+    "--dataset", "--row",
 }  # fmt: skip
 """Flags that one verb has for itself."""
 
@@ -56,7 +56,7 @@ def test_known_words_are_offered_by_every_verb_that_takes_them() -> None:
 
 def test_help_has_a_panel_for_each_kind_of_verb() -> None:
     said = CliRunner().invoke(app, ["--help"]).output
-    places = [said.index(f" {panel} ─") for panel in ("edit", "measure", "look", "ship")]
+    places = [said.index(f" {panel} ─") for panel in ("edit", "measure", "look", "ship", "study")]
     assert places == sorted(places)
     assert {one.rich_help_panel for one in commands()} <= {"edit", "measure", "look", "ship", "study"}
 

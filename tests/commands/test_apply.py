@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.commands.apply import apply
 from abliterate.commands.verify import verify
 from abliterate.edits.tensor_edits import UnquantizedEdit
 from abliterate.errors import InputError
+from abliterate.interventions.recipe import Recipe
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import Result
+from abliterate.studies.record import StudyRecord, write_study
 from fixtures.quantized_models import quantise_checkpoint, random_checkpoint, save_direction
 from fixtures.tiny_chat import hashes, options
 
@@ -68,3 +71,20 @@ def test_apply_repeats_the_edit_from_its_files(result: Result, tmp_path: Path) -
 def test_apply_needs_to_know_which_direction(result: Result, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="choose one with --layer"):
         apply(options(tmp_path / "again"), result.out / "directions.safetensors", None)
+
+
+def test_a_vector_of_a_study_is_applied_by_its_name(tmp_path: Path) -> None:
+    rows = {f"open/{place}/resid.{layer}": torch.randn(160) for place in ("1", "1-harm") for layer in (3, 4)}
+    record = StudyRecord("positions", "tiny", None, "float32", {}, 0)
+    write_study(tmp_path, record, rows)
+    given, directions = options(tmp_path / "edited"), tmp_path / "positions.safetensors"
+    with pytest.raises(
+        InputError, match=r"^--row open/2/resid\.3: .* has none of that name; it has open/1-harm/resid\.3, open"
+    ):
+        apply(given, directions, None, row="open/2/resid.3")
+    with pytest.raises(InputError, match="leave --recipe and --layer away"):
+        apply(replace(given, layer=3), directions, None, row="open/1/resid.3")
+    applied = apply(given, directions, None, row="open/1/resid.3")
+    assert applied.proof.holds
+    assert Recipe.load(tmp_path / "edited" / "recipe.json").direction == "open/1/resid.3"
+    assert verify(given.model, given.out, given).holds

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from abliterate.report.page import write_report
+from abliterate.studies.record import write_study
+from fixtures import positions_record
 from fixtures.report_records import (
     HOSTILE,
     LAYERS,
@@ -509,3 +511,14 @@ def test_the_command_can_be_copied(watched: Watched, full: Path) -> None:
     page.get_by_role("button", name="Copy").press("Enter")
     comes(page.locator("#copied"), "Copied")
     assert page.evaluate("navigator.clipboard.readText()") == page.locator("#command").text_content()
+
+
+def test_positions_are_drawn_and_chosen_by_layer_and_vector(tmp_path: Path, watched: Callable[..., Any]) -> None:
+    write_study(tmp_path, positions_record.record())
+    page = watched(write_report(tmp_path))
+    assert page.locator("#positions .plot").count() == 4
+    assert page.locator("#similarity-layer-value").text_content() == "4"
+    page.locator("#similarity-layer").press("ArrowLeft")
+    assert page.locator("#similarity-layer-value").text_content() == "3"
+    page.locator("#sweep-vector").select_option("0")
+    assert "0.8" in page.locator("#positions").text_content()

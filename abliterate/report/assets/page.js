@@ -2,7 +2,7 @@
 
 const root = document.documentElement;
 const byId = (id) => document.getElementById(id);
-const chosen = { separation: "auc", score: data.score, layer: 0 };
+const chosen = { separation: "auc", score: data.score, layer: 0, similarity: 0, sweep: 0, component: 0 };
 const CAPTIONS = {
   separation: {
     auc: "Area under the ROC curve of the projection; 0.5 is chance.",
@@ -205,6 +205,30 @@ function slider() {
   go(own);
 }
 
+function similaritySlider() {
+  const input = byId("similarity-layer"), layers = data.positions.similarity.map((one) => one.layer);
+  input.max = layers.length - 1;
+  const go = (place) => {
+    chosen.similarity = place;
+    input.value = place;
+    byId("similarity-layer-value").textContent = layers[place];
+    input.setAttribute("aria-valuetext", `layer ${layers[place]}`);
+    draw("plot-similarity");
+  };
+  input.addEventListener("input", () => go(Number(input.value)));
+  go(Math.max(0, layers.indexOf(data.positions.layer)));
+}
+
+// A list from which a plot takes what it shows.
+function picks(id, name, plot) {
+  const select = byId(id);
+  if (!select) return;
+  select.addEventListener("change", () => {
+    chosen[name] = Number(select.value);
+    draw(plot);
+  });
+}
+
 function switches(name, plot, caption) {
   const write = () => (byId(caption).textContent = CAPTIONS[name][chosen[name]]);
   for (const radio of document.querySelectorAll(`input[name="${name}"]`)) {
@@ -254,6 +278,9 @@ async function copy() {
 if (byId("separation")) switches("separation", "plot-separation", "separation-caption");
 if (byId("selection")) switches("score", "plot-selection", "selection-caption");
 if (byId("activations")) slider();
+if (byId("similarity-layer")) similaritySlider();
+picks("sweep-vector", "sweep", "plot-alpha");
+picks("component-vector", "component", "plot-components");
 // A row for each label of each set of prompts, and one for the set's name.
 if (byId("plot-evaluation")) byId("plot-evaluation").style.height = `${7 + 8.5 * Object.keys(data.evaluation.sets).length}rem`;
 theme();

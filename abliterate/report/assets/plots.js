@@ -288,10 +288,77 @@ function byLength(colours) {
   return { data: shown, layout: layout(colours, across, up, { showlegend: true }) };
 }
 
+// Where each form is refused: a bar for each, its parts by location.
+function starts(colours) {
+  const ones = data.positions.starts;
+  const palette = LINES[colours.name];
+  const kinds = [["1", "from 1", palette[1]], ["2", "from 2", palette[3]], ["3", "from 3", palette[4]], ["never", "never", palette[5]]];
+  const shown = kinds.map(([name, title, colour]) => ({
+    type: "bar", orientation: "h", name: title, x: ones.map((one) => one.starts[name].rate), y: ones.map((_, place) => -place), marker: { color: colour },
+    customdata: ones.map((one) => `${plain(one.form)}, ${title}: ${one.starts[name].count}/${one.starts[name].total} = ${span(one.starts[name])}`),
+    hovertemplate: "%{customdata}<extra></extra>",
+  }));
+  const across = axis(colours, "share of harmful prompts", { range: [0, 1], tickformat: ".0%" });
+  const up = axis(colours, "", rows(ones.map((one) => plain(one.form))));
+  return { data: shown, layout: layout(colours, across, up, { barmode: "stack", showlegend: true }) };
+}
+
+function similarity(colours, place, width) {
+  const { names, pairs } = data.positions.similarity[place];
+  const [cold, warm] = HEAT[colours.name];
+  const titles = names.map(plain);
+  const told = (one) =>
+    one ? `${number(one.value)} [${number(one.low)}, ${number(one.high)}]<br>floor ${number(one.floor)}, ceiling ${number(one.ceiling)}<br>${plain(one.verdict)}` : "";
+  const map = {
+    type: "heatmap", x: titles, y: titles, z: pairs.map((row) => row.map((one) => one && one.value)), zmin: -1, zmax: 1, xgap: 1, ygap: 1, hoverongaps: false,
+    colorscale: [[0, cold], [0.5, colours.raised], [1, warm]], colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: colours.muted } },
+    text: pairs.map((row) => row.map(told)), hovertemplate: "%{y}, %{x}<br>%{text}<extra></extra>",
+  };
+  const level = { showgrid: false, type: "category", tickmode: names.length * 18 < width ? "linear" : "auto" };
+  return { data: [map], layout: layout(colours, axis(colours, "", { ...level, tickangle: -60 }), axis(colours, "", level), { margin: { l: 48, r: 8, t: 12, b: 46 } }) };
+}
+
+function alpha(colours, place) {
+  const one = data.positions.sweeps[place];
+  const palette = LINES[colours.name];
+  const curve = (name, found, colour, more) => ({
+    type: "scatter", mode: "lines+markers", name: plain(name), x: found.alphas, y: found.gains.map((gain) => gain.mean), line: { color: colour, width: 1.6 },
+    marker: { color: colour, size: 6 }, hovertemplate: `${plain(name)}<br>alpha %{x}: %{y:.2f}<extra></extra>`, ...more,
+  });
+  const random = one.random.map((found, number) =>
+    curve("random", found, colours.muted, { showlegend: !number, legendgroup: "random", line: { color: colours.muted, width: 1, dash: "dot" } }),
+  );
+  const others = Object.entries(one.others).map(([form, found], number) =>
+    curve(form, found, palette[(number + 1) % palette.length], { line: { color: palette[(number + 1) % palette.length], dash: DASHES[number % DASHES.length], width: 1.4 } }),
+  );
+  const own = curve(one.form, one.own, palette[0], {
+    line: { color: palette[0], width: 3.2 }, error_y: bars(palette[0], one.own.gains, "mean"), zorder: 1,
+  });
+  const more = { showlegend: true, shapes: [line(colours, 0, "x")] };
+  return { data: [...random, ...others, own], layout: layout(colours, axis(colours, "alpha"), axis(colours, "change of refusal log-odds"), more) };
+}
+
+function components(colours, place) {
+  const one = data.positions.components[place];
+  const side = (name, symbol, dash) => {
+    const found = one.curves[name];
+    const ends = found.mean.map((mean, number) => ({ mean, low: found.low[number], high: found.high[number] }));
+    return {
+      type: "scatter", mode: "lines+markers", name, x: one.places, y: found.mean, error_y: bars(colours[name], ends, "mean"),
+      line: { color: colours[name], dash, width: 2 }, marker: { color: colours[name], symbol, size: 8 }, hovertemplate: `${name}, %{x}: %{y:.3f}<extra></extra>`,
+    };
+  };
+  const across = axis(colours, "", { type: "category", tickangle: -45 });
+  const more = { showlegend: true, shapes: [line(colours, 0, "x")] };
+  return { data: [side("harmful", "triangle-up", "solid"), side("harmless", "circle", "dash")], layout: layout(colours, across, axis(colours, "cosine with the vector"), more) };
+}
+
 // Every plot of the page by the id of its place: a function of colours and the width of the place. `chosen`, of page.js, holds the controls.
 const PLOTS = {
   "plot-refusals": refusals, "plot-damage": damage, "plot-evaluation": evaluation, "plot-length": byLength,
   "plot-separation": (colours) => separation(colours, chosen.separation), "plot-pca": (colours) => pca(colours, chosen.layer),
   "plot-selection": (colours, width) => selection(colours, chosen.score, width),
+  "plot-starts": starts, "plot-similarity": (colours, width) => similarity(colours, chosen.similarity, width),
+  "plot-alpha": (colours) => alpha(colours, chosen.sweep), "plot-components": (colours) => components(colours, chosen.component),
   "plot-strengths": strengths, "plot-front": front, "plot-proof": proof,
 };

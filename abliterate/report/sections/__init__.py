@@ -6,6 +6,7 @@ from abliterate.report.sections import (
     activations,
     evaluation,
     figures,
+    positions,
     proof,
     repeat,
     replies,
@@ -17,7 +18,7 @@ from abliterate.report.sections import (
 )
 from abliterate.report.sections.section import Section
 
-STUDY_SECTIONS: tuple[Section, ...] = (studies.SECTION,)
+STUDY_SECTIONS: tuple[Section, ...] = (studies.SECTION, positions.SECTION)
 """Those of studies: what all conclude, then a section for each; on a page of their own where nothing was edited."""
 
 SECTIONS: tuple[Section, ...] = (

@@ -142,7 +142,7 @@ def later_cell(live: LiveModel, heard: Heard, location: int, taken: Taken) -> Ce
     none = torch.zeros(0, len(taken.layers), live.architecture.d_model)
     if why:
         return Cell(heard.form.name, location, REFUSED, taken.layers, none, (), (), (), empty=why)
-    chosen = balanced(found, taken.seed)
+    chosen = [found[place] for place in balanced([label for *_, label in found], taken.seed)]
     texts = [text_to(case, reply, location, live, heard.form.language) for case, reply, _ in chosen]
     placed = capture_places(live, texts, ("end",), taken.layers, cache=taken.cache, kept=taken.kept)
     return checked(
@@ -162,14 +162,14 @@ def later_cell(live: LiveModel, heard: Heard, location: int, taken: Taken) -> Ce
     )
 
 
-def balanced(found: Sequence[tuple[Case, Reply, bool]], seed: int) -> list[tuple[Case, Reply, bool]]:
-    """Return at most so many cases of each side, drawn by the seed, in their order."""
+def balanced(labels: Sequence[bool], seed: int) -> list[int]:
+    """Return the places of at most so many cases of each side, drawn by the seed, in their order."""
     rng = numpy.random.default_rng([seed, 9])
     chosen: list[int] = []
     for side in (True, False):
-        own = [place for place, (_, _, label) in enumerate(found) if label == side]
-        chosen += own if len(own) <= CASES else sorted(rng.choice(own, CASES, replace=False).tolist())
-    return [found[place] for place in sorted(chosen)]
+        own = [place for place, label in enumerate(labels) if label == side]
+        chosen += own if len(own) <= CASES else rng.choice(own, CASES, replace=False).tolist()
+    return sorted(chosen)
 
 
 def text_to(case: Case, reply: Reply, location: int, live: LiveModel, language: str) -> Text:

@@ -73,7 +73,7 @@ def kinds_at(cells: Mapping[str, Cell], location: int, layer: int, seed: int = 0
 
 def centred_within(states: NDArray[numpy.float64], groups: list[str]) -> NDArray[numpy.float64]:
     """Return the states without the mean of their group."""
-    found = states.copy()
+    found: NDArray[numpy.float64] = states.copy()
     for name in dict.fromkeys(groups):
         own = numpy.asarray([one == name for one in groups])
         found[own] -= found[own].mean(0)

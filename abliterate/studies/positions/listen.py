@@ -12,7 +12,7 @@ from abliterate.models.live_model import LiveModel
 from abliterate.prompts.forms import Form, Forms
 from abliterate.prompts.phrases import Phrase, Phrases, Side
 from abliterate.prompts.texts import Text
-from abliterate.replies.refusals import is_refusal
+from abliterate.replies.concepts import concept_of
 from abliterate.replies.sentences import sentences
 from abliterate.storage.record_log import RecordLog
 from abliterate.studies.positions.method import LOCATIONS, start_of
@@ -23,8 +23,8 @@ Safety = Callable[[str, str], bool]
 
 
 def safe_sentence(sentence: str, language: str) -> bool:
-    """Return whether a sentence declines, by the rules."""
-    return is_refusal(sentence)
+    """Return whether a sentence refuses, moralises or redirects, by the rules."""
+    return concept_of(sentence, language) == "safety"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ ENOUGH = 16
 """Refusals and answers, by their weights, that a vector needs on both sides."""
 
 ROBUST, FLIPPED, ONE_SIDED, NONE = "robust", "flipped", "one-sided", "none"
+UNMEASURED = "not measurable"
 
 MONOTONE = 0.9
 """Spearman's correlation of alpha and effect from which a curve counts as monotone."""
@@ -129,8 +130,11 @@ class Curve:
 
         *robust*: less refusal at every negative alpha, more at every positive one, intervals off 0, monotone. *flipped*: the
         same with the signs turned. *one-sided*: one sign does what a robust vector does, the other does not. *none*: else,
-        and wherever the slope is within `noise`.
+        and wherever the slope is within `noise`. *not measurable*: no score moves at all, since the model is certain of its
+        reply as far as scores tell.
         """
+        if not any(change for changes in self.changes.values() for change in changes):
+            return UNMEASURED
         alphas = sorted(alpha for alpha in self.changes if alpha and abs(alpha) <= coherent + 1e-9)
         if not alphas or abs(self.slope) <= noise:
             return NONE
@@ -160,8 +164,9 @@ def noise_of(random: Sequence[Curve]) -> float:
 
 
 def carries_over(own: str, verdicts: Sequence[str]) -> bool:
-    """Return whether a vector is robust: on its own form, and on enough of the others."""
-    return own == ROBUST and sum(one == ROBUST for one in verdicts) >= CARRIES * len(verdicts) - 1e-9
+    """Return whether a vector is robust: on its own form, and on enough of the others on which anything can be measured."""
+    measured = [one for one in verdicts if one != UNMEASURED]
+    return own == ROBUST and sum(one == ROBUST for one in measured) >= CARRIES * len(measured) - 1e-9
 
 
 def auroc(positive: Sequence[float] | Numbers, negative: Sequence[float] | Numbers) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from abliterate.prompts.sources import BUILTIN
 from abliterate.records.option import Declaration, option
 
 ALPHAS = (-2.0, -1.4, -1.0, -0.7, -0.35, 0.0, 0.35, 0.7, 1.0, 1.4, 2.0)
@@ -50,14 +51,16 @@ class PositionsOptions:
         Declaration(
             "How many times each vector is added, by commas, as --alphas=-1,0,1.",
             read=read_alphas,
-            write=lambda alphas: ",".join(f"{alpha:g}" for alpha in alphas),
+            write=lambda alphas: ",".join(map(str, alphas)),
         ),
     )
     reply_tokens: int = option(64, Declaration("Length of the replies.", read=int, kind=int, least=1))
     look_alikes: str | None = option(
         "builtin:look-alikes",
         Declaration(
-            "Harmless prompts that sound harmful, as --harmful of a run: a third side; none for none.", none="none"
+            "Harmless prompts that sound harmful, as --harmful of a run: a third side; none for none.",
+            words=tuple(f"builtin:{name}" for name in BUILTIN),
+            none="none",
         ),
     )
     against_direction: Path | None = option(

@@ -11,7 +11,7 @@ from abliterate.evaluation.statistics import Rate
 from abliterate.studies.common import Verdict, holm
 from abliterate.studies.positions.cells import REFUSED, Cell
 from abliterate.studies.positions.listen import Heard
-from abliterate.studies.positions.method import LOCATIONS, NONE, ROBUST
+from abliterate.studies.positions.method import LOCATIONS, NONE, ROBUST, UNMEASURED
 from abliterate.studies.positions.run import Positions
 from abliterate.studies.positions.similarity import Grouped
 from abliterate.studies.positions.swept import tally
@@ -205,18 +205,12 @@ def sweep_verdicts(found: Positions) -> list[Verdict]:
     if not found.swept:
         return []
     counts = tally(found.swept)
-    controls = [
-        verdict
-        for one in found.swept.values()
-        for kind in ("random", "shuffled")
-        for verdict in one.control_verdicts(kind)
-    ]
-    still = Rate(controls.count(NONE), len(controls))
+    still = "; ".join(f"{kind} {rate_words(still_of(found, kind))}" for kind in ("random", "shuffled"))
     verdicts = [
         Verdict(
             "there are vectors whose effect carries over to other forms",
             ", ".join(f"{count} {name}" for name, count in sorted(counts.items())),
-            f"random and shuffled vectors of equal length: none in {rate_words(still)}",
+            f"of equal length, none in: {still}",
             "shown" if counts[ROBUST] else "not shown",
             f"{counts[ROBUST]} of {len(found.swept)} vectors raise refusal when they are added and lower it when they are taken "
             "away, on their own form and on most others.",
@@ -229,17 +223,27 @@ def sweep_verdicts(found: Positions) -> list[Verdict]:
             one.own.gain(largest),
             one.own.gain(-largest if -largest in one.own.changes else min(one.own.changes)),
         )
+        harm = one.controls.get("harm", ())
+        harm_words = f", harm {harm[0].slope:.2f}" if harm else ""
         robust = [form for form, verdict in one.verdicts.items() if verdict == ROBUST]
         verdicts.append(
             Verdict(
                 f"{name} at layer {one.layer} moves refusal both ways",
                 f"G(1) {mean_words(up)}, G(-1) {mean_words(down)}",
-                f"random at equal length: at most {random:.2f} in half the difference; |alpha| up to {one.coherent:g}",
-                f"{'robust' if one.robust else one.verdict}, {len(robust)} of {len(one.verdicts)} forms",
+                f"half the difference {one.own.slope:.2f}; at equal length random at most {random:.2f}{harm_words}; "
+                f"|alpha| up to {one.coherent:g}",
+                f"{'robust' if one.robust else one.verdict}; robust on {', '.join(robust) or 'no form'}",
                 "",
             )
         )
     return verdicts
+
+
+def still_of(found: Positions, kind: str) -> Rate:
+    """Return how many control vectors of a kind do nothing, of those of which anything can be measured."""
+    verdicts = [verdict for one in found.swept.values() for verdict in one.control_verdicts(kind)]
+    measured = [verdict for verdict in verdicts if verdict != UNMEASURED]
+    return Rate(measured.count(NONE), len(measured))
 
 
 def component_verdicts(found: Positions) -> list[Verdict]:

@@ -101,8 +101,12 @@ class Positions:
             raise InputError(f"layer {layer} was not looked at; there are {', '.join(map(str, self.similar))}")
         return self.similar[layer]
 
-    def gain(self, form: str, location: int) -> Curve:
-        """Return the effect of a vector on its own form. Raises InputError where there is no such vector."""
+    def gain(self, form: str, location: int | str) -> Curve:
+        """Return the effect of a vector on its own form, as `found.gain("open", 2)`.
+
+        `"1-harm"` is the vector of harmful against harmless phrases, where it was added. Raises InputError where there is no
+        such vector.
+        """
         name = f"{form}/{location}"
         if name not in self.swept:
             raise InputError(f"there is no vector {name}; there are {', '.join(self.swept) or 'none'}")
@@ -118,25 +122,50 @@ def positions(
     live: LiveModel,
     phrases: Phrases,
     forms: Forms,
-    asked: Asked | None = None,
     *,
+    layers: Layers = "auto",
+    samples: int = 4,
+    tokens: int = REPLY_TOKENS,
+    alphas: tuple[float, ...] = ALPHAS,
+    seed: int = 0,
+    quick: bool = False,
+    look_alikes: tuple[str, ...] = (),
+    against: Mapping[int, Float[Tensor, " d_model"]] | None = None,
     safety: Safety = safe_sentence,
     kept: RecordLog | None = None,
     cache: ActivationCache | None = None,
 ) -> Positions:
     """Find where refusal is represented in a model: refusal vectors by form and location, and what they have in common.
 
-    `safety` labels sentences; `kept` and `cache` hold what an interrupted study has left. Vectors are made on the train part
-    of the phrases, layers and thresholds chosen on the select part, figures taken from the report part, but for the curves
-    over alpha, which are of the select part. Raises NoRefusalsError for a model that never refuses, InputError for a layer
-    out of range and for what the model cannot read.
+    `safety` labels sentences; `look_alikes` are harmless prompts that sound harmful; `against` are directions by layer, one
+    more control; `kept` and `cache` hold what an interrupted study has left; `quick` asks for fewer cases and controls, for
+    trying. Vectors are made on the train part of the phrases, layers and thresholds chosen on the select part, where alphas
+    are swept too; the other figures are of the report part, and greedy replies of all. Raises NoRefusalsError for a model
+    that never refuses, InputError for a layer out of range and for what the model cannot read.
 
     Examples:
-        >>> found = positions(live, load_phrases("builtin:phrases-tiny").first(32), load_forms().choose(["question", "open"]), quick)
-        >>> sorted(found.cells)[:3]
-        ['open/1', 'open/1-harm', 'open/2']
+        >>> phrases, forms = load_phrases("builtin:phrases-tiny").first(24), load_forms().choose(["question"])
+        >>> live = LiveModel.of(model, tokenizer)
+        >>> found = positions(live, phrases, forms, samples=0, tokens=8, alphas=(-1.0, 0.0, 1.0), quick=True)
+        >>> found.heard["question"].starts.count(1)  # how many are refused at once
+        24
+        >>> found.gain("question", "1-harm").gain(1.0).value > 0
+        True
     """
-    asked = asked or Asked()
+    asked = Asked(layers, samples, tokens, alphas, seed, quick, look_alikes, against or {})
+    return study(live, phrases, forms, asked, safety, kept, cache)
+
+
+def study(
+    live: LiveModel,
+    phrases: Phrases,
+    forms: Forms,
+    asked: Asked,
+    safety: Safety = safe_sentence,
+    kept: RecordLog | None = None,
+    cache: ActivationCache | None = None,
+) -> Positions:
+    """Do `positions` for what is asked as one value."""
     layers = layers_of(asked.layers, live.architecture.depth)
     listening = Listening(asked.tokens, asked.samples, asked.seed, safety, kept)
     heard, replies = listen(live, phrases, forms, listening)
@@ -149,7 +178,7 @@ def positions(
         live, asked.layers, asked.alphas, asked.seed, safety, kept, QUICK_CONTROLS if asked.quick else None
     )
     swept = sweep(sweeping, score_of(live, openings, kept), heard, usable, asked.against)
-    layer = sorted(one.layer for one in swept.values())[(len(swept) - 1) // 2] if swept else layers[len(layers) // 2]
+    layer = middle_layer(swept, layers)
     similar, groups = alike(heard, usable, layers, asked)
     look_alikes = live.chat.encode(list(asked.look_alikes)) if asked.look_alikes else []
     curves: dict[str, Tokenwise] = {}
@@ -165,6 +194,13 @@ def positions(
     return Positions(
         asked, heard, cells, similar, groups, kinds, swept, curves, means, layer, tuple(replies), notes_of(heard, cells)
     )
+
+
+def middle_layer(swept: Mapping[str, Swept], layers: Sequence[int]) -> int:
+    """Return the layer at which vectors are compared: the middle one of those that they are added at."""
+    own = [one for one in swept.values() if one.kind == REFUSED] or list(swept.values())
+    chosen = sorted(one.layer for one in own) or list(layers)
+    return chosen[(len(chosen) - 1) // 2]
 
 
 def layers_of(layers: Layers, depth: int) -> tuple[int, ...]:

@@ -79,7 +79,7 @@ def similarity_of(
     drawn = resampled_together(contrasts, resamples, seed)
     pairs = {}
     for first, second in combinations(names, 2):
-        value = float(cosines(vectors[first], vectors[second]))
+        value = float(cosines(vectors[first][None], vectors[second][None])[0])
         between = numpy.abs(cosines(mixed[first], mixed[second]))
         least = float(numpy.quantile(between[numpy.isfinite(between)], FLOOR_QUANTILE))
         found = cosines(drawn[first], drawn[second])
@@ -163,12 +163,13 @@ def grouped(
 def permuted_p(values: Numbers, inside: NDArray[numpy.bool_], drawn: NDArray[numpy.bool_]) -> float:
     """Return the share of permutations in which pairs inside of a group exceed the others by as much, the real one among them."""
 
-    def gap(rows: NDArray[numpy.bool_]) -> Numbers:
+    def gaps(rows: NDArray[numpy.bool_]) -> Numbers:
         weights = rows.astype(numpy.float64)
         found: Numbers = weights @ values / weights.sum(-1) - (1 - weights) @ values / (1 - weights).sum(-1)
         return found
 
-    return float((1 + (gap(drawn) >= gap(inside) - 1e-12).sum()) / (1 + len(drawn)))
+    observed = gaps(inside[None])[0]
+    return float((1 + (gaps(drawn) >= observed - 1e-12).sum()) / (1 + len(drawn)))
 
 
 def class_test(

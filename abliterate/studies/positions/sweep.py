@@ -122,11 +122,13 @@ def layers_to_try(depth: int) -> tuple[int, ...]:
 def best_layer(
     score: Score, vectors: Mapping[int, Float[Tensor, " d_model"]], prompts: Sequence[Tokens]
 ) -> tuple[int, dict[int, float]]:
-    """Return the layer at which the vector of that layer has the greatest effect, `G(1) - G(-1)`, and the effect at each."""
+    """Return the layer at which the vector of that layer has the greatest effect, `G(1) - G(-1)`, and the effect at each; the middle one where nothing moves."""
     layers = list(vectors)
     rows = torch.stack([sign * vectors[layer] for layer in layers for sign in (1, -1)])
     scores = score(rows, [layer for layer in layers for _ in (1, -1)], prompts).double().mean(1)
     effects = {layer: float(scores[2 * place] - scores[2 * place + 1]) for place, layer in enumerate(layers)}
+    if not any(effects.values()):
+        return layers[len(layers) // 2], effects
     return max(layers, key=lambda layer: effects[layer]), effects
 
 

@@ -37,6 +37,9 @@ PROMPTS = 32
 OTHER_PROMPTS = 16
 """...and of each other form, for the choice of the layer, and for controls."""
 
+CONTROL_PROMPTS = 8
+"""Select prompts of each other form on which random vectors are added."""
+
 REPLIED = 4
 """Vectors of which replies are made at a few alphas; of the others alphas up to 1 count."""
 
@@ -45,6 +48,7 @@ REPLIED = 4
 class Swept:
     """What one vector does: its curve on its own form, on the others, and its controls' curves on its own form.
 
+    `random_elsewhere` are the random vectors on each other form: what is chance there, its own form does not tell.
     `coherent` is the largest |alpha| that counts, `said` the replies that it was seen from, None where none were made.
     """
 
@@ -58,13 +62,19 @@ class Swept:
     own: Curve
     others: Mapping[str, Curve]
     controls: Mapping[str, tuple[Curve, ...]]
+    random_elsewhere: Mapping[str, tuple[Curve, ...]]
     coherent: float = 1.0
     said: Mapping[float, Said] | None = None
 
     @property
     def noise(self) -> float:
-        """Return the slope up to which an effect is no more than chance."""
+        """Return the slope up to which an effect on the vector's own form is no more than chance."""
         return noise_of(self.controls["random"])
+
+    @property
+    def noises(self) -> dict[str, float]:
+        """Return that of every form."""
+        return {self.form: self.noise, **{form: noise_of(curves) for form, curves in self.random_elsewhere.items()}}
 
     @property
     def verdict(self) -> str:
@@ -74,7 +84,7 @@ class Swept:
     @property
     def verdicts(self) -> dict[str, str]:
         """Return what it does on every form."""
-        others = {form: curve.verdict(self.coherent, self.noise) for form, curve in self.others.items()}
+        others = {form: curve.verdict(self.coherent, self.noises[form]) for form, curve in self.others.items()}
         return {self.form: self.verdict, **others}
 
     @property
@@ -96,7 +106,7 @@ class Swept:
         return {
             "vector": self.name, "form": self.form, "location": self.location, "kind": self.kind, "layer": self.layer,
             "length": self.length, "effects_by_layer": {str(layer): value for layer, value in self.effects.items()},
-            "coherent_up_to": self.coherent, "noise": self.noise, "verdicts": self.verdicts, "robust": self.robust,
+            "coherent_up_to": self.coherent, "noise": self.noises, "verdicts": self.verdicts, "robust": self.robust,
             "own": self.own.to_json(), "others": {form: curve.to_json() for form, curve in self.others.items()},
             "controls": {
                 kind: [{**curve.to_json(), "verdict": verdict} for curve, verdict in zip(curves, self.control_verdicts(kind), strict=True)]
@@ -180,8 +190,12 @@ def swept_of(
         for form, texts in prompts.items()
         if form != cell.form and texts
     }
+    random = random_vectors(vector, sweeping.count, sweeping.seed).float()
+    elsewhere = {
+        form: tuple(curves_of(score, random, layer, prompts[form][:CONTROL_PROMPTS], CONTROL_ALPHAS)) for form in others
+    }
     control = {
-        "random": random_vectors(vector, sweeping.count, sweeping.seed),
+        "random": random,
         "shuffled": at_length(shuffled_vectors(cell.contrast(layer), sweeping.count, sweeping.seed), length),
     }
     harm = f"{cell.form}/1-{HARM}"
@@ -195,6 +209,7 @@ def swept_of(
     return Swept(
         cell.name, cell.form, cell.location, cell.kind, layer, length, effects,
         curve_of(score, vector, layer, own, sweeping.alphas), others, controls,
+        elsewhere,
     )  # fmt: skip
 
 
@@ -231,6 +246,10 @@ def select_unit(heard: Heard) -> Unit:
 def tally(found: Mapping[str, Swept]) -> Counter[str]:
     """Return how many vectors do what: `robust` ones carry over, of the others what they do on their own form counts."""
     return Counter(
-        ROBUST if one.robust else f"{one.verdict} on its own form only" if one.verdict == ROBUST else one.verdict
+        ROBUST
+        if one.robust
+        else f"{ROBUST} on their own form, not on most others"
+        if one.verdict == ROBUST
+        else one.verdict
         for one in found.values()
     )
