@@ -227,7 +227,7 @@ class Concentration:
     gini: float
     participation: float
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, float | int]:
         """Return all of it."""
         return {"neurons_for_half": self.half, "gini": self.gini, "participation": self.participation}
 
