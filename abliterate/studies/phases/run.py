@@ -166,7 +166,7 @@ def phases(
     has left. Raises InputError for a layer out of range and for what the model cannot read.
 
     Examples:
-        >>> found = phases(live, load_phrases("builtin:phrases-tiny").first(24), load_forms().choose(["question", "reply-open"]), quick)
+        >>> found = phases(live, load_phrases("builtin:phrases-tiny").first(24), load_forms().choose(["question"]))
         >>> found.outcomes["question"].table["refuses"].count > 20
         True
     """
