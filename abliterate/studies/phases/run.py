@@ -166,7 +166,10 @@ def phases(
     has left. Raises InputError for a layer out of range and for what the model cannot read.
 
     Examples:
-        >>> found = phases(live, load_phrases("builtin:phrases-tiny").first(24), load_forms().choose(["question"]))
+        >>> from abliterate.models.live_model import LiveModel
+        >>> from abliterate.studies.phases.run import Asked
+        >>> live, few = LiveModel.of(model, tokenizer), load_phrases("builtin:phrases-tiny").first(24)
+        >>> found = phases(live, few, load_forms().choose(["question"]), Asked(tokens=16, samples=0, ways=("dim",), quick=True))
         >>> found.outcomes["question"].table["refuses"].count > 20
         True
     """
