@@ -26,6 +26,7 @@ from .prompts.phrases import load_phrases
 from .prompts.prompt_set import PromptSet, load_prompts
 from .prompts.texts import Text
 from .replies.refusals import is_refusal
+from .studies.phases.run import phases
 from .studies.positions.run import positions
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "load_prompts",
     "mean_component",
     "orthogonalize",
+    "phases",
     "positions",
     "rows_where",
     "run",

@@ -27,12 +27,14 @@ from abliterate.interventions.ablation import (
 )
 from abliterate.interventions.addition import added, added_rows
 from abliterate.interventions.affine import affine, mean_component
-from abliterate.interventions.conditions import Condition, Gate, When, rows_where
+from abliterate.interventions.conditions import FROM_LAST_TOKEN, Condition, FromLastToken, Gate, When, rows_where
 from abliterate.interventions.hook_form import hook_form
 from abliterate.interventions.hooks import Strength, on_first, project_rows
 
 __all__ = [
+    "FROM_LAST_TOKEN",
     "Condition",
+    "FromLastToken",
     "Gate",
     "Strength",
     "When",

@@ -74,7 +74,22 @@ class Condition:
         check_width(self.direction, architecture.d_model)
 
 
-When = Condition | Bool[Tensor, " rows"] | None
+@dataclass(frozen=True)
+class FromLastToken:
+    """Holds from the last token of what is read first on: in `generate`, at the end of the prompt and at each token of the reply.
+
+    Prompts must be padded on the left, and be read in one pass each: what came before keeps the stream that it had. A prompt
+    may end with a part of the reply, from whose end on the intervention then acts.
+
+    Examples:
+        >>> with added(model, directions.difference(5), 5, when=FROM_LAST_TOKEN) as live:
+        ...     generate(live, tokenizer, [prompt + begun for prompt, begun in texts], 32, share=False)
+    """
+
+
+FROM_LAST_TOKEN = FromLastToken()
+
+When = Condition | FromLastToken | Bool[Tensor, " rows"] | None
 """Where an intervention acts: at tokens, in rows (each for a run of as many, as directions do), or everywhere."""
 
 
@@ -104,9 +119,26 @@ class Gate:
         return chosen.reshape(stream.shape)
 
 
+class LastTokenGate(Gate):
+    """Is open at the last token of each pass."""
+
+    def choose(self, edited: Tensor, stream: Tensor) -> Tensor:
+        """Return `stream` with its last token as in `edited`. Raises InputError for a stream without tokens in a row."""
+        if stream.dim() < 3:
+            raise InputError(
+                "an intervention from the last token on needs the stream as [rows, tokens, d_model]; this model writes "
+                "its tokens in one list: act on all of them"
+            )
+        before = stream[:, :-1]
+        return torch.cat([before.expand(len(edited), *before.shape[1:]), edited[:, -1:]], dim=1)
+
+
 @contextmanager
 def gate_of(model: PreTrainedModel, architecture: Architecture, when: When) -> Iterator[Gate | None]:
     """Inside the context, the gate knows where `when` holds, pass after pass; None where it is everywhere."""
+    if isinstance(when, FromLastToken):
+        yield LastTokenGate()
+        return
     if not isinstance(when, Condition):
         yield None if when is None else Gate(when)
         return

@@ -60,6 +60,7 @@ def generate(
     title: str = "generating replies",
     decoding: Decoding = GREEDY,
     names: Sequence[str] = (),
+    share: bool = True,
 ) -> list[list[int]]:
     """Return the reply to each prompt, without the token that ends it, at most `max_new_tokens` long.
 
@@ -70,7 +71,8 @@ def generate(
     weights as they are now, with every intervention on them.
 
     Of the model's generation config only the tokens that end a reply are taken, unless `decoding` says otherwise: the same
-    weights give the same reply. `names` are those of the prompts, for people. Raises InputError for a batch size below 1,
+    weights give the same reply. `names` are those of the prompts, for people. `share` says whether what all prompts begin with
+    is read once, in a pass of its own: not so under an intervention that acts from the last token of a prompt on. Raises InputError for a batch size below 1,
     and for logits that are NaN or infinite, naming the prompt.
     """
     check_batch_size(batch_size)
@@ -83,7 +85,7 @@ def generate(
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
     special = {"eos_token_id": sorted(ends) or None, "pad_token_id": padding}
     config = decoding.config(model, max_new_tokens=max_new_tokens, **special)
-    prefix = common_prefix(model, sequences)
+    prefix = common_prefix(model, sequences) if share else ()
     shared = prefix_cache(model, prefix)
     group = processes or Processes()
     batches = [order[start : start + rows] for start in range(0, len(order), rows)]

@@ -91,6 +91,15 @@ class TokenText:
         return last if begin and self._covered(last + 1) > begin else last + 1
 
     def _covered(self, count: int) -> int:
+        if count not in self._counts:
+            self._counts[count] = self._count(count)
+        return self._counts[count]
+
+    @cached_property
+    def _counts(self) -> dict[int, int]:
+        return {}
+
+    def _count(self, count: int) -> int:
         # A character that the last of these tokens begins and another ends is not there yet, whatever stands for it.
         return sum(
             1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self._said(count), self.text, strict=False))

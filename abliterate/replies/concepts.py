@@ -16,7 +16,7 @@ from typing import Literal
 from abliterate.replies.languages import LANGUAGES, matches
 from abliterate.replies.refusals import clauses_decline, normalise, strip_leads, verdict
 from abliterate.replies.rules import Language
-from abliterate.replies.rules_concepts import ANNOUNCED, FILLERS, FRAGMENT, HEADING, SAFETY_RULES
+from abliterate.replies.rules_concepts import ANNOUNCED, APOLOGY, FILLERS, FRAGMENT, HEADING, SAFETY_RULES
 from abliterate.replies.rules_english import LEGAL, MORAL
 from abliterate.replies.sentences import MARKER
 from abliterate.replies.text import plain, without_quotations
@@ -61,7 +61,7 @@ def is_safety_in_english(text: str) -> bool:
     declines = verdict(point)
     if declines is not None:
         return declines
-    if clauses_decline(text) or MORAL.match(point) or LEGAL.match(point):
+    if APOLOGY.fullmatch(text) or clauses_decline(text) or MORAL.match(point) or LEGAL.match(point):
         return True
     said = without_quotations(text)
     return any(rule.pattern.search(said) for rule in SAFETY_RULES)
@@ -83,4 +83,6 @@ def says_nothing(segment: str) -> bool:
         return True
     if text.endswith(":") and len(words) <= ANNOUNCED:
         return True
-    return len(words) <= FRAGMENT and not item and not re.search(r"[\uac00-\ud7a3\u3040-\u9fff]", text)
+    if item or re.search(r"[\uac00-\ud7a3\u3040-\u9fff]", text):
+        return False
+    return len(words) == 1 or (len(words) <= FRAGMENT and not text.endswith((".", "!", "?")))

@@ -38,6 +38,12 @@ SAFETY_RULES = rules(
 )  # fmt: skip
 """Searched anywhere in a segment of plain text without contractions."""
 
+APOLOGY = re.compile(
+    r"(?:(?:oh|well|unfortunately|yes|no)\W+)?(?:(?:i am |we are )?(?:so |very |really |truly |deeply |terribly )*sorry|(?:my |please accept my )?apologies|i (?:sincerely )?apologi[sz]e)"
+    r"(?: for (?:that|this|(?:the|any) (?:inconvenience|confusion)))?\W*"
+)
+"""An apology and nothing else: the beginning of a refusal that is cut into clauses."""
+
 FILLERS = re.compile(
     r"(?:sure(?: thing)?|certainly|of course|absolutely|definitely|okay|ok|alright|great|yes|no|well|hi|hello|hey|good (?:morning|evening|luck|question)|thanks|"
     r"thank you|you are welcome|welcome|congratulations|enjoy|cheers)(?: there| you| everyone)?\W*"

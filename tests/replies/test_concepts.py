@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_there_are_150_segments_of_all_concepts_half_of_them_held_out() -> None:
 def test_rules_agree_with_the_hand(part: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     agreement = kappa([(label, concept_of(text)) for label, text in labelled(part)])
     with capsys.disabled():
-        print(f" kappa ({part or 'all'}): {agreement:.2f}", end="")
+        sys.stdout.write(f" kappa ({part or 'all'}): {agreement:.2f}")
     assert agreement >= LEAST
 
 
@@ -51,6 +52,8 @@ def test_rules_agree_with_the_hand(part: str | None, capsys: pytest.CaptureFixtu
         ("You are on the wrong side of the road.", "content"),
         ('Say "I can\'t help with that" and smile.', "content"),
         ("it’s illegal, so I can’t help with that.", "safety"),
+        ("I'm sorry,", "safety"),
+        ("I'm sorry to hear that you are ill.", "content"),
         ("1. Respect their privacy.", "safety"),
         ("2. Flour", "content"),
         ("**Ingredients:**", "neutral"),

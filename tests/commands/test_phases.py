@@ -1,0 +1,48 @@
+"""The whole study on the bundled model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from abliterate.commands.phases import phases
+from abliterate.errors import InputError
+from abliterate.pipeline.study_options import StudyOptions
+from abliterate.studies.phases.options import PhasesOptions
+from abliterate.studies.record import read_study
+from fixtures.tiny_chat import TINY
+
+OPTIONS = StudyOptions(model=str(TINY), phrases="builtin:phrases-tiny", only=("question", "reply-open"), samples=0)
+
+
+@pytest.mark.slow
+def test_a_layer_out_of_range_and_the_model_as_its_own_original_are_refused() -> None:
+    with pytest.raises(InputError, match=r"--against .*: is MODEL itself"):
+        phases(OPTIONS, PhasesOptions(against=str(TINY)))
+    with pytest.raises(InputError, match="--layer 99 is out of range; this model has layers 1 to 7"):
+        phases(OPTIONS, PhasesOptions(layer=99))
+
+
+@pytest.mark.slow
+def test_the_tiny_model_refuses_what_is_asked_and_goes_on_with_what_is_begun(tmp_path: Path) -> None:
+    one = phases(replace(OPTIONS, out=tmp_path), PhasesOptions(reply_tokens=48))
+    outcomes = one.found.outcomes
+    assert outcomes["question"].table["refuses"].count >= 55
+    assert sum(outcomes["reply-open"].continued) >= 50
+    assert set(one.found.vectors) == {"dim", "optimised", "forward", "attribution"}
+    assert one.found.detected is not None
+    assert one.found.detected.neurons is not None
+    assert one.found.detected.neurons.check.error <= 0.05
+    assert one.found.effects is not None
+    removed = {pair.own.vector: pair for pair in one.found.effects.controlled if pair.own.kind == "R1"}
+    assert removed["dim"].beats
+    assert removed["dim"].test.p < 0.05
+    record = read_study(tmp_path / "phases.json")
+    assert record.to_json() == one.record.to_json()
+    rows = [json.loads(line) for line in (tmp_path / "phases-replies.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 * 2 * 60
+    assert all(name in record.results for name in ("outcomes", "onset", "bars", "effects", "vectors"))
+    assert not any(row["text"] in json.dumps(record.results) for row in rows if len(row["text"]) > 12)

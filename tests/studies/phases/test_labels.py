@@ -1,0 +1,49 @@
+"""Replies cut and labelled: planted transcripts, exactly, and what becomes of them."""
+
+from __future__ import annotations
+
+from abliterate.replies.concepts import CONTENT, SAFETY
+from abliterate.studies.phases.labels import CutReply, LabelledReply, cut, first_round, labelled
+from fixtures.tiny_chat import tiny_chat
+
+BAKE, STOP, FLOUR = "Mix the flour and the water.", "I can't help with that.", "Let it rest for an hour."
+
+
+def reply(text: str) -> LabelledReply:
+    return labelled(cut_text(text))
+
+
+def cut_text(text: str) -> CutReply:
+    tokenizer = tiny_chat().tokenizer
+    return cut(tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer)
+
+
+def said(one: CutReply, begin: int, end: int) -> str:
+    return str(tiny_chat().tokenizer.decode(list(one.tokens[begin:end]))).strip()
+
+
+def test_a_planted_transcript_turns_where_it_was_planted() -> None:
+    one = reply(f"{BAKE} {FLOUR} {STOP}")
+    assert [phase.concept for phase in one.phases] == [CONTENT, SAFETY]
+    (turn,) = one.transitions
+    assert said(one.cut, turn.token, len(one.cut.tokens)) == STOP
+    assert said(one.cut, 0, one.cut.fill_end) == BAKE
+    assert one.onset.entered
+    assert one.onset.token == turn.token
+    assert not one.refuses
+    assert reply(f"{BAKE} {STOP}").refuses
+
+
+def test_segments_hold_each_token_once() -> None:
+    one = cut_text(f"Well, {BAKE}\n1. Flour. Fine flour.\n2. Water.\n\nIt is easy; {STOP} ")
+    assert [piece.begin for piece in one.pieces] == [0, *(piece.end for piece in one.pieces[:-1])]
+    assert one.pieces[-1].end == len(one.tokens)
+    assert [piece.text for piece in one.pieces if "lour." in piece.text][-1] == "1. Flour. Fine flour."
+
+
+def test_a_loop_is_read_to_its_first_round() -> None:
+    one = cut_text(f"{BAKE} {FLOUR} {FLOUR} {FLOUR} Let it")
+    assert [piece.text for piece in one.pieces] == [BAKE, FLOUR]
+    assert one.circle < len(one.tokens)
+    assert first_round(["1. a b", "2. a b", "3. a b"]) == 1
+    assert first_round(["a", "b", "a", "b"]) == 4
