@@ -120,9 +120,9 @@ class Curve:
 
     @property
     def slope(self) -> float:
-        """Return half the difference of the effects of both signs at the largest alpha up to 1 that has both."""
-        both = [alpha for alpha in self.changes if 0 < alpha <= 1 and -alpha in self.changes]
-        alpha = max(both)
+        """Return half the difference of the effects of both signs at the largest alpha up to 1 that has both, else at the least."""
+        both = [alpha for alpha in self.changes if alpha > 0 and -alpha in self.changes]
+        alpha = max((alpha for alpha in both if alpha <= 1), default=min(both))
         return (self.gain(alpha).value - self.gain(-alpha).value) / 2
 
     def verdict(self, coherent: float = 1.0, noise: float = 0.0) -> str:

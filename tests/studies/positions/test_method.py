@@ -122,3 +122,10 @@ def test_the_area_under_the_curve() -> None:
     assert 0 <= low < auroc([2.0, 3.0, 4.0, 0.5], [0.0, 1.0, 2.5, 0.0]) < high <= 1
     assert best_threshold([2.0, 3.0, 4.0], [0.0, 1.0, 2.5]) == 2
     assert modal(["a", "b", "b"]) == "b"
+
+
+@pytest.mark.parametrize(("alphas", "slope"), [((0.5, 1.0, 2.0), 1.0), ((2.0, 3.0), 2.0)])
+def test_the_slope_is_that_of_the_largest_alpha_up_to_one_else_of_the_least(
+    alphas: tuple[float, ...], slope: float
+) -> None:
+    assert Curve({sign * alpha: (sign * alpha,) for alpha in alphas for sign in (1, -1)}).slope == slope
