@@ -13,7 +13,7 @@ import pytest
 
 from abliterate.report.page import write_report
 from abliterate.studies.record import write_study
-from fixtures import positions_record
+from fixtures import phases_record, positions_record
 from fixtures.report_records import (
     HOSTILE,
     LAYERS,
@@ -531,3 +531,17 @@ def test_positions_are_drawn_and_chosen_by_layer_and_vector(tmp_path: Path, watc
     assert page.locator("#similarity-layer-value").text_content() == "3"
     page.locator("#sweep-vector").select_option("0")
     assert "0.8" in page.locator("#positions").text_content()
+
+
+def test_phases_are_drawn_and_chosen_by_form_and_outcome(tmp_path: Path, watched: Callable[..., Any]) -> None:
+    write_study(tmp_path, phases_record.record())
+    page = watched(write_report(tmp_path))
+    assert page.locator("#phases .plot").count() == 2
+    safe, content, _ = drawn(page, "plot-phases")
+    assert (len(safe["x"]), len(content["x"])) == (3 + 1, 1 + 3)  # before and after
+    page.locator("#phases-outcome").select_option(label="refuses")
+    safe, content, _ = drawn(page, "plot-phases")
+    assert (len(safe["x"]), len(content["x"])) == (2, 0)  # the one that the edited model refuses, before and after
+    page.locator("#phases-outcome").select_option("0")
+    page.locator("#phases-form").select_option("1")
+    assert [len(trace["x"]) for trace in drawn(page, "plot-phases")] == [0, 8, 8]

@@ -2,7 +2,7 @@
 
 const root = document.documentElement;
 const byId = (id) => document.getElementById(id);
-const chosen = { separation: "auc", score: data.score, layer: 0, similarity: 0, sweep: 0, component: 0 };
+const chosen = { separation: "auc", score: data.score, layer: 0, similarity: 0, sweep: 0, component: 0, phases: 0, outcome: 0 };
 const CAPTIONS = {
   separation: {
     auc: "Area under the ROC curve of the projection; 0.5 is chance.",
@@ -281,6 +281,8 @@ if (byId("activations")) slider();
 if (byId("similarity-layer")) similaritySlider();
 picks("sweep-vector", "sweep", "plot-alpha");
 picks("component-vector", "component", "plot-components");
+picks("phases-form", "phases", "plot-phases");
+picks("phases-outcome", "outcome", "plot-phases");
 // A row for each label of each set of prompts, and one for the set's name.
 if (byId("plot-evaluation")) byId("plot-evaluation").style.height = `${7 + 8.5 * Object.keys(data.evaluation.sets).length}rem`;
 theme();

@@ -6,6 +6,7 @@ from abliterate.report.sections import (
     activations,
     evaluation,
     figures,
+    phases,
     positions,
     proof,
     repeat,
@@ -18,7 +19,7 @@ from abliterate.report.sections import (
 )
 from abliterate.report.sections.section import Section
 
-STUDY_SECTIONS: tuple[Section, ...] = (studies.SECTION, positions.SECTION)
+STUDY_SECTIONS: tuple[Section, ...] = (studies.SECTION, positions.SECTION, phases.SECTION)
 """Those of studies: what all conclude, then a section for each; on a page of their own where nothing was edited."""
 
 SECTIONS: tuple[Section, ...] = (
