@@ -12,8 +12,7 @@ from abliterate.pipeline.study_options import StudyOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.studies.phases.options import PhasesOptions
 from abliterate.studies.phases.record import controls_of, results_of, settings_of, verdicts_of
-from abliterate.studies.phases.run import Asked, Phases, Turns, layer_of, turns_of, vectors_to_save
-from abliterate.studies.phases.run import phases as study
+from abliterate.studies.phases.run import Asked, Phases, Turns, layer_of, study, turns_of, vectors_to_save
 from abliterate.studies.record import StudyRecord
 
 

@@ -154,26 +154,48 @@ def phases(
     live: LiveModel,
     phrases: Phrases,
     forms: Forms,
-    asked: Asked | None = None,
     *,
+    tokens: int = REPLY_TOKENS,
+    samples: int = 4,
+    settle: int = SETTLE,
+    layer: Literal["auto"] | int = "auto",
+    ways: tuple[Way, ...] = WAYS,
+    alphas: tuple[float, ...] = ALPHAS,
+    seed: int = 0,
+    quick: bool = False,
     before: Turns | None = None,
     label: Label = concept_of,
     kept: RecordLog | None = None,
 ) -> Phases:
     """Find when the replies of a model turn to safety, and what brings it about.
 
-    `before` are the turns of the model's original (`turns_of`); `label` labels segments; `kept` holds what an interrupted study
-    has left. Raises InputError for a layer out of range and for what the model cannot read.
+    `settle` is the number of segments after a turn in which what was left must not come back; `ways` are those to a safety
+    vector, each tried at `alphas` times the length of the difference in means; `before` are the turns of the model's original
+    (`turns_of`); `label` labels segments; `kept` holds what an interrupted study has left; `quick` asks for fewer cases and
+    controls, for trying. Raises InputError for a layer out of range and for what the model cannot read.
 
     Examples:
-        >>> from abliterate.models.live_model import LiveModel
-        >>> from abliterate.studies.phases.run import Asked
-        >>> live, few = LiveModel.of(model, tokenizer), load_phrases("builtin:phrases-tiny").first(24)
-        >>> found = phases(live, few, load_forms().choose(["question"]), Asked(tokens=16, samples=0, ways=("dim",), quick=True))
+        >>> few, forms = load_phrases("builtin:phrases-tiny").first(24), load_forms().choose(["question"])
+        >>> live = LiveModel.of(model, tokenizer)
+        >>> found = phases(live, few, forms, tokens=16, samples=0, ways=("dim",), quick=True)
         >>> found.outcomes["question"].table["refuses"].count > 20
         True
     """
-    asked = asked or Asked()
+    asked = Asked(tokens, samples, settle, layer, ways, alphas, seed, quick)
+    return study(live, phrases, forms, asked, before=before, label=label, kept=kept)
+
+
+def study(
+    live: LiveModel,
+    phrases: Phrases,
+    forms: Forms,
+    asked: Asked,
+    *,
+    before: Turns | None = None,
+    label: Label = concept_of,
+    kept: RecordLog | None = None,
+) -> Phases:
+    """Do `phases` for what is asked as one value."""
     layer = layer_of(asked.layer, live.architecture.depth)
     turns = turns_of(live, phrases, forms, asked, label=label, kept=kept)
     rows = rows_of(live, turns)
