@@ -3,23 +3,8 @@
 from __future__ import annotations
 
 from abliterate.replies.concepts import CONTENT, SAFETY
-from abliterate.studies.phases.labels import CutReply, LabelledReply, cut, first_round, labelled
-from fixtures.tiny_chat import tiny_chat
-
-BAKE, STOP, FLOUR = "Mix the flour and the water.", "I can't help with that.", "Let it rest for an hour."
-
-
-def reply(text: str) -> LabelledReply:
-    return labelled(cut_text(text))
-
-
-def cut_text(text: str) -> CutReply:
-    tokenizer = tiny_chat().tokenizer
-    return cut(tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer)
-
-
-def said(one: CutReply, begin: int, end: int) -> str:
-    return str(tiny_chat().tokenizer.decode(list(one.tokens[begin:end]))).strip()
+from abliterate.studies.phases.labels import first_round
+from fixtures.labelled_segments import BAKE, FLOUR, STOP, cut_text, reply, said
 
 
 def test_a_planted_transcript_turns_where_it_was_planted() -> None:
