@@ -39,6 +39,7 @@ function draw(id, palette = colours(), width = 0) {
   if (!place) return;
   const figure = PLOTS[id](palette, width || place.clientWidth);
   if (width) figure.layout.width = width;
+  place.style.height = figure.layout.height ? `${figure.layout.height}px` : "";
   Plotly.react(place, figure.data, figure.layout, { responsive: true, displayModeBar: false });
 }
 

@@ -363,33 +363,36 @@ function phases(colours, place, outcome) {
   const look = { safety: ["safety", palette[0], ""], content: ["content", palette[1], "/"], neutral: ["neither", colours.muted, "."] };
   const kept = after.map((_, number) => number).filter((number) => !outcome || after[number].outcome === names[outcome - 1]);
   const pieces = kept.flatMap((number, row) => [
-    ...(before ? before[number].phases.map((phase) => ({ phase, row: row - 0.22, said: `before: ${before[number].outcome}` })) : []),
-    ...after[number].phases.map((phase) => ({ phase, row: row + (before ? 0.22 : 0), said: after[number].outcome })),
+    ...(before ? before[number].phases.map((phase) => ({ phase, row: row - 0.2, said: `before: ${before[number].outcome}` })) : []),
+    ...after[number].phases.map((phase) => ({ phase, row: row + (before ? 0.2 : 0), said: after[number].outcome })),
   ]);
   const shown = Object.entries(look).map(([concept, [title, colour, shape]]) => {
     const own = pieces.filter((one) => one.phase[0] === concept);
     return {
       type: "bar", orientation: "h", name: title, base: own.map((one) => one.phase[1]), x: own.map((one) => one.phase[2] - one.phase[1]),
-      y: own.map((one) => -one.row), width: before ? 0.4 : 0.8, customdata: own.map((one) => `${title}, tokens ${one.phase[1]} to ${one.phase[2] - 1}<br>${plain(one.said)}`),
+      y: own.map((one) => -one.row), width: before ? 0.34 : 0.8, customdata: own.map((one) => `${title}, tokens ${one.phase[1]} to ${one.phase[2] - 1}<br>${plain(one.said)}`),
       hovertemplate: "%{customdata}<extra></extra>", marker: { color: colour, pattern: { shape, fillmode: "overlay", fgcolor: colours.paper, size: 6, solidity: 0.2 } },
     };
   });
   const up = axis(colours, `${kept.length} replies`, { showgrid: false, ticks: "", showticklabels: false, range: [0.6 - Math.max(kept.length, 1), 0.6] });
-  return { data: shown, layout: layout(colours, axis(colours, "reply token"), up, { barmode: "overlay", showlegend: true }) };
+  // Each bar must be seen: a plot of many replies is as tall as they need.
+  const height = Math.max(384, 110 + kept.length * (before ? 16 : 9));
+  return { data: shown, layout: layout(colours, axis(colours, "reply token"), up, { barmode: "overlay", showlegend: true, height }) };
 }
 
 // Kaplan and Meier's curves: steps from 1 down.
 function onset(colours) {
   const palette = LINES[colours.name];
+  const last = Math.max(...data.phases.forms.flatMap((one) => one.bars.map((bar) => bar.tokens)));
   const curve = (points, form, number, earlier) => ({
-    type: "scatter", mode: "lines", name: plain(form) + (earlier ? ", before" : ""), legendgroup: plain(form), x: [0, ...points.map((one) => one.token)],
-    y: [1, ...points.map((one) => one.share)], line: { shape: "hv", color: palette[number % palette.length], width: earlier ? 1.2 : 2, dash: earlier ? "dot" : "solid" },
-    customdata: ["nothing yet", ...points.map((one) => `${percent(one.share)} [${percent(one.low)}, ${percent(one.high)}], ${one.at_risk} followed`)],
+    type: "scatter", mode: "lines", name: plain(form) + (earlier ? ", before" : ""), legendgroup: plain(form), x: [0, ...points.map((one) => one.token), last],
+    y: [1, ...points.map((one) => one.share), points.length ? points[points.length - 1].share : 1], line: { shape: "hv", color: palette[number % palette.length], width: earlier ? 1.2 : 2, dash: earlier ? "dot" : "solid" },
+    customdata: ["nothing yet", ...points.map((one) => `${percent(one.share)} [${percent(one.low)}, ${percent(one.high)}], ${one.at_risk} followed`), "to the longest reply"],
     hovertemplate: `${plain(form)}, token %{x}<br>%{customdata}<extra></extra>`,
   });
   const shown = data.phases.forms.flatMap((one, number) => [
     ...(one.curve_before ? [curve(one.curve_before, one.form, number, true)] : []),
-    curve(one.curve, one.form, number, false),
+    ...(one.curve ? [curve(one.curve, one.form, number, false)] : []),
   ]);
   const up = axis(colours, "not yet in safety", { range: [-0.03, 1.05], tickformat: ".0%" });
   return { data: shown, layout: layout(colours, axis(colours, "reply token", { rangemode: "tozero" }), up, { showlegend: true }) };

@@ -118,13 +118,19 @@ def numbers(records: Gathered) -> dict[str, Any]:
                     "form": form,
                     "bars": bars,
                     "before": before.get("bars", {}).get(form),
-                    "curve": results["onset"][form]["curve"],
-                    "curve_before": before.get("onset", {}).get(form, {}).get("curve"),
+                    "curve": curve_of(results, form),
+                    "curve_before": curve_of(before, form),
                 }
                 for form, bars in results["bars"].items()
             ],
         }
     }
+
+
+def curve_of(turns: Mapping[str, Any], form: str) -> Any:
+    """Return the curve of a form; None where none of its replies says anything, or nothing was asked before."""
+    one = turns.get("onset", {}).get(form)
+    return one["curve"] if one and one["replies"] else None
 
 
 SECTION = Section("phases", "Phases", MARKUP, words, numbers)

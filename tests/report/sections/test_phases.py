@@ -55,6 +55,14 @@ def test_of_one_model_there_is_no_before(tmp_path: Path) -> None:
     assert "is before the edit" not in render(records)
 
 
+def test_a_form_to_which_nothing_is_said_has_no_curve(tmp_path: Path) -> None:
+    results = turns(2)
+    results["onset"][HOSTILE] = {"replies": 0, "curve": []}
+    question, silent = numbers(gathered(tmp_path, results=results))["phases"]["forms"]
+    assert question["curve"]
+    assert silent["curve"] is None
+
+
 def test_without_controls_nothing_is_drawn(tmp_path: Path) -> None:
     records = gathered(tmp_path, controls={})
     assert words(records) is None
