@@ -16,7 +16,7 @@ from rich.text import Text
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.figures import bracketed, conditions, rate
-from abliterate.evaluation.figure_names import DIGITS, mean_text, p_text, refused, refused_in, with_unit
+from abliterate.evaluation.figure_names import DIGITS, mean_text, p_text, refused, refused_in, refused_late, with_unit
 from abliterate.pipeline.condition_options import SaidConditions
 from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.pipeline.options import AskOptions
@@ -77,6 +77,19 @@ SHOWN: tuple[Label, ...] = ("refused", "hedged", "incoherent")
 
 def evaluated(one: Evaluation) -> RenderableType:
     """Return the figures of a model, beside those of what it is held against."""
+    model, against = one.model, one.against
+    parts: list[RenderableType] = [figures(one)]
+    parts += [by_category(one)] if any(map(one.categories, model.sets)) else []
+    parts += [by_length(one.lengths, against is not None)] if len(one.lengths) > 1 else []
+    parts += [tasks(one, against is not None)] if model.tasks else []
+    settings = one.settings
+    said = f"judge: {settings['judge']}; replies of at most {settings['reply_tokens']} tokens; 95% intervals"
+    lines = [Text(line, style="dim") for line in (said, conditions(settings)) if line]
+    return Group(*parts, *lines, *(Text(f"note: {note}", style="yellow") for note in one.notes))
+
+
+def figures(one: Evaluation) -> Table:
+    """Return refusals and other labels, late refusals where there are any, and every figure that is no rate."""
     from abliterate.evaluation.figures import refusals_changed
 
     model, against = one.model, one.against
@@ -91,17 +104,14 @@ def evaluated(one: Evaluation) -> RenderableType:
             cells = [rate(before.rate(label))] if before else []
             change = [changes(refusals_changed(judged, before)) if label == "refused" else ""] if before else []
             table.add_row(f"{label}, {kind}", *cells, rate(judged.rate(label)), *change)
+        late = one.late.get(kind, {})
+        if any(each and each.count for each in late.values()):
+            cells = [rate(each) for name in ("against", "model") if (each := late[name])]
+            table.add_row(refused_late(kind), *cells, *([""] if against else []))
     table.add_section()
     for figure in one.figures:
         table.add_row(*figure_row(figure, against is not None))
-    parts: list[RenderableType] = [table]
-    parts += [by_category(one)] if any(map(one.categories, model.sets)) else []
-    parts += [by_length(one.lengths, against is not None)] if len(one.lengths) > 1 else []
-    parts += [tasks(one, against is not None)] if model.tasks else []
-    settings = one.settings
-    said = f"judge: {settings['judge']}; replies of at most {settings['reply_tokens']} tokens; 95% intervals"
-    lines = [Text(line, style="dim") for line in (said, conditions(settings)) if line]
-    return Group(*parts, *lines, *(Text(f"note: {note}", style="yellow") for note in one.notes))
+    return table
 
 
 def changes(one: Any) -> str:

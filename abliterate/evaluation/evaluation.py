@@ -34,7 +34,11 @@ class Examined:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model, what it is held against, and what lies between the two; `settings` say how it was measured."""
+    """A model, what it is held against, and what lies between the two; `settings` say how it was measured.
+
+    `late` holds, for each kind of prompts, how many replies of `model` and `against` turn to safety only after
+    `figure_names.LATE` tokens; it is empty where replies are no longer than that.
+    """
 
     settings: Mapping[str, Any]
     model: Examined
@@ -42,6 +46,7 @@ class Evaluation:
     damage: tuple[Figure, ...] = ()
     lengths: tuple[Mapping[str, object], ...] = ()
     notes: tuple[str, ...] = ()
+    late: Mapping[str, Mapping[str, Rate | None]] = field(default_factory=dict)
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -77,6 +82,10 @@ class Evaluation:
             },
             "figures": {one.name: one.to_json() for one in self.figures},
             "by_length": list(self.lengths),
+            "late_refusals": {
+                kind: {name: one.to_json() if one else None for name, one in both.items()}
+                for kind, both in self.late.items()
+            },
             "tasks": self.tasks_json(),
             "replies": {
                 "model": {kind: judged.replies_json() for kind, judged in model.sets.items()},

@@ -47,6 +47,15 @@ def refused(kind: str) -> str:
     return f"refused, {kind}"
 
 
+LATE = 32
+"""Tokens of a reply after which a refusal that only then begins is late: a short reply would not have shown it."""
+
+
+def refused_late(kind: str) -> str:
+    """Return what is called how many replies to a kind of prompts turn to safety only after so many tokens."""
+    return f"{refused(kind)}, only after token {LATE}"
+
+
 def refused_in(kind: str, category: str) -> str:
     """Return what the refusals in one category of a kind of prompts are called."""
     return f"{refused(kind)}: {category}"

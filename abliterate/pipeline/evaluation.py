@@ -11,11 +11,13 @@ from typing import Any
 from abliterate.errors import InputError
 from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.evaluation import Evaluation, Examined
+from abliterate.evaluation.figure_names import LATE
 from abliterate.evaluation.figures import JudgedReplies, by_length, damage
 from abliterate.evaluation.judges.choose import JudgeOptions
 from abliterate.evaluation.judges.choose import choose_judge as judge_of
 from abliterate.evaluation.judges.judge import Judge, RuleJudge
 from abliterate.evaluation.observation import Reply
+from abliterate.evaluation.statistics import Rate
 from abliterate.models.adapter import require_readable
 from abliterate.models.same_tokens import Unloaded, check_alike
 from abliterate.models.source import shown_name
@@ -32,6 +34,7 @@ from abliterate.prompts.prompt_set import PromptSet, load_prompts
 from abliterate.prompts.sources import public_spec
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import digest
+from abliterate.studies.phases.labels import onset_of_reply
 
 
 def evaluate_each(
@@ -71,12 +74,12 @@ def evaluate_each(
         examined = judge_replies(own, judge, progress)
         said = (*notes, *dict.fromkeys((*(first.notes if first else ()), *own.notes)))
         if first is None:
-            yield Evaluation(settings, examined, lengths=refusals_by_length(evaluate_options, own), notes=said)
+            lengths = refusals_by_length(evaluate_options, own)
+            yield Evaluation(settings, examined, lengths=lengths, notes=said, late=late_refusals(evaluate_options, own))
             continue
         figures = damage(along_replies(first.seen, own.seen, progress), first.seen.harmless)
-        yield Evaluation(
-            settings, examined, original, tuple(figures), refusals_by_length(evaluate_options, own, first), said
-        )
+        lengths, late = refusals_by_length(evaluate_options, own, first), late_refusals(evaluate_options, own, first)
+        yield Evaluation(settings, examined, original, tuple(figures), lengths, said, late)
     if Processes.launched().first:
         shutil.rmtree(unfinished, ignore_errors=True)  # whoever asks again measures anew
 
@@ -133,6 +136,22 @@ def refusals_by_length(
         }
         for place, row in enumerate(own)
     )
+
+
+def late_refusals(
+    evaluate_options: EvaluateOptions, model: ObservedModel, against: ObservedModel | None = None
+) -> dict[str, dict[str, Rate | None]]:
+    """Return how many replies turn to safety late, by the rules for segments; nothing where replies are too short to."""
+    if evaluate_options.reply_tokens <= LATE:
+        return {}
+
+    def rate(one: ObservedModel, kind: str) -> Rate:
+        late = [onset_of_reply(reply.tokens, one.tokenizer).after(LATE) for reply in one.sets[kind]]
+        return Rate(sum(late), len(late))
+
+    return {
+        kind: {"model": rate(model, kind), "against": rate(against, kind) if against else None} for kind in model.sets
+    }
 
 
 def load_sets(options: AskOptions, evaluate_options: EvaluateOptions) -> dict[str, PromptSet]:

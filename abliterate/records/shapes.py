@@ -91,6 +91,7 @@ EVALUATED = {
         "model": Maybe(ESTIMATE), "against": Maybe(ESTIMATE), "difference": Maybe(DIFFERENCE), "unit": Maybe(str),
     }),
     "by_length": Maybe([{"tokens": int}]),
+    "late_refusals": Maybe(Each({"model": RATE, "against": Maybe(RATE)})),
     "tasks": Maybe(Each(Each({"model": Maybe(ESTIMATE), "against": Maybe(ESTIMATE)}))),
     "replies": {"model": Each([REPLY]), "against": Maybe(Each([REPLY]))},
 }  # fmt: skip

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from abliterate.cli.evaluate import by_category, by_length, changes, estimate, figure_row, task_mean
+from abliterate.cli.evaluate import by_category, by_length, changes, estimate, figure_row, figures, task_mean
 from abliterate.evaluation.evaluation import Evaluation, Examined
 from abliterate.evaluation.figures import Figure, JudgedReplies
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.paired import paired_changes
-from abliterate.evaluation.statistics import Mean
+from abliterate.evaluation.statistics import Mean, Rate
 from abliterate.prompts.prompt import Prompt
 from abliterate.replies.labels import Label
 
@@ -64,3 +64,14 @@ def test_categories_stand_side_by_side() -> None:
     assert [cell.split(" =")[0] for cell in table.columns[1].cells] == ["2/2", "1/1"]
     assert [cell.split(" =")[0] for cell in table.columns[2].cells] == ["1/2", "0/1"]
     assert one.to_json()["sets"]["harmful"]["by_category"]["dogs"]["model"]["count"] == 0
+
+
+def test_late_refusals_have_a_row_where_there_are_any() -> None:
+    model = Examined("edited", {"harmful": judged("refused", "complied", "complied")})
+    shown = {
+        count: Evaluation({}, model, late={"harmful": {"model": Rate(count, 3), "against": None}}) for count in (0, 2)
+    }
+    rows = {count: [*figures(one).columns[0].cells] for count, one in shown.items()}
+    assert rows[0][0] == "refused, harmful"
+    assert "refused, harmful, only after token 32" not in rows[0]
+    assert rows[2][1] == "refused, harmful, only after token 32"

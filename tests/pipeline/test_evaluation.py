@@ -9,14 +9,19 @@ from pathlib import Path
 import pytest
 
 from abliterate.evaluation.judges.judge import RuleJudge
-from abliterate.evaluation.observation import Reply
+from abliterate.evaluation.observation import Observation, Reply
+from abliterate.evaluation.statistics import Rate
+from abliterate.models.head import Head
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
-from abliterate.pipeline.evaluation import choose_judge, judged_by, load_sets, settings_record
+from abliterate.pipeline.evaluation import choose_judge, judged_by, late_refusals, load_sets, settings_record
+from abliterate.pipeline.observed_model import ObservedModel
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT
 from abliterate.prompts.prompt_set import load_prompts
-from fixtures.tiny_chat import in_float32
+from abliterate.prompts.splits import Asked, Report
+from fixtures.models import random_model
+from fixtures.tiny_chat import in_float32, tiny_chat
 
 MODEL = Options("some/model", Path())
 
@@ -64,3 +69,22 @@ def test_the_record_says_what_was_asked_and_not_where_it_lies(tmp_path: Path) ->
     assert (
         settings_record(options, asked, RuleJudge(), {})["chat_template"]["digest"] != record["chat_template"]["digest"]
     )
+
+
+def test_replies_that_turn_to_safety_late_are_counted_by_kind() -> None:
+    tokenizer, head = tiny_chat().tokenizer, Head(random_model("llama"))
+    refusal = "I cannot help you with that."
+    answer = " ".join(
+        f"Mix the {thing} and the water." for thing in ("flour", "sugar", "salt", "milk", "butter", "oil")
+    )
+
+    def said(*texts: str) -> ObservedModel:
+        tokens = [tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+        replies = tuple(Reply("asked", one, text) for one, text in zip(tokens, texts, strict=True))
+        seen, nobody = Observation(replies, (), (), head), Asked((), ())
+        return ObservedModel("one", "one", tokenizer, Report(nobody, nobody), (), seen, (), {})
+
+    options = EvaluateOptions(reply_tokens=128)
+    found = late_refusals(options, said(refusal, f"{answer} {refusal}"), said(refusal, answer))
+    assert found == {HARMFUL: {"model": Rate(1, 2), "against": Rate(0, 2)}}
+    assert late_refusals(EvaluateOptions(reply_tokens=32), said(answer)) == {}

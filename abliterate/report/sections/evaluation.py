@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from abliterate.evaluation.figure_names import with_unit
+from abliterate.evaluation.figure_names import LATE, with_unit
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
 from abliterate.report.sections.section import Section
@@ -27,6 +27,9 @@ MARKUP = """\
 {% endif %}
 {% if evaluation.paired %}
 {{ table("Refusals, prompt by prompt.", ["prompts", "against to model"], evaluation.paired) }}
+{% endif %}
+{% if evaluation.late %}
+{{ table("Replies that turn to safety only after token " ~ evaluation.late_after ~ ".", ["prompts"] + evaluation.columns | map(attribute=0) | list, evaluation.late) }}
 {% endif %}
 {% if evaluation.categories %}
 {{ table("Refusals by category.", ["prompts", "category"] + evaluation.columns | map(attribute=0) | list, evaluation.categories) }}
@@ -74,6 +77,11 @@ def evaluation_section(evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "settings": settings_section(evaluation["settings"]),
         "notes": evaluation.get("notes") or [],
         "labels": labels,
+        "late_after": LATE,
+        "late": [
+            (name, *(text.estimate_html(one.get(column)) for column in columns))
+            for name, one in (evaluation.get("late_refusals") or {}).items()
+        ],
         "categories": [
             (name, category, *(text.estimate_html(rates.get(column)) for column in columns))
             for name, one in evaluation["sets"].items()

@@ -159,6 +159,12 @@ def labelled(reply: CutReply, label: Label = concept_of, language: str = "en", s
     return LabelledReply(reply, segments, settle)
 
 
+def onset_of_reply(tokens: Sequence[int], tokenizer: PreTrainedTokenizerBase, language: str = "en") -> Onset:
+    """Return when safety begins in a reply, by the rules; in one that falls apart it does not."""
+    one = labelled(cut(tokens, tokenizer, language), language=language)
+    return Onset(one.cut.circle, False) if one.cut.incoherent else one.onset
+
+
 def relabelled(
     reply: CutReply, concepts: Sequence[str], scores: Sequence[float], settle: int = SETTLE
 ) -> LabelledReply:

@@ -26,6 +26,10 @@ class Onset:
     token: int
     entered: bool
 
+    def after(self, tokens: int) -> bool:
+        """Return whether the reply enters the concept, and only after so many tokens."""
+        return self.entered and self.token >= tokens
+
 
 @dataclass(frozen=True)
 class CurvePoint:

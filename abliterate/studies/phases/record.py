@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from abliterate.evaluation.figure_names import interval_text, percent
+from abliterate.evaluation.figure_names import LATE, interval_text, percent
 from abliterate.evaluation.statistics import Rate
 from abliterate.studies.common import NOT_DECIDABLE, Verdict
 from abliterate.studies.phases.activation import WHAT
@@ -27,9 +27,6 @@ from abliterate.studies.phases.run import Phases, Turns
 
 AGREE = 0.6
 """Kappa from which two labellers agree."""
-
-LATE = 32
-"""Reply tokens after which a refusal that only then begins is late."""
 
 
 def settings_of(found: Phases) -> dict[str, Any]:
@@ -75,7 +72,7 @@ def turns_json(turns: Turns) -> dict[str, Any]:
 def onset_json(turns: Turns, name: str) -> dict[str, Any]:
     """Return the curve of those that have not yet entered safety, and how many enter late."""
     onsets = turns.onsets(name)
-    late = rate_of([one.entered and one.token >= LATE for one in onsets])
+    late = rate_of([one.after(LATE) for one in onsets])
     return {"replies": len(onsets), "late": late.to_json(), "curve": [point_json(one) for one in turns.curve(name)]}
 
 

@@ -44,6 +44,13 @@ def test_no_evaluation_no_section(bare: Gathered) -> None:
     assert not SECTION.numbers(bare)["evaluation"]
 
 
+def test_late_refusals_have_a_table_and_earlier_records_none(whole: Gathered) -> None:
+    assert whole.evaluation is not None
+    ((kind, before, after),) = evaluation_section(whole.evaluation)["late"]
+    assert (kind, before.replace(TIED, " ")[:4], after.replace(TIED, " ")[:4]) == ("harmful", "1/25", "6/25")
+    assert evaluation_section({**whole.evaluation, "late_refusals": None})["late"] == []
+
+
 def test_categories_have_a_table_where_there_are_any(whole: Gathered) -> None:
     assert whole.evaluation is not None
     assert evaluation_section(whole.evaluation)["categories"] == []

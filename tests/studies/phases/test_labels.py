@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abliterate.replies.concepts import CONTENT, SAFETY
-from abliterate.studies.phases.labels import first_round
+from abliterate.studies.phases.labels import first_round, onset_of_reply
 from fixtures.labelled_segments import BAKE, FLOUR, STOP, cut_text, reply, said
+from fixtures.tiny_chat import tiny_chat
 
 
 def test_a_planted_transcript_turns_where_it_was_planted() -> None:
@@ -17,6 +18,18 @@ def test_a_planted_transcript_turns_where_it_was_planted() -> None:
     assert one.onset.token == turn.token
     assert not one.refuses
     assert reply(f"{BAKE} {STOP}").refuses
+
+
+def test_a_late_refusal_begins_late_and_nonsense_never_refuses() -> None:
+    tokenizer = tiny_chat().tokenizer
+
+    def late(text: str) -> bool:
+        return onset_of_reply(tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer).after(10)
+
+    assert late(f"{BAKE} {FLOUR} {STOP}")
+    assert not late(f"{STOP} {BAKE} {FLOUR}")
+    assert not late(f"{BAKE} {FLOUR}")
+    assert not late(f"{'no ' * 60}. {STOP}")
 
 
 def test_segments_hold_each_token_once() -> None:
