@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy
+import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
@@ -39,27 +40,33 @@ ENOUGH = 5
 
 
 def components(
-    live: LiveModel, pairs: Sequence[tuple[Text, LabelledReply]], vector: Float[Tensor, " d_model"], layer: int
+    live: LiveModel,
+    pairs: Sequence[tuple[Text, LabelledReply]],
+    vectors: Float[Tensor, "vectors d_model"],
+    layer: int,
 ) -> list[Numbers]:
-    """Return, for each reply, the component of each of its tokens along a vector at a layer."""
+    """Return, for each reply, the component of each of its tokens along each vector at a layer, `[vectors, tokens]`.
+
+    Every reply is read once for all vectors.
+    """
     sequences = [(*text.tokens, *reply.cut.tokens) for text, reply in pairs]
-    unit = normalize(vector.double()).float()
+    units = torch.stack([normalize(vector.double()).float() for vector in vectors])
     prepared = prepare_batches(live.model, sequences, live.batch_size, share=False)
-    found: list[Numbers] = [numpy.zeros(0)] * len(sequences)
+    found: list[Numbers] = [numpy.zeros((len(units), 0))] * len(sequences)
     seen: list[Tensor] = []
 
     def keep(stream: Tensor) -> Tensor:
-        lanes = stream.float().reshape(*stream.shape[:2], -1, len(unit))
-        seen[:] = [(lanes @ unit.to(stream.device)).mean(-1).cpu()]
+        lanes = stream.float().reshape(*stream.shape[:2], -1, units.shape[1])
+        seen[:] = [(lanes @ units.T.to(stream.device)).mean(-2).cpu()]
         return stream
 
-    with live.progress.step("components along the vector", len(sequences), "replies") as advance, hooks_of() as hooks:
+    with live.progress.step("components along the vectors", len(sequences), "replies") as advance, hooks_of() as hooks:
         hooks.callback(at_resid(live.model, live.architecture, layer, keep).remove)
         for batch in prepared.batches:
             final_hidden(live.model, batch)
             for row, place in enumerate(batch.rows):
                 start = len(pairs[place][0].tokens)
-                found[place] = seen[0][row, start : len(sequences[place])].double().numpy()
+                found[place] = seen[0][row, start : len(sequences[place])].double().numpy().T
             advance(len(batch.rows))
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -261,11 +262,12 @@ def alignment_of(live: LiveModel, turns: Turns, detected: Detected | None, seed:
         for pair in pairs_of(told.unit.texts, told.greedy)
     ]
     replies = [reply for _, reply in pairs]
-    if detected is None or sum(turn_of(reply) is not None for reply in replies) < TURNS:
+    if detected is None or not detected.vectors or sum(turn_of(reply) is not None for reply in replies) < TURNS:
         return {}
+    values = components(live, pairs, torch.stack([*detected.vectors.values()]), detected.layer)
     found: dict[str, Aligned] = {}
-    for way, vector in detected.vectors.items():
-        one = aligned(replies, components(live, pairs, vector, detected.layer), seed)
+    for place, way in enumerate(detected.vectors):
+        one = aligned(replies, [own[place] for own in values], seed)
         found |= {way: one} if one else {}
     return found
 
