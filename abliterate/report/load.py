@@ -14,22 +14,24 @@ from abliterate.records.manifest import read_manifest
 from abliterate.records.observations import OBSERVATIONS_FORMAT
 from abliterate.records.schema import Maybe, check_shape, completed, malformed
 from abliterate.records.shapes import EVALUATED, MANIFEST_SHAPE, OBSERVED, RATE
-from abliterate.storage.foreign_files import read_json
+from abliterate.storage.foreign_files import parse_json, read_foreign, read_json
 from abliterate.storage.names import EVALUATION, MANIFEST, OBSERVATIONS, STUDIES
-from abliterate.studies.record import STUDY_FORMAT, STUDY_SHAPE
+from abliterate.studies.record import STUDY_FORMAT, STUDY_REPLY, STUDY_SHAPE
 
 
 @dataclass(frozen=True)
 class Gathered:
     """The manifest of a checkpoint, and what the run observed and an evaluation measured where these were kept.
 
-    `studies` are the records of those that lie in the folder, by name; where there is nothing else the manifest is empty.
+    `studies` are the records of those that lie in the folder, by name, and `study_replies` the greedy replies that they were
+    made of, where these lie beside them; where there is nothing else the manifest is empty.
     """
 
     manifest: Mapping[str, Any]
     observations: Mapping[str, Any] | None = None
     evaluation: Mapping[str, Any] | None = None
     studies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    study_replies: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -47,8 +49,9 @@ class Gathered:
 def gather(folder: Path) -> Gathered:
     """Read the records in `folder`. Raises InputError when abliterate did not write it or one is malformed."""
     studies = gather_studies(folder)
+    said = {name: gather_replies(folder / f"{name}-replies.jsonl") for name in studies}
     if studies and not (folder / MANIFEST).exists():
-        return Gathered({}, studies=studies)
+        return Gathered({}, studies=studies, study_replies=said)
     manifest = tidy(read_manifest(folder))
     check_shape(manifest, MANIFEST_SHAPE, str(folder / MANIFEST))
     manifest = completed(manifest, MANIFEST_SHAPE)
@@ -62,7 +65,27 @@ def gather(folder: Path) -> Gathered:
     evaluation = read_record(folder / EVALUATION, EVALUATED, EVALUATION_FORMAT)
     if evaluation is not None:
         check_evaluation(evaluation, str(folder / EVALUATION))
-    return Gathered(manifest, observations, evaluation, studies)
+    return Gathered(manifest, observations, evaluation, studies, said)
+
+
+def gather_replies(path: Path) -> list[Any]:
+    """Return the greedy replies in a study's file of them; none where it is not there. Raises InputError for a malformed one."""
+    try:
+        lines = read_foreign(path).split(b"\n")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); take it away, or run the study again") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                row = parse_json(line)
+            except ValueError as error:
+                raise InputError(f"{path}:{number}: {error}; take the file away, or run the study again") from error
+            check_shape(row, STUDY_REPLY, f"{path}:{number}")
+            rows.append(completed(row, STUDY_REPLY))
+    return [row for row in rows if row["sample"] == 0]
 
 
 def gather_studies(folder: Path) -> dict[str, Any]:

@@ -36,6 +36,12 @@ STUDY_SHAPE = {
     "verdicts": [{"claim": str, "figure": str, "control": str, "verdict": str, "sentence": str}],
 }  # fmt: skip
 
+STUDY_REPLY = {
+    "form": str, "side": str, "phrase": str, "sample": int, "text": str, "when": Maybe(str),
+    "segments": Maybe([{"concept": str, "begin": int, "end": int, "text": str}]),
+}  # fmt: skip
+"""What every line of `NAME-replies.jsonl` holds; `sample` 0 is the greedy reply, `when` is of an edit's study."""
+
 
 @dataclass(frozen=True)
 class StudyRecord:

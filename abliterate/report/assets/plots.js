@@ -363,14 +363,19 @@ function phases(colours, place, outcome) {
   const look = { safety: ["safety", palette[0], ""], content: ["content", palette[1], "/"], neutral: ["neither", colours.muted, "."] };
   const kept = after.map((_, number) => number).filter((number) => !outcome || after[number].outcome === names[outcome - 1]);
   const pieces = kept.flatMap((number, row) => [
-    ...(before ? before[number].phases.map((phase) => ({ phase, row: row - 0.2, said: `before: ${before[number].outcome}` })) : []),
-    ...after[number].phases.map((phase) => ({ phase, row: row + (before ? 0.2 : 0), said: after[number].outcome })),
+    ...(before ? before[number].phases.map((phase, piece) => ({ phase, row: row - 0.2, reply: before[number], piece, title: `before: ${before[number].outcome}` })) : []),
+    ...after[number].phases.map((phase, piece) => ({ phase, row: row + (before ? 0.2 : 0), reply: after[number], piece, title: after[number].outcome })),
   ]);
+  const told = ({ phase: [concept, begin, end], reply, piece, title }) =>
+    [
+      `${look[concept][0]}, tokens ${begin} to ${end - 1}; ${plain(title)}`, ...(reply.phrase ? [`to: ${plain(reply.phrase)}`] : []),
+      ...(reply.said && reply.said[piece] ? [wrapped(reply.said[piece])] : []),
+    ].join("<br>");
   const shown = Object.entries(look).map(([concept, [title, colour, shape]]) => {
     const own = pieces.filter((one) => one.phase[0] === concept);
     return {
       type: "bar", orientation: "h", name: title, base: own.map((one) => one.phase[1]), x: own.map((one) => one.phase[2] - one.phase[1]),
-      y: own.map((one) => -one.row), width: before ? 0.34 : 0.8, customdata: own.map((one) => `${title}, tokens ${one.phase[1]} to ${one.phase[2] - 1}<br>${plain(one.said)}`),
+      y: own.map((one) => -one.row), width: before ? 0.34 : 0.8, customdata: own.map(told),
       hovertemplate: "%{customdata}<extra></extra>", marker: { color: colour, pattern: { shape, fillmode: "overlay", fgcolor: colours.paper, size: 6, solidity: 0.2 } },
     };
   });

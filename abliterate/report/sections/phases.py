@@ -26,6 +26,9 @@ MARKUP = """\
 {% endif %}
 </section>"""
 
+MOST_SAID = 400
+"""Characters of a phase that are shown; the page holds hundreds of them."""
+
 NEEDED = ("outcomes", "harmless", "onset", "bars")
 
 
@@ -110,14 +113,17 @@ def numbers(records: Gathered) -> dict[str, Any]:
         return {"phases": None}
     results = record["results"]
     before = results.get("before") or {}
+    replies = records.study_replies.get("phases", ())
     return {
         "phases": {
             "names": outcome_names(results),
             "forms": [
                 {
                     "form": form,
-                    "bars": bars,
-                    "before": before.get("bars", {}).get(form),
+                    "bars": with_words(bars, [one for one in replies if is_of(one, form, "after" if before else None)]),
+                    "before": with_words(
+                        before.get("bars", {}).get(form), [one for one in replies if is_of(one, form, "before")]
+                    ),
                     "curve": curve_of(results, form),
                     "curve_before": curve_of(before, form),
                 }
@@ -125,6 +131,26 @@ def numbers(records: Gathered) -> dict[str, Any]:
             ],
         }
     }
+
+
+def is_of(reply: Mapping[str, Any], form: str, when: str | None) -> bool:
+    """Return whether a reply is one to the harmful phrases in a form, before or after an edit where there is one."""
+    return (reply["form"], reply["side"], reply["when"]) == (form, "harmful", when)
+
+
+def with_words(bars: Any, replies: Sequence[Mapping[str, Any]]) -> Any:
+    """Return bars with what each phase says, where the replies are at hand: one for each bar, in their order."""
+    if not bars or len(bars) != len(replies):
+        return bars
+    return [
+        {**bar, "phrase": reply["phrase"], "said": [words_of(reply, begin, end) for _, begin, end in bar["phases"]]}
+        for bar, reply in zip(bars, replies, strict=True)
+    ]
+
+
+def words_of(reply: Mapping[str, Any], begin: int, end: int) -> str:
+    """Return what a reply says from one token to another, whole segments of it."""
+    return " ".join(one["text"] for one in reply["segments"] or () if begin <= one["begin"] < end)[:MOST_SAID]
 
 
 def curve_of(turns: Mapping[str, Any], form: str) -> Any:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from abliterate.errors import InputError
 from abliterate.report.load import Gathered, gather
 from abliterate.report.page import render
 from abliterate.report.sections.phases import numbers, words
@@ -44,6 +47,33 @@ def test_bars_of_the_original_stand_beside_those_of_the_edit(tmp_path: Path) -> 
     assert [bar["outcome"] for bar in question["before"]].count("refuses") == 3
     assert question["curve_before"][0]["share"] == 0.25
     assert other["form"] == HOSTILE
+
+
+def test_a_phase_shows_what_it_says_where_the_replies_are_at_hand(tmp_path: Path) -> None:
+    segments = [
+        {"concept": "content", "begin": 0, "end": 4, "text": "Mix it."},
+        {"concept": "content", "begin": 4, "end": 9, "text": "Bake it."},
+    ]
+    row = {"form": "question", "side": "harmful", "phrase": "bake", "sample": 0, "text": "", "segments": segments}
+    other = [{**row, "sample": 1}, {**row, "side": "harmless"}, {**row, "form": HOSTILE, "segments": None}]
+    write_study(
+        tmp_path,
+        record(),
+        replies=[*({**row, "when": "after"} for _ in range(4)), *({**one, "when": "after"} for one in other)],
+    )
+    question, hostile = numbers(gather(tmp_path))["phases"]["forms"]
+    assert question["bars"][1]["said"] == ["Mix it. Bake it."]
+    assert question["bars"][1]["phrase"] == "bake"
+    assert "said" not in question["before"][0]
+    assert "said" not in hostile["bars"][0]
+
+
+@pytest.mark.parametrize("line", ["{", '{"form": "question"}', '{"form": 3}'])
+def test_replies_of_another_shape_are_refused_by_their_line(line: str, tmp_path: Path) -> None:
+    write_study(tmp_path, record())
+    (tmp_path / "phases-replies.jsonl").write_text(f"\n{line}\n")
+    with pytest.raises(InputError, match=r"phases-replies\.jsonl:2: "):
+        gather(tmp_path)
 
 
 def test_of_one_model_there_is_no_before(tmp_path: Path) -> None:
