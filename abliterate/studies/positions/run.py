@@ -13,6 +13,7 @@ from torch import Tensor
 from abliterate.activations.cache import ActivationCache
 from abliterate.errors import InputError
 from abliterate.models.live_model import LiveModel
+from abliterate.progress import Advance
 from abliterate.prompts.forms import Forms
 from abliterate.prompts.phrases import Phrases
 from abliterate.storage.record_log import RecordLog
@@ -179,7 +180,8 @@ def study(
     )
     swept = sweep(sweeping, score_of(live, openings, kept), heard, usable, asked.against)
     layer = middle_layer(swept, layers)
-    similar, groups = alike(heard, usable, layers, asked)
+    with live.progress.step("comparing the vectors", len(layers), "layers") as advance:
+        similar, groups = alike(heard, usable, layers, asked, advance)
     look_alikes = live.chat.encode(list(asked.look_alikes)) if asked.look_alikes else []
     curves: dict[str, Tokenwise] = {}
     for name, one in swept.items():
@@ -219,12 +221,13 @@ def cells_of(live: LiveModel, states: FormStates, taken: Taken) -> list[Cell]:
 
 
 def alike(
-    heard: Mapping[str, Heard], usable: Mapping[str, Cell], layers: Sequence[int], asked: Asked
+    heard: Mapping[str, Heard], usable: Mapping[str, Cell], layers: Sequence[int], asked: Asked, advance: Advance
 ) -> tuple[dict[int, Similarity], dict[int, dict[str, Grouped | None]]]:
     """Return, by layer, how alike all vectors are, and whether those of like forms are more so."""
     similar, groups = {}, {}
     draws = {"draws": 40, "resamples": 50} if asked.quick else {}
     for layer in layers:
+        advance(1)
         contrasts: dict[str, Contrast] = {name: cell.contrast(layer) for name, cell in usable.items()}
         if len(contrasts) < 2:
             continue

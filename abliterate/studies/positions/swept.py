@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.models.live_model import LiveModel
+from abliterate.progress import SILENT
 from abliterate.storage.record_log import RecordLog
 from abliterate.studies.common import CONTROLS, random_vectors, shuffled_vectors
 from abliterate.studies.positions.cells import HARM, REFUSED, Cell
@@ -144,10 +145,12 @@ def sweep(
     """Sweep the vector of each form and location; of harmful against harmless where a form has no other at its prompts' end."""
     prompts = {name: select_prompts(one) for name, one in heard.items()}
     found: dict[str, Swept] = {}
-    for cell in to_sweep(cells):
-        own = prompts[cell.form]
-        if own:
+    chosen = [cell for cell in to_sweep(cells) if prompts[cell.form]]
+    progress = sweeping.live.progress if sweeping.live is not None else SILENT
+    with progress.step("adding each vector", len(chosen), "vectors") as advance:
+        for cell in chosen:
             found[cell.name] = swept_of(sweeping, score, cell, cells, prompts, against)
+            advance(1)
     if sweeping.live is not None:
         for name in replied(found):
             one = found[name]
