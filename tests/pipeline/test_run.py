@@ -211,7 +211,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from fixtures.tiny_chat import options
-from pipeline.test_resume import QUICK, Stop
+from fixtures.unfinished import QUICK, Stop
 from abliterate.pipeline.run import run
 title, time, units = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 run(options(Path(sys.argv[1]), **QUICK), Stop(units, title, time, lambda: os.kill(os.getpid(), signal.SIGKILL)))
