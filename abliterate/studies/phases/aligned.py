@@ -13,7 +13,6 @@ from typing import Any
 import numpy
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from abliterate.evaluation.statistics import json_number, mean_of
@@ -24,10 +23,9 @@ from abliterate.models.live_model import LiveModel
 from abliterate.projection import normalize
 from abliterate.prompts.texts import Text
 from abliterate.replies.concepts import SAFETY
+from abliterate.studies.common import Numbers
 from abliterate.studies.phases.labels import LabelledReply
-from abliterate.studies.positions.method import auroc
-
-Numbers = NDArray[numpy.float64]
+from abliterate.studies.separation import auroc
 
 REACH = 16
 """Tokens before and after a turn that are looked at."""

@@ -15,7 +15,6 @@ from functools import partial
 import numpy
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abliterate.errors import InputError
@@ -27,7 +26,6 @@ from abliterate.models.offload import offloaded_parameter
 from abliterate.studies.phases.upper import check_gradients, padded
 from abliterate.studies.replies import Tokens
 
-Numbers = NDArray[numpy.float64]
 Activations = Mapping[str, Float[Tensor, "rows neurons"]]
 """The neurons of each MLP at the last token of each row, by module."""
 

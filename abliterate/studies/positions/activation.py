@@ -20,7 +20,7 @@ from abliterate.models.live_model import LiveModel
 from abliterate.prompts.texts import Text
 from abliterate.studies.positions.cells import Taken
 from abliterate.studies.positions.listen import Case, Heard
-from abliterate.studies.positions.method import auroc, auroc_interval, best_threshold
+from abliterate.studies.separation import auroc, auroc_interval, best_threshold
 
 ALIGNED = (
     *(("phrase_start", offset) for offset in (-2, -1, 0)),

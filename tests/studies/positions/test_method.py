@@ -16,9 +16,6 @@ from abliterate.studies.positions.method import (
     ROBUST,
     UNMEASURED,
     Curve,
-    auroc,
-    auroc_interval,
-    best_threshold,
     carries_over,
     class_of,
     label_at,
@@ -114,14 +111,9 @@ def test_ranks_alone_decide_spearman(values: list[float]) -> None:
     assert math.isnan(spearman(values, [1.0] * len(values)))
 
 
-def test_the_area_under_the_curve() -> None:
-    assert auroc([2.0, 3.0], [0.0, 1.0]) == 1
-    assert auroc([1.0, 1.0], [1.0, 1.0]) == 0.5
-    assert math.isnan(auroc([], [1.0]))
-    low, high = auroc_interval([2.0, 3.0, 4.0, 0.5], [0.0, 1.0, 2.5, 0.0])
-    assert 0 <= low < auroc([2.0, 3.0, 4.0, 0.5], [0.0, 1.0, 2.5, 0.0]) < high <= 1
-    assert best_threshold([2.0, 3.0, 4.0], [0.0, 1.0, 2.5]) == 2
+def test_the_most_frequent_name_is_the_first_of_equals() -> None:
     assert modal(["a", "b", "b"]) == "b"
+    assert modal(["a", "b", "b", "a"]) == "a"
 
 
 @pytest.mark.parametrize(("alphas", "slope"), [((0.5, 1.0, 2.0), 1.0), ((2.0, 3.0), 2.0)])
