@@ -7,7 +7,7 @@ number and its prompt, so that neither other texts nor batches decide them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from abliterate.errors import InputError
@@ -41,6 +41,15 @@ class Unit:
         Raises InputError as `texts_of`.
         """
         return cls(form, side, phrases.phrases, texts_of(live.chat, form, phrases, side))
+
+    def part(self, *splits: str) -> Unit:
+        """Return what of the unit is in some parts of the split."""
+        own = [place for place, phrase in enumerate(self.phrases) if phrase.split in splits]
+        return replace(
+            self,
+            phrases=tuple(self.phrases[place] for place in own),
+            texts=tuple(self.texts[place] for place in own),
+        )
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,11 @@ def said(
 
     key = ["replies", unit.form.name, unit.side, sequences, tokens, decoding.key(live.model)]
     return tuple(map(tuple, once(kept, key, make)))
+
+
+def decoder(live: LiveModel) -> Callable[[list[int]], str]:
+    """Return what says the text of token ids, as sentences are found in it."""
+    return lambda ids: str(live.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def seed_of_sample(seed: int, number: int) -> int:

@@ -15,7 +15,7 @@ from abliterate.models.live_model import LiveModel
 from abliterate.prompts.forms import load_forms
 from abliterate.prompts.phrases import Phrases, load_phrases
 from abliterate.storage.record_log import RecordLog
-from abliterate.studies.replies import Unit, replies_to, reply_rows
+from abliterate.studies.replies import Unit, decoder, replies_to, reply_rows
 from fixtures.tiny_chat import TINY, tiny_chat
 
 
@@ -40,6 +40,21 @@ def test_samples_differ_and_do_not_hang_on_what_else_is_asked(live: LiveModel) -
     other = replies_to(live, few, tokens=12, samples=3, seed=8)
     assert [one.greedy for one in other] == [one.greedy for one in found]
     assert [one.samples for one in other] != [one.samples for one in found]
+
+
+def test_the_parts_of_a_unit_hold_each_text_once(live: LiveModel) -> None:
+    unit = unit_of(live, load_phrases("builtin:phrases-tiny").first(12))
+    parts = [unit.part(split) for split in ("train", "select", "report")]
+    assert all(len(one.phrases) == len(one.texts) for one in parts)
+    assert sum(len(one.texts) for one in parts) == 12
+    assert {phrase.split for phrase in parts[0].phrases} == {"train"}
+    assert unit.part("train", "select", "report") == unit
+    assert unit.part("nowhere").texts == ()
+
+
+def test_special_tokens_are_no_words(live: LiveModel) -> None:
+    words = live.tokenizer("I can help", add_special_tokens=False)["input_ids"]
+    assert decoder(live)([*words, live.tokenizer.eos_token_id]) == "I can help"
 
 
 def test_what_is_kept_is_not_made_again(live: LiveModel, tmp_path: Path, computed: Counter[str]) -> None:

@@ -27,6 +27,7 @@ from abliterate.studies.phases.onset import CurvePoint, Onset, curve_of, log_ran
 from abliterate.studies.phases.options import ALPHAS, WAYS, Way
 from abliterate.studies.phases.outcomes import Edited, Outcomes, edited, outcomes_of
 from abliterate.studies.phases.told import Listening, Told, chosen_form, listen
+from abliterate.studies.replies import decoder
 
 REPLY_TOKENS = 128
 ENOUGH, QUICK_ENOUGH = 16, 3
@@ -297,10 +298,7 @@ def found_notes(detected: Detected | None, effects: Effects | None, examples: By
 
 def rows_of(live: LiveModel, turns: Turns) -> list[dict[str, Any]]:
     """Return a row for each reply."""
-
-    def decode(ids: list[int]) -> str:
-        return str(live.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
+    decode = decoder(live)
     return [row for side in (turns.harmful, turns.harmless) for one in side.values() for row in one.rows(decode)]
 
 

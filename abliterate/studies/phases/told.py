@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from abliterate.models.decoding import Decoding
@@ -86,16 +86,6 @@ def segments_json(reply: LabelledReply) -> dict[str, Any]:
     }
 
 
-def part_of(unit: Unit, *splits: str) -> Unit:
-    """Return what of a unit is in some parts of the split."""
-    own = [place for place, phrase in enumerate(unit.phrases) if phrase.split in splits]
-    return replace(
-        unit,
-        phrases=tuple(unit.phrases[place] for place in own),
-        texts=tuple(unit.texts[place] for place in own),
-    )
-
-
 def listen(
     live: LiveModel, phrases: Phrases, form: Form, side: Side, listening: Listening, *, draw: bool = False
 ) -> Told:
@@ -105,7 +95,7 @@ def listen(
     """
     unit = Unit.of(live, form, phrases, side)
     greedy = said(live, unit, Decoding(), tokens=listening.tokens, kept=listening.kept)
-    train = part_of(unit, TRAIN)
+    train = unit.part(TRAIN)
     samples: list[tuple[tuple[int, ...], ...]] = [()] * len(greedy)
     if draw and listening.samples:
         found = iter(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from abliterate.replies.concepts import concept_of
 from abliterate.replies.sentences import sentences
 from abliterate.storage.record_log import RecordLog
 from abliterate.studies.positions.method import LOCATIONS, start_of
-from abliterate.studies.replies import Replies, Tokens, Unit, reply_rows, said, samples_of
+from abliterate.studies.replies import Replies, Tokens, Unit, decoder, reply_rows, said, samples_of
 
 Safety = Callable[[str, str], bool]
 """Whether a sentence, in a language, is one of safety: it refuses, moralises, redirects."""
@@ -118,7 +118,7 @@ def listen(
             case_of(*one, form.language, listening.safety, decode) for one in zip(*columns(asked), replies, strict=True)
         ]
         if any(case.greedy and case.greedy.start for case in cases):
-            train = part_of(asked, "train")
+            train = asked.part("train")
             drawn = iter(
                 samples_of(
                     live,
@@ -152,7 +152,7 @@ def harmless_of(
 ) -> tuple[Case, ...]:
     """Return the harmless cases of a form, those of the report part with replies, which are added to `rows`."""
     unit, decode = Unit.of(live, form, phrases, "harmless"), decoder(live)
-    report = part_of(unit, "report")
+    report = unit.part("report")
     replies = [Replies(one) for one in said(live, report, Decoding(), tokens=listening.tokens, kept=listening.kept)]
     rows += reply_rows(report, replies, decode)
     given = iter(replies)
@@ -162,21 +162,6 @@ def harmless_of(
         else Case(phrase, text)
         for phrase, text in zip(*columns(unit), strict=True)
     )
-
-
-def part_of(unit: Unit, split: str) -> Unit:
-    """Return what of a unit is in one part of the split."""
-    own = [place for place, phrase in enumerate(unit.phrases) if phrase.split == split]
-    return replace(
-        unit,
-        phrases=tuple(unit.phrases[place] for place in own),
-        texts=tuple(unit.texts[place] for place in own),
-    )
-
-
-def decoder(live: LiveModel) -> Callable[[list[int]], str]:
-    """Return what says the text of token ids, as sentences are found in it."""
-    return lambda ids: str(live.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def case_of(

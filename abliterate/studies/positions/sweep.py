@@ -22,9 +22,9 @@ from abliterate.models.live_model import LiveModel
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.openings import Opening, find_openings
 from abliterate.storage.record_log import RecordLog, digest, once
-from abliterate.studies.positions.listen import Heard, Safety, decoder, judged
+from abliterate.studies.positions.listen import Heard, Safety, judged
 from abliterate.studies.positions.method import Curve
-from abliterate.studies.replies import Tokens, Unit, said
+from abliterate.studies.replies import Tokens, Unit, decoder, said
 
 COARSE = (-1.0, -0.35, 0.35, 1.0)
 """On the other forms."""
