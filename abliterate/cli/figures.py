@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from abliterate.evaluation.figure_names import interval_text, mean_text, percent, rate_text
+from abliterate.evaluation.figure_names import mean_text, rate_words
 
 if TYPE_CHECKING:
     from abliterate.evaluation.observation import Reply
@@ -19,10 +19,8 @@ def bracketed(text: str) -> str:
 
 
 def rate(one: Rate) -> str:
-    """Return a rate as `3/65 = 5% [2, 13]`."""
-    low, high = one.interval
-    interval = interval_text(percent(low, 0), percent(high, 0))
-    return bracketed(rate_text(one.count, one.total, percent(one.value, 0), interval))
+    """Return a rate as `3/65 = 5% [2%, 13%]`."""
+    return bracketed(rate_words(one))
 
 
 def mean(one: Mean) -> str:

@@ -7,7 +7,10 @@ page adds its spaces and signs, the card its own sentence around.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from abliterate.evaluation.statistics import Rate
 
 Unit = Literal["nats", "share", "tokens"]
 
@@ -84,6 +87,14 @@ def percent(value: float, digits: int) -> str:
 def rate_text(count: int, total: int, share: str, interval: str) -> str:
     """Return a rate as `3/65 = 5% [1%, 13%]`."""
     return f"{count}/{total} = {share} {interval}"
+
+
+def rate_words(rate: Rate) -> str:
+    """Return a rate as `3/65 = 5% [2%, 13%]`, and of nothing as `none`."""
+    if not rate.total:
+        return "none"
+    low, high = (percent(end, 0) for end in rate.interval)
+    return rate_text(rate.count, rate.total, percent(rate.value, 0), interval_text(low, high))
 
 
 def interval_text(low: str, high: str) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -165,6 +165,21 @@ class Forms:
     def choose(self, names: Sequence[str]) -> Forms:
         """Return the forms of some names. Raises InputError for one that is not there."""
         return Forms(self.spec, tuple(self[name] for name in names))
+
+
+def first_pairs(forms: Iterable[Form]) -> list[tuple[Form, Form]]:
+    """Return the first complete and the first incomplete form of each place that a phrase is put, where it has both.
+
+    Examples:
+        >>> [(complete.name, begun.name) for complete, begun in first_pairs(load_forms())]
+        [('question', 'open'), ('reply-closed', 'reply-open'), ('raw-closed', 'raw-open')]
+    """
+    first: dict[tuple[str, str], Form] = {}
+    for form in forms:
+        first.setdefault((form.where, form.sentence), form)
+    places = dict.fromkeys(where for where, _ in first)
+    both = [[first.get((where, sentence)) for sentence in SENTENCES] for where in places]
+    return [(complete, begun) for complete, begun in both if complete and begun]
 
 
 def load_forms(spec: str | Path = BUILTIN_FORMS, *, language: str = "en") -> Forms:

@@ -8,6 +8,7 @@ import pytest
 
 import abliterate
 from abliterate.evaluation import figure_names as names
+from abliterate.evaluation.statistics import Rate
 
 ROOT = Path(abliterate.__file__).parent
 TABLE = Path(names.__file__)
@@ -33,6 +34,8 @@ def test_every_divergence_of_a_run_has_a_name_and_a_unit() -> None:
 def test_figures_as_plain_text() -> None:
     interval = names.interval_text(names.percent(0.016, 0), names.percent(0.127, 0))
     assert names.rate_text(3, 65, names.percent(3 / 65, 0), interval) == "3/65 = 5% [2%, 13%]"
+    assert names.rate_words(Rate(3, 65)) == "3/65 = 5% [2%, 13%]"
+    assert names.rate_words(Rate(0, 0)) == "none"
     assert names.mean_text(0.0612, 0.0431, 0.0823) == "0.061 [0.043, 0.082]"
     assert names.mean_text(31.26, 30.0, 32.04, 1) == "31.3 [30.0, 32.0]"
     assert [names.p_text(p) for p in (0.0123, 0.001, 0.0000123)] == ["p 0.012", "p 0.001", "p 1e-05"]

@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 
 from abliterate.errors import InputError
-from abliterate.prompts.forms import Filled, Form, Forms, load_forms
+from abliterate.prompts.forms import Filled, Form, Forms, first_pairs, load_forms
 
 GOOD = '[[form]]\nname = "one"\nwhere = "user"\nsentence = "complete"\nuser = "How do I {p}?"\n'
+
+
+def test_the_first_finished_and_unfinished_forms_of_a_place_are_a_pair() -> None:
+    forms = load_forms()
+    turned = first_pairs(forms[name] for name in ("raw-open", "example", "request", "question", "open", "raw-closed"))
+    assert turned == [(forms["raw-closed"], forms["raw-open"]), (forms["request"], forms["example"])]
+    assert first_pairs([forms["question"], forms["raw-open"]]) == []
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from abliterate.evaluation.figure_names import interval_text, percent, rate_text
+from abliterate.evaluation.figure_names import interval_text, percent, rate_words
 from abliterate.evaluation.paired import Changed, paired_changes, paired_difference
 from abliterate.evaluation.statistics import Rate
+from abliterate.prompts.forms import first_pairs
 from abliterate.replies.concepts import SAFETY
 from abliterate.studies.common import NOT_DECIDABLE, Verdict, holm
 from abliterate.studies.phases.labels import LabelledReply
@@ -27,14 +28,6 @@ ENOUGH_PAIRS = 8
 
 SHOTS = ("example", "shots-1", "shots-2", "shots-3")
 """The forms with none, one, two and three other requests before the one that is asked."""
-
-
-def rate_words(rate: Rate) -> str:
-    """Return a rate as `3/65 = 5% [2%, 13%]`, and of nothing as `none`."""
-    if not rate.total:
-        return "none"
-    low, high = rate.interval
-    return rate_text(rate.count, rate.total, percent(rate.value, 0), interval_text(percent(low, 0), percent(high, 0)))
 
 
 def rate_of(values: Sequence[bool]) -> Rate:
@@ -83,14 +76,9 @@ def verdict_by(changed: Changed, p: float, pairs: int = ENOUGH_PAIRS) -> str:
 
 
 def pairs_within(outcomes: Mapping[str, Outcomes]) -> list[tuple[Outcomes, Outcomes]]:
-    """Return, for each place of a prompt, its first complete and its first incomplete form."""
-    pairs = []
-    for where in dict.fromkeys(one.form.where for one in outcomes.values()):
-        own = [one for one in outcomes.values() if one.form.where == where]
-        first = [next((one for one in own if one.form.sentence == kind), None) for kind in ("complete", "incomplete")]
-        if first[0] is not None and first[1] is not None:
-            pairs.append((first[0], first[1]))
-    return pairs
+    """Return the outcomes of the first complete and the first incomplete form of each place of a prompt."""
+    pairs = first_pairs(one.form for one in outcomes.values())
+    return [(outcomes[complete.name], outcomes[begun.name]) for complete, begun in pairs]
 
 
 def continued_claims(outcomes: Mapping[str, Outcomes]) -> list[Verdict]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from abliterate.evaluation.figure_names import LATE, interval_text, percent
+from abliterate.evaluation.figure_names import LATE, interval_text, percent, rate_words
 from abliterate.evaluation.statistics import Rate
 from abliterate.studies.common import NOT_DECIDABLE, Verdict
 from abliterate.studies.phases.activation import WHAT
@@ -15,7 +15,6 @@ from abliterate.studies.phases.claims import (
     continued_claims,
     harmless_claims,
     rate_of,
-    rate_words,
     shots_claims,
     turning_claims,
     where_claims,

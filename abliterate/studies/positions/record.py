@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from abliterate.evaluation.figure_names import interval_text, percent, rate_text
+from abliterate.evaluation.figure_names import interval_text, percent, rate_words
 from abliterate.evaluation.paired import Changed, paired_changes
 from abliterate.evaluation.statistics import Rate
+from abliterate.prompts.forms import first_pairs
 from abliterate.studies.common import Verdict, holm
 from abliterate.studies.positions.cells import REFUSED, Cell
 from abliterate.studies.positions.listen import Heard
@@ -76,13 +77,9 @@ def compared_forms(heard: Mapping[str, Heard]) -> list[tuple[str, str, str, Chan
     `gained` are phrases that only the unfinished form refuses from the first location.
     """
     pairs = []
-    for where in dict.fromkeys(one.form.where for one in heard.values()):
-        own = [one for one in heard.values() if one.form.where == where]
-        first = [next((one for one in own if one.form.sentence == kind), None) for kind in ("complete", "incomplete")]
-        complete, incomplete = first
-        if complete and incomplete:
-            refused = [[start == 1 for start in one.starts] for one in (complete, incomplete)]
-            pairs.append((where, complete.form.name, incomplete.form.name, paired_changes(*refused)))
+    for complete, incomplete in first_pairs(one.form for one in heard.values()):
+        refused = [[start == 1 for start in heard[form.name].starts] for form in (complete, incomplete)]
+        pairs.append((complete.where, complete.name, incomplete.name, paired_changes(*refused)))
     return pairs
 
 
@@ -279,13 +276,6 @@ def kind_verdicts(found: Positions) -> list[Verdict]:
             )
         )
     return verdicts
-
-
-def rate_words(rate: Rate) -> str:
-    """Return a rate as `3/65 = 5% [2%, 13%]`."""
-    return rate_text(
-        rate.count, rate.total, percent(rate.value, 0), interval_text(*(percent(end, 0) for end in rate.interval))
-    )
 
 
 def mean_words(mean: Any) -> str:

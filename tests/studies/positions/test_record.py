@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from abliterate.evaluation.statistics import Rate
 from abliterate.studies.positions.record import (
     compared_forms,
     controls_of,
-    rate_words,
     results_of,
     settings_of,
     verdicts_of,
@@ -50,4 +48,3 @@ def test_every_verdict_has_a_figure_and_a_control(small: Positions) -> None:
         assert one.figure
         assert one.control
         assert one.verdict
-    assert rate_words(Rate(3, 65)) == "3/65 = 5% [2%, 13%]"
