@@ -1,4 +1,7 @@
-"""Which list of modules holds the decoder layers: one rule for the model whose memory is planned and for its clone."""
+"""Which list of modules holds the decoder layers: one rule for the model whose memory is planned and for its clone.
+
+And which of them a direction may be taken from.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections.abc import Callable
 
 from torch import nn
 from transformers import PreTrainedModel
+
+from abliterate.errors import InputError
 
 
 def layer_list(model: PreTrainedModel, counts: Callable[[str], bool] = lambda name: True) -> str | None:
@@ -23,6 +28,13 @@ def layer_list(model: PreTrainedModel, counts: Callable[[str], bool] = lambda na
     candidates = [name for name in outer if id(lists[name]) in inside] or outer
     weights = {name: sum(one.numel() for one in lists[name].parameters()) for name in candidates}
     return max(weights, key=lambda name: weights[name], default=None)
+
+
+def check_layer(layer: int, depth: int) -> int:
+    """Return the layer. Raises InputError for one whose stream no later layer reads, or that is not there."""
+    if not 1 <= layer < depth:
+        raise InputError(f"--layer {layer} is out of range; this model has layers 1 to {depth - 1}")
+    return layer
 
 
 def decoder_layers(model: PreTrainedModel) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architectures.architecture import Architecture
+from abliterate.architectures.layers import check_layer
 from abliterate.edits.bias_sites import BiasSite, find_bias_sites
 from abliterate.edits.plan import check_edited_dtype, make_plan
 from abliterate.errors import InputError
@@ -87,10 +88,8 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     splits.record()  # a split that stays empty says so before the weights are loaded
     opened = open_model(options, progress, source)
     empty, architecture = opened.empty, opened.architecture
-    if options.layer is not None and not 1 <= options.layer < architecture.depth:
-        raise InputError(
-            f"--layer {options.layer} is out of range; this model has layers 1 to {architecture.depth - 1}"
-        )
+    if options.layer is not None:
+        check_layer(options.layer, architecture.depth)
     bias_sites: Mapping[int, BiasSite] = {}
     if options.mode == "induce":
         options, bias_sites = with_bias_sites(options, empty, architecture)

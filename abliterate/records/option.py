@@ -150,6 +150,20 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def number_or(*words: str) -> Callable[[str], str | int]:
+    """Return what reads a whole number, or one of some words."""
+
+    def read(text: str) -> str | int:
+        if text in words:
+            return text
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError(f"give {', '.join(words)} or a whole number") from None
+
+    return read
+
+
 def whole_number(text: str) -> int:
     """Read a whole number, where a word may stand too."""
     try:

@@ -10,7 +10,8 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from abliterate.architectures.architecture import find_architecture
-from abliterate.architectures.layers import decoder_layers, layer_list
+from abliterate.architectures.layers import check_layer, decoder_layers, layer_list
+from abliterate.errors import InputError
 from abliterate.proofs.census import class_and_config, published_config
 
 
@@ -35,3 +36,10 @@ def test_lists_inside_others_and_lists_that_do_not_count_are_left_out() -> None:
     assert layer_list(model, lambda name: False) is None
     model.model.layers, model.model.larger = nn.Sequential(), nn.ModuleList()
     assert decoder_layers(model) == []
+
+
+@pytest.mark.parametrize("layer", [0, 8, -1])
+def test_a_layer_out_of_range_is_refused(layer: int) -> None:
+    with pytest.raises(InputError, match=rf"^--layer {layer} is out of range; this model has layers 1 to 7$"):
+        check_layer(layer, 8)
+    assert [check_layer(one, 8) for one in (1, 7)] == [1, 7]

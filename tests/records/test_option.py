@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from abliterate.pipeline.options import Options
-from abliterate.records.option import Declaration, changed, declarations, flag_of, one_of, some_of, words_of
+from abliterate.records.option import Declaration, changed, declarations, flag_of, number_or, one_of, some_of, words_of
 from abliterate.training.heal_options import HealOptions
 from fixtures.option_values import CLASSES, values_of
 
@@ -68,6 +68,13 @@ def test_words_known_and_unknown() -> None:
     for read, text in ((one_of(("a", "b")), "c"), (some_of(("a", "b")), "a,c"), (some_of(("a", "b")), ",")):
         with pytest.raises(ValueError, match="choose among a, b"):
             read(text)
+
+
+def test_a_number_or_one_of_some_words() -> None:
+    read = number_or("auto", "all")
+    assert [read(text) for text in ("auto", "all", "7")] == ["auto", "all", 7]
+    with pytest.raises(ValueError, match=r"^give auto, all or a whole number$"):
+        read("last")
 
 
 def test_what_is_at_its_default_or_of_this_machine_is_not_written() -> None:

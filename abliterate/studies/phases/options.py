@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from abliterate.records.option import Declaration, option, split
+from abliterate.records.option import Declaration, number_or, option, split
 
 Way = Literal["dim", "optimised", "forward", "attribution"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -24,16 +24,6 @@ def read_ways(text: str) -> tuple[Way, ...]:
     if unknown or not words:
         raise ValueError(f"choose among {', '.join(WAYS)}, by commas")
     return tuple(way for way in WAYS if way in words)
-
-
-def read_layer(text: str) -> str | int:
-    """Read auto, or the number of a layer."""
-    if text == "auto":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("give auto, or the number of a layer") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +51,7 @@ class PhasesOptions:
         "auto",
         Declaration(
             "Where vectors are made and added: auto, .6 of the depth; or the number of a layer.",
-            read=read_layer,
+            read=number_or("auto"),
             words=("auto",),
         ),
     )

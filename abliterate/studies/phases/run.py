@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from abliterate.errors import InputError
+from abliterate.architectures.layers import check_layer
 from abliterate.models.live_model import LiveModel
 from abliterate.prompts.forms import Form, Forms
 from abliterate.prompts.phrases import Phrases
@@ -324,9 +324,7 @@ def layer_of(layer: Literal["auto"] | int, depth: int) -> int:
     """Return the layer that vectors are made and added at. Raises InputError for one to which nothing can be added."""
     if layer == "auto":
         return max(1, round(LAYER * depth))
-    if not 1 <= layer < depth:
-        raise InputError(f"--layer {layer} is out of range; this model has layers 1 to {depth - 1}")
-    return layer
+    return check_layer(layer, depth)
 
 
 def vectors_to_save(found: Phases) -> dict[str, Tensor]:

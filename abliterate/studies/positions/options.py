@@ -6,20 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abliterate.prompts.sources import BUILTIN
-from abliterate.records.option import Declaration, option
+from abliterate.records.option import Declaration, number_or, option
 
 ALPHAS = (-2.0, -1.4, -1.0, -0.7, -0.35, 0.0, 0.35, 0.7, 1.0, 1.4, 2.0)
 """Times a vector's own length."""
-
-
-def read_layers(text: str) -> str | int:
-    """Read auto, all, or the number of a layer."""
-    if text in ("auto", "all"):
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("give auto, all, or the number of a layer") from None
 
 
 def read_alphas(text: str) -> tuple[float, ...]:
@@ -42,7 +32,7 @@ class PositionsOptions:
         Declaration(
             "Where vectors are added: auto, the layer of the greatest effect on the select part; all, tried at every layer; "
             "or the number of one.",
-            read=read_layers,
+            read=number_or("auto", "all"),
             words=("auto", "all"),
         ),
     )

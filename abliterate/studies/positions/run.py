@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.activations.cache import ActivationCache
+from abliterate.architectures.layers import check_layer
 from abliterate.errors import InputError
 from abliterate.models.live_model import LiveModel
 from abliterate.progress import Advance
@@ -208,9 +209,7 @@ def middle_layer(swept: Mapping[str, Swept], layers: Sequence[int]) -> int:
 def layers_of(layers: Layers, depth: int) -> tuple[int, ...]:
     """Return the layers that are looked at. Raises InputError for one to which nothing can be added."""
     if isinstance(layers, int):
-        if not 1 <= layers < depth:
-            raise InputError(f"--layer {layers} is out of range; this model has layers 1 to {depth - 1}")
-        return (layers,)
+        return (check_layer(layers, depth),)
     return tuple(range(1, depth))
 
 

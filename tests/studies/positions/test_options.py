@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from abliterate.studies.positions.options import ALPHAS, PositionsOptions, read_alphas, read_layers
+from abliterate.studies.positions.options import ALPHAS, PositionsOptions, read_alphas
 
 
-def test_layers_and_alphas_are_read() -> None:
-    assert read_layers("auto") == "auto"
-    assert read_layers("7") == 7
+def test_alphas_are_read() -> None:
     assert read_alphas("1,-1,0,0.5") == (-1.0, 0.0, 0.5, 1.0)
     assert PositionsOptions().alphas == ALPHAS == read_alphas(",".join(map(str, ALPHAS)))
 
@@ -18,8 +16,3 @@ def test_layers_and_alphas_are_read() -> None:
 def test_alphas_without_both_signs_or_0_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="0 and both signs"):
         read_alphas(text)
-
-
-def test_a_layer_is_a_number_or_a_word() -> None:
-    with pytest.raises(ValueError, match="auto, all, or the number"):
-        read_layers("last")

@@ -40,11 +40,11 @@ def test_vectors_are_saved_plain_and_projected(small: Positions) -> None:
     assert torch.equal(plain, small.cells["question/1-harm"].vector(4))
 
 
-@pytest.mark.parametrize("layer", [0, 8, -1])
-def test_a_layer_out_of_range_is_refused(layer: int) -> None:
-    with pytest.raises(InputError, match=rf"^--layer {layer} is out of range; this model has layers 1 to 7$"):
-        layers_of(layer, 8)
+def test_all_layers_are_looked_at_or_the_one_asked_for() -> None:
+    assert layers_of("auto", 8) == layers_of("all", 8) == (1, 2, 3, 4, 5, 6, 7)
     assert layers_of(5, 8) == (5,)
+    with pytest.raises(InputError, match="--layer 8 is out of range"):
+        layers_of(8, 8)
 
 
 def test_alphas_need_both_signs() -> None:
