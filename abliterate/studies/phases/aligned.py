@@ -16,15 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.evaluation.statistics import json_number, mean_of
-from abliterate.interventions.hooks import at_resid, hooks_of
-from abliterate.models.batches import prepare_batches
-from abliterate.models.forward import final_hidden
 from abliterate.models.live_model import LiveModel
 from abliterate.projection import normalize
 from abliterate.prompts.texts import Text
 from abliterate.replies.concepts import SAFETY
 from abliterate.studies.common import Numbers
 from abliterate.studies.phases.labels import LabelledReply
+from abliterate.studies.phases.streams import of_streams
 from abliterate.studies.separation import auroc
 
 REACH = 16
@@ -47,26 +45,13 @@ def components(
 
     Every reply is read once for all vectors.
     """
-    sequences = [(*text.tokens, *reply.cut.tokens) for text, reply in pairs]
-    units = torch.stack([normalize(vector.double()).float() for vector in vectors])
-    prepared = prepare_batches(live.model, sequences, live.batch_size, share=False)
-    found: list[Numbers] = [numpy.zeros((len(units), 0))] * len(sequences)
-    seen: list[Tensor] = []
+    units = torch.stack([normalize(vector.double()) for vector in vectors])
 
-    def keep(stream: Tensor) -> Tensor:
-        lanes = stream.float().reshape(*stream.shape[:2], -1, units.shape[1])
-        seen[:] = [(lanes @ units.T.to(stream.device)).mean(-2).cpu()]
-        return stream
+    def along(_: LabelledReply, stream: Tensor) -> Numbers:
+        found: Numbers = (units @ stream.T).numpy()
+        return found
 
-    with live.progress.step("components along the vectors", len(sequences), "replies") as advance, hooks_of() as hooks:
-        hooks.callback(at_resid(live.model, live.architecture, layer, keep).remove)
-        for batch in prepared.batches:
-            final_hidden(live.model, batch)
-            for row, place in enumerate(batch.rows):
-                start = len(pairs[place][0].tokens)
-                found[place] = seen[0][row, start : len(sequences[place])].double().numpy().T
-            advance(len(batch.rows))
-    return found
+    return of_streams(live, pairs, layer, along, "components along the vectors")
 
 
 def turn_of(reply: LabelledReply) -> int | None:

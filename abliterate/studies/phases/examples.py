@@ -17,14 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from abliterate.interventions.hooks import at_resid, hooks_of
-from abliterate.models.batches import prepare_batches
-from abliterate.models.forward import final_hidden
 from abliterate.models.live_model import LiveModel
 from abliterate.prompts.texts import Text
 from abliterate.replies.concepts import CONTENT, NEUTRAL, SAFETY
 from abliterate.studies.phases.agreement import Agreement, agreement_of, kappa_of
 from abliterate.studies.phases.labels import LabelledReply, relabelled
+from abliterate.studies.phases.streams import of_streams
 from abliterate.studies.phases.told import TRAIN, Told
 
 NEAREST = 3
@@ -98,25 +96,13 @@ class ByExamples:
 
 def embedded(live: LiveModel, cases: Sequence[tuple[Text, LabelledReply, str]], layer: int) -> list[Embedded]:
     """Return replies with the mean stream of each of their segments at a layer."""
-    sequences = [(*text.tokens, *reply.cut.tokens) for text, reply, _ in cases]
-    rows: list[Tensor] = [torch.zeros(0, live.architecture.d_model, dtype=torch.float64)] * len(cases)
-    seen: list[Tensor] = []
+    none = torch.zeros(0, live.architecture.d_model, dtype=torch.float64)
 
-    def keep(stream: Tensor) -> Tensor:
-        seen[:] = [stream.float().reshape(*stream.shape[:2], -1, live.architecture.d_model).mean(2).cpu()]
-        return stream
+    def means(reply: LabelledReply, stream: Tensor) -> Tensor:
+        parts = [stream[one.begin : one.end].mean(0) for one in reply.segments]
+        return torch.stack(parts) if parts else none
 
-    prepared = prepare_batches(live.model, sequences, live.batch_size, share=False)
-    with live.progress.step("embedding segments", len(cases), "replies") as advance, hooks_of() as hooks:
-        hooks.callback(at_resid(live.model, live.architecture, layer, keep).remove)
-        for batch in prepared.batches:
-            final_hidden(live.model, batch)
-            for row, place in enumerate(batch.rows):
-                text, reply, _ = cases[place]
-                start = len(text.tokens)
-                parts = [seen[0][row, start + one.begin : start + one.end].double().mean(0) for one in reply.segments]
-                rows[place] = torch.stack(parts) if parts else rows[place]
-            advance(len(batch.rows))
+    rows = of_streams(live, [(text, reply) for text, reply, _ in cases], layer, means, "embedding segments")
     return [Embedded(reply, split, own) for (_, reply, split), own in zip(cases, rows, strict=True)]
 
 
