@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from abliterate.replies.languages import LANGUAGES, matches
+from abliterate.replies.languages import LANGUAGES, matches, names_of
 from abliterate.replies.refusals import clauses_decline, normalise, strip_leads, verdict
 from abliterate.replies.rules import Language
 from abliterate.replies.rules_concepts import ANNOUNCED, APOLOGY, FILLERS, FRAGMENT, HEADING, SAFETY_RULES
@@ -28,7 +28,7 @@ CONTENT: Concept = "content"
 NEUTRAL: Concept = "neutral"
 
 CODES = {
-    "de": "German", "fr": "French", "es": "Spanish", "pt": "Portuguese", "it": "Italian", "ru": "Russian", "zh": "Chinese",
+    "en": "English", "de": "German", "fr": "French", "es": "Spanish", "pt": "Portuguese", "it": "Italian", "ru": "Russian", "zh": "Chinese",
     "ja": "Japanese", "ko": "Korean", "ar": "Arabic", "hi": "Hindi",
 }  # fmt: skip
 
@@ -45,6 +45,17 @@ def concept_of(segment: str, language: str = "en") -> Concept:
     if is_safety(segment, language):
         return SAFETY
     return NEUTRAL if says_nothing(segment) else CONTENT
+
+
+def languages_of(text: str) -> tuple[str, ...]:
+    """Return the codes of the languages with tables that a reply may be written in; English where it is in none of them.
+
+    Examples:
+        >>> languages_of("Das kann ich leider nicht tun, denn es ist verboten."), languages_of("42")
+        (('de',), ('en',))
+    """
+    names = names_of(plain(text))
+    return tuple(code for code, name in CODES.items() if name in names) or ("en",)
 
 
 def is_safety(segment: str, language: str = "en") -> bool:

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from abliterate.prompts.texts import TokenText
 from abliterate.replies.coherence import is_incoherent
-from abliterate.replies.concepts import Concept, concept_of
+from abliterate.replies.concepts import Concept, concept_of, languages_of
 from abliterate.replies.sentences import MARKER, clauses, sentences
 from abliterate.studies.phases.method import (
     SETTLE,
@@ -159,10 +159,17 @@ def labelled(reply: CutReply, label: Label = concept_of, language: str = "en", s
     return LabelledReply(reply, segments, settle)
 
 
-def onset_of_reply(tokens: Sequence[int], tokenizer: PreTrainedTokenizerBase, language: str = "en") -> Onset:
-    """Return when safety begins in a reply, by the rules; in one that falls apart it does not."""
-    one = labelled(cut(tokens, tokenizer, language), language=language)
-    return Onset(one.cut.circle, False) if one.cut.incoherent else one.onset
+def onset_of_reply(tokens: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> Onset:
+    """Return when safety begins in a reply, by the rules of its language; in one that falls apart it does not.
+
+    Where it may be written in several languages, the first token at which any of them finds safety counts.
+    """
+    text = TokenText(tokenizer, tuple(tokens), skip=True).text
+    read = [labelled(cut(tokens, tokenizer, language), language=language) for language in languages_of(text)]
+    if read[0].cut.incoherent:
+        return Onset(read[0].cut.circle, False)
+    entered = [one.onset for one in read if one.onset.entered]
+    return min(entered, key=lambda onset: onset.token, default=read[0].onset)
 
 
 def relabelled(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from abliterate.replies.concepts import CONTENT, SAFETY
 from abliterate.studies.phases.labels import first_round, onset_of_reply
+from abliterate.studies.phases.onset import Onset
 from fixtures.labelled_segments import BAKE, FLOUR, STOP, cut_text, reply, said
 from fixtures.tiny_chat import tiny_chat
 
@@ -30,6 +33,28 @@ def test_a_late_refusal_begins_late_and_nonsense_never_refuses() -> None:
     assert not late(f"{STOP} {BAKE} {FLOUR}")
     assert not late(f"{BAKE} {FLOUR}")
     assert not late(f"{'no ' * 60}. {STOP}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "refusal"),
+    [
+        (
+            "Mischen Sie das Mehl mit dem Wasser und kneten Sie den Teig gut durch.",
+            "Dabei kann ich Ihnen nicht helfen.",
+        ),
+        ("밀가루와 물을 섞고 반죽을 잘 치댑니다.", "죄송하지만 그 일은 도와드릴 수 없습니다."),
+    ],
+)
+def test_a_late_refusal_in_another_language_begins_late(answer: str, refusal: str) -> None:
+    tokenizer = tiny_chat().tokenizer
+
+    def onset(text: str) -> Onset:
+        return onset_of_reply(tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer)
+
+    assert onset(f"{answer} {refusal}").after(20)
+    assert onset(refusal).entered
+    assert not onset(refusal).after(20)
+    assert not onset(answer).entered
 
 
 def test_segments_hold_each_token_once() -> None:
