@@ -10,6 +10,7 @@ from abliterate.errors import InputError
 from abliterate.pipeline.open_study import OpenedStudy, open_study
 from abliterate.pipeline.study_options import StudyOptions
 from abliterate.progress import SILENT, Progress
+from abliterate.storage.record_log import Unfinished
 from abliterate.studies.phases.options import PhasesOptions
 from abliterate.studies.phases.record import controls_of, results_of, settings_of, verdicts_of
 from abliterate.studies.phases.run import Asked, Phases, Turns, layer_of, study, turns_of, vectors_to_save
@@ -42,13 +43,18 @@ def phases(
         seed=options.seed,
         quick=options.quick,
     )
-    before = None if chosen.against is None else original_turns(options, chosen, asked, progress)
+    original = None if chosen.against is None else original_turns(options, chosen, asked, progress)
     opened = opened_few(options, chosen, progress)
     layer_of(asked.layer, opened.live.architecture.depth)
-    found = study(opened.live, opened.phrases, opened.forms, asked, before=before, kept=opened.kept)
+    found = study(
+        opened.live, opened.phrases, opened.forms, asked, before=original.turns if original else None, kept=opened.kept
+    )
     settings = {**settings_of(found), "original": chosen.against}
     record = opened.record(settings, results_of(found), controls_of(found), verdicts_of(found), found.notes)
-    return PhasesStudy(found, record, opened.finish(record, vectors_to_save(found), found.replies))
+    path = opened.finish(record, vectors_to_save(found), found.replies)
+    if original is not None:
+        original.kept.remove()
+    return PhasesStudy(found, record, path)
 
 
 def opened_few(options: StudyOptions, chosen: PhasesOptions, progress: Progress) -> OpenedStudy:
@@ -57,13 +63,21 @@ def opened_few(options: StudyOptions, chosen: PhasesOptions, progress: Progress)
     return replace(opened, phrases=opened.phrases.first(chosen.count))
 
 
-def original_turns(options: StudyOptions, chosen: PhasesOptions, asked: Asked, progress: Progress) -> Turns:
+@dataclass(frozen=True)
+class Original:
+    """What the original says, and what keeps it until the study of the edited model has finished too."""
+
+    turns: Turns
+    kept: Unfinished
+
+
+def original_turns(options: StudyOptions, chosen: PhasesOptions, asked: Asked, progress: Progress) -> Original:
     """Return what the original says, and let go of it. Raises InputError for one that is the model itself."""
     assert chosen.against is not None
     if chosen.against == options.model:
         raise InputError(f"--against {chosen.against}: is MODEL itself; give the original of the edited model")
     opened = opened_few(replace(options, model=chosen.against, revision=None), chosen, progress)
-    turns = turns_of(opened.live, opened.phrases, opened.forms, asked, kept=opened.kept)
+    original = Original(turns_of(opened.live, opened.phrases, opened.forms, asked, kept=opened.kept), opened.kept)
     del opened
     gc.collect()
-    return turns
+    return original

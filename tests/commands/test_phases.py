@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def test_a_layer_out_of_range_and_the_model_as_its_own_original_are_refused() ->
         phases(OPTIONS, PhasesOptions(against=str(TINY)))
     with pytest.raises(InputError, match="--layer 99 is out of range; this model has layers 1 to 7"):
         phases(OPTIONS, PhasesOptions(layer=99))
+
+
+def test_what_was_kept_of_the_original_goes_when_the_study_has_finished(tmp_path: Path, cache: Path) -> None:
+    edited = tmp_path / "edited"
+    shutil.copytree(TINY, edited)
+    options = replace(OPTIONS, model=str(edited), only=("raw-open",), quick=True, device="cpu")
+    one = phases(options, PhasesOptions(against=str(TINY), reply_tokens=8, count=8))
+    assert one.found.before is not None
+    assert not list((cache / "studies").iterdir())
 
 
 @pytest.mark.slow
