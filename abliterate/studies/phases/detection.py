@@ -7,7 +7,7 @@ difference in means, by effect (`activation`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -92,9 +92,14 @@ class Material:
         return kept
 
     @property
+    def answered_complete(self) -> list[Tokens]:
+        """Return the complete train prompts that are mostly answered."""
+        return [text.tokens for text, share in zip(self.texts, self.shares, strict=True) if share < 0.5]
+
+    @property
     def answered(self) -> list[Tokens]:
         """Return prompts that the model goes on with: complete ones, or where these are too few begun ones."""
-        own = [text.tokens for text, share in zip(self.texts, self.shares, strict=True) if share < 0.5]
+        own = self.answered_complete
         if len(own) >= FEW or self.begun is None:
             return own[:PROMPTS]
         begun = [
@@ -113,13 +118,35 @@ class Material:
             replies = [reply for reply in self.complete.every(place) if not reply.cut.incoherent]
             safe = [reply.cut.tokens for reply in replies if reply.refuses]
             content = [reply.cut.tokens for reply in replies if not reply.refuses]
+            borrowed = not content and self.begun is not None
             if not content and self.begun is not None:
                 begun = self.begun.unit.texts[place].tokens
                 if begun[: len(text.tokens)] == text.tokens:
                     content = [(*begun[len(text.tokens) :], *self.begun.greedy[place].cut.tokens)]
             if safe and content:
-                found.append(Targets(text, safe[0], content[0]))
+                found.append(Targets(text, safe[0], content[0], borrowed))
         return found[:PROMPTS]
+
+    def stand_ins(self, ways: Collection[str]) -> list[str]:
+        """Return a line for each of these vectors that is made of other prompts than its definition says."""
+        answered, pairs = self.answered_complete, self.pairs
+        borrowed = sum(one.begun for one in pairs)
+        notes = []
+        if "optimised" in ways and self.begun is not None and len(answered) < FEW:
+            notes.append(
+                f"optimised: {len(answered)} complete train prompts are answered, fewer than {FEW}: the vector is made of "
+                f"{len(self.answered)} begun ones ({self.begun.form.name}) that are gone on with"
+            )
+        if "forward" in ways and borrowed and self.begun is not None:
+            notes.append(
+                f"forward: {borrowed} of {len(pairs)} prompts have no answer of the model's own: the reply that goes on was "
+                f"begun for it ({self.begun.form.name})"
+            )
+        if "attribution" in ways and not answered:
+            notes.append(
+                "attribution: no train prompt is answered: the vector is of neurons of refused against harmless prompts"
+            )
+        return notes
 
 
 @dataclass(frozen=True)
@@ -138,6 +165,8 @@ class Detected:
     optimised: Optimised | None = None
     neurons: NeuronFindings | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    stand_ins: tuple[str, ...] = ()
+    """A line for each vector that is made of other prompts than its definition says."""
 
     def at_equal_length(self) -> dict[str, Float[Tensor, " d_model"]]:
         """Return all vectors at the length of the difference in means, or of the first where that is missing."""
@@ -211,6 +240,7 @@ def detect(
         seen.get("optimised"),
         seen.get("neurons"),
         about,
+        tuple(material.stand_ins(vectors)),
     )
 
 
@@ -218,8 +248,8 @@ def material_of_neurons(material: Material) -> dict[str, list[Tokens]]:
     """Return the prompts that attribution compares: refused, answered, and harmless ones."""
     shares = list(zip(material.texts, material.shares, strict=True))
     refused = [text.tokens for text, share in shares if share >= 0.5]
-    answered = [text.tokens for text, share in shares if share < 0.5]
     harmless = [text.tokens for _, text, _ in material.harmless.cases(TRAIN)]
+    answered = material.answered_complete
     return {"refused": refused[:PROMPTS], "answered": answered[:PROMPTS], "harmless": harmless[:PROMPTS]}
 
 

@@ -28,11 +28,12 @@ MOST = 32
 
 @dataclass(frozen=True)
 class Targets:
-    """Two replies to one prompt: a safe one, and one that goes on."""
+    """Two replies to one prompt: a safe one, and one that goes on; `begun` where the second was begun for the model."""
 
     text: Text
     safe: Tokens
     content: Tokens
+    begun: bool = False
 
     @property
     def length(self) -> int:

@@ -280,6 +280,7 @@ def found_notes(detected: Detected | None, effects: Effects | None, examples: By
         notes.append("no complete form was asked, so that there are no safety vectors; ask one with --only")
     else:
         notes += [f"no vector by {way}: {why}" for way, why in detected.missing.items()]
+        notes += detected.stand_ins
         if detected.difference == HARM:
             notes.append(
                 f"{detected.about['refused']:.3g} of {detected.about['prompts']} train prompts are refused: too few of one side for "
