@@ -111,7 +111,8 @@ class OpenedExport:
                     f"{self.export_options.edit}: does not say which layer its direction is of; choose one with --layer"
                 )
             layers = (layer,)
-        return load_differences(self.export_options.folder / DIRECTIONS), layers, empty.config
+        named = EditFiles.of(self.export_options.edit).recipe.direction
+        return load_differences(self.export_options.folder / DIRECTIONS, named or ""), layers, empty.config
 
     def as_adapter(self, edit: PlannedEdit, nbytes: int, write: Callable[[Staging], None]) -> StreamReport:
         """Write a PEFT adapter folder with its records, once the original with it is proved to be the hook form."""

@@ -32,17 +32,19 @@ def load_direction(path: Path, name: str) -> Float[Tensor, " d_model"]:
     return row if abs(float(row.norm()) - 1) < UNIT_LENGTH else normalize(row)
 
 
-def load_differences(path: Path) -> dict[int, Float[Tensor, " d_model"]]:
+def load_differences(path: Path, like: str = "resid.0") -> dict[int, Float[Tensor, " d_model"]]:
     """Return the differences by layer, as long as they were: what activation addition adds.
 
+    They are those of the same form and place as the row `like`, where a study names its rows after these.
     Raises InputError when the file cannot be read, or does not tell their lengths.
     """
     rows, record = read_directions(path)
     lengths = record.get("lengths")
     if not isinstance(lengths, dict) or not all(map(is_length, lengths.values())):
         raise InputError(f"{path}: does not tell how long the differences are; find the directions again")
-    names = [name for name in rows if re.fullmatch(r"resid\.[0-9]{1,9}", name) and name in lengths]
-    return {int(name.removeprefix("resid.")): normalize(rows[name].float()) * lengths[name] for name in names}
+    place = like[: like.rfind("/") + 1]
+    names = [name for name in rows if re.fullmatch(rf"{re.escape(place)}resid\.[0-9]{{1,9}}", name) and name in lengths]
+    return {int(name.rpartition(".")[2]): normalize(rows[name].float()) * lengths[name] for name in names}
 
 
 def is_length(value: object) -> bool:

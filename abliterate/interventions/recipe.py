@@ -63,8 +63,11 @@ class Recipe:
 
     @property
     def layer(self) -> int | None:
-        """Return the layer that the direction is named after, None for one that is not of a layer."""
-        found = re.fullmatch(r"resid\.([0-9]{1,9})", self.direction or "")
+        """Return the layer that the direction is named after, None for one that is not of a layer.
+
+        Vectors of a study are named after form and place too, as `open/1/resid.15`.
+        """
+        found = re.fullmatch(r"(?:.+/)?resid\.([0-9]{1,9})", self.direction or "")
         return int(found[1]) if found else None
 
     @property

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 from gguf import GGUFReader
 
 from abliterate.cli import main
+from abliterate.commands.apply import apply
 from abliterate.commands.evaluate import evaluate
 from abliterate.commands.export import export
 from abliterate.commands.reproduce import reproduce
+from abliterate.commands.verify import verify
 from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS, ExportForm
 from abliterate.hub.push import finished_files
@@ -23,12 +27,34 @@ from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.reproduce_options import ReproduceOptions
 from abliterate.pipeline.run import Result, run
 from abliterate.report.page import write_report
+from abliterate.studies.record import StudyRecord, write_study
 from fixtures.tiny_chat import TINY, in_float32
 
 
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory: pytest.TempPathFactory) -> Result:
     return run(in_float32(tmp_path_factory.mktemp("run") / "edited"))
+
+
+@pytest.mark.slow
+def test_an_edit_by_a_vector_of_a_study_goes_through_every_verb(tmp_path: Path) -> None:
+    given = in_float32(tmp_path / "edited")
+    rows = {f"question/1/resid.{layer}": torch.randn(160) * layer for layer in (3, 4)}
+    write_study(tmp_path, StudyRecord("positions", "tiny", None, "float32", {}, 0), rows)
+    apply(given, tmp_path / "positions.safetensors", None, row="question/1/resid.4")
+    manifest = json.loads((given.out / "abliterate.json").read_text())
+    assert manifest["direction"] == {"name": "question/1/resid.4", "method": None, "layer": 4, "position": None}
+    assert verify(str(TINY), given.out, given).holds
+    for kind in ("adapter", "gguf-adapter", "control-vector"):
+        leave = ("embed",) if kind == "gguf-adapter" else ()
+        export(ExportOptions(given.out, kind, leave), replace(given, out=tmp_path / kind))
+    (vector,) = GGUFReader(tmp_path / "control-vector").tensors
+    assert vector.name == "direction.3"
+    assert torch.allclose(torch.tensor(vector.data), rows["question/1/resid.4"], atol=1e-5)
+    few = EvaluateOptions(n_prompts=8, reply_tokens=8)
+    measured = evaluate(replace(given, model=str(given.out)), few, str(TINY))
+    assert measured.model.refusals(HARMFUL).total == 8
+    assert "question/1/resid.4" in write_report(given.out).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ def test_recipes_that_add_are_read_back_and_nothing_else(tmp_path: Path) -> None
     assert Recipe.from_json(recipe.to_json(), "recipe.json") == recipe
     assert recipe.layer == 7
     assert Recipe.uniform(direction="learned").layer is None
+    assert Recipe.uniform(direction="open/1-harm/resid.15").layer == 15
     for wrong in ({"strengths": {"mlp": 1.0}}, {"direction": "learned"}, {"added": "1"}, {"added": float("nan")}):
         with pytest.raises(InputError, match=r"recipe\.json: a recipe that adds has"):
             Recipe.from_json({**recipe.to_json(), **wrong}, "recipe.json")

@@ -56,7 +56,10 @@ def test_vectors_are_directions_that_every_verb_can_read(tmp_path: Path) -> None
     for name, vector in VECTORS.items():
         assert torch.allclose(load_direction(tmp_path / "positions.safetensors", name), vector / vector.norm())
         assert about["lengths"][name] == pytest.approx(float(vector.norm()))
-    assert load_differences(tmp_path / "positions.safetensors") == {}  # those of a run alone are found by layer
+    assert load_differences(tmp_path / "positions.safetensors") == {}  # of no form: those of a run
+    found = load_differences(tmp_path / "positions.safetensors", "open/prompt_end/resid.2")
+    assert sorted(found) == [2, 4]
+    assert all(torch.allclose(one, VECTORS[f"open/prompt_end/resid.{layer}"]) for layer, one in found.items())
 
 
 def test_the_same_study_gives_the_same_bytes(tmp_path: Path) -> None:
