@@ -21,6 +21,8 @@ from abliterate.storage.record_log import RecordLog, once
 
 Tokens = tuple[int, ...]
 
+TRAIN = "train"
+
 SEEDS = 1_000_003
 """The seeds of two studies are so far apart: no sample of one is a sample of the other."""
 
@@ -100,6 +102,14 @@ def samples_of(
         for number in range(samples)
     ]
     return tuple(tuple(one[place] for one in drawn) for place in range(len(unit.texts)))
+
+
+def samples_of_train(
+    live: LiveModel, unit: Unit, *, tokens: int, samples: int, seed: int = 0, kept: RecordLog | None = None
+) -> list[tuple[Tokens, ...]]:
+    """Return samples of the train part of a unit, where vectors are made, as `samples_of`: none of the other texts."""
+    drawn = iter(samples_of(live, unit.part(TRAIN), tokens=tokens, samples=samples, seed=seed, kept=kept))
+    return [next(drawn) if phrase.split == TRAIN else () for phrase in unit.phrases]
 
 
 def said(

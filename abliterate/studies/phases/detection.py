@@ -26,8 +26,8 @@ from abliterate.studies.phases.forward import Targets, forward
 from abliterate.studies.phases.neurons import NeuronFindings, neuron_findings
 from abliterate.studies.phases.optimised import Optimised, optimised
 from abliterate.studies.phases.options import Way
-from abliterate.studies.phases.told import TRAIN, Told
-from abliterate.studies.replies import Tokens
+from abliterate.studies.phases.told import Told
+from abliterate.studies.replies import TRAIN, Tokens
 
 PROMPTS = 16
 """Prompts that an optimisation, or an attribution, is made of, at most."""

@@ -23,7 +23,8 @@ from abliterate.replies.concepts import CONTENT, NEUTRAL, SAFETY
 from abliterate.studies.phases.agreement import Agreement, agreement_of, kappa_of
 from abliterate.studies.phases.labels import LabelledReply, relabelled
 from abliterate.studies.phases.streams import of_streams
-from abliterate.studies.phases.told import TRAIN, Told
+from abliterate.studies.phases.told import Told
+from abliterate.studies.replies import TRAIN
 
 NEAREST = 3
 NEAR = 0.05

@@ -15,9 +15,7 @@ from abliterate.replies.concepts import concept_of
 from abliterate.storage.record_log import RecordLog
 from abliterate.studies.phases.labels import CutReply, Label, LabelledReply, cut, labelled
 from abliterate.studies.phases.method import SETTLE
-from abliterate.studies.replies import Replies, Unit, reply_rows, said, samples_of
-
-TRAIN = "train"
+from abliterate.studies.replies import Replies, Unit, reply_rows, said, samples_of_train
 
 
 @dataclass(frozen=True)
@@ -95,20 +93,14 @@ def listen(
     """
     unit = Unit.of(live, form, phrases, side)
     greedy = said(live, unit, Decoding(), tokens=listening.tokens, kept=listening.kept)
-    train = unit.part(TRAIN)
-    samples: list[tuple[tuple[int, ...], ...]] = [()] * len(greedy)
-    if draw and listening.samples:
-        found = iter(
-            samples_of(
-                live,
-                train,
-                tokens=listening.tokens,
-                samples=listening.samples,
-                seed=listening.seed,
-                kept=listening.kept,
-            )
-        )
-        samples = [next(found) if phrase.split == TRAIN else () for phrase in unit.phrases]
+    samples = samples_of_train(
+        live,
+        unit,
+        tokens=listening.tokens,
+        samples=listening.samples if draw else 0,
+        seed=listening.seed,
+        kept=listening.kept,
+    )
 
     def heard(tokens: Sequence[int]) -> LabelledReply:
         reply: CutReply = cut(tokens, live.tokenizer, form.language)

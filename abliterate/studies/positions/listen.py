@@ -16,7 +16,7 @@ from abliterate.replies.concepts import concept_of
 from abliterate.replies.sentences import sentences
 from abliterate.storage.record_log import RecordLog
 from abliterate.studies.positions.method import LOCATIONS, start_of
-from abliterate.studies.replies import Replies, Tokens, Unit, decoder, reply_rows, said, samples_of
+from abliterate.studies.replies import Replies, Tokens, Unit, decoder, reply_rows, said, samples_of_train
 
 Safety = Callable[[str, str], bool]
 """Whether a sentence, in a language, is one of safety: it refuses, moralises, redirects."""
@@ -118,21 +118,15 @@ def listen(
             case_of(*one, form.language, listening.safety, decode) for one in zip(*columns(asked), replies, strict=True)
         ]
         if any(case.greedy and case.greedy.start for case in cases):
-            train = asked.part("train")
-            drawn = iter(
-                samples_of(
-                    live,
-                    train,
-                    tokens=listening.tokens,
-                    samples=listening.samples,
-                    seed=listening.seed,
-                    kept=listening.kept,
-                )
+            drawn = samples_of_train(
+                live,
+                asked,
+                tokens=listening.tokens,
+                samples=listening.samples,
+                seed=listening.seed,
+                kept=listening.kept,
             )
-            replies = [
-                Replies(one.greedy, next(drawn)) if phrase.split == "train" else one
-                for phrase, one in zip(asked.phrases, replies, strict=True)
-            ]
+            replies = [Replies(one.greedy, own) for one, own in zip(replies, drawn, strict=True)]
             cases = [
                 case_of(*one, form.language, listening.safety, decode)
                 for one in zip(*columns(asked), replies, strict=True)
