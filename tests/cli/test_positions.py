@@ -18,7 +18,7 @@ PHRASES = ("--phrases", "builtin:phrases-tiny")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--layer", "last"], "--layer last: give auto, all, or the number of a layer"),
+        (["--layer", "last"], "--layer last: give auto, all or a whole number"),
         (["--alphas=1,2"], "--alphas 1,2: give numbers by commas, 0 and both signs"),
         (["--only", "none-such"], "--form none-such: unknown; there are question, request"),
         (["--phrases", "builtin:none"], "builtin:none: unknown; the package ships builtin:phrases"),
