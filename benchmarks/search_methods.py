@@ -34,6 +34,7 @@ from transformers import PreTrainedModel
 from abliterate import load_prompts
 from abliterate.architectures.architecture import Architecture
 from abliterate.interventions import projected
+from abliterate.models.gradient_memory import frozen, plan_memory
 from abliterate.models.head import Head
 from abliterate.models.live_model import LiveModel
 from abliterate.models.loading import load_model
@@ -44,7 +45,6 @@ from abliterate.prompts.chat_format import ChatFormat
 from abliterate.search import stages
 from abliterate.search.examples import OriginalReply
 from abliterate.search.losses import EditLosses, TokenCount
-from abliterate.search.memory import plan_memory
 from abliterate.search.variables import STRENGTH_STEP, STRONGEST, TURN, Variables
 from search import SELECT_HARMFUL, SELECT_HARMLESS, prepare_search
 
@@ -170,7 +170,7 @@ def main() -> None:
     table = Table(title=f"{SELECT_HARMFUL} harmful, {SELECT_HARMLESS} harmless prompts of the select split")
     for column in ("method", "start", *(f"pressure {pressure}" for pressure in PRESSURES), "s"):
         table.add_column(column, justify="right")
-    with stages.frozen(model):
+    with frozen(model):
         begun = one.begin(prepared.start)
         original = edit_losses.states(begun.answers)
         plain = one.judge(Variables(prepared.start.copy().strengths, prepared.second), None)

@@ -24,6 +24,7 @@ from abliterate.interventions import ablated, added
 from abliterate.interventions.affine import affine, mean_component
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.generation import generate
+from abliterate.models.gradient_memory import MemoryPlan
 from abliterate.models.head import Head
 from abliterate.models.live_model import LiveModel
 from abliterate.progress import SILENT
@@ -32,7 +33,6 @@ from abliterate.prompts.chat_format import ChatFormat
 from abliterate.proofs.stream import logit_difference, relative_component, streams
 from abliterate.search.examples import DivergencePoint, OriginalReply
 from abliterate.search.losses import EditLosses, TokenCount
-from abliterate.search.memory import MemoryPlan
 from abliterate.search.variables import Variables
 from abliterate.training.healed import healed_components
 from fixtures.device import DeviceWithoutFloat64

@@ -21,9 +21,9 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.directions.scores import CERTAIN
 from abliterate.models.batches import Batch, BatchSize, prepare_batches
 from abliterate.models.forward import final_hidden, prefix_cache
+from abliterate.models.gradient_memory import MemoryPlan, recomputed
 from abliterate.models.head import HEAD_ROWS, Head, check_numbers, kl_divergence
 from abliterate.search.examples import DivergencePoint, OriginalReply, Tokens
-from abliterate.search.memory import MemoryPlan, recomputed
 from abliterate.search.variables import Variables
 
 States = Float[Tensor, "_ d_model"]

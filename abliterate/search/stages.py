@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,11 +21,11 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from abliterate.errors import InputError
 from abliterate.models import generation
 from abliterate.models.generation import REPLY_TOKENS, generate
+from abliterate.models.gradient_memory import frozen, plan_memory
 from abliterate.models.head import Head
 from abliterate.models.live_model import LiveModel
 from abliterate.models.offload import streaming_of
@@ -37,7 +37,6 @@ from abliterate.search import examples, losses, variables
 from abliterate.search.examples import OriginalReply, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point
 from abliterate.search.losses import EditLosses, States, TokenCount
-from abliterate.search.memory import plan_memory
 from abliterate.search.state import State
 from abliterate.search.variables import Variables
 
@@ -280,19 +279,3 @@ def gradients(edit: Variables) -> list[Tensor]:
         if one.grad is None:
             one.grad = torch.zeros_like(one)
     return [one.grad for one in edit.tensors() if one.grad is not None]
-
-
-@contextmanager
-def frozen(model: PreTrainedModel) -> Iterator[None]:
-    """Inside the context no weight asks for a gradient, and dropout is off."""
-    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    training = model.training
-    model.eval()
-    for parameter in asking:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        model.train(training)
-        for parameter in asking:
-            parameter.requires_grad_(True)

@@ -25,13 +25,13 @@ from abliterate.evaluation.divergence import along_replies
 from abliterate.evaluation.observation import Observation, Reply, states_along
 from abliterate.evaluation.statistics import json_number, mean_of
 from abliterate.evaluation.text_loss import text_losses
+from abliterate.models.gradient_memory import MemoryPlan
 from abliterate.models.head import Head
 from abliterate.models.live_model import LiveModel
 from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.progress import SILENT
 from abliterate.search.examples import DivergencePoint, OriginalReply
 from abliterate.search.losses import EditLosses, TokenCount
-from abliterate.search.memory import MemoryPlan
 from abliterate.search.variables import Variables
 from fixtures.checkpoints import snapshot
 from fixtures.models import random_model

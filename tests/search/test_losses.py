@@ -8,14 +8,14 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from abliterate.search import stages
+from abliterate.models.gradient_memory import frozen
 from abliterate.search.losses import EditLosses
 from abliterate.search.variables import Variables
 from fixtures.search import ANSWERS, PLACES, gradients, random_edit, rows_of, ruler_of
 
 
 def loss(edit_losses: EditLosses, edit: Variables) -> float:
-    with stages.frozen(edit_losses.model):
+    with frozen(edit_losses.model):
         turned = edit.copy()
         turned.direction.requires_grad_()
         refusals, divergence = edit_losses.backward(PLACES, ANSWERS, edit_losses.states(ANSWERS), turned, (0.7, 1.3))
@@ -41,7 +41,7 @@ def test_gradients_are_those_of_finite_differences(model: PreTrainedModel) -> No
     model = model.double()
     edit_losses, architecture = ruler_of(model)
     edit = random_edit(architecture)
-    with stages.frozen(model):
+    with frozen(model):
         found = gradients(edit_losses, edit)
     for place, (tensor, gradient) in enumerate(zip(edit.tensors(), found, strict=True)):
         size = float(gradient.norm())
@@ -56,7 +56,7 @@ def test_gradients_are_those_of_finite_differences(model: PreTrainedModel) -> No
 def test_the_size_of_batches_changes_no_gradient(model: PreTrainedModel) -> None:
     whole, architecture = ruler_of(model)
     edit = random_edit(architecture)
-    with stages.frozen(model):
+    with frozen(model):
         expected = gradients(whole, edit)
         with rows_of(model) as rows:
             found = gradients(replace(whole, batch_size=1), edit)

@@ -19,6 +19,7 @@ from abliterate.commands.verify import verify
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
 from abliterate.errors import InputError
+from abliterate.models.gradient_memory import frozen
 from abliterate.models.live_model import LiveModel
 from abliterate.pipeline.find import optimise
 from abliterate.pipeline.load import Loaded
@@ -33,7 +34,7 @@ from fixtures.tiny_chat import TINY, options
 
 def test_the_search_leaves_the_model_as_it_was(llama: PreTrainedModel) -> None:
     before = [parameter.requires_grad for parameter in llama.parameters()]
-    with stages.frozen(llama):
+    with frozen(llama):
         assert not any(parameter.requires_grad for parameter in llama.parameters())
     assert [parameter.requires_grad for parameter in llama.parameters()] == before
 
@@ -144,7 +145,7 @@ def test_a_loss_that_is_added_is_summed_by_its_weight(monkeypatch: pytest.Monkey
     edit = random_edit(architecture)
     settings_before = stages.search_settings()
     answers = edit_losses.states(ANSWERS)
-    with stages.frozen(edit_losses.model):
+    with frozen(edit_losses.model):
         turned = edit.copy()
         turned.direction.requires_grad_()
         plain = edit_losses.backward(PLACES, ANSWERS, answers, turned, (0.7, 1.3))

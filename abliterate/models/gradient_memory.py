@@ -68,3 +68,19 @@ def recomputed(model: PreTrainedModel, architecture: Architecture, memory: Memor
                 del layer.forward
             else:
                 layer.forward = forward
+
+
+@contextmanager
+def frozen(model: PreTrainedModel) -> Iterator[None]:
+    """Inside the context no weight asks for a gradient, and dropout is off."""
+    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    training = model.training
+    model.eval()
+    for parameter in asking:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        model.train(training)
+        for parameter in asking:
+            parameter.requires_grad_(True)

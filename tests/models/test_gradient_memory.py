@@ -7,8 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
-from abliterate.search import stages
-from abliterate.search.memory import MemoryPlan, plan_memory
+from abliterate.models.gradient_memory import MemoryPlan, frozen, plan_memory
 from fixtures.search import ANSWERS, gradients, random_edit, ruler_of
 
 
@@ -16,7 +15,7 @@ from fixtures.search import ANSWERS, gradients, random_edit, ruler_of
 def test_small_batches_and_layers_run_twice_change_no_gradient(llama: PreTrainedModel, memory: MemoryPlan) -> None:
     whole, architecture = ruler_of(llama)
     edit = random_edit(architecture)
-    with stages.frozen(llama):
+    with frozen(llama):
         expected = gradients(whole, edit)
         found = gradients(ruler_of(llama, memory)[0], edit)
     for one, other in zip(expected, found, strict=True):
@@ -32,7 +31,7 @@ def test_layers_run_twice_for_gradients_alone(llama: PreTrainedModel) -> None:
     counts = []
     for memory in (MemoryPlan(1, False), MemoryPlan(1, True)):
         edit_losses, _ = ruler_of(llama, memory)
-        with stages.frozen(llama):
+        with frozen(llama):
             compared = len(runs)
             edit_losses.states(ANSWERS, edit)
             followed = len(runs)
