@@ -48,13 +48,17 @@ def prepare_openings(
     openings: Sequence[Opening] = (),
     batch_size: BatchSize = "auto",
     copies: int = 1,
+    share: bool = True,
 ) -> OpeningBatch:
-    """Return the question ready to run; without openings only the first reply token is asked for."""
+    """Return the question ready to run; without openings only the first reply token is asked for.
+
+    `copies` and `share` as in `prepare_batches`.
+    """
     before = {opening[:-1] for opening in openings} or {()}
     contexts = sorted(one for one in before if not any(one != other and other[: len(one)] == one for other in before))
     rows = [[*sequence, *context] for context in contexts for sequence in sequences]
     keep = 1 + max(map(len, contexts))
-    prompts = prepare_batches(model, rows, batch_size, keep=keep, copies=copies)
+    prompts = prepare_batches(model, rows, batch_size, keep=keep, copies=copies, share=share)
     return OpeningBatch(prompts, len(sequences), tuple(contexts), tuple(openings))
 
 
@@ -82,9 +86,13 @@ def final_states(
 
 
 def refusal_score(
-    head: Head, opening_batch: OpeningBatch, states: Float[Tensor, "candidates rows positions d_model"]
+    head: Head,
+    opening_batch: OpeningBatch,
+    states: Float[Tensor, "candidates rows positions d_model"],
+    *,
+    gradient: bool = False,
 ) -> Float[Tensor, "candidates prompts"]:
-    """Return the log-odds of a refusal opening for each candidate and prompt.
+    """Return the log-odds of a refusal opening for each candidate and prompt; `gradient` says whether autograd shall follow.
 
     Raises InputError, naming the prompt of the question, where the logits are NaN or infinite.
     """
@@ -99,12 +107,12 @@ def refusal_score(
         for step in range(1 + len(context)):
             # Candidate after candidate, so that an intervention at the head finds its rows.
             rows = own[:, :, step - 1 - len(context)].flatten(0, 1)
-            log_probs = head.log_probs(rows).view(candidates, opening_batch.count, -1)
+            log_probs = head.log_probs(rows, gradient=gradient).view(candidates, opening_batch.count, -1)
             for score, opening in zip(scores, openings, strict=True):
                 if step < len(opening):
                     score += log_probs[:, :, opening[step]].cpu().double()
         total += sum(score.exp() for score in scores)
-    check_numbers(total.T, "prompt {} of those that are scored".format)
+    check_numbers(total.detach().T, "prompt {} of those that are scored".format)
     probability = total.clamp(CERTAIN, 1 - CERTAIN)
     return (probability / (1 - probability)).log().float()
 
