@@ -139,7 +139,7 @@ def argument(declaration: Declaration) -> Any:
 def typer_option(name: str, declaration: Declaration, shown: bool) -> Any:
     """Return what typer takes for an option."""
     return typer.Option(
-        flag_of(name, declaration),
+        "/".join(filter(None, (flag_of(name, declaration), declaration.off))),
         help=declaration.help,
         metavar=declaration.metavar,
         show_default=shown,

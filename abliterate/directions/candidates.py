@@ -15,13 +15,17 @@ DEEPEST = 0.8
 
 @dataclass(frozen=True)
 class Candidate:
-    """One direction and how it does; a score that was not needed for the choice is None."""
+    """One direction and how it does; a score that was not needed for the choice is None.
+
+    `estimate` is what attribution makes of its bypass, where a search begins with the best.
+    """
 
     layer: int
     position: int
     bypass: float | None = None
     induce: float | None = None
     kl: float | None = None
+    estimate: float | None = None
 
     @property
     def order(self) -> float:

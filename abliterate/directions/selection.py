@@ -177,11 +177,33 @@ def select(
     """
     layers = range(int(DEEPEST * live.architecture.depth)) if layer is None else [layer]
     places = candidate_places(directions, layers)
+    scorer = scorer_of(live, directions, openings, harmful, harmless, kept)
+    ranked = successive_halving(scorer, places, harmful, openings)
+    harmful_score, harmless_score = (
+        scorer.unedited(*one) for one in (("harmful", scorer.harmful), ("harmless", scorer.harmless))
+    )
+    floor = induce_floor(harmful_score, harmless_score) if ask_induce else None
+    if layer is not None:
+        known = confirm(scorer, ranked, None)
+        return Selection(of_layer(scorer, known), known, harmful_score, harmless_score, None)
+    known = confirm(scorer, ranked, floor)
+    return Selection(choose(known, live.architecture.depth, floor), known, harmful_score, harmless_score, floor)
+
+
+def scorer_of(
+    live: LiveModel,
+    directions: Directions,
+    openings: Sequence[Opening],
+    harmful: Sequence[Sequence[int]],
+    harmless: Sequence[Sequence[int]],
+    kept: RecordLog | None,
+) -> CandidateScorer:
+    """Return what scores candidates on these prompts; `kept` as in `select`."""
     model, batch_size = live.model, live.batch_size
     head = Head(model)
     few = harmless[:INDUCE_PROMPTS]
     at_once = candidates_at_once(model, harmless)
-    scorer = CandidateScorer(
+    return CandidateScorer(
         live,
         directions,
         head,
@@ -193,16 +215,6 @@ def select(
         at_once,
         under_prompts(kept, live, directions, openings, harmful, harmless),
     )
-    ranked = successive_halving(scorer, places, harmful, openings)
-    harmful_score, harmless_score = (
-        scorer.unedited(*one) for one in (("harmful", scorer.harmful), ("harmless", scorer.harmless))
-    )
-    floor = induce_floor(harmful_score, harmless_score) if ask_induce else None
-    if layer is not None:
-        known = confirm(scorer, ranked, None)
-        return Selection(of_layer(scorer, known), known, harmful_score, harmless_score, None)
-    known = confirm(scorer, ranked, floor)
-    return Selection(choose(known, live.architecture.depth, floor), known, harmful_score, harmless_score, floor)
 
 
 def under_prompts(

@@ -13,7 +13,7 @@ from abliterate.checkpoints.other_files import leads_out
 from abliterate.errors import InputError
 from abliterate.models.source import Source
 from abliterate.pipeline.options import Options
-from abliterate.records.option import declarations, flag_of, words_of
+from abliterate.records.option import OFF, declarations, flag_of, words_of
 from abliterate.storage.names import MANIFEST
 
 FETCHED = (MANIFEST, "*.json", "*.jsonl", "*.txt", "*.csv", "*.jinja")
@@ -23,6 +23,10 @@ RUN_OPTIONS = declarations(Options)
 
 RECORDED = frozenset(name for name, one in RUN_OPTIONS.items() if one.recorded and not one.switch)
 """Options with a value that a manifest's command may hold."""
+
+
+SWITCHED_OFF = {one.off: name for name, one in RUN_OPTIONS.items() if one.off}
+"""Options by the flag that switches them off."""
 
 
 def command(options: Options, source: Source) -> list[str]:
@@ -37,15 +41,17 @@ def options_of_command(words: Sequence[object], folder: Path, given: Collection[
 
     Raises InputError for anything that `command` does not write, and for what a manifest may not decide.
     """
-    return {
+    found = {
         name: True if text is None else read_option(name, text, folder)
         for name, text in told(words, given).items()
         if name not in given
     }
+    # Every run since the search became the default says whether there was one; before that, silence meant none.
+    return {"optimize": False} | found
 
 
 def told(words: Sequence[object], given: Collection[str] = ()) -> dict[str, str | None]:
-    """Return the text of each option in a manifest's command, by name, None for a switch; nothing is read or looked for.
+    """Return the text of each option in a manifest's command, by name, None for a switch, OFF for one that was switched off; nothing is read or looked for.
 
     `given` may name options that only other verbs have. Raises InputError for anything that `command` does not write.
     """
@@ -61,6 +67,8 @@ def told(words: Sequence[object], given: Collection[str] = ()) -> dict[str, str 
             continue  # whoever repeats the run decides; without it the run says what it needs
         elif known and known.switch and known.recorded:
             found[name] = None
+        elif flag in SWITCHED_OFF:
+            found[SWITCHED_OFF[flag]] = OFF
         elif flag.startswith("--") and (name in RECORDED or name in given) and rest:
             found[name] = rest.pop(0)
         else:

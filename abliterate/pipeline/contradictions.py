@@ -21,11 +21,15 @@ def check_options(options: Options) -> None:
 
 def check_search(options: Options) -> None:
     """Raise InputError for flags that contradict each other."""
-    if options.optimize and options.strength is not None:
+    if options.pick == "knee" and not options.searches:
+        raise InputError("--pick knee chooses among the edits of a search; add --optimize")
+    if options.searches and options.strength is not None:
         raise InputError("--strength and --optimize: the search finds the strengths; leave one of them away")
     for flag, value in (("--target-refusals", options.target_refusals), ("--max-kl", options.max_kl)):
-        if value is not None and not options.optimize:
+        if value is not None and not options.searches:
             raise InputError(f"{flag} chooses among the edits of a search; add --optimize")
+        if value is not None and options.pick == "knee":
+            raise InputError(f"{flag} and --pick knee choose in two ways; leave one of them away")
         if value is not None and not 0 <= value < math.inf:
             raise InputError(f"{flag} {value}: give a number from 0 up")
 
@@ -34,7 +38,7 @@ def check_induce(options: Options) -> None:
     """Raise InputError for flags that say how something is removed, where something is added."""
     if options.mode != "induce":
         return
-    taken = {"--optimize": options.optimize, "--sites": options.sites != SITES, "--edited-dtype": options.edited_dtype}
+    taken = {"--optimize": options.searches, "--sites": options.sites != SITES, "--edited-dtype": options.edited_dtype}
     for flag, given in taken.items():
         if given:
             raise InputError(f"{flag} says how the direction is removed; --mode induce adds it: leave one of them away")

@@ -19,6 +19,7 @@ from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
 from abliterate.directions.methods import difference_in_means
 from abliterate.directions.selection import select
+from abliterate.directions.start import select_start
 from abliterate.models.batches import model_device
 from abliterate.models.decoding import Decoding
 from abliterate.parallel.processes import Processes
@@ -83,7 +84,7 @@ def optimise(
     What an interrupted search has done is kept in the user's cache.
     """
     options = loaded.options
-    if not options.optimize:
+    if not options.searches:
         return None
     sides = (*loaded.splits.training(), *loaded.splits.selecting())
     harmful, harmless, judging, staying = ([*map(tuple, loaded.splits.chat.encode(one.prompts))] for one in sides)
@@ -97,6 +98,7 @@ def optimise(
         seed=options.seed,
         target_refusals=options.target_refusals,
         max_kl=options.max_kl,
+        pick=options.pick,
         state_file=None if loaded.unfinished.notes else state_file(loaded, start, data),
         keeping=loaded.unfinished.writing,
     )
@@ -115,8 +117,11 @@ def state_file(loaded: Loaded, start: Variables, data: SearchData) -> Path:
 def choose_place(
     loaded: Loaded, training_replies: TrainingReplies, directions: Directions, progress: Progress
 ) -> Selection:
-    """Choose layer and position on the select split."""
+    """Choose layer and position on the select split: by the published rule, or where a search shall begin."""
     harmful, harmless = (loaded.splits.chat.encode(part.prompts) for part in loaded.splits.selecting())
+    if loaded.options.searches and loaded.options.layer is None:
+        live, openings = loaded.live(progress), training_replies.openings
+        return select_start(live, directions, openings, harmful, harmless, kept=kept_of_choice(loaded))
     return select(
         loaded.live(progress),
         directions,
@@ -216,7 +221,7 @@ def find(options: Options, clock: Clock, progress: Progress) -> Finding:
         loaded.splits.chat.instruction_end(),
     )
     finding = Finding(loaded, training_replies, directions, selection, parting, trials)
-    if not options.optimize:
+    if not options.searches:
         return finding
     with clock.step("search"):
         return replace(finding, found=optimise(loaded, training_replies, directions, selection, progress))

@@ -39,6 +39,12 @@ from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import Unfinished, code_digest, digest
 from abliterate.storage.staging import check_destination, check_free
 
+NO_SEARCH = (
+    "the layers of this model come from the disk, where no gradient can be followed: one direction at strength 1, chosen by "
+    "the published rule, instead of a search"
+)
+"""What a run without the usual search says."""
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -56,6 +62,7 @@ class Loaded:
     splits: PromptSplits
     unfinished: Unfinished
     bias_sites: Mapping[int, BiasSite] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def empty(self) -> PreTrainedModel:
@@ -106,8 +113,26 @@ def load_run(options: Options, progress: Progress) -> Loaded:
         )
     if model_device(model).type == "cpu":
         check_memory(model, prompts, tokens, room_left(None))
+    options, notes = with_search_settled(options, model)
     unfinished = open_unfinished(options, source, model)
-    return Loaded(options, source, tokenizer, architecture, model, splits, unfinished, bias_sites)
+    return Loaded(options, source, tokenizer, architecture, model, splits, unfinished, bias_sites, notes)
+
+
+def with_search_settled(options: Options, model: PreTrainedModel) -> tuple[Options, tuple[str, ...]]:
+    """Return the options saying whether there is a search, as the record will; and a note where memory decided that.
+
+    A model whose layers come from the disk has no gradients. Who asked for a search by a flag is told so by the search.
+    """
+    if options.mode != "ablate":
+        return options, ()
+    if options.optimize is None and options.searches and streaming_of(model) is not None:
+        if options.max_kl is not None or options.target_refusals is not None or options.pick != "refusals":
+            raise InputError(
+                "--max-kl, --target-refusals and --pick choose among the edits of a search, which follows gradients through the "
+                "whole model, and that does not fit into memory; use a machine with more, or leave them away"
+            )
+        return replace(options, optimize=False), (NO_SEARCH,)
+    return replace(options, optimize=options.searches), ()
 
 
 def open_unfinished(options: Options, source: Source, model: PreTrainedModel) -> Unfinished:

@@ -22,7 +22,8 @@ from abliterate.models.generation_modes import GENERATIONS, Generation
 from abliterate.prompts.moment import read_date
 from abliterate.prompts.sources import BUILTIN, as_file, public_spec
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
-from abliterate.records.option import KEY, Beside, Declaration, one_of, option, some_of, split, whole_number
+from abliterate.records.option import KEY, OFF, Beside, Declaration, one_of, option, some_of, split, whole_number
+from abliterate.search.choice import PICKS, USUAL_MAX_KL, Pick
 from abliterate.storage.names import TEMPLATE
 
 if TYPE_CHECKING:
@@ -320,22 +321,34 @@ class OutputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """Whether an edit is searched for by gradient, and which one of those found is taken."""
+    """Whether an edit is searched for by gradient, and which one of those found is taken; `optimize` None is as `searches` has it."""
 
-    optimize: bool = option(
-        False,
+    optimize: bool | None = option(
+        None,
         Declaration(
-            "Go on from the automatic choice: find direction, strengths per layer and site by gradient.", kind=bool
+            "Search by gradient: direction, strengths per layer and site; or take one direction at one strength, chosen by the "
+            "published rule. \\[default: search, unless --layer, --strength or --mode says which edit]",
+            read=lambda text: text != OFF,
+            kind=bool,
+            off="--no-optimize",
+        ),
+    )
+    pick: Pick = option(
+        "refusals",
+        Declaration(
+            "Which of the edits found: the one with fewest refusals within --max-kl, or the knee of the front.",
+            read=one_of(PICKS),
+            words=PICKS,
         ),
     )
     target_refusals: float | None = option(
         None,
-        Declaration("With --optimize: least KL at no more than this share of refusals.", read=float, kind=float),
+        Declaration("Of the edits found: least KL at no more than this share of refusals.", read=float, kind=float),
     )
     max_kl: float | None = option(
         None,
         Declaration(
-            "With --optimize: fewest refusals at no more than this KL (nats). \\[default: the knee of the front]",
+            f"Of the edits found: fewest refusals at no more than this KL (nats, first token). \\[default: {USUAL_MAX_KL}]",
             read=float,
             kind=float,
         ),
@@ -350,3 +363,10 @@ class Options(SearchOptions, OutputOptions, AskOptions, EditOptions):
         >>> Options("org/model", Path("edited"), layer=15, system="Be brief.").layer
         15
     """
+
+    @property
+    def searches(self) -> bool:
+        """Return whether an edit is searched for: as it was said, else where nothing else says which edit it shall be."""
+        if self.optimize is not None:
+            return self.optimize
+        return self.mode == "ablate" and self.layer is None and self.strength is None

@@ -85,6 +85,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
     made = Decoding(options.generation, options.seed).record(loaded.model)
     notes = (
         *loaded.source.oddities,
+        *loaded.notes,
         *training_replies.notes,
         *left_alone_note(plan.left_alone),
         *loaded.architecture.problems,

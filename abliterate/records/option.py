@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+OFF = "off"
+"""The text of a switch that was switched off."""
+
 KEY = "option"
 """Under which a field's metadata holds its declaration."""
 
@@ -26,7 +29,7 @@ class Declaration:
 
     `read` takes the text that `write` gives, and raises ValueError with the way out for any other. `kind` is what the
     command line takes the text for, bool being a switch; `words` are known words, `listed` says that several stand
-    between commas. `none` is the word for None, shown as the default where `none_shown` says so; `least` a lower bound.
+    between commas. `off` is the flag that switches off what is neither on nor off by default. `none` is the word for None, shown as the default where `none_shown` says so; `least` a lower bound.
 
     `flag` is the name on the command line where it is not the field's, `argument` says that it stands without a flag,
     `metavar` what stands for its value in help, `panel` under which heading; `offered` is False for what only the
@@ -43,6 +46,7 @@ class Declaration:
     kind: type = str
     words: tuple[str, ...] = ()
     listed: bool = False
+    off: str | None = None
     none: str | None = None
     none_shown: bool = False
     least: int | float | None = None
@@ -118,7 +122,11 @@ def words_of(options: Any) -> list[str]:
         one = known[name]
         if one.recorded:
             text = one.publish(value) if one.publish and value is not None else one.text(value)
-            words += [flag_of(name, one), *([] if one.switch else [text])]
+            words += (
+                [one.off or flag_of(name, one)]
+                if value is False
+                else [flag_of(name, one), *([] if one.switch else [text])]
+            )
     return words
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from abliterate.errors import InputError
+from abliterate.search.choice import USUAL_MAX_KL, Pick
 from abliterate.search.variables import Variables
 
 SLACK = 0.02
@@ -69,10 +70,14 @@ class Front:
         kept = [point for point in points if not any(beats(other, point) for other in points)]
         return sorted(kept, key=lambda point: (point.refusals, point.kl))
 
-    def choose(self, target_refusals: float | None, max_kl: float | None) -> Point:
-        """Return the point with least KL within the target, or with fewest refusals within the limit; else the knee.
+    def choose(
+        self, target_refusals: float | None = None, max_kl: float | None = None, pick: Pick = "refusals"
+    ) -> Point:
+        """Return the point with least KL within the target, else the one with fewest refusals within the limit.
 
-        With both, the target decides among the points within the limit. Raises InputError where no point is left.
+        With both, the target decides among the points within the limit. Without either the limit is the usual one, and where
+        no point lies within it, the one with the least KL is taken; or it is the knee, as `pick` says. Raises InputError where
+        no point is left.
         """
         points = self.best()
         if not points:
@@ -80,6 +85,10 @@ class Front:
                 "every edit that the search found leaves replies that are empty or go round in circles; "
                 "give more prompts, or edit without --optimize"
             )
+        if pick == "knee":
+            return knee(points)
+        if target_refusals is None and max_kl is None:
+            return next((point for point in points if point.kl <= USUAL_MAX_KL), points[-1])
         within = [point for point in points if max_kl is None or point.kl <= max_kl]
         if not within:
             raise InputError(
@@ -87,7 +96,7 @@ class Front:
                 f"{points[-1].rate:.0%} refused; raise the limit"
             )
         if target_refusals is None:
-            return within[0] if max_kl is not None else knee(points)
+            return within[0]
         reached = [point for point in within if point.rate <= target_refusals]
         if not reached:
             raise InputError(

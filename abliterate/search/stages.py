@@ -34,6 +34,7 @@ from abliterate.replies import coherence, languages, openings, refusals, rules_e
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
 from abliterate.search import examples, losses, variables
+from abliterate.search.choice import Pick
 from abliterate.search.examples import OriginalReply, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point
 from abliterate.search.losses import EditLosses, States, TokenCount
@@ -204,6 +205,7 @@ def search(
     seed: int = 0,
     target_refusals: float | None = None,
     max_kl: float | None = None,
+    pick: Pick = "refusals",
     state_file: Path | None = None,
     keeping: Callable[[], AbstractContextManager[None]] = nullcontext,
     processes: Processes | None = None,
@@ -238,7 +240,7 @@ def search(
                 with keeping():
                     state.save(state_file)
     front = Front(tuple(state.points[1:]), state.points[0])
-    return SearchResult(front, state.token_count, front.choose(target_refusals, max_kl))
+    return SearchResult(front, state.token_count, front.choose(target_refusals, max_kl, pick))
 
 
 SEARCHED = (

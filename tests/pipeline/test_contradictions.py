@@ -17,7 +17,10 @@ from abliterate.pipeline.options import Options
     [
         ({"mode": "harden"}, "--mode harden trains an adapter"),
         ({"optimize": True, "strength": 0.5}, "--strength and --optimize"),
-        ({"max_kl": 0.1}, "--max-kl chooses among the edits of a search; add --optimize"),
+        ({"pick": "knee", "layer": 3}, "--pick knee chooses among the edits of a search; add --optimize"),
+        ({"pick": "knee", "max_kl": 0.1}, "--max-kl and --pick knee choose in two ways"),
+        ({"optimize": False, "target_refusals": 0.1}, "--target-refusals chooses among"),
+        ({"layer": 3, "max_kl": 0.1}, "--max-kl chooses among the edits of a search; add --optimize"),
         ({"optimize": True, "target_refusals": -0.1}, "--target-refusals -0.1: give a number from 0 up"),
         ({"optimize": True, "max_kl": float("inf")}, "--max-kl inf: give a number from 0 up"),
         ({"mode": "induce", "optimize": True}, "--optimize says how the direction is removed"),

@@ -26,7 +26,6 @@ def test_the_front_holds_what_nothing_beats_and_says_something() -> None:
 @pytest.mark.parametrize(
     ("target", "limit", "chosen"),
     [
-        (None, None, 2),
         (0.03, None, 1),
         (0.05, None, 2),
         (0.0, None, 0),
@@ -37,6 +36,14 @@ def test_the_front_holds_what_nothing_beats_and_says_something() -> None:
 )
 def test_a_target_or_a_limit_chooses(target: float | None, limit: float | None, chosen: int) -> None:
     assert FRONT.choose(target, limit) is POINTS[chosen]
+
+
+def test_without_either_it_is_fewest_refusals_within_the_usual_limit_and_the_knee_only_when_asked() -> None:
+    """Three lie within .02: of the two with fewest refusals the one with less KL; and of none within, the least KL."""
+    near = [point(0, 0.0201), point(3, 0.02), point(3, 0.019), point(4, 0.001)]
+    assert Front(tuple(near), point(60, 0.0, 1)).choose() is near[2]
+    assert FRONT.choose() is POINTS[3]
+    assert FRONT.choose(pick="knee") is POINTS[2]
 
 
 @pytest.mark.parametrize(
