@@ -37,6 +37,7 @@ from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verif
 from abliterate.proofs.tensors import verify_tensors
 from abliterate.records.manifest import Form, Measured, Origin, json_text, write_records
 from abliterate.records.observations import observations
+from abliterate.search.choice import USUAL_MAX_KL
 from abliterate.storage.names import OBSERVATIONS
 from abliterate.storage.record_log import RecordLog
 from abliterate.storage.staging import Staging
@@ -83,16 +84,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
         original = observe_report(loaded, report, None, loaded.unfinished.under("original"), progress)
     made = Decoding(options.generation, options.seed).record(loaded.model)
-    notes = (
-        *loaded.source.oddities,
-        *loaded.notes,
-        *training_replies.notes,
-        *left_alone_note(plan.left_alone),
-        *loaded.architecture.problems,
-    )
-    notes += (*streaming_note(loaded.model), *form_note(options, plan))
-    if "checkpoint" in options.save:
-        notes += left_behind_note(loaded.source.checkpoint.left_behind())
+    notes = notes_of(finding, plan)
     loaded = replace(loaded, model=loaded.empty)  # one model in memory at a time
     finding = replace(finding, loaded=loaded)
     gc.collect()
@@ -111,7 +103,8 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         prompts = training_replies.record(loaded.splits.record())
         device = choose_device(options.device)
         form: Form = "checkpoint" if written else "adapter"
-        words, template = command(options, loaded.source), loaded.splits.chat.template
+        settled = replace(options, optimize=loaded.options.optimize)
+        words, template = command(settled, loaded.source), loaded.splits.chat.template
         origin = Origin(loaded.source, words, options.seed, device, prompts, form, template, made=made)
         manifest = write_records(staging, origin, plan, finding.directions, measured)
         seen = observations(finding.geometry, finding.prompts, selection, original, edited)
@@ -187,6 +180,35 @@ def plan_edit(finding: Finding) -> EditPlan:
         recipe = Recipe.uniform(options.removal, options.sites, f"resid.{chosen.layer}")
     return make_plan(
         recipe, direction, loaded.architecture, loaded.empty, loaded.source.checkpoint, options.edited_dtype
+    )
+
+
+def notes_of(finding: Finding, plan: EditPlan) -> tuple[str, ...]:
+    """Return a line for everything that a user would want to know before anything is written."""
+    loaded, options = finding.loaded, finding.loaded.options
+    notes = (
+        *loaded.source.oddities,
+        *loaded.notes,
+        *finding.training_replies.notes,
+        *search_note(finding),
+        *left_alone_note(plan.left_alone),
+        *loaded.architecture.problems,
+        *streaming_note(loaded.model),
+        *form_note(options, plan),
+    )
+    if "checkpoint" in options.save:
+        notes += left_behind_note(loaded.source.checkpoint.left_behind())
+    return notes
+
+
+def search_note(finding: Finding) -> tuple[str, ...]:
+    """Return one line where nothing that was found stays within the usual divergence, or none."""
+    options, found = finding.loaded.options, finding.found
+    said = options.max_kl is not None or options.target_refusals is not None or options.pick != "refusals"
+    if found is None or said or found.chosen.kl <= USUAL_MAX_KL:
+        return ()
+    return (
+        f"no edit that the search found keeps KL within {USUAL_MAX_KL} on the select split: the one with the least is taken",
     )
 
 

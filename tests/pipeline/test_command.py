@@ -33,7 +33,8 @@ def asked() -> st.SearchStrategy[dict[str, Any]]:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(asked())
 def test_the_words_of_a_run_give_its_options_again(changes: dict[str, Any]) -> None:
-    options = Options(TINY, Path("edited"), **changes)
+    # A run settles whether it searches before it records anything.
+    options = Options(TINY, Path("edited"), **{"optimize": False, **changes})
     found = options_of_command(command(options, resolve(TINY)), Path())
     assert Options(TINY, Path("edited"), **found) == options
 
@@ -43,11 +44,16 @@ def test_files_are_those_beside_the_manifest(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     options = Options(
         TINY, tmp_path / "o", harmful=str(tmp_path / "bad.txt"), harmless=f"{tmp_path}/good.csv:column",
-        chat_template=tmp_path / TEMPLATE,
+        chat_template=tmp_path / TEMPLATE, optimize=True,
     )  # fmt: skip
     words = command(options, resolve(TINY))
     assert str(tmp_path) not in " ".join(words)
     assert Options(TINY, tmp_path / "o", **options_of_command(words, tmp_path)) == options
+
+
+@pytest.mark.parametrize(("words", "searched"), [(["--optimize"], True), (["--no-optimize"], False), ([], False)])
+def test_a_record_from_before_the_search_was_the_default_had_none(words: list[str], searched: bool) -> None:
+    assert Options("a/b", Path("o"), **options_of_command(["abliterate", "a/b", *words], Path())).searches is searched
 
 
 @pytest.mark.parametrize("name", [name for name, one in RUN_OPTIONS.items() if one.here and name != "out"])
