@@ -34,8 +34,17 @@ ZERO_LENGTH = 1e-12
 UNIT = 1e-6
 """How far the length of a unit vector in float32 may be from 1."""
 
+DEPENDENT = 1e-4
+"""How far a component may be from what its strength makes of it, for vectors of length 1."""
+
 COLUMNS = 1 << 15
 """Columns of a matrix whose factors are computed at once."""
+
+Mixing = tuple[tuple[float, ...], ...]
+"""What is removed of a vector with the components `c` along a basis, where its rows have strengths of their own: `C c`."""
+
+Amount = float | Mixing
+"""How much of the components along a basis is removed: one strength for all, or as `span_edit` says."""
 
 
 def normalize(vector: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
@@ -132,11 +141,11 @@ def orthonormal_basis(vectors: Float[Tensor, "k d_model"]) -> Float[Tensor, "k d
 
 
 def project_out(
-    matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], strength: float = 1.0, axis: int = -1
+    matrix: Float[Tensor, "..."], basis: Float[Tensor, "*k d_model"], strength: Amount = 1.0, axis: int = -1
 ) -> Float[Tensor, "..."]:
     """Remove `strength` times the component along `basis` from every vector of `matrix` along `axis`.
 
-    `W <- W - s R^T (R W)`. `basis` is one unit vector `[d_model]` or `k` orthonormal rows `[k, d_model]`;
+    `W <- W - s R^T (R W)`, or `W <- W - R^T C (R W)` where the strength is a mixing `C`. `basis` is one unit vector `[d_model]` or `k` orthonormal rows `[k, d_model]`;
     `matrix.shape[axis]` is `d_model`. Computed in float32, block by block, returned in the dtype of `matrix`.
     Raises InputError when that axis is not as long as the basis.
     """
@@ -173,7 +182,7 @@ class Projection:
     """The edit of a tensor along one axis, as a function that can also be computed piece by piece (`Pieces`)."""
 
     basis: Float[Tensor, "*k d_model"]
-    strength: float
+    strength: Amount
     axis: int
 
     def __call__(self, tensor: Tensor) -> Tensor:
@@ -220,21 +229,24 @@ class Pieces:
         step = max(1, SPAN // whole) * whole
         return [(begin, min(begin + step, self.numbers)) for begin in range(0, self.numbers, step)]
 
-    def project(self, load: Load, begin: int, end: int, strength: float) -> Iterator[tuple[int, Tensor]]:
+    def project(self, load: Load, begin: int, end: int, strength: Amount) -> Iterator[tuple[int, Tensor]]:
         """Compute the edit of a span; yield, in order, where a block begins and its numbers, in their own dtype."""
+        factor, mixing = scale_and_mixing(strength, self.rows)
         if self.inner == 1:
             for start, stop, _ in self._blocks(begin, end):
                 source = load(start, stop)
                 vectors = source.to(torch.float32, copy=True).view(-1, self.rows.shape[-1])
                 along = vectors @ self.rows.T
-                yield start, vectors.addmm_(along, self.rows, alpha=-strength).to(source.dtype).view(-1)
+                along = along if mixing is None else along @ mixing.T
+                yield start, vectors.addmm_(along, self.rows, alpha=-factor).to(source.dtype).view(-1)
             return
         for first, last in self._matrices(begin, end):
             along = self._along(load, first, last)[0]
+            along = along if mixing is None else mixing @ along
             for start, stop, rows in self._blocks(first, last):
                 source = load(start, stop)
                 vectors = source.to(torch.float32, copy=True).view(-1, self.inner)
-                yield start, vectors.addmm_(rows.T, along, alpha=-strength).to(source.dtype).view(-1)
+                yield start, vectors.addmm_(rows.T, along, alpha=-factor).to(source.dtype).view(-1)
 
     def measure(self, load: Load, begin: int, end: int) -> tuple[float, float]:
         """Return the squared Frobenius norms of a span and of its component along the basis."""
@@ -332,12 +344,50 @@ def orthonormal_span(vectors: Float[Tensor, "k d_model"]) -> Float[Tensor, "k d_
     return torch.stack(rows).float()
 
 
+def span_edit(
+    vectors: Float[Tensor, "k d_model"], strengths: Float[Tensor, " k"]
+) -> tuple[Float[Tensor, "k d_model"], Float[Tensor, "k k"]]:
+    """Return orthonormal rows `Q` with the span of `vectors` and the mixing `C` that acts on each vector by its own strength.
+
+    `x - Q^T C (Q x)` has, along each vector `v`, `1 - s` times the component that `x` has, and differs from `x` by as little
+    as can be: with `V = L Q` and `V x' = (1 - S) V x`, that is `C = L^+ S L`. For orthonormal vectors `C` is `S`; for one
+    strength `s` it is `s`, so the order of the vectors decides nothing. Gradients reach both.
+
+    Raises InputError where vectors that depend on each other have strengths that differ: both cannot be had.
+    """
+    rows = orthonormal_span(vectors)
+    wide, own = vectors.cpu().double(), strengths.cpu().double()
+    wide = wide / wide.norm(dim=-1, keepdim=True).clamp_min(ZERO_LENGTH)
+    lower = wide @ rows.double().T
+    wanted = own[:, None] * lower
+    mixing = torch.linalg.pinv(lower, rtol=1e-6) @ wanted
+    if bool(((lower @ mixing - wanted).abs() > DEPENDENT).any()):
+        raise InputError(
+            "behind the gains of this model some of the directions are one and the same; give them one strength"
+        )
+    return rows, mixing.float()
+
+
+def as_mixing(matrix: Float[Tensor, "k k"]) -> Mixing:
+    """Return a mixing as an edit keeps it."""
+    return tuple(tuple(row) for row in matrix.detach().double().tolist())
+
+
+def scale_and_mixing(strength: Amount, rows: Float[Tensor, "k d_model"]) -> tuple[float, Float[Tensor, "k k"] | None]:
+    """Return the factor of what is removed along `rows` and what mixes their components before, if anything does."""
+    if isinstance(strength, tuple):
+        return 1.0, torch.tensor(strength, dtype=rows.dtype, device=rows.device)
+    return strength, None
+
+
 def low_rank_factors(
-    matrix: Float[Tensor, "d_model d_in"], basis: Float[Tensor, "*k d_model"], strength: float = 1.0
+    matrix: Float[Tensor, "d_model d_in"], basis: Float[Tensor, "*k d_model"], strength: Amount = 1.0
 ) -> tuple[Float[Tensor, "d_model k"], Float[Tensor, "k d_in"]]:
     """Return `(B, A)` with `project_out(matrix, basis, strength, axis=0) == matrix + B @ A`: a LoRA of rank k, no SVD.
 
     Some columns at a time are float32: an embedding has as many as there are tokens.
     """
     rows = basis.reshape(-1, basis.shape[-1]).to(matrix.device, torch.float32)
-    return -strength * rows.T, torch.cat([rows @ part.float() for part in torch.split(matrix, COLUMNS, dim=1)], dim=1)
+    factor, mixing = scale_and_mixing(strength, rows)
+    back = rows.T if mixing is None else rows.T @ mixing
+    return -factor * back, torch.cat([rows @ part.float() for part in torch.split(matrix, COLUMNS, dim=1)], dim=1)

@@ -37,6 +37,8 @@ from abliterate.interventions import (
 from abliterate.interventions.hook_form import hook_form
 from abliterate.interventions.recipe import Recipe
 from abliterate.projection import (
+    Mixing,
+    as_mixing,
     component,
     fold_gain,
     low_rank_factors,
@@ -45,6 +47,7 @@ from abliterate.projection import (
     orthonormal_span,
     project_out,
     remove_component,
+    span_edit,
 )
 from abliterate.training.keep_out import KeepDirectionOut
 from fixtures.gguf_adapters import tensors
@@ -152,6 +155,80 @@ def test_a_wrong_axis_is_refused() -> None:
 def test_no_direction_is_refused(vector: torch.Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         normalize(vector)
+
+
+def mixing_of(rank: int, seed: int) -> Mixing:
+    return as_mixing(torch.randn(rank, rank, generator=torch.Generator().manual_seed(seed)))
+
+
+@given(dimensions, ranks, seeds, st.sampled_from([0, 1, 2]))
+def test_a_mixing_takes_its_part_of_the_components_whatever_the_axis(
+    d_model: int, rank: int, seed: int, axis: int
+) -> None:
+    _, basis = case(d_model, rank, seed)
+    mixing = mixing_of(len(basis), seed)
+    tensor = torch.randn(2, 3, d_model)
+    edited = project_out(tensor, basis, mixing)
+    expected = tensor - tensor @ basis.T @ torch.tensor(mixing).T @ basis
+    assert torch.allclose(edited, expected, atol=1e-4)
+    assert torch.equal(project_out(tensor.movedim(-1, axis), basis, mixing, axis), edited.movedim(-1, axis))
+    contiguous = tensor.movedim(-1, axis).contiguous()
+    assert torch.allclose(project_out(contiguous, basis, mixing, axis), edited.movedim(-1, axis), atol=1e-4)
+    assert project_out(tensor.bfloat16(), basis, mixing).dtype == torch.bfloat16
+
+
+@given(dimensions, ranks, seeds)
+def test_low_rank_factors_hold_a_mixing(d_model: int, rank: int, seed: int) -> None:
+    matrix, basis = case(d_model, rank, seed)
+    mixing = mixing_of(len(basis), seed)
+    b, a = low_rank_factors(matrix.T, basis, mixing)
+    assert b.shape[1] == a.shape[0] == len(basis)
+    assert torch.allclose(matrix.T + b @ a, project_out(matrix.T, basis, mixing, axis=0), atol=1e-4)
+
+
+def independent(rank: int, d_model: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows at random angles, strengths for them, and some vectors, all float64."""
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(rank, d_model, generator=generator, dtype=torch.float64)
+    strengths = 2 * torch.rand(rank, generator=generator, dtype=torch.float64)
+    return vectors, strengths, torch.randn(7, d_model, generator=generator, dtype=torch.float64)
+
+
+@given(st.integers(6, 40), ranks, seeds)
+def test_each_vector_loses_its_share_although_they_are_not_orthogonal(d_model: int, rank: int, seed: int) -> None:
+    vectors, strengths, stream = independent(rank, d_model, seed)
+    rows, mixing = span_edit(vectors, strengths)
+    edited = stream - stream @ rows.double().T @ mixing.double().T @ rows.double()
+    size = stream.norm() * vectors.norm() / torch.linalg.svdvals(normalize(vectors)).min()
+    before = stream @ vectors.T
+    assert float((edited @ vectors.T - (1 - strengths) * before).abs().max()) < 1e-5 * float(size)
+    outside = stream - stream @ rows.double().T @ rows.double()
+    assert torch.allclose(edited - edited @ rows.double().T @ rows.double(), outside, atol=1e-4)
+
+
+@given(st.integers(6, 40), ranks, seeds)
+def test_the_order_of_directions_decides_nothing(d_model: int, rank: int, seed: int) -> None:
+    vectors, strengths, _ = independent(rank, d_model, seed)
+
+    def change(vectors: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
+        rows, mixing = span_edit(vectors, strengths)
+        return rows.double().T @ mixing.double() @ rows.double()
+
+    limit = 1e-5 / float(torch.linalg.svdvals(normalize(vectors)).min())
+    turned = change(vectors.flip(0), strengths.flip(0))
+    assert float((change(vectors, strengths) - turned).abs().max()) < limit
+    same = change(vectors, torch.full_like(strengths, 0.5))
+    span = orthonormal_span(vectors).double()
+    assert float((same - 0.5 * span.T @ span).abs().max()) < limit
+
+
+def test_vectors_that_are_one_and_the_same_take_one_strength() -> None:
+    row, other = torch.randn(2, 8, dtype=torch.float64)
+    rows, mixing = span_edit(torch.stack([row, other, 2 * row]), torch.tensor([0.5, 1.0, 0.5]))
+    left = row - row @ rows.double().T @ mixing.double().T @ rows.double()
+    assert float(left @ row) == pytest.approx(0.5 * float(row @ row), rel=1e-5)
+    with pytest.raises(InputError, match="one and the same; give them one strength"):
+        span_edit(torch.stack([row, 2 * row]), torch.tensor([0.5, 1.0]))
 
 
 def test_dependent_directions_are_refused() -> None:

@@ -24,7 +24,7 @@ from abliterate.architectures.trace import Gain, Trace, trace
 from abliterate.architectures.tying import shares_matrix
 from abliterate.architectures.wrappers import inside, name_of, parameter_names, unwrapped
 from abliterate.errors import ArchitectureError
-from abliterate.projection import fold_gain, orthonormal_span
+from abliterate.projection import Amount, as_mixing, fold_gain, orthonormal_span, span_edit
 
 Fact = TypeVar("Fact")
 
@@ -76,6 +76,31 @@ class Writer:
         """
         if self.plain:
             return basis
+        return orthonormal_span(self.folded(basis, read))
+
+    def removal(
+        self, basis: Float[Tensor, "k d_model"], strength: float | tuple[float, ...], read: Callable[[str], Tensor]
+    ) -> tuple[Float[Tensor, "more d_model"], Amount]:
+        """Return what to remove from the output and how strongly, for one strength or for that of each row of `basis`."""
+        if not isinstance(strength, tuple):
+            return self.basis(basis, read), strength
+        rows, mixing = self.edit(basis, torch.tensor(strength, dtype=torch.float64), read)
+        return rows, as_mixing(mixing)
+
+    def edit(
+        self, basis: Float[Tensor, "k d_model"], strengths: Float[Tensor, " k"], read: Callable[[str], Tensor]
+    ) -> tuple[Float[Tensor, "more d_model"], Float[Tensor, "more more"]]:
+        """Return what to remove, as `basis` does, and how its components mix where each row of `basis` has its own strength.
+
+        The gains turn orthonormal rows into ones that are not: what is removed is then no sum over them, see
+        `projection.span_edit`, whose InputError this raises too.
+        """
+        if self.plain:
+            return basis, strengths.diag()
+        return span_edit(self.folded(basis, read), strengths.repeat(len(self.paths)))
+
+    def folded(self, basis: Float[Tensor, "k d_model"], read: Callable[[str], Tensor]) -> Float[Tensor, "more d_model"]:
+        """Return what lies along `basis` in the stream as seen before the gains: `k` rows for each path, in float64."""
         rows = []
         for path in self.paths:
             folded = basis.cpu().double()  # Apple's GPUs have none
@@ -83,7 +108,7 @@ class Writer:
                 value = gain.value(read(gain.parameter)) if gain.parameter else None
                 folded = fold_gain(folded, value, gain.centred)
             rows.append(folded)
-        return orthonormal_span(torch.cat(rows))
+        return torch.cat(rows)
 
 
 @dataclass(frozen=True)

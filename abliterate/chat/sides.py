@@ -136,10 +136,10 @@ def with_hooks(options: AskOptions, folder: Path, against: str, progress: Progre
     recorded = made_from.get("revision") if made_from.get("model") == against else None
     source = resolve_side(options, against, progress, recorded)
     check_source(folder, made_from, source, progress)
-    direction = edit.direction
+    basis = edit.basis
     architecture = find_architecture(source.empty, not part(manifest, "proof").get("holds", True))
     original = load_side("original", source, options)
-    active = partial(hook_form, original.model, direction, edit.recipe, architecture)
+    active = partial(hook_form, original.model, basis, edit.recipe, architecture)
     with active():  # what does not fit the model says so now
         pass
     edited = replace(original, role="edited", name=shown_name(options.model), active=active)

@@ -15,6 +15,7 @@ from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.figures import proof_line
 from abliterate.pipeline.options import Options
+from abliterate.records.option import split
 
 if TYPE_CHECKING:
     from abliterate.commands.apply import Applied
@@ -33,7 +34,9 @@ def apply(
     row: Annotated[
         str | None,
         typer.Option(
-            help="The direction by its name in the file, as a study names it: open/1/resid.15.", show_default=False
+            help="The direction by its name in the file, as a study names it: open/1/resid.15; several by commas, whose "
+            "span is removed.",
+            show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,
@@ -41,7 +44,7 @@ def apply(
     """Edit a checkpoint by given directions and prove the result; needs no prompts and no chat template."""
     from abliterate.commands.apply import apply
 
-    one = apply(options, directions, recipe, progress(), row)
+    one = apply(options, directions, recipe, progress(), split(row or ""))
     show(applied(one), applied_json(one), as_json)
 
 

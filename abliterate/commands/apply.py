@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,18 +44,19 @@ def apply(
     directions: Path,
     recipe_file: Path | None,
     progress: Progress = SILENT,
-    row: str | None = None,
+    rows: Sequence[str] = (),
 ) -> Applied:
     """Edit a checkpoint by given directions, and prove the result; nothing is chosen or measured.
 
-    `row` names the one that is used, such as `open/1/resid.15` of a study of positions. Raises AbliterateError as `run` does.
+    `rows` names the one that is used, such as `open/1/resid.15` of a study of positions, or several whose span is removed.
+    Raises AbliterateError as `run` does.
     """
     check_free(options.out, options.force)
     source = open_source(options, progress)
     check_destination(source.folder, options.out)
     source.checkpoint.files()  # a link that cannot be copied is named before there is work to lose
     check_edited_dtype(options.edited_dtype, source.checkpoint)
-    files = EditFiles(recipe_file or directions, given_recipe(options, directions, recipe_file, row), directions)
+    files = EditFiles(recipe_file or directions, given_recipe(options, directions, recipe_file, rows), directions)
     opened = open_edit(options, files, progress, source, options.edited_dtype)
     plan, architecture = opened.plan, opened.model.architecture
     plan.require_edits()
@@ -79,22 +81,23 @@ def apply(
     return Applied(options.out, tensors, proof, len(written.tensors) - len(plan.edits), notes)
 
 
-def given_recipe(options: Options, directions: Path, recipe_file: Path | None, row: str | None = None) -> Recipe:
+def given_recipe(options: Options, directions: Path, recipe_file: Path | None, chosen: Sequence[str] = ()) -> Recipe:
     """Return the recipe of the file, or one of `--row` or `--layer`, `--strength` and `--sites`.
 
     Raises InputError where it is not clear which direction is meant, and for a row that is not there.
     """
-    if row is not None and (recipe_file is not None or options.layer is not None):
+    if chosen and (recipe_file is not None or options.layer is not None):
         raise InputError("--row names the direction; leave --recipe and --layer away")
     if recipe_file is not None:
         return Recipe.load(recipe_file)
     rows, _ = read_directions(directions)
-    if row is not None:
-        if row not in rows:
-            raise InputError(
-                f"--row {row}: {directions} has none of that name; it has {', '.join(sorted(rows)[:8])} ..."
-            )
-        return Recipe.uniform(options.removal, options.sites, row)
+    if chosen:
+        for row in chosen:
+            if row not in rows:
+                raise InputError(
+                    f"--row {row}: {directions} has none of that name; it has {', '.join(sorted(rows)[:8])} ..."
+                )
+        return Recipe.uniform(options.removal, options.sites, chosen[0] if len(chosen) == 1 else tuple(chosen))
     if options.layer is None and len(rows) != 1:
         raise InputError(f"{directions}: holds {len(rows)} directions; choose one with --layer, or pass --recipe")
     name = next(iter(rows)) if options.layer is None else f"resid.{options.layer}"

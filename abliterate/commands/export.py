@@ -106,6 +106,12 @@ class OpenedExport:
         layers = self.export_options.layers
         if layers is None:
             layer = part(manifest or {}, "direction").get("layer")
+            names = part(manifest or {}, "recipe").get("directions")
+            if names:
+                raise InputError(
+                    f"{self.export_options.edit}: takes {len(names)} directions out of the weights, and a control vector adds "
+                    "one difference in means a layer; choose layers with --layer, or export --to gguf-adapter, which holds all"
+                )
             if layer is None:
                 raise InputError(
                     f"{self.export_options.edit}: does not say which layer its direction is of; choose one with --layer"

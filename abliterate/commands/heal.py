@@ -84,7 +84,7 @@ def heal(
         "without_flag": without_flag(chosen),
         "dataset": public_spec(dataset),
         "dataset_digest": digest_of(examples),
-        "direction": recipe.direction,
+        "direction": ", ".join(recipe.names),
         "dtype": str(live.dtype).removeprefix("torch."),
         "options": asdict(chosen),
     }
@@ -115,4 +115,4 @@ def edit_of_folder(source: Source) -> tuple[Recipe, Float[Tensor, "k d_model"]]:
             raise InputError(f"{source.name}: has no {name}; heal a checkpoint that abliterate has edited")
     files = EditFiles.of(source.folder / RECIPE)
     files.recipe.require_removal()
-    return files.recipe, files.direction[None]
+    return files.recipe, files.basis

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture, Writer
 from abliterate.directions.scores import final_states, prepare_openings, refusal_score
-from abliterate.interventions import writer_bases
+from abliterate.interventions import writer_edits
 from abliterate.interventions.hooks import Change, at_input, at_output, hooks_of
 from abliterate.models.forward import at_positions, final_hidden, prefix_cache
 from abliterate.models.gradient_memory import frozen, plan_memory, recomputed
@@ -97,7 +97,7 @@ def less_of(
     strengths: Float[Tensor, " candidates"],
 ) -> Change:
     """Return the change of a stream that takes each direction from it, as the gains behind the writer have it."""
-    bases = writer_bases(model, writer, directions[:, None])
+    bases, _ = writer_edits(model, writer, directions[:, None], 1.0)
     rows, each = bases.flatten(0, 1), bases.shape[1]
 
     def change(stream: Tensor) -> Tensor:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from abliterate.directions.directions import DIRECTIONS_RECORD
 from abliterate.errors import InputError, first_line
-from abliterate.projection import normalize
+from abliterate.projection import normalize, unit_rows
 from abliterate.storage.foreign_files import parse_json, require_file
 
 UNIT_LENGTH = 1e-5
@@ -24,12 +26,24 @@ def load_direction(path: Path, name: str) -> Float[Tensor, " d_model"]:
 
     Raises InputError when the file cannot be read, has no such row, or the row is not a vector.
     """
+    return load_basis(path, [name])[0]
+
+
+def load_basis(path: Path, names: Sequence[str]) -> Float[Tensor, "k d_model"]:
+    """Return some unit rows of such a file; several become orthonormal, in that order (Gram-Schmidt).
+
+    Raises InputError as `load_direction`, for rows of different widths, and for rows that depend on each other.
+    """
     rows, _ = read_directions(path)
-    if name not in rows:
-        raise InputError(f"{path}: has no {name}; it has {', '.join(sorted(rows))}")
-    row = rows[name].float()
+    for name in names:
+        if name not in rows:
+            raise InputError(f"{path}: has no {name}; it has {', '.join(sorted(rows))}")
+    if len({rows[name].shape for name in names}) > 1:
+        raise InputError(f"{path}: {', '.join(names)} are of different widths; give directions of one model")
     # A unit row stays as it is, to the last bit: the same file gives the same edit.
-    return row if abs(float(row.norm()) - 1) < UNIT_LENGTH else normalize(row)
+    floats = [rows[name].float() for name in names]
+    units = [row if abs(float(row.norm()) - 1) < UNIT_LENGTH else normalize(row) for row in floats]
+    return torch.stack(units) if len(units) == 1 else unit_rows(torch.stack(units))
 
 
 def load_differences(path: Path, like: str = "resid.0") -> dict[int, Float[Tensor, " d_model"]]:

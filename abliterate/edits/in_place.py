@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -27,10 +28,9 @@ from abliterate.architectures.wrappers import (
     unwrapped,
 )
 from abliterate.errors import InputError, ProofError
-from abliterate.interventions import writer_bases
 from abliterate.interventions.recipe import Recipe
-from abliterate.models.offload import streaming_of
-from abliterate.projection import component, frobenius, project_out, rounding_of, unit_rows
+from abliterate.models.offload import offloaded_parameter, streaming_of
+from abliterate.projection import Amount, component, frobenius, project_out, rounding_of, unit_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class LiveEdit:
     tensor: nn.Parameter
     axis: int
     basis: Float[Tensor, "k d_model"]
-    strength: float
+    strength: Amount
 
     def edited(self) -> Tensor:
         """Return what becomes of the tensor."""
@@ -70,8 +70,8 @@ def orthogonalize(
         raise InputError("layers of this model stay on the disk; edit its checkpoint with `abliterate apply`")
     found = find_architecture(live)
     chosen = recipe or Recipe.uniform()
-    chosen.check(found.depth)
     basis = unit_rows(direction, found.d_model).detach()
+    chosen.check(found.depth, len(basis))
     with torch.no_grad():
         edits = once_each(edits_of(live, found, basis, chosen))
         for one in edits:
@@ -89,9 +89,9 @@ def edits_of(
         strength = recipe.strength(writer.site, writer.layer)
         if not strength:
             continue
-        own = writer_bases(model, writer, basis[None])[0]
+        own, amount = writer.removal(basis.cpu(), strength, partial(offloaded_parameter, model))
         for one in written(model, architecture, writer):
-            yield LiveEdit(one.name, one.tensor, one.axis, own, strength)
+            yield LiveEdit(one.name, one.tensor, one.axis, own, amount)
 
 
 def written(model: PreTrainedModel, architecture: Architecture, writer: Writer) -> Iterator[Matrix]:
@@ -162,7 +162,7 @@ def check_editable(edit: LiveEdit) -> None:
     if tensor.shape[edit.axis] != expected:
         raise InputError(f"{edit.name} has shape {tuple(tensor.shape)}, and axis {edit.axis} is not {expected} long")
     # A strength of 0 to 2 makes no vector longer. In float16 a number may overflow all the same.
-    safe = 0 <= edit.strength <= 2 and tensor.dtype != torch.float16
+    safe = not isinstance(edit.strength, tuple) and 0 <= edit.strength <= 2 and tensor.dtype != torch.float16
     for moment, values in (("holds", tensor), ("would hold", tensor if safe else edit.edited())):
         if not torch.isfinite(torch.tensor(frobenius(values))) or not bool(torch.isfinite(values).all()):
             raise InputError(

@@ -27,7 +27,7 @@ from abliterate.edits.tensor_edits import AddedEdit, ScalesEdit, TensorEdit, Unq
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import dtype_name
-from abliterate.projection import unit_rows
+from abliterate.projection import Amount, unit_rows
 
 FILE_DTYPES = {name: stored for stored, (_, name) in DTYPES.items()}
 """The names of dtypes in a file, by torch's."""
@@ -139,7 +139,7 @@ def make_plan(
 ) -> EditPlan:
     """Resolve `recipe` on `checkpoint`. `model` may be on the meta device; it gives names and shapes, unquantised.
 
-    Lengths in `direction` do not count. Quantised weights keep their format, unless `edited_dtype` (a word of `loading.DTYPES`) says what to write them in.
+    `direction` is a vector, or rows `[k, d_model]`, which become orthonormal in their order; lengths do not count. Quantised weights keep their format, unless `edited_dtype` (a word of `loading.DTYPES`) says what to write them in.
     Raises InputError when the direction belongs to another width or nothing is quantised that `edited_dtype` could
     apply to, and for a direction that is zero or not finite; CheckpointError when a writer is missing or has another shape, ArchitectureError when its layout on disk
     is not understood.
@@ -149,7 +149,7 @@ def make_plan(
     basis = unit_rows(direction, architecture.d_model).detach().cpu()
     if recipe.addition is not None:
         return plan_addition(recipe, *recipe.addition, basis, architecture, model, checkpoint)
-    recipe.check(architecture.depth)
+    recipe.check(architecture.depth, len(basis))
     stored = Stored.of(model, checkpoint)
     edits: dict[str, TensorEdit] = {}
     modules: dict[str, None] = {}
@@ -157,10 +157,10 @@ def make_plan(
         strength = recipe.strength(writer.site, writer.layer)
         if not strength:
             continue
-        own = writer.basis(basis, stored.read)
+        own, amount = writer.removal(basis, strength, stored.read)
         for place in [place for parameter in writer.parameters for place in stored.places(writer, parameter)]:
             check_axis(place, architecture.d_model)
-            common = (writer.site, writer.layer, place.axis, strength, own)
+            common = (writer.site, writer.layer, place.axis, amount, own)
             if place.weight is None:
                 edits[place.name] = TensorEdit(place.name, *common)
             elif edited is None:
@@ -208,7 +208,7 @@ def plan_addition(
     return EditPlan(edits, recipe, basis, stored.left_alone(), addition=addition)
 
 
-Common = tuple[Site, int | None, int, float, Float[Tensor, "k d_model"]]
+Common = tuple[Site, int | None, int, Amount, Float[Tensor, "k d_model"]]
 """What all edits of one tensor share: site, layer, axis, strength, basis."""
 
 

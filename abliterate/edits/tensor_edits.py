@@ -14,7 +14,7 @@ from abliterate.architectures.sites import Site
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import QuantizedWeight
 from abliterate.errors import InputError
-from abliterate.projection import Projection, component, frobenius, project_out
+from abliterate.projection import Amount, Projection, component, frobenius, project_out
 from abliterate.quantization.requantize import Leak, measure_leak, project_packed, project_scales
 
 
@@ -41,7 +41,7 @@ class TensorEdit:
     site: Site
     layer: int | None
     axis: int
-    strength: float
+    strength: Amount
     basis: Float[Tensor, "k d_model"]
 
     kind: ClassVar[str] = "plain"
@@ -72,6 +72,7 @@ class AddedEdit(TensorEdit):
 
     def apply(self, tensor: Tensor) -> Tensor:
         """Return the edited bias, in its own dtype."""
+        assert not isinstance(self.strength, tuple)  # one vector is added
         shift = self.strength * self.basis[0]
         moved: Tensor = tensor.movedim(self.axis, -1).float() + shift.to(tensor.device)
         return moved.to(tensor.dtype).movedim(-1, self.axis)

@@ -136,8 +136,10 @@ def prepare_adapter(
     require("train", "writing an adapter", "peft")
     prepared = lay_out(plan, model, architecture, checkpoint, base_name, revision)
     if not architecture.problems:
-        sites = dict.fromkeys((edit.site for edit in plan.edits.values()), 0.7)
-        recipe = plan.recipe if plan.addition else Recipe(sites)
+        sites = dict.fromkeys(edit.site for edit in plan.edits.values())
+        mixed = len(plan.recipe.each) > 1
+        tried = proof.own_strengths(len(plan.basis), [*sites]) if mixed else Recipe(dict.fromkeys(sites, 0.7))
+        recipe = plan.recipe if plan.addition else tried
         prove_adapter(model, recipe, len(plan.basis), bool(prepared.biases))
     return prepared
 

@@ -23,7 +23,7 @@ from abliterate.interventions.ablation import (
     disturbed,
     projected,
     register,
-    writer_bases,
+    writer_edits,
 )
 from abliterate.interventions.addition import added, added_rows
 from abliterate.interventions.affine import affine, mean_component
@@ -52,5 +52,5 @@ __all__ = [
     "projected",
     "register",
     "rows_where",
-    "writer_bases",
+    "writer_edits",
 ]

@@ -69,7 +69,7 @@ def ablated_rows(
     """Like `ablated`, but each row of a batch carries its own basis: see `project_rows` for which.
 
     `strengths` multiply those of the recipe, basis by basis: 0 leaves a row alone. Raises InputError for directions of
-    another model, for NaN, infinity and zero, and for a Condition that is decided after a writer of the recipe has written: give a recipe that
+    another model, for NaN, infinity and zero, for a recipe with strengths of another number of directions, and for a Condition that is decided after a writer of the recipe has written: give a recipe that
     begins at its layer, or the rows for which it holds (`rows_where`). Raises ArchitectureError in the first pass
     inside, when the model goes around a writer without calling it.
 
@@ -84,11 +84,12 @@ def ablated_rows(
     live = unwrapped(model)
     found = architecture or find_architecture(live)
     chosen = recipe or Recipe.uniform()
-    chosen.check(found.depth)
+    chosen.require_removal()
     check_floats(bases)
     if bases.dim() != 3 or not len(bases):
         raise InputError(f"bases have shape {tuple(bases.shape)}; give [bases, k, d_model]")
     bases = torch.stack([unit_rows(basis, found.d_model) for basis in bases])
+    chosen.check(found.depth, bases.shape[1])
     if strengths is not None:
         if len(strengths) != len(bases):
             raise InputError(f"{len(strengths)} strengths for {len(bases)} directions; give one each")
@@ -103,7 +104,10 @@ def ablated_rows(
                 f"the condition is decided at resid[{when.layer}], after {writer.module} has written; give a recipe "
                 f"that begins at layer {when.layer}, or the rows that `rows_where` chooses"
             )
-        edits[writer] = (bases, strength if strengths is None else strength * strengths)
+        own: Strength = torch.tensor([strength]) if isinstance(strength, tuple) else strength
+        if strengths is not None:
+            own = own * (strengths[:, None] if isinstance(own, Tensor) else strengths)
+        edits[writer] = (bases, own)
     with gate_of(live, found, when) as gate, projected(live, found, edits, gate):
         yield live
 
@@ -121,13 +125,15 @@ def projected(
     """
     with hooks_of() as hooks:
         for writer, (bases, strength) in edits.items():
-            own = writer_bases(model, writer, bases)
-            hooks.callback(register(model, writer, own, strength, gate).remove)
+            own, amount = writer_edits(model, writer, bases, strength)
+            hooks.callback(register(model, writer, own, amount, gate).remove)
             tied = architecture.tied and model.get_submodule(writer.module) is model.get_input_embeddings()
             if tied and architecture.head:
-                # A tied embedding is edited in both roles: as the head, W(I - s rr^T) reads an input without r.
+                # A tied embedding is edited in both roles: as the head, W(I - s rr^T) reads an input without r. How rows
+                # mix is transposed there, since the head reads what the embedding writes.
                 head = model.get_submodule(architecture.head)
-                hooks.callback(at_input(head, gated(projection(own, strength), gate)).remove)
+                read = amount.transpose(1, 2) if isinstance(amount, Tensor) and amount.dim() == 3 else amount
+                hooks.callback(at_input(head, gated(projection(own, read), gate)).remove)
         watch_writers(model, architecture, edits, hooks)
         yield model
 
@@ -151,13 +157,20 @@ def disturbed(model: PreTrainedModel, writers: Mapping[Writer, float]) -> Iterat
         yield model
 
 
-def writer_bases(
-    model: PreTrainedModel, writer: Writer, bases: Float[Tensor, "bases k d_model"]
-) -> Float[Tensor, "bases more d_model"]:
-    """Return what to remove from the output of `writer`: `bases`, or what the gains behind it make of them."""
+def writer_edits(
+    model: PreTrainedModel, writer: Writer, bases: Float[Tensor, "bases k d_model"], strength: Strength
+) -> tuple[Float[Tensor, "bases more d_model"], Strength]:
+    """Return what to remove from the output of `writer`, and how strongly: what the gains behind it make of both."""
     if writer.plain:
-        return bases
-    return torch.stack([writer.basis(basis.cpu(), partial(offloaded_parameter, model)) for basis in bases])
+        return bases, strength
+    read = partial(offloaded_parameter, model)
+    if not isinstance(strength, Tensor) or strength.dim() < 2:
+        return torch.stack([writer.basis(basis.cpu(), read) for basis in bases]), strength
+    each = strength.expand(len(bases), -1)
+    rows, mixings = zip(
+        *(writer.edit(basis.cpu(), own, read) for basis, own in zip(bases, each, strict=True)), strict=True
+    )
+    return torch.stack(rows), torch.stack(mixings)
 
 
 def register(

@@ -15,10 +15,11 @@ from transformers import PreTrainedModel
 from abliterate.architectures.architecture import Architecture
 from abliterate.architectures.eager import eager
 from abliterate.errors import InputError
-from abliterate.projection import project_out
+from abliterate.projection import Amount, as_mixing, project_out
 
-Strength = float | Float[Tensor, "*bases"]
-"""A number, a tensor of no dimension that a search follows by gradient, or one strength for each basis."""
+Strength = float | Float[Tensor, "..."]
+"""A number, a tensor of no dimension that a search follows by gradient, one strength for each basis `[bases]` or for each
+of its rows `[bases, k]`, or how these mix `[bases, k, k]` (`projection.span_edit`); one basis serves all."""
 
 Change = Callable[[Tensor], Tensor]
 """Gives what becomes of a tensor of vectors, `[rows, ..., width]`, in the same shape and dtype."""
@@ -84,6 +85,23 @@ def in_runs(stream: Float[Tensor, "rows ... width"], vectors: Float[Tensor, "vec
     return stream.reshape(len(vectors), -1, vectors.shape[-1]).float()
 
 
+def amount_of(strength: Strength) -> Amount:
+    """Return the strength of one basis as the kernel of the weights takes it."""
+    if not isinstance(strength, Tensor) or strength.dim() < 2:
+        return float(strength)
+    return as_mixing(strength[0].diag() if strength.dim() == 2 else strength[0])
+
+
+def weighed(along: Float[Tensor, "bases vectors k"], strength: Strength) -> Float[Tensor, "bases vectors k"]:
+    """Return what is removed along each row of each basis."""
+    if not isinstance(strength, Tensor):
+        return strength * along
+    each = strength.to(along.device)
+    if each.dim() == 3:
+        return along @ each.transpose(1, 2)
+    return each[:, None] * along if each.dim() == 2 else each.reshape(-1, 1, 1) * along
+
+
 def project_rows(
     stream: Float[Tensor, "rows ... d_model"], bases: Float[Tensor, "bases k d_model"], strength: Strength
 ) -> Float[Tensor, "... d_model"]:
@@ -93,11 +111,10 @@ def project_rows(
     position embeddings may come as one row for the whole batch: it becomes one for each basis.
     """
     if len(bases) == 1 and not torch.is_grad_enabled():  # the kernel of the weights writes in place
-        return project_out(stream, bases[0], float(strength))
+        return project_out(stream, bases[0], amount_of(strength))
     if len(stream) == 1:
         stream = stream.expand(len(bases), *stream.shape[1:])
     vectors = in_runs(stream, bases[:, 0])
     rows = bases.to(stream.device, torch.float32)
-    each = strength.to(stream.device).reshape(-1, 1, 1) if isinstance(strength, Tensor) else strength
-    edited = vectors - each * (vectors @ rows.transpose(1, 2)) @ rows
+    edited = vectors - weighed(vectors @ rows.transpose(1, 2), strength) @ rows
     return edited.reshape(stream.shape).to(stream.dtype)

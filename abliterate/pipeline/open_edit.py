@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.checkpoints.other_files import leads_out
-from abliterate.directions.files import load_direction
+from abliterate.directions.files import load_basis
 from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
 from abliterate.errors import InputError
 from abliterate.interventions.recipe import Recipe
@@ -42,11 +42,11 @@ class EditFiles:
         return cls(place, Recipe.load(recipe), folder / DIRECTIONS)
 
     @cached_property
-    def direction(self) -> Float[Tensor, " d_model"]:
-        """Return the direction that the recipe names. Raises InputError when it names none, or that cannot be read."""
-        if self.recipe.direction is None:
+    def basis(self) -> Float[Tensor, "k d_model"]:
+        """Return the directions that the recipe names. Raises InputError when it names none, or they cannot be read."""
+        if not self.recipe.names:
             raise InputError(f'{self.place}: names no direction; add one such as "resid.15"')
-        return load_direction(self.directions, self.recipe.direction)
+        return load_basis(self.directions, self.recipe.names)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def open_edit(
 
     Raises InputError for an edit that cannot be read or belongs to another model, and what `open_model` raises.
     """
-    direction = files.direction
-    model = open_model(options, progress, source)
-    plan = make_plan(files.recipe, direction, model.architecture, model.empty, model.source.checkpoint, edited_dtype)
+    basis = files.basis
+    model = open_model(options, progress, source, rank=len(basis))
+    plan = make_plan(files.recipe, basis, model.architecture, model.empty, model.source.checkpoint, edited_dtype)
     return OpenedEdit(model, files, plan)

@@ -56,12 +56,16 @@ def open_config(options: ModelOptions) -> tuple[str, PreTrainedModel]:
     )
 
 
-def open_model(options: ModelOptions, progress: Progress = SILENT, source: Source | None = None) -> OpenedModel:
+def open_model(
+    options: ModelOptions, progress: Progress = SILENT, source: Source | None = None, rank: int = 1
+) -> OpenedModel:
     """Open the model that the options name: its writers are found and proved; `source` where that is known already.
+
+    The proof is one for edits of `rank` directions.
 
     Raises what `open_source` raises, InputError for an unknown model type, and, unless the options allow it,
     ArchitectureError and ProofError for writers that cannot be found or proved.
     """
     found = open_source(options, progress) if source is None else source
-    architecture, proved = require_proof(found.empty, options.allow_unproved)
+    architecture, proved = require_proof(found.empty, options.allow_unproved, rank)
     return OpenedModel(found, architecture, proved)

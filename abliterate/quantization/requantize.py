@@ -18,7 +18,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from abliterate.errors import CheckpointError, InputError
-from abliterate.projection import checked_rows, project_out
+from abliterate.projection import Amount, checked_rows, project_out
 from abliterate.quantization.dequantize import finite, read_part
 from abliterate.quantization.formats.base import Format, Packed
 from abliterate.quantization.formats.grid import Grid, Part
@@ -102,7 +102,7 @@ def requantize(
 
 
 def project_packed(
-    packed: Packed, format: Format, basis: Float[Tensor, "*k d_model"], strength: float = 1.0, axis: int = -1
+    packed: Packed, format: Format, basis: Float[Tensor, "*k d_model"], strength: Amount = 1.0, axis: int = -1
 ) -> Packed:
     """Do `project_out` on a quantised weight: read, project in float32 and quantise again, a few MiB at a time.
 
@@ -113,7 +113,7 @@ def project_packed(
 
 
 def project_scales(
-    packed: Packed, format: Format, basis: Float[Tensor, "*k d_model"], strength: float = 1.0, axis: int = -1
+    packed: Packed, format: Format, basis: Float[Tensor, "*k d_model"], strength: Amount = 1.0, axis: int = -1
 ) -> Shaped[Tensor, "..."]:
     """Return the scales of `project_packed` alone, in a fraction of its time. Raises as `requantize`."""
     grid, along = format.grid(packed), format.stored_axis(packed, axis)
@@ -130,7 +130,7 @@ def measure_leak(
     after: Packed,
     format: Format,
     basis: Float[Tensor, "*k d_model"],
-    strength: float = 1.0,
+    strength: Amount = 1.0,
     axis: int = -1,
 ) -> Leak:
     """Compare the stored edit `after` with what `project_out` makes of `before`. Raises as `dequantize`."""
@@ -156,7 +156,7 @@ def measure_leak(
 
 
 def _projected(
-    packed: Packed, format: Format, grid: Grid, basis: Float[Tensor, "*k d_model"], strength: float, along: int
+    packed: Packed, format: Format, grid: Grid, basis: Float[Tensor, "*k d_model"], strength: Amount, along: int
 ) -> Callable[[int, Part], Tensor]:
     def read(expert: int, part: Part) -> Tensor:
         return project_out(read_part(packed, format, grid, expert, part), basis, strength, along)

@@ -35,7 +35,7 @@ from abliterate.records.model_card import model_card
 from abliterate.records.schema import check_shape
 from abliterate.records.shapes import MANIFEST_PARTS, RECORD_PARTS
 from abliterate.search.stages import SearchResult
-from abliterate.search.variables import VARIABLE_NAME
+from abliterate.search.variables import is_learned
 from abliterate.storage.foreign_files import read_json
 from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, TEMPLATE
 from abliterate.storage.staging import Staging
@@ -162,12 +162,13 @@ def write_directions(
     else:
         assert selection is not None
         path = staging.path(DIRECTIONS)
-        learned = {VARIABLE_NAME: plan.basis[0].contiguous()} if plan.recipe.direction == VARIABLE_NAME else None
-        directions.save(path, selection.chosen.position, learned)
+        learned = zip(plan.recipe.names, plan.basis, strict=True) if is_learned(plan.recipe) else ()
+        directions.save(path, selection.chosen.position, {name: row.contiguous() for name, row in learned})
         staging.finish(DIRECTIONS)
         position, method = selection.chosen.position, directions.method
     recipe = plan.recipe  # the name may be anybody's, such as resid.mean: of no layer
-    return {"name": recipe.direction, "method": method, "layer": recipe.layer, "position": position}
+    name = ", ".join(recipe.names) if recipe.names else None
+    return {"name": name, "method": method, "layer": recipe.layer, "position": position}
 
 
 def hashes(source: Source, progress: Progress = SILENT) -> dict[str, str]:

@@ -38,7 +38,7 @@ NOT_MEASURED = "not measured"
 PROOFS = {
     "silence": (
         "After writing, the model was loaded from the saved files and run: at every layer, the component of the "
-        "residual stream along the direction is at most {largest} of the stream"
+        "residual stream along the {direction} is at most {largest} of the stream"
     ),
     "agreement": (
         "After writing, the model was loaded from the saved files and run: at every layer, its residual stream differs "
@@ -52,6 +52,12 @@ This is {source}, edited with abliterate {version} along one direction of its re
 Such a direction separates prompts that a chat model refuses from those that it answers
 ([Arditi et al., arXiv 2406.11717](https://arxiv.org/abs/2406.11717)); the edit takes it out of the weights that write
 to the stream, or puts more of it in, as the strengths below say. Nothing was trained."""
+
+SEVERAL = """\
+This is {source}, edited with abliterate {version} along {count} directions of its residual stream.
+Such directions separate prompts that a chat model refuses from those that it answers
+([Arditi et al., arXiv 2406.11717](https://arxiv.org/abs/2406.11717)); the edit takes what lies in their span out of the weights
+that write to the stream, or puts more of it in, as the strengths below say. Nothing was trained."""
 
 INDUCED = """\
 This is {source}, edited with abliterate {version} so that it refuses more: a vector is added to its residual stream at one
@@ -86,12 +92,13 @@ def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
     sections = {
         "What was done": edit_text(manifest),
         "Figures": figures_text(manifest["figures"]),
-        "Proof": proof_text(manifest["proof"]),
+        "Proof": proof_text(manifest["proof"], "directions" if manifest["recipe"].get("directions") else "direction"),
         "How to repeat it": repeat_text(manifest),
         "Limits and responsible use": (MEASURE_LIMITS if manifest["figures"] is not None else "") + limits,
     }
-    summary = (INDUCED if induced else SUMMARY).format(
-        source=source_text(manifest["source"]), version=shown_value(manifest["abliterate"])
+    names = manifest["recipe"].get("directions") or ()
+    summary = (INDUCED if induced else SEVERAL if names else SUMMARY).format(
+        source=source_text(manifest["source"]), version=shown_value(manifest["abliterate"]), count=len(names)
     )
     body = [f"# {shown_value(manifest['source']['model'])}, edited along its refusal direction", summary]
     body += [f"## {title}\n\n{text}" for title, text in sections.items()]
@@ -141,7 +148,9 @@ def edit_text(manifest: Mapping[str, Any]) -> str:
     direction, selection = manifest["direction"], manifest["selection"]
     known = {"method": direction["method"], "layer": direction["layer"], "position": direction["position"]}
     details = ", ".join(f"{name} {shown_value(value)}" for name, value in known.items() if value is not None)
-    lines = [f"- Direction: {shown_value(direction['name'])}" + (f" ({details})" if details else "")]
+    names = manifest["recipe"].get("directions") or [direction["name"]]
+    title = "Directions" if len(names) > 1 else "Direction"
+    lines = [f"- {title}: {', '.join(map(shown_value, names))}" + (f" ({details})" if details else "")]
     search = manifest.get("search")
     if search is not None:
         point = search["points"][search["chosen"]]
@@ -158,8 +167,7 @@ def edit_text(manifest: Mapping[str, Any]) -> str:
     recipe = manifest["recipe"]
     if "added" in recipe:
         return "\n".join([*lines, *added_lines(manifest)])
-    strengths = recipe["strengths"]
-    lines += [f"- Strength at {shown_value(site)}: {strength_text(value)}" for site, value in strengths.items()]
+    lines += strength_lines(recipe)
     if manifest.get("form") == "adapter":
         lines.append(
             "- As a PEFT adapter with exact factors; merged into the source it is the edited checkpoint, to rounding"
@@ -167,6 +175,17 @@ def edit_text(manifest: Mapping[str, Any]) -> str:
     else:
         lines.append(f"- Edited tensors: {len(manifest['tensors'])}; `abliterate.json` lists them")
     return "\n".join([*lines, "", "Strength 1 removes the component along the direction, 0 leaves it, -1 doubles it."])
+
+
+def strength_lines(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each site: of all directions, or of each that has its own strengths."""
+    strengths = recipe["strengths"]
+    if isinstance(strengths, Mapping):
+        yield from (f"- Strength at {shown_value(site)}: {strength_text(value)}" for site, value in strengths.items())
+        return
+    for name, own in zip(recipe["directions"], strengths, strict=True):
+        for site, value in own.items():
+            yield f"- Strength of {shown_value(name)} at {shown_value(site)}: {strength_text(value)}"
 
 
 def added_lines(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -237,7 +256,7 @@ def is_finite(*values: int | float | None) -> bool:
     return all(value is not None and math.isfinite(value) for value in values)
 
 
-def proof_text(proof: Mapping[str, Any] | None) -> str:
+def proof_text(proof: Mapping[str, Any] | None, direction: str = "direction") -> str:
     """Return what was proved in a sentence, or that nothing was."""
     sentence = PROOFS.get(proof["kind"]) if proof is not None else None
     if proof is None or sentence is None:
@@ -245,11 +264,11 @@ def proof_text(proof: Mapping[str, Any] | None) -> str:
     if not proof.get("holds", True):
         return (
             f"**Not proved.** The architecture's writers are not all accounted for: up to {number_text(proof['largest'])} of the "
-            f"residual stream lies along the direction after the edit ({number_text(proof['limit'])} would be rounding)."
+            f"residual stream lies along the {direction} after the edit ({number_text(proof['limit'])} would be rounding)."
         )
     limit = f" (rounding allows {number_text(proof['limit'])})"
     before = f"; before the edit it was up to {number_text(proof['before'])}" if proof["before"] is not None else ""
-    return sentence.format(largest=number_text(proof["largest"])) + limit + before + "."
+    return sentence.format(largest=number_text(proof["largest"]), direction=direction) + limit + before + "."
 
 
 def repeat_text(manifest: Mapping[str, Any]) -> str:

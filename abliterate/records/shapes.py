@@ -7,7 +7,10 @@ from abliterate.records.schema import Each, Either, Maybe
 RATE = {"count": int, "total": int, "rate": Maybe(float), "low": Maybe(float), "high": Maybe(float)}
 MEAN = {"mean": Maybe(float), "count": int, "low": Maybe(float), "high": Maybe(float)}
 ESTIMATE = Either((RATE, MEAN))
-STRENGTHS_SHAPE = Each(Either(([float], float)))
+SITE_STRENGTHS = Each(Either(([float], float)))
+STRENGTHS_SHAPE = Either(([SITE_STRENGTHS], SITE_STRENGTHS))
+"""Of all directions, or a list with those of each."""
+
 POINT = {
     "pressure": Maybe(float), "refusals": int, "prompts": int, "kl": float, "incoherent": int, "strengths": STRENGTHS_SHAPE,
 }  # fmt: skip
@@ -26,7 +29,7 @@ MANIFEST_SHAPE = {
     "direction": {"name": Maybe(str), "method": Maybe(str), "layer": Maybe(int), "position": Maybe(int)},
     "selection": Maybe({"bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}),
     "search": Maybe({"original": {"refusals": int, "prompts": int}, "chosen": int, "points": [POINT]}),
-    "recipe": {"direction": Maybe(str), "strengths": STRENGTHS_SHAPE, "added": Maybe(float)},
+    "recipe": {"direction": Maybe(str), "directions": Maybe([str]), "strengths": STRENGTHS_SHAPE, "added": Maybe(float)},
     "trials": Maybe([{"layer": int, "position": int, "strength": float, "refused": int, "prompts": int}]),
     "tensors": [TENSOR],
     "proof": {

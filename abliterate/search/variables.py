@@ -28,7 +28,7 @@ TURN = 0.3
 """What it may turn the direction by in one step, at first, in radians and about: over `sqrt(d_model)` per number."""
 
 VARIABLE_NAME = "learned"
-"""What the direction is called in `directions.safetensors`."""
+"""What the direction is called in `directions.safetensors`; several are `learned.1`, `learned.2` and so on."""
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,10 @@ class Variables:
             },
             VARIABLE_NAME,
         )
+
+
+def is_learned(recipe: Recipe) -> bool:
+    """Tell whether a recipe is of directions that a search has turned."""
+    return all(name == VARIABLE_NAME or name.startswith(f"{VARIABLE_NAME}.") for name in recipe.names) and bool(
+        recipe.names
+    )

@@ -124,8 +124,9 @@ class KeepDirectionOut(TrainerCallback):  # type: ignore[misc]
                     label = f"{name}.{parameter.name}"
                     if tensor.requires_grad:
                         if strength != 1:
+                            shown = "other than 1" if isinstance(strength, tuple) else f"{strength:g}"
                             raise InputError(
-                                f"{label} is trained, and edited at strength {strength:g}: only strength 1 can be kept "
+                                f"{label} is trained, and edited at strength {shown}: only strength 1 can be kept "
                                 "while the weight itself is trained; train a LoRA"
                             )
                         yield Trained(label, tensor, parameter.axis, writer)

@@ -12,12 +12,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import find_architecture
+from abliterate.architectures.clone import clone_inputs, random_clone
 from abliterate.edits.in_place import orthogonalize
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions import (
     ablated,
 )
 from abliterate.interventions.recipe import Recipe
+from abliterate.proofs.census import class_and_config, published_config
 from fixtures.models import random_model
 from fixtures.wrapped import SILENT, hook_count, logits, lora, residue, unchanged, weights
 
@@ -36,6 +38,32 @@ def test_strength_per_layer_reaches_its_layer_only(llama: PreTrainedModel, direc
     orthogonalize(llama, direction, Recipe({"mlp": (0.0, 0.0, 1.0, 0.0)}))
     changed = {name for name, tensor in llama.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {"model.layers.2.mlp.down_proj.weight"}
+
+
+OWN = Recipe(({"embed": 1.0, "attn": 0.3, "mlp": 1.0}, {"embed": 0.4, "attn": 0.9}))
+
+
+@pytest.mark.parametrize("model_type", ["bloom", "gemma3_text", "gpt2"])
+def test_directions_with_their_own_strengths_are_the_same_by_hooks_and_in_weights(model_type: str) -> None:
+    # Bloom norms what its embedding writes and reads that embedding as its head: there rows mix the other way round.
+    clone = random_clone(*class_and_config(model_type, published_config(model_type))).eval()
+    basis = torch.randn(2, find_architecture(clone).d_model, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        before = clone(**clone_inputs(clone), use_cache=False).logits
+        with ablated(clone, basis, OWN):
+            hooked = clone(**clone_inputs(clone), use_cache=False).logits
+        edited = orthogonalize(clone, basis, OWN)(**clone_inputs(clone), use_cache=False).logits
+    assert not torch.allclose(before, hooked, atol=1e-2)
+    assert torch.allclose(edited, hooked, atol=1e-4 * float(hooked.abs().max()))
+
+
+def test_strengths_of_another_number_of_directions_are_refused_before_anything_is_changed(
+    llama: PreTrainedModel, direction: torch.Tensor
+) -> None:
+    before = weights(llama)
+    with pytest.raises(InputError, match="strengths of 2 directions for 1; give those of each, or one set"):
+        orthogonalize(llama, direction, OWN)
+    assert unchanged(llama, before)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])

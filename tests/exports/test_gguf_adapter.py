@@ -88,6 +88,18 @@ def test_the_product_of_the_factors_is_the_edit(qwen: Small, basis: Tensor, tmp_
         torch.testing.assert_close(product, delta, rtol=0, atol=2e-6)
 
 
+def test_directions_with_their_own_strengths_are_in_the_factors(qwen: Small, basis: Tensor, tmp_path: Path) -> None:
+    plan = qwen.plan(Recipe(({"attn": 1.0, "mlp": 0.5}, {"attn": 0.25, "mlp": 0.5})), basis)
+    qwen.write(plan, tmp_path / "adapter.gguf")
+    held = tensors(tmp_path / "adapter.gguf")
+    for edit in plan.edits.values():
+        weight = qwen.checkpoint.read(edit.name).float()
+        name = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, 4).get_name(edit.name, try_suffixes=(".weight",))
+        a, b = (torch.from_numpy(held[f"{name}.lora_{letter}"]) for letter in "ab")
+        strengths = torch.tensor([1.0, 0.25] if edit.site == "attn" else [0.5, 0.5])
+        torch.testing.assert_close(b @ a, -basis.T @ (strengths[:, None] * (basis @ weight)), rtol=0, atol=2e-6)
+
+
 def test_the_file_says_what_llama_cpp_wants_to_know(qwen: Small, basis: Tensor, tmp_path: Path) -> None:
     written = qwen.write(qwen.plan(INSIDE, basis), tmp_path / "adapter.gguf")
     assert fields(written.path) == {

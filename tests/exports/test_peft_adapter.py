@@ -28,7 +28,7 @@ from abliterate.prompts.prompt_set import load_prompts
 from abliterate.replies.refusals import is_refusal
 from abliterate.storage.staging import Staging
 from fixtures.models import FAMILIES, random_model
-from fixtures.peft_adapters import Made, basis_of, check, close, fractions, logits
+from fixtures.peft_adapters import Made, basis_of, check, close, fractions, logits, own_fractions
 from fixtures.quantized_models import quantise_checkpoint, random_checkpoint
 from fixtures.tiny_chat import TINY
 
@@ -44,6 +44,11 @@ pytestmark = [
 @pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"gpt2"}))
 def test_adapter_form_equals_hook_form_equals_weight_form(family: str, tied: bool, tmp_path: Path) -> None:
     check(Made(random_model(family, tie_word_embeddings=tied), tmp_path, fractions(4), 2))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "olmo2"])
+def test_directions_with_their_own_strengths_are_the_same_in_all_forms(family: str, tmp_path: Path) -> None:
+    check(Made(random_model(family, tie_word_embeddings=True), tmp_path, own_fractions(4), 2))
 
 
 def test_the_folder_holds_two_files_with_scaling_1_and_the_same_bytes_again(

@@ -89,7 +89,7 @@ def test_a_run_that_adds_derives_each_fact_once(tmp_path: Path, derived: Counter
     layer = min(loaded.bias_sites)
     files = EditFiles.of(edit_in(tmp_path / "edit", Recipe.adding(1.0, layer)))
     for _ in range(3):
-        plan = make_plan(files.recipe, files.direction, loaded.architecture, loaded.empty, loaded.source.checkpoint)
+        plan = make_plan(files.recipe, files.basis, loaded.architecture, loaded.empty, loaded.source.checkpoint)
     assert plan.addition is not None
     assert derived == once, "no clone more, however many plans are made"
     with Staging.open(given.out, "test") as staging:

@@ -34,6 +34,19 @@ def test_the_whole_is_proved(model_type: str) -> None:
     assert proved.difference < AGREE
 
 
+@pytest.mark.parametrize("model_type", ["gemma3_text", "olmo2", "gpt2", "bloom", "gpt_oss"])
+def test_three_directions_are_proved_each_at_its_own_strength(model_type: str) -> None:
+    proved = prove(*class_and_config(model_type, published_config(model_type)), rank=3)
+    assert proved.leak < SILENT_LIMIT < proved.before
+    assert proved.difference < AGREE
+
+
+def test_own_strengths_without_the_gains_fail() -> None:
+    architecture = broken("gemma3_text", lambda writer: replace(writer, paths=((),)))
+    with pytest.raises(ProofError, match=r"gemma3_text: the edited clone still writes .* at resid\[1\]: "):
+        prove(*class_and_config("gemma3_text", published_config("gemma3_text")), architecture, rank=2)
+
+
 def test_without_the_gains_it_fails_and_names_the_layer() -> None:
     with pytest.raises(ProofError, match=r"gemma3_text: the edited clone still writes .* at resid\[1\]: "):
         proved_with("gemma3_text", broken("gemma3_text", lambda writer: replace(writer, paths=((),))))

@@ -192,12 +192,15 @@ function strengths(colours, width) {
     attn: { offset: -0.42, width: 0.4, colour: colours.harmless, shape: "" },
     mlp: { offset: 0.02, width: 0.4, colour: colours.harmful, shape: "/" },
   };
-  const shown = Object.entries(data.strengths).map(([site, value]) => {
+  // Of several directions each has its share of a bar's width.
+  const count = Math.max(...Object.keys(data.strengths).map((name) => Number(name.split(" ")[1] || 1)), 1);
+  const shown = Object.entries(data.strengths).map(([name, value]) => {
+    const [site, place = 1] = name.split(" ");
     const { offset, width: thick, colour, shape } = look[site];
     return {
-      type: "bar", name: site, offset, width: thick, x: site === "embed" ? [-1] : value.map((_, layer) => layer), y: site === "embed" ? [value] : value,
+      type: "bar", name, offset: offset + (thick * (place - 1)) / count, width: thick / count, x: site === "embed" ? [-1] : value.map((_, layer) => layer), y: site === "embed" ? [value] : value,
       marker: { color: colour, pattern: { shape, fillmode: "overlay", fgcolor: colours.paper, size: 6, solidity: 0.25 } },
-      hovertemplate: site === "embed" ? "embed %{y:.3f}<extra></extra>" : `${site}, layer %{x}: %{y:.3f}<extra></extra>`,
+      hovertemplate: site === "embed" ? `${name} %{y:.3f}<extra></extra>` : `${name}, layer %{x}: %{y:.3f}<extra></extra>`,
     };
   });
   const layers = [...Array(depth).keys()].filter((layer) => layer % every(depth, width) === 0);

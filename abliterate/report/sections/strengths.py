@@ -29,13 +29,20 @@ def numbers(records: Gathered) -> dict[str, Any]:
 
 
 def by_layer(records: Gathered) -> dict[str, list[float] | float]:
-    """Return the strength of each site: one number for the embedding, one a layer for the others."""
+    """Return the strength of each site: one number for the embedding, one a layer for the others.
+
+    Where each direction has its own, the second's at `attn` is called `attn 2`.
+    """
     spread: dict[str, list[float] | float] = {}
-    for site, value in records.manifest["recipe"]["strengths"].items():
-        if site == "embed":
-            spread[site] = float(value[0] if isinstance(value, list) else value)
-        else:
-            spread[site] = [*map(float, value)] if isinstance(value, list) else [float(value)] * records.depth
+    given = records.manifest["recipe"]["strengths"]
+    each = given if isinstance(given, list) else [given]
+    for place, own in enumerate(each, 1):
+        for site, value in own.items():
+            name = f"{site} {place}" if len(each) > 1 else site
+            if site == "embed":
+                spread[name] = float(value[0] if isinstance(value, list) else value)
+            else:
+                spread[name] = [*map(float, value)] if isinstance(value, list) else [float(value)] * records.depth
     return spread
 
 
@@ -48,7 +55,7 @@ def strengths_line(records: Gathered) -> str:
     every = [one for value in spread.values() for one in (value if isinstance(value, list) else [value])]
     if not every:
         return "none"
-    where = ", ".join(spread)
+    where = ", ".join(dict.fromkeys(name.partition(" ")[0] for name in spread))
     if min(every) == max(every):
         return f"{every[0]:g} at every layer of {where}"
     return f"{min(every):.2f} to {max(every):.2f}, by layer, at {where}"
