@@ -112,6 +112,20 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Result]:
 
 
 @pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Result]:
+    """A run with a short search."""
+    from abliterate.pipeline.run import run
+    from fixtures.search import short_stages
+    from fixtures.tiny_chat import hashes, options
+
+    with short_stages():
+        made = run(options(tmp_path_factory.mktemp("search") / "edited", optimize=True))
+    before = hashes(made.out)
+    yield made
+    assert hashes(made.out) == before
+
+
+@pytest.fixture(scope="session")
 def evaluation(edited: Result) -> Evaluation:
     """The edited model beside its original."""
     from abliterate.commands.evaluate import evaluate

@@ -18,7 +18,7 @@ from abliterate.pipeline.options import Options
 from abliterate.records.option import split
 
 if TYPE_CHECKING:
-    from abliterate.commands.apply import Applied
+    from abliterate.pipeline.write_edit import WrittenEdit
 
 APPLYING = flags(
     "model", "out", "layer", "strength", "sites", "dtype", "device", "max_memory", "force", "offline",
@@ -48,7 +48,7 @@ def apply(
     show(applied(one), applied_json(one), as_json)
 
 
-def applied(one: Applied) -> RenderableType:
+def applied(one: WrittenEdit) -> RenderableType:
     """Return what the proof says of a written checkpoint."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("edited", f"{len(one.tensors)} tensors as planned")
@@ -58,7 +58,7 @@ def applied(one: Applied) -> RenderableType:
     return Group(facts, *(Text(f"note: {note}", style="yellow") for note in one.notes))
 
 
-def applied_json(one: Applied) -> dict[str, Any]:
+def applied_json(one: WrittenEdit) -> dict[str, Any]:
     """Return a proof as JSON."""
     tensors = [asdict(report) for report in one.tensors]
     return {

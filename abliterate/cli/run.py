@@ -105,6 +105,7 @@ def result(one: Result, kept: bool = True) -> RenderableType:
         )
     if measured.search:
         facts.add_row("search", search_line(measured.search))
+        facts.add_row("another point", Text(f"abliterate pick {one.out} --max-kl KL --out DIR"))
     adapter = one.manifest["form"] == "adapter"
     tensors = "exact factors" if adapter else f"{len(measured.tensors)} tensors as planned, all others bit for bit"
     facts.add_row("proof", f"{tensors}; {proof_line(measured.proof)}")

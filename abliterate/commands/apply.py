@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from abliterate.checkpoints.other_files import left_behind_note
 from abliterate.directions.files import read_directions
 from abliterate.edits.plan import check_edited_dtype
-from abliterate.edits.tensor_edits import TensorReport
-from abliterate.edits.write import write_edited
 from abliterate.errors import InputError
 from abliterate.interventions.recipe import Recipe
-from abliterate.models.loading import load_model
-from abliterate.models.source import load_tokenizer
-from abliterate.parallel.devices import choose_device
 from abliterate.pipeline.open_edit import EditFiles, open_edit
 from abliterate.pipeline.open_model import open_source
 from abliterate.pipeline.options import Options
+from abliterate.pipeline.write_edit import WrittenEdit, write_edit
 from abliterate.progress import SILENT, Progress
-from abliterate.proofs.stream import StreamReport, plain_sequences, reference, requantised_note, verify_stream
-from abliterate.proofs.tensors import verify_tensors
-from abliterate.records.manifest import Measured, Origin, write_records
 from abliterate.storage.names import DIRECTIONS, RECIPE
-from abliterate.storage.staging import Staging, check_destination, check_free
-
-
-@dataclass(frozen=True)
-class Applied:
-    """A checkpoint that was written from given directions: what the proof says."""
-
-    out: Path
-    tensors: tuple[TensorReport, ...]
-    proof: StreamReport
-    untouched: int
-    notes: tuple[str, ...] = ()
+from abliterate.storage.staging import check_destination, check_free
 
 
 def apply(
@@ -45,7 +24,7 @@ def apply(
     recipe_file: Path | None,
     progress: Progress = SILENT,
     rows: Sequence[str] = (),
-) -> Applied:
+) -> WrittenEdit:
     """Edit a checkpoint by given directions, and prove the result; nothing is chosen or measured.
 
     `rows` names the one that is used, such as `open/1/resid.15` of a study of positions, or several whose span is removed.
@@ -58,27 +37,9 @@ def apply(
     check_edited_dtype(options.edited_dtype, source.checkpoint)
     files = EditFiles(recipe_file or directions, given_recipe(options, directions, recipe_file, rows), directions)
     opened = open_edit(options, files, progress, source, options.edited_dtype)
-    plan, architecture = opened.plan, opened.model.architecture
-    plan.require_edits()
-    model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
-    expected = reference(model, architecture, plan, plain_sequences(load_tokenizer(source)))
-    del model
-    gc.collect()
-    identity = f"{plan.digest} {source.checkpoint.fingerprint()}"
-    needed = source.checkpoint.total_bytes + plan.grown_bytes(source.checkpoint)
-    with Staging.open(options.out, identity, options.force, needed) as staging:
-        written = write_edited(plan, source.checkpoint, staging, progress)
-        tensors = verify_tensors(plan, source.checkpoint, written, progress)
-        model = load_model(source, options.dtype, options.device, written, options.max_memory)
-        proof = verify_stream(model, architecture, plan, expected, plan.stored_dtype(written), tensors)
-        words = ["abliterate", "apply", source.public_name, "--directions", DIRECTIONS, "--recipe", RECIPE]
-        words += ["--edited-dtype", plan.edited_dtype] if plan.edited_dtype else []
-        origin = Origin(source, [*words, "--out", options.out.name], options.seed, choose_device(options.device))
-        write_records(staging, origin, plan, directions, Measured(tensors, proof))
-        staging.publish()
-    notes = (*requantised_note(tensors), *opened.notes)
-    notes += (*left_behind_note(source.checkpoint.left_behind()), *source.oddities)
-    return Applied(options.out, tensors, proof, len(written.tensors) - len(plan.edits), notes)
+    words = ["abliterate", "apply", source.public_name, "--directions", DIRECTIONS, "--recipe", RECIPE]
+    words += ["--edited-dtype", opened.plan.edited_dtype] if opened.plan.edited_dtype else []
+    return write_edit(opened, options, words, progress)
 
 
 def given_recipe(options: Options, directions: Path, recipe_file: Path | None, chosen: Sequence[str] = ()) -> Recipe:

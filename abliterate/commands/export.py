@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 from transformers import PretrainedConfig
@@ -16,14 +15,13 @@ from abliterate.architectures.sites import Site
 from abliterate.directions.files import load_differences
 from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS, LEAVING_OUT, PlannedEdit
-from abliterate.hub.names import is_hub_name, is_plain_revision
 from abliterate.models.adapter import attach
 from abliterate.models.loading import load_model
 from abliterate.models.source import load_tokenizer
 from abliterate.parallel.devices import choose_device
 from abliterate.pipeline.conditions import carry
 from abliterate.pipeline.export_options import ExportOptions
-from abliterate.pipeline.open_edit import EditFiles, open_edit
+from abliterate.pipeline.open_edit import EditFiles, open_edit, with_original
 from abliterate.pipeline.open_model import open_config, open_source
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT, Progress
@@ -117,8 +115,8 @@ class OpenedExport:
                     f"{self.export_options.edit}: does not say which layer its direction is of; choose one with --layer"
                 )
             layers = (layer,)
-        named = EditFiles.of(self.export_options.edit).recipe.direction
-        return load_differences(self.export_options.folder / DIRECTIONS, named or ""), layers, empty.config
+        named = next(iter(EditFiles.of(self.export_options.edit).recipe.names), "")
+        return load_differences(self.export_options.folder / DIRECTIONS, named), layers, empty.config
 
     def as_adapter(self, edit: PlannedEdit, nbytes: int, write: Callable[[Staging], None]) -> StreamReport:
         """Write a PEFT adapter folder with its records, once the original with it is proved to be the hook form."""
@@ -140,27 +138,6 @@ class OpenedExport:
             write_records(staging, origin, plan, folder / DIRECTIONS, Measured((), proof))
             staging.publish()
         return proof
-
-
-def with_original(options: Options, manifest: Mapping[str, Any] | None) -> Options:
-    """Return the options with the original: the one that was given, else the manifest's on the Hub, at its commit.
-
-    Raises InputError without either.
-    """
-    if options.model:
-        return options
-    made_from = part(manifest or {}, "source")
-    name = made_from.get("model")
-    if not isinstance(name, str) or not name:
-        raise InputError("an edit is exported from its original; say where it is with --model")
-    if not is_hub_name(name) or os.path.lexists(name):
-        raise InputError(f"the original {name} is not on the Hub; say where it is with --model")
-    revision = made_from.get("revision")
-    if options.revision is None and revision is not None and not is_plain_revision(revision):
-        raise InputError(
-            f"the manifest names the revision {revision!r}, which is no commit; choose one with --revision"
-        )
-    return replace(options, model=name, revision=options.revision or revision)
 
 
 def save_others(options: Options, progress: Progress = SILENT) -> tuple[Exported, ...]:

@@ -87,5 +87,10 @@ class Directions:
         }
         lengths = {name: float(self.difference(int(name.removeprefix("resid.")), position).norm()) for name in rows}
         record = {**self.metadata, "position": position, "method": self.method, "lengths": lengths}
-        # One entry: the library writes several in an order that changes from run to run, and so the bytes.
-        save_file({**rows, **(more or {})}, path, metadata={DIRECTIONS_RECORD: json.dumps(record)})
+        write_rows(path, {**rows, **(more or {})}, record)
+
+
+def write_rows(path: Path, rows: Mapping[str, Float[Tensor, " d_model"]], record: Mapping[str, Any]) -> None:
+    """Write rows by name, and what is known of them, as `directions.files.read_directions` reads both."""
+    # One entry: the library writes several in an order that changes from run to run, and so the bytes.
+    save_file(dict(rows), path, metadata={DIRECTIONS_RECORD: json.dumps(record)})

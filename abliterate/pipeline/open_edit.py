@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,11 +16,13 @@ from abliterate.checkpoints.other_files import leads_out
 from abliterate.directions.files import load_basis
 from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
 from abliterate.errors import InputError
+from abliterate.hub.names import is_hub_name, is_plain_revision
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import Source
 from abliterate.pipeline.open_model import OpenedModel, open_model
-from abliterate.pipeline.options import ModelOptions
+from abliterate.pipeline.options import ModelOptions, Options
 from abliterate.progress import SILENT, Progress
+from abliterate.records.manifest import part
 from abliterate.storage.names import DIRECTIONS, RECIPE
 
 
@@ -80,3 +85,24 @@ def open_edit(
     model = open_model(options, progress, source, rank=len(basis))
     plan = make_plan(files.recipe, basis, model.architecture, model.empty, model.source.checkpoint, edited_dtype)
     return OpenedEdit(model, files, plan)
+
+
+def with_original(options: Options, manifest: Mapping[str, Any] | None) -> Options:
+    """Return the options with the original: the one that was given, else the manifest's on the Hub, at its commit.
+
+    Raises InputError without either.
+    """
+    if options.model:
+        return options
+    made_from = part(manifest or {}, "source")
+    name = made_from.get("model")
+    if not isinstance(name, str) or not name:
+        raise InputError("an edit is written anew from its original; say where it is with --model")
+    if not is_hub_name(name) or os.path.lexists(name):
+        raise InputError(f"the original {name} is not on the Hub; say where it is with --model")
+    revision = made_from.get("revision")
+    if options.revision is None and revision is not None and not is_plain_revision(revision):
+        raise InputError(
+            f"the manifest names the revision {revision!r}, which is no commit; choose one with --revision"
+        )
+    return replace(options, model=name, revision=options.revision or revision)

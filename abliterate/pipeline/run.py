@@ -38,7 +38,8 @@ from abliterate.proofs.tensors import verify_tensors
 from abliterate.records.manifest import Form, Measured, Origin, json_text, write_records
 from abliterate.records.observations import observations
 from abliterate.search.choice import USUAL_MAX_KL
-from abliterate.storage.names import OBSERVATIONS
+from abliterate.search.found_file import save_found
+from abliterate.storage.names import OBSERVATIONS, SEARCH
 from abliterate.storage.record_log import RecordLog
 from abliterate.storage.staging import Staging
 
@@ -109,6 +110,9 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         manifest = write_records(staging, origin, plan, finding.directions, measured)
         seen = observations(finding.geometry, finding.prompts, selection, original, edited)
         staging.write_text(OBSERVATIONS, json_text(seen))
+        if found:
+            save_found(staging.path(SEARCH), found)
+            staging.finish(SEARCH)
         staging.publish()
     notes += (*requantised_note(tensors), *loaded.unfinished.notes)
     loaded.unfinished.remove()

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from abliterate.architectures.sites import SITES
 from abliterate.search.examples import OriginalReply, Transcript
 from abliterate.search.front import Point
 from abliterate.search.losses import TokenCount
@@ -90,10 +91,15 @@ def named(edit: Variables) -> dict[str, Tensor]:
 
 
 def variables_of(tensors: dict[str, Tensor], number: int) -> Variables:
-    """Return the edit that was saved under a number."""
+    """Return the edit that was saved under a number. Raises KeyError or ValueError for tensors that are none of an edit's.
+
+    Sites are in their own order, which the file does not keep: the recipe of a search that went on has the same bytes.
+    """
     own = {name.partition(".")[2]: one for name, one in tensors.items() if name.partition(".")[0] == str(number)}
     direction = own.pop("direction")
-    strengths: Any = {name.removeprefix("strengths."): one for name, one in own.items()}
+    strengths = {site: own.pop(f"strengths.{site}") for site in SITES if f"strengths.{site}" in own}
+    if own:
+        raise ValueError(f"{', '.join(own)}: no part of an edit")
     return Variables(strengths, direction)
 
 

@@ -80,6 +80,10 @@ class Variables:
         with projected(model, architecture, edits):
             yield
 
+    def rows(self) -> dict[str, Float[Tensor, " d_model"]]:
+        """Return the direction by its name, as `directions.safetensors` holds it."""
+        return {VARIABLE_NAME: self.direction.contiguous()}
+
     def recipe(self) -> Recipe:
         """Return the strengths as `recipe.json` holds them."""
         return Recipe(

@@ -7,6 +7,9 @@ RECIPE = "recipe.json"
 DIRECTIONS = "directions.safetensors"
 """An edit, beside its record."""
 
+SEARCH = "search.safetensors"
+"""The front of a search, beside the edit that was taken of it."""
+
 TEMPLATE = "abliterate_template.jinja"
 """The chat template that a run was given, kept beside its record: under a name that no model has for its own."""
 

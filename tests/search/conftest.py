@@ -9,7 +9,6 @@ from abliterate.directions.directions import Directions
 from abliterate.pipeline.find import capture_training, choose_place, find_directions
 from abliterate.pipeline.load import Loaded, load_run
 from abliterate.pipeline.replies import TrainingReplies, collect_training_replies
-from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT
 from fixtures.search import short_stages
 from fixtures.tiny_chat import TINY, options
@@ -19,12 +18,6 @@ from fixtures.tiny_chat import TINY, options
 def short() -> Iterator[None]:
     with short_stages():
         yield
-
-
-@pytest.fixture(scope="session")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    with short_stages():
-        return run(options(tmp_path_factory.mktemp("search") / "edited", optimize=True))
 
 
 @pytest.fixture(scope="session")
