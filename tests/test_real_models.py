@@ -36,7 +36,7 @@ def prompts() -> dict[str, str]:
 
 
 def test_qwen_stops_refusing_at_little_damage(real_models: Path, tmp_path: Path) -> None:
-    options = Options(str(real_models / "qwen2.5-0.5b-it"), tmp_path / "edited", system="You are a helpful assistant.")
+    options = Options(str(real_models / "qwen2.5-0.5b-it"), tmp_path / "edited", system="You are a helpful assistant.", optimize=False)
     measured = run(replace(options, **prompts())).measured
     assert measured.original is not None
     assert measured.edited is not None
@@ -47,7 +47,7 @@ def test_qwen_stops_refusing_at_little_damage(real_models: Path, tmp_path: Path)
 
 
 def test_smollm_says_that_it_hardly_refuses(real_models: Path, tmp_path: Path) -> None:
-    options = Options(str(real_models / "smollm2-135m-it"), tmp_path / "edited")
+    options = Options(str(real_models / "smollm2-135m-it"), tmp_path / "edited", optimize=False)
     assert "hardly refuses" in run(replace(options, **prompts())).notes[0]
 
 
