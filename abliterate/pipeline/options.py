@@ -328,6 +328,15 @@ class SearchOptions:
             "Go on from the automatic choice: find direction, strengths per layer and site by gradient.", kind=bool
         ),
     )
+    edit_rank: int = option(
+        1,
+        Declaration(
+            "With --optimize: number of directions, turned together, each with its own strengths.",
+            read=whole_number,
+            kind=int,
+            least=1,
+        ),
+    )
     target_refusals: float | None = option(
         None,
         Declaration("With --optimize: least KL at no more than this share of refusals.", read=float, kind=float),
