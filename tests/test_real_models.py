@@ -36,7 +36,9 @@ def prompts() -> dict[str, str]:
 
 
 def test_qwen_stops_refusing_at_little_damage(real_models: Path, tmp_path: Path) -> None:
-    options = Options(str(real_models / "qwen2.5-0.5b-it"), tmp_path / "edited", system="You are a helpful assistant.", optimize=False)
+    options = Options(
+        str(real_models / "qwen2.5-0.5b-it"), tmp_path / "edited", system="You are a helpful assistant.", optimize=False
+    )
     measured = run(replace(options, **prompts())).measured
     assert measured.original is not None
     assert measured.edited is not None

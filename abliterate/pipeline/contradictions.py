@@ -25,6 +25,13 @@ def check_search(options: Options) -> None:
         raise InputError("--pick knee chooses among the edits of a search; add --optimize")
     if options.searches and options.strength is not None:
         raise InputError("--strength and --optimize: the search finds the strengths; leave one of them away")
+    if options.edit_rank != 1 and not options.searches:
+        raise InputError(
+            f"--edit-rank {options.edit_rank}: several directions are found by a search; add --optimize, or edit along given ones "
+            "with abliterate apply --row"
+        )
+    if options.edit_rank < 1:
+        raise InputError(f"--edit-rank {options.edit_rank}: give 1 or more")
     for flag, value in (("--target-refusals", options.target_refusals), ("--max-kl", options.max_kl)):
         if value is not None and not options.searches:
             raise InputError(f"{flag} chooses among the edits of a search; add --optimize")

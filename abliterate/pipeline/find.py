@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from abliterate.activations.cache import ActivationCache
 from abliterate.activations.capture import Activations, capture
 from abliterate.activations.geometry import Geometry, geometry
 from abliterate.directions.addition import TRIED_STRENGTHS, Trial, select_inducing, try_strengths
+from abliterate.directions.basis import spread_basis
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
 from abliterate.directions.methods import difference_in_means
@@ -77,11 +80,17 @@ def find_directions(
 
 
 def optimise(
-    loaded: Loaded, training_replies: TrainingReplies, directions: Directions, selection: Selection, progress: Progress
+    loaded: Loaded,
+    training_replies: TrainingReplies,
+    directions: Directions,
+    selection: Selection,
+    progress: Progress,
+    basis: Float[Tensor, "k d_model"] | None = None,
 ) -> SearchResult | None:
     """Search for a better edit than the automatic choice, beginning with it; None where none was asked for.
 
-    What an interrupted search has done is kept in the user's cache.
+    `basis` has the directions to begin with, where they are several. What an interrupted search has done is kept in the
+    user's cache.
     """
     options = loaded.options
     if not options.searches:
@@ -89,7 +98,8 @@ def optimise(
     sides = (*loaded.splits.training(), *loaded.splits.selecting())
     harmful, harmless, judging, staying = ([*map(tuple, loaded.splits.chat.encode(one.prompts))] for one in sides)
     chosen = selection.chosen
-    start = Variables.start(loaded.architecture, directions.at(chosen.layer, chosen.position), options.sites)
+    first = directions.at(chosen.layer, chosen.position)
+    start = Variables.start(loaded.architecture, first if basis is None else basis, options.sites)
     data = SearchData(harmful, harmless, judging, staying, training_replies.replies)
     return search(
         loaded.live(progress),
@@ -223,8 +233,25 @@ def find(options: Options, clock: Clock, progress: Progress) -> Finding:
     finding = Finding(loaded, training_replies, directions, selection, parting, trials)
     if not options.searches:
         return finding
+    basis = None
+    if options.edit_rank > 1:
+        basis = starting_basis(
+            finding, harmful.rows(training_replies.harmful), harmless.rows(training_replies.harmless)
+        )
     with clock.step("search"):
-        return replace(finding, found=optimise(loaded, training_replies, directions, selection, progress))
+        return replace(finding, found=optimise(loaded, training_replies, directions, selection, progress, basis))
+
+
+def starting_basis(finding: Finding, refused: Activations, answered: Activations) -> Float[Tensor, "k d_model"]:
+    """Return the directions that a search of several begins with, at the place of the automatic choice."""
+    chosen = finding.selection.chosen
+    place = [chosen.position]
+    return spread_basis(
+        finding.directions.at(chosen.layer, chosen.position),
+        refused.at(place).resid[:, 0, chosen.layer],
+        answered.at(place).mean()[0, chosen.layer],
+        finding.loaded.options.edit_rank,
+    )
 
 
 def assist(options: Options) -> None:

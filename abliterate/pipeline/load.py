@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.architectures.architecture import Architecture
@@ -34,7 +33,7 @@ from abliterate.pipeline.open_prompts import open_chat, open_prompts
 from abliterate.pipeline.options import Options
 from abliterate.progress import Progress
 from abliterate.prompts.splits import PromptSplits
-from abliterate.proofs.architecture import prove_addition
+from abliterate.proofs.architecture import own_strengths, prove_addition, random_basis
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import Unfinished, code_digest, digest
 from abliterate.storage.staging import check_destination, check_free
@@ -93,14 +92,14 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     options = replace(options, date=chat.moment)  # the run and its record keep to one day
     splits = PromptSplits(chat, harmful, harmless, options.n_train)
     splits.record()  # a split that stays empty says so before the weights are loaded
-    opened = open_model(options, progress, source)
+    opened = open_model(options, progress, source, options.edit_rank)
     empty, architecture = opened.empty, opened.architecture
     if options.layer is not None:
         check_layer(options.layer, architecture.depth)
     bias_sites: Mapping[int, BiasSite] = {}
     if options.mode == "induce":
         options, bias_sites = with_bias_sites(options, empty, architecture)
-    recipe = Recipe.adding(1.0, min(bias_sites)) if bias_sites else Recipe.uniform(0.5, options.sites)
+    recipe = Recipe.adding(1.0, min(bias_sites)) if bias_sites else any_recipe(options)
     check_forms(options, recipe, source, architecture)
     prompts = [prompt for part in splits.parts() for prompt in part.prompts]
     tokens = chat.encode(prompts)
@@ -171,6 +170,13 @@ def with_bias_sites(
     return options, {options.layer: bias_sites[options.layer]}
 
 
+def any_recipe(options: Options) -> Recipe:
+    """Return a recipe like the one that a run will make."""
+    if options.edit_rank == 1:
+        return Recipe.uniform(0.5, options.sites)
+    return own_strengths(options.edit_rank, options.sites)
+
+
 def check_forms(options: Options, recipe: Recipe, source: Source, architecture: Architecture) -> None:
     """Raise InputError where a form of --save could not hold the edit, along any direction: before the search, not after it.
 
@@ -179,8 +185,8 @@ def check_forms(options: Options, recipe: Recipe, source: Source, architecture: 
     wanted = [name for name in EXPORT_FORMS if name in options.save]
     if not wanted:
         return
-    any_direction = torch.nn.functional.normalize(torch.ones(architecture.d_model), dim=0)
-    plan = make_plan(recipe, any_direction, architecture, source.empty, source.checkpoint)
+    any_basis = random_basis(options.edit_rank, architecture.d_model, options.seed)
+    plan = make_plan(recipe, any_basis, architecture, source.empty, source.checkpoint)
     for name in wanted:
         try:
             EXPORT_FORMS[name].check(PlannedEdit(plan, architecture, source), options.leave_out)

@@ -341,6 +341,15 @@ class SearchOptions:
             words=PICKS,
         ),
     )
+    edit_rank: int = option(
+        1,
+        Declaration(
+            "Directions that the search turns together, each with its own strengths.",
+            read=whole_number,
+            kind=int,
+            least=1,
+        ),
+    )
     target_refusals: float | None = option(
         None,
         Declaration("Of the edits found: least KL at no more than this share of refusals.", read=float, kind=float),

@@ -1,8 +1,11 @@
-"""What the search turns: a strength per layer and site, and one direction on the sphere, as a differentiable edit."""
+"""What the search turns: a strength per layer and site, and a direction on the sphere, as a differentiable edit.
+
+Of several directions each has strengths of its own, and all stay orthonormal.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +18,8 @@ from transformers import PreTrainedModel
 from abliterate.architectures.architecture import Architecture
 from abliterate.architectures.sites import SITES, Site
 from abliterate.interventions import projected
-from abliterate.interventions.recipe import Recipe
-from abliterate.projection import normalize
+from abliterate.interventions.recipe import Recipe, Strengths
+from abliterate.projection import normalize, orthonormal_basis, orthonormal_span
 
 STRONGEST = 1.5
 """Strengths stay between 0 and this: beyond 1 a writer writes against the direction, and far beyond it says nothing else."""
@@ -33,19 +36,28 @@ VARIABLE_NAME = "learned"
 
 @dataclass(frozen=True)
 class Variables:
-    """Strengths of each site `[L]` (of the embedding `[1]`) and a direction `[d_model]`, all float32 on the CPU."""
+    """Strengths of each site `[L]` (of the embedding `[1]`) and a direction `[d_model]`, all float32 on the CPU.
 
-    strengths: dict[Site, Float[Tensor, " layers"]]
-    direction: Float[Tensor, " d_model"]
+    Of `k` directions, `[k, d_model]`, the strengths are `[L, k]`.
+    """
+
+    strengths: dict[Site, Float[Tensor, "layers *k"]]
+    direction: Float[Tensor, "*k d_model"]
 
     @classmethod
     def start(
-        cls, architecture: Architecture, direction: Float[Tensor, " d_model"], sites: Sequence[Site] = SITES
+        cls, architecture: Architecture, direction: Float[Tensor, "*k d_model"], sites: Sequence[Site] = SITES
     ) -> Variables:
-        """Return strength 1 everywhere in `sites`: the edit of the automatic choice."""
+        """Return strength 1 everywhere in `sites`: the edit of the automatic choice. Of several rows, only the first has it.
+
+        The others begin at 0, so that a search of any rank begins with the same edit.
+        """
         held = {writer.site for writer in architecture.writers} & set(sites)
         sizes = {site: 1 if site == "embed" else architecture.depth for site in SITES if site in held}
-        return cls({site: torch.ones(size) for site, size in sizes.items()}, normalize(direction.float()))
+        if direction.dim() == 1:
+            return cls({site: torch.ones(size) for site, size in sizes.items()}, normalize(direction.float()))
+        first = torch.eye(len(direction))[0]
+        return cls({site: first.repeat(size, 1) for site, size in sizes.items()}, orthonormal_basis(direction))
 
     def tensors(self) -> list[Tensor]:
         """Return everything that is turned, the direction last."""
@@ -54,7 +66,7 @@ class Variables:
     def groups(self) -> list[dict[str, Any]]:
         """Return the same in groups for the optimizer, with the lengths of their first steps."""
         strengths = {"params": list(self.strengths.values()), "lr": STRENGTH_STEP}
-        return [strengths, {"params": [self.direction], "lr": TURN / self.direction.numel() ** 0.5}]
+        return [strengths, {"params": [self.direction], "lr": TURN / self.direction.shape[-1] ** 0.5}]
 
     def copy(self) -> Variables:
         """Return the same values, free of this one's gradients."""
@@ -62,37 +74,55 @@ class Variables:
         return Variables(strengths, self.direction.detach().clone())
 
     def bound(self) -> None:
-        """Bring strengths back between 0 and the strongest, and the direction back to the sphere, in place."""
+        """Bring strengths back between 0 and the strongest, and the direction back to the sphere, in place.
+
+        Several directions become orthonormal again, in their order.
+        """
         with torch.no_grad():
             for one in self.strengths.values():
                 one.clamp_(0.0, STRONGEST)
-            self.direction.copy_(normalize(self.direction))
+            several = self.direction.dim() == 2
+            self.direction.copy_(orthonormal_basis(self.direction) if several else normalize(self.direction))
 
     @contextmanager
     def applied(self, model: PreTrainedModel, architecture: Architecture) -> Iterator[None]:
         """Edit the model inside the context, by hooks; gradients reach `tensors`."""
-        basis = (self.direction / self.direction.norm())[None, None]
+        several = self.direction.dim() == 2
+        # Gram-Schmidt, so that gradients turn directions and never lengthen them or bring them together.
+        rows = orthonormal_span(self.direction) if several else (self.direction / self.direction.norm())[None]
+        basis = rows[None]  # one for all: gradients of several would be summed in another order
         edits = {
-            writer: (basis, self.strengths[writer.site][writer.layer or 0])
+            writer: (basis, self.of_writer(writer.site, writer.layer))
             for writer in architecture.writers
             if writer.site in self.strengths
         }
         with projected(model, architecture, edits):
             yield
 
+    def of_writer(self, site: Site, layer: int | None) -> Float[Tensor, "*bases_k"]:
+        """Return the strength of a writer: one, or one for each direction as `[1, k]`."""
+        own = self.strengths[site][layer or 0]
+        return own[None] if own.dim() else own
+
     def rows(self) -> dict[str, Float[Tensor, " d_model"]]:
-        """Return the direction by its name, as `directions.safetensors` holds it."""
-        return {VARIABLE_NAME: self.direction.contiguous()}
+        """Return the directions by their names, as `directions.safetensors` holds them."""
+        rows = self.direction if self.direction.dim() == 2 else self.direction[None]
+        return {name: row.contiguous() for name, row in zip(self.recipe().names, rows, strict=True)}
 
     def recipe(self) -> Recipe:
         """Return the strengths as `recipe.json` holds them."""
-        return Recipe(
-            {
-                site: float(one) if site == "embed" else tuple(float(value) for value in one)
-                for site, one in self.strengths.items()
-            },
-            VARIABLE_NAME,
-        )
+        if self.direction.dim() == 1:
+            return Recipe(recipe_strengths(self.strengths), VARIABLE_NAME)
+        places = range(len(self.direction))
+        each = tuple(recipe_strengths({site: one[:, at] for site, one in self.strengths.items()}) for at in places)
+        return Recipe(each, tuple(f"{VARIABLE_NAME}.{at + 1}" for at in places))
+
+
+def recipe_strengths(strengths: Mapping[Site, Float[Tensor, " layers"]]) -> Strengths:
+    """Return the strengths of one direction as a recipe has them."""
+    return {
+        site: float(one) if site == "embed" else tuple(float(value) for value in one) for site, one in strengths.items()
+    }
 
 
 def is_learned(recipe: Recipe) -> bool:

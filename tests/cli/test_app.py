@@ -37,7 +37,9 @@ def copy_of_tiny(folder: Path) -> Path:
 
 
 def test_the_whole_run_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    code, out, _ = call(capsys, str(TINY), *PROMPTS, "--layer", "auto", "--no-optimize", "--out", str(tmp_path / "edited"), "--json")
+    code, out, _ = call(
+        capsys, str(TINY), *PROMPTS, "--layer", "auto", "--no-optimize", "--out", str(tmp_path / "edited"), "--json"
+    )
     assert code == 0
     one = json.loads(out)
     assert one["manifest"] == json.loads((tmp_path / "edited" / "abliterate.json").read_text())

@@ -23,6 +23,11 @@ from abliterate.pipeline.options import Options
         ({"layer": 3, "max_kl": 0.1}, "--max-kl chooses among the edits of a search; add --optimize"),
         ({"optimize": True, "target_refusals": -0.1}, "--target-refusals -0.1: give a number from 0 up"),
         ({"optimize": True, "max_kl": float("inf")}, "--max-kl inf: give a number from 0 up"),
+        (
+            {"edit_rank": 2},
+            "--edit-rank 2: several directions are found by a search; add --optimize, or edit along given ones",
+        ),
+        ({"optimize": True, "edit_rank": 0}, "--edit-rank 0: give 1 or more"),
         ({"mode": "induce", "optimize": True}, "--optimize says how the direction is removed"),
         ({"mode": "induce", "sites": ("attn",)}, "--sites says how the direction is removed"),
         ({"mode": "induce", "edited_dtype": "float32"}, "--edited-dtype says how the direction is removed"),

@@ -91,6 +91,23 @@ def test_the_batch_size_that_was_asked_for_holds_throughout(
 
 
 @pytest.mark.slow
+def test_a_search_of_two_directions_is_written_proved_and_repeated(tmp_path: Path) -> None:
+    found = run(options(tmp_path / "edited", optimize=True, edit_rank=2))
+    recipe = found.manifest["recipe"]
+    assert recipe["directions"] == ["learned.1", "learned.2"]
+    assert found.manifest["search"]["points"][found.manifest["search"]["chosen"]]["strengths"] == recipe["strengths"]
+    assert found.measured.proof.holds
+    rows = load_file(found.out / "directions.safetensors")
+    assert abs(float(rows["learned.1"] @ rows["learned.2"])) < 1e-6
+    assert found.manifest["command"][-4:-2] == ["--edit-rank", "2"]
+    again = options(tmp_path / "again")
+    apply(again, found.out / "directions.safetensors", found.out / "recipe.json")
+    first, second = (load_file(folder / "model.safetensors") for folder in (found.out, tmp_path / "again"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert verify(again.model, found.out, again).holds
+
+
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`accelerate launch` on two CPU processes: half the tokens each, and the same front, to rounding of float32."""
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "one"))

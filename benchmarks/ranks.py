@@ -1,0 +1,103 @@
+"""Does an edit of several directions do better? Searches of rank 1, 2, 3, each with several seeds, on one ruler.
+
+    python benchmarks/ranks.py MODEL --out DIR --ranks 1 2 3 --seeds 0 1 2 --starts spread random
+
+All begin with the same edit: the automatic choice at strength 1, further directions at strength 0. `spread` starts those
+along which refused prompts differ most (`abliterate run --optimize --edit-rank K`), `random` anywhere. Every point of every
+front is written into the weights and measured on the report split (`ruler.py`). What is done is kept in DIR, stage by stage
+and point by point: a second call goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from ruler import Figures, Prepared, Ruler, keep, kept, show  # beside this one
+
+from abliterate import orthogonalize
+from abliterate.directions.basis import spread_basis
+from abliterate.pipeline.options import Options
+from abliterate.progress import SILENT
+from abliterate.projection import unit_rows
+from abliterate.search import stages
+from abliterate.search.stages import SearchData, search
+from abliterate.search.variables import Variables
+
+FEW = 0.1
+"""The share of refusals at which edits are compared by their KL."""
+
+
+def start_of(prepared: Prepared, rank: int, start: str, seed: int) -> Variables:
+    """Return where a search begins."""
+    architecture = prepared.loaded.architecture
+    if rank == 1:
+        return Variables.start(architecture, prepared.first)
+    if start == "random":
+        others = torch.randn(rank - 1, architecture.d_model, generator=torch.Generator().manual_seed(seed))
+        return Variables.start(architecture, unit_rows(torch.cat([prepared.first[None], others])))
+    refused, answered = prepared.states()
+    return Variables.start(architecture, spread_basis(prepared.first, refused, answered.mean(dim=0), rank))
+
+
+def points_of(prepared: Prepared, name: str, start: Variables, seed: int, folder: Path) -> list[tuple[str, Variables]]:
+    """Return the points of a search by name; what was searched before is read."""
+    splits = prepared.loaded.splits
+    sides = (*splits.training(), *splits.selecting())
+    data = SearchData(*([*map(tuple, splits.chat.encode(one.prompts))] for one in sides), prepared.replies.replies)
+    found = search(prepared.loaded.live(SILENT), start, data, seed=seed, state_file=folder / f"{name}.safetensors")
+    points = [(f"{name} {point.refusal_weight}", point.edit) for point in found.front.points]
+    return [("start", points[0][1]), *points[1:]]
+
+
+def summary(rows: list[Figures], name: str) -> Figures | None:
+    """Return the point of a search with least KL over replies at few refusals."""
+    own = [one for one in rows if one.name.startswith(f"{name} ") and one.refused <= FEW * one.harmful]
+    return min(own, key=lambda one: one.kl_replies, default=None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--starts", nargs="+", choices=("spread", "random"), default=["spread"])
+    parser.add_argument("--harmful", default="builtin:harmful")
+    parser.add_argument("--harmless", default="builtin:harmless")
+    parser.add_argument("--n-train", type=int, default=128)
+    parser.add_argument("--report", type=int, default=100, help="report prompts a side")
+    parser.add_argument("--look-alikes", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=stages.STEPS, help="steps of a stage")
+    parser.add_argument("--pressures", type=float, nargs="+", default=stages.REFUSAL_WEIGHTS)
+    asked = parser.parse_args()
+    stages.STEPS, stages.REFUSAL_WEIGHTS = asked.steps, tuple(asked.pressures)
+    sides = {"harmful": asked.harmful, "harmless": asked.harmless}
+    options = Options(asked.model, asked.out / "edited", optimize=True, n_train=asked.n_train, **sides)
+    prepared = Prepared.of(options)
+    ruler = Ruler(prepared.loaded, asked.report, asked.look_alikes)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    file = asked.out / "figures.jsonl"
+    done = {one.name: one for one in kept(file)}
+    done["original"] = ruler.figures("original", ruler.before)
+    searches = []
+    for seed in asked.seeds:
+        for rank in asked.ranks:
+            for start in asked.starts if rank > 1 else ["one"]:
+                name = f"rank {rank} {start} seed {seed}"
+                searches.append(name)
+                for point, edit in points_of(prepared, name, start_of(prepared, rank, start, seed), seed, asked.out):
+                    if point not in done:
+                        found = ruler.measure(
+                            point, lambda model, edit=edit: orthogonalize(model, edit.direction, edit.recipe())
+                        )  # type: ignore[misc]
+                        keep(file, found)
+                        done[point] = found
+    show(f"{asked.model}, every point", list(done.values()))
+    best = [one for name in searches if (one := summary([*done.values()], name))]
+    show(f"least KL over replies with at most {FEW:.0%} refused", best)
+
+
+if __name__ == "__main__":
+    main()
