@@ -206,7 +206,7 @@ class Finding:
 
 
 def find(options: Options, clock: Clock, progress: Progress) -> Finding:
-    """Load the model, and find the direction, the layer, and with --optimize the strengths: all that needs no writing.
+    """Load the model, and find the direction, the layer, and by a search the strengths: all that needs no writing.
 
     Under `accelerate launch` every process calls this; capture, replies and search are shared out among them.
     """

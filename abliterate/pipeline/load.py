@@ -30,10 +30,11 @@ from abliterate.parallel.processes import Processes
 from abliterate.pipeline.contradictions import check_options
 from abliterate.pipeline.open_model import open_model, open_source
 from abliterate.pipeline.open_prompts import open_chat, open_prompts
-from abliterate.pipeline.options import Options
+from abliterate.pipeline.options import Options, SearchOptions
 from abliterate.progress import Progress
 from abliterate.prompts.splits import PromptSplits
 from abliterate.proofs.architecture import own_strengths, prove_addition, random_basis
+from abliterate.records.option import changed, declarations, flag_of
 from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import Unfinished, code_digest, digest
 from abliterate.storage.staging import check_destination, check_free
@@ -125,10 +126,12 @@ def with_search_settled(options: Options, model: PreTrainedModel) -> tuple[Optio
     if options.mode != "ablate":
         return options, ()
     if options.optimize is None and options.searches and streaming_of(model) is not None:
-        if options.max_kl is not None or options.target_refusals is not None or options.pick != "refusals":
+        asked = {name: value for name, value in changed(options).items() if name in declarations(SearchOptions)}
+        if asked:
+            flags = ", ".join(flag_of(name, declarations(SearchOptions)[name]) for name in asked)
             raise InputError(
-                "--max-kl, --target-refusals and --pick choose among the edits of a search, which follows gradients through the "
-                "whole model, and that does not fit into memory; use a machine with more, or leave them away"
+                f"{flags}: for a search, which follows gradients through the whole model, and that does not fit into memory; "
+                "use a machine with more, or leave them away"
             )
         return replace(options, optimize=False), (NO_SEARCH,)
     return replace(options, optimize=options.searches), ()

@@ -24,7 +24,7 @@ from abliterate.pipeline.options import Options
         ({"optimize": True, "target_refusals": -0.1}, "--target-refusals -0.1: give a number from 0 up"),
         ({"optimize": True, "max_kl": float("inf")}, "--max-kl inf: give a number from 0 up"),
         (
-            {"edit_rank": 2},
+            {"edit_rank": 2, "layer": 3},
             "--edit-rank 2: several directions are found by a search; add --optimize, or edit along given ones",
         ),
         ({"optimize": True, "edit_rank": 0}, "--edit-rank 0: give 1 or more"),

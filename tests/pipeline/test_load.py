@@ -17,7 +17,7 @@ from abliterate.errors import InputError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import resolve
 from abliterate.pipeline import load as loading_run
-from abliterate.pipeline.load import Loaded, check_forms, load_run, open_unfinished
+from abliterate.pipeline.load import Loaded, check_forms, load_run, open_unfinished, with_search_settled
 from abliterate.pipeline.options import Options
 from abliterate.progress import SILENT
 from abliterate.proofs.census import class_and_config, published_config
@@ -25,6 +25,37 @@ from fixtures.models import random_model
 from fixtures.tiny_chat import options
 
 ADAPTER = Options("model", Path("out"), save=("adapter",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "streams", "searches"),
+    [
+        ({}, False, True),
+        ({"layer": 3}, False, False),
+        ({"strength": 0.5}, False, False),
+        ({"layer": 3, "optimize": True}, False, True),
+        ({"optimize": False}, False, False),
+        ({}, True, False),
+        ({"optimize": True}, True, True),  # the search itself says that it cannot
+    ],
+)
+def test_a_run_settles_whether_it_searches(
+    changes: dict[str, Any], streams: bool, searches: bool, llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading_run, "streaming_of", lambda model: "streams" if streams else None)
+    settled, notes = with_search_settled(Options("model", Path("out"), **changes), llama)
+    assert settled.optimize is searches
+    assert bool(notes) is (streams and not changes)
+
+
+def test_flags_of_a_search_are_not_passed_over_where_there_can_be_none(
+    llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading_run, "streaming_of", lambda model: "streams")
+    with pytest.raises(InputError, match=r"--edit-rank, --max-kl: for a search, .* leave them away"):
+        with_search_settled(Options("model", Path("out"), max_kl=0.1, edit_rank=2), llama)
+    with pytest.raises(InputError, match="--pick: for a search"):
+        with_search_settled(Options("model", Path("out"), pick="knee"), llama)
 
 
 def test_what_no_adapter_holds_is_refused_before_the_search(tmp_path: Path) -> None:
