@@ -18,7 +18,7 @@ from abliterate.progress import Advance
 from abliterate.prompts.forms import Forms
 from abliterate.prompts.phrases import Phrases
 from abliterate.storage.record_log import RecordLog
-from abliterate.studies.common import Contrast
+from abliterate.studies.common import CONTROLS, Contrast, random_vectors
 from abliterate.studies.positions.activation import Tokenwise, tokenwise
 from abliterate.studies.positions.cells import (
     HARM,
@@ -30,6 +30,7 @@ from abliterate.studies.positions.cells import (
     later_cell,
     states_of,
 )
+from abliterate.studies.positions.edits import Editing, Edits, edits_of
 from abliterate.studies.positions.kinds import Kinds, kinds_at
 from abliterate.studies.positions.listen import Heard, Listening, Safety, listen, safe_sentence
 from abliterate.studies.positions.method import ENOUGH, LOCATIONS, Curve
@@ -87,6 +88,8 @@ class Positions:
     layer: int
     replies: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
+    edits: Edits | None = None
+    """What taking out each vector does, and which is best to edit with; None without vectors."""
 
     @property
     def vectors(self) -> dict[tuple[str, int], dict[int, Float[Tensor, " d_model"]]]:
@@ -180,6 +183,7 @@ def study(
         live, asked.layers, asked.alphas, asked.seed, safety, kept, QUICK_CONTROLS if asked.quick else None
     )
     swept = sweep(sweeping, score_of(live, openings, kept), heard, usable, asked.against)
+    edits = edited_by_place(Editing(live, openings, asked.tokens, safety, kept), heard, usable, swept, asked)
     layer = middle_layer(swept, layers)
     with live.progress.step("comparing the vectors", len(layers), "layers") as advance:
         similar, groups = alike(heard, usable, layers, asked, advance)
@@ -195,8 +199,21 @@ def study(
     }
     kinds = {location: kinds_at(usable, location, layer, asked.seed) for location in LOCATIONS}
     return Positions(
-        asked, heard, cells, similar, groups, kinds, swept, curves, means, layer, tuple(replies), notes_of(heard, cells)
-    )
+        asked, heard, cells, similar, groups, kinds, swept, curves, means, layer, tuple(replies), notes_of(heard, cells),
+        edits,
+    )  # fmt: skip
+
+
+def edited_by_place(
+    editing: Editing, heard: Mapping[str, Heard], usable: Mapping[str, Cell], swept: Mapping[str, Swept], asked: Asked
+) -> Edits | None:
+    """Return what taking out each swept vector does, beside random ones."""
+    vectors = {name: (one.layer, usable[name].vector(one.layer)) for name, one in swept.items()}
+    if not vectors:
+        return None
+    count = QUICK_CONTROLS if asked.quick else CONTROLS
+    random = random_vectors(next(iter(vectors.values()))[1], count, asked.seed)
+    return edits_of(editing, vectors, random, heard)
 
 
 def middle_layer(swept: Mapping[str, Swept], layers: Sequence[int]) -> int:
