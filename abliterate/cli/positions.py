@@ -14,6 +14,7 @@ from abliterate.studies.positions.options import PositionsOptions
 
 if TYPE_CHECKING:
     from abliterate.commands.positions import PositionsStudy
+    from abliterate.evaluation.statistics import Mean
     from abliterate.studies.positions.edits import Edits
     from abliterate.studies.positions.run import Positions
 
@@ -96,6 +97,28 @@ def edits(found: Edits) -> RenderableType:
         left = [f"{sum(own)}/{len(own)}" for own in one.refused.values()]
         apart = str(sum(one.incoherent.values()))
         layer = "" if one.layer is None else str(one.layer)
-        rows.append((one.name, layer, *left, f"{one.left.count}/{one.left.total}", apart, f"{one.kl.value:.3f}"))
-    head = ("edited along", "layer", *(f"left: {form}" for form in forms), "left", "incoherent", "KL")
+        rows.append(
+            (
+                one.name,
+                layer,
+                *left,
+                f"{one.left.count}/{one.left.total}",
+                apart,
+                *map(nats, (one.kl, one.kl_elsewhere)),
+            )
+        )
+    head = (
+        "edited along",
+        "layer",
+        *(f"left: {form}" for form in forms),
+        "left",
+        "incoherent",
+        "KL",
+        "KL, other forms",
+    )
     return plain_table(head, rows)
+
+
+def nats(one: Mean) -> str:
+    """Return a mean divergence, nothing where there are no prompts."""
+    return f"{one.value:.3f}" if one.values else ""

@@ -31,7 +31,7 @@ MARKUP = """\
 {% endif %}
 {% if edits %}
 <p>Each vector taken out of all that the model writes: of the harmful prompts that the model refuses, how many are refused still, and how far the first token of harmless replies moves.{% if best %} Chosen on prompts of another part: {{ best }}.{% endif %}</p>
-{{ table("Edits by place, phrases of the report part, with random vectors.", ["edited along", "layer"] + edited + ["all forms", "fell apart", "KL, harmless"], edits) }}
+{{ table("Edits by place, phrases of the report part, with random vectors.", ["edited along", "layer"] + edited + ["all forms", "fell apart", "KL, harmless", "KL, harmless, other forms"], edits) }}
 {% endif %}
 {% if components %}
 <p>The component along a vector, token by token, of harmful phrases and the harmless ones that match them, without the mean of harmless states at the same place.</p>
@@ -77,7 +77,7 @@ def edit_words(edits: Mapping[str, Any] | None, random: Sequence[Mapping[str, An
         [
             one["vector"], text.MISSING if one["layer"] is None else str(one["layer"]),
             *(text.rate_html(one["forms"][form]) for form in forms), text.rate_html(one["left"]),
-            str(one["incoherent"]), text.mean_html(one["kl"]),
+            str(one["incoherent"]), text.mean_html(one["kl"]), text.mean_html(one["kl_elsewhere"]),
         ]
         for one in (*edits["rows"], *random)
     ]  # fmt: skip

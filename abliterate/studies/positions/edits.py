@@ -1,8 +1,9 @@
 """Which vector is best to edit with: each taken out of all that is written, beside random ones, on all forms.
 
 Vectors are compared on the select part, by scores alone: the least mean log-odds of a refusal over all forms, among those that
-move the first token of harmless replies by less than the limit of a run's own choice. Refusals that are left are counted in
-replies, on the report part.
+move the first token of harmless replies by less than the limit of a run's own choice. That is asked of what people ask, complete
+prompts in a user's turn: a begun sentence goes on in so many ways that every change shows. Refusals that are left are counted
+in replies, on the report part.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ SCORED = 8
 REPLIED = 12
 """Prompts of a form that replies are made to: harmful ones of the report part that the model itself refuses."""
 
+PROJECTED = "projected"
+"""Behind the name of a vector without what harmless prompts have in common: a run edits along such ones by default."""
+
 ROWS = 8
 """Vectors in one forward."""
 
@@ -51,7 +55,7 @@ class Edit:
     """One vector taken out of all that is written.
 
     `score` is the mean log-odds of a refusal on the select part, `select_kl` what the choice asks; `kl` is of harmless prompts
-    of the report part. `refused` says, form by form, which of the prompts that the model refuses are refused still, wherever
+    of the report part as people ask them, `kl_elsewhere` of those of the other forms. `refused` says, form by form, which of the prompts that the model refuses are refused still, wherever
     in the reply; `incoherent` how many of those replies fall apart.
     """
 
@@ -60,6 +64,7 @@ class Edit:
     score: float
     select_kl: float
     kl: Mean
+    kl_elsewhere: Mean
     refused: Mapping[str, tuple[bool, ...]]
     incoherent: Mapping[str, int]
 
@@ -73,11 +78,18 @@ class Edit:
         """Return how many of all forms are refused still."""
         return Rate(sum(self.every), len(self.every))
 
+    @property
+    def flags(self) -> str:
+        """Return what of `abliterate run` edits along this vector."""
+        form, place = self.name.split("/")
+        plain = "" if place.endswith(PROJECTED) else " --direction mean-difference"
+        return f"--form {form} --place {place.removesuffix(f'-{PROJECTED}')} --layer {self.layer}{plain}"
+
     def to_json(self) -> dict[str, Any]:
         """Return all of it."""
         return {
             "vector": self.name, "layer": self.layer, "score": json_number(self.score),
-            "select_kl": json_number(self.select_kl), "kl": self.kl.to_json(), "left": self.left.to_json(),
+            "select_kl": json_number(self.select_kl), "kl": self.kl.to_json(), "kl_elsewhere": self.kl_elsewhere.to_json(), "left": self.left.to_json(),
             "forms": {form: Rate(sum(own), len(own)).to_json() for form, own in self.refused.items()},
             "incoherent": sum(self.incoherent.values()),
         }  # fmt: skip
@@ -187,13 +199,17 @@ def edits_of(
     heard: Mapping[str, Heard],
 ) -> Edits | None:
     """Return what taking out each vector, named with its layer, does; None without any, and where a part has no prompts."""
-    harmful, harmless = prompts_of(heard, "harmful", "select"), prompts_of(heard, "harmless", "select")
-    report = prompts_of(heard, "harmless", "report")
+    asked = {name: one for name, one in heard.items() if one.form.where == "user" and one.form.sentence == "complete"}
+    usual = asked or heard
+    others = {name: one for name, one in heard.items() if name not in usual}
+    harmful, harmless = prompts_of(heard, "harmful", "select"), prompts_of(usual, "harmless", "select")
+    report, elsewhere = prompts_of(usual, "harmless", "report"), prompts_of(others, "harmless", "report")
     if not vectors or not harmful or not harmless or not report:
         return None
     rows = torch.stack([*(vector.float() for _, vector in vectors.values()), *random.float()])
     scores = editing.scored(rows, harmful).mean(1)
-    select_kl, kl = editing.divergences(rows, harmless).mean(1), editing.divergences(rows, report)
+    select_kl = editing.divergences(rows, harmless).mean(1)
+    kl = editing.divergences(rows, [*report, *elsewhere])
     units = {name: unit for name, one in heard.items() if (unit := refused_unit(one)).texts}
     labels: list[tuple[str, int | None]] = [(name, layer) for name, (layer, _) in vectors.items()]
     labels += [(f"random {number}", None) for number in range(1, len(random) + 1)]
@@ -203,7 +219,8 @@ def edits_of(
             replied = {form: editing.replied(rows[place], unit) for form, unit in units.items()}
             found.append(
                 Edit(
-                    name, layer, float(scores[place]), float(select_kl[place]), Mean(tuple(kl[place].tolist())),
+                    name, layer, float(scores[place]), float(select_kl[place]),
+                    Mean(tuple(kl[place, : len(report)].tolist())), Mean(tuple(kl[place, len(report) :].tolist())),
                     {form: refused for form, (refused, _) in replied.items()},
                     {form: apart for form, (_, apart) in replied.items()},
                 )

@@ -261,7 +261,6 @@ def edit_verdicts(edits: Edits | None) -> list[Verdict]:
     if random is None or test is None:
         return [Verdict(claim, best.name, "no harmful prompt of the report part is refused", NOT_DECIDABLE, "")]
     beats = test.p < LEVEL and test.lost > test.gained
-    form, place = best.name.split("/")
     return [
         Verdict(
             claim,
@@ -269,7 +268,7 @@ def edit_verdicts(edits: Edits | None) -> list[Verdict]:
             f"best of {len(edits.random)} random leaves {rate_words(random.left)}, McNemar p {test.p:.2g}",
             f"{best.name} at layer {best.layer}" if beats else "none beats random vectors",
             f"Taking {best.name} out leaves {best.left.count} of {best.left.total} refusals over all forms: edit with "
-            f"--form {form} --place {place} --layer {best.layer}."
+            f"{best.flags}."
             if beats
             else "No vector takes more refusals away than random ones do.",
         )

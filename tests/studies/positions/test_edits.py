@@ -18,7 +18,9 @@ from abliterate.studies.positions.sweep import openings_of
 
 def edit(name: str, score: float, kl: float, left: int, of: int = 12) -> Edit:
     refused = (True,) * left + (False,) * (of - left)
-    return Edit(name, 4, float(score), float(kl), Mean((float(kl), float(kl))), {"question": refused}, {"question": 0})
+    return Edit(
+        name, 4, float(score), float(kl), Mean((float(kl), float(kl))), Mean(()), {"question": refused}, {"question": 0}
+    )
 
 
 def test_the_best_vector_scores_least_among_those_that_spare_harmless_prompts() -> None:
@@ -29,7 +31,8 @@ def test_the_best_vector_scores_least_among_those_that_spare_harmless_prompts() 
     assert found.best_random == random[1]
     (verdict,) = edit_verdicts(found)
     assert verdict.verdict == "b/1 at layer 4"
-    assert "--form b --place 1 --layer 4" in verdict.sentence
+    assert "--form b --place 1 --layer 4 --direction mean-difference." in verdict.sentence
+    assert edit("b/1-harm-projected", 0, 0, 0).flags == "--form b --place 1-harm --layer 4"
     assert "1/12" in verdict.figure
     assert "11/12" in verdict.control
     (verdict,) = edit_verdicts(Edits((weak,), random, 9.0))
@@ -62,9 +65,9 @@ def test_scores_and_divergences_are_those_of_a_plain_ablation(tiny_live: LiveMod
 def test_the_tiny_models_refusals_go_with_its_vector_and_stay_with_random_ones(small: Positions) -> None:
     found = small.edits
     assert found is not None
-    assert [one.name for one in found.rows] == list(small.swept)
+    assert [one.name for one in found.rows] == [f"{name}-projected" for name in small.swept]
     assert len(found.random) == 2
-    question = next(one for one in found.rows if one.name == "question/1-harm")
+    question = next(one for one in found.rows if one.name == "question/1-harm-projected")
     asked = len(refused_unit(small.heard["question"]).texts)
     assert len(question.refused["question"]) == asked > 0
     assert sum(question.refused["question"]) <= 1
