@@ -167,7 +167,8 @@ def write_directions(
         staging.finish(DIRECTIONS)
         position, method = selection.chosen.position, directions.method
     recipe = plan.recipe  # the name may be anybody's, such as resid.mean: of no layer
-    return {"name": recipe.direction, "method": method, "layer": recipe.layer, "position": position}
+    found = {"name": recipe.direction, "method": method, "layer": recipe.layer, "position": position}
+    return found if isinstance(directions, Path) else {**found, **directions.metadata.get("made_of", {})}
 
 
 def hashes(source: Source, progress: Progress = SILENT) -> dict[str, str]:
