@@ -14,6 +14,8 @@ from abliterate.studies.positions.options import PositionsOptions
 
 if TYPE_CHECKING:
     from abliterate.commands.positions import PositionsStudy
+    from abliterate.evaluation.statistics import Mean
+    from abliterate.studies.positions.edits import Edits
     from abliterate.studies.positions.run import Positions
 
 
@@ -35,6 +37,8 @@ def found(one: PositionsStudy) -> RenderableType:
     parts: list[RenderableType] = [starts(one.found), vectors(one.found)]
     if one.found.swept:
         parts.append(effects(one.found))
+    if one.found.edits:
+        parts.append(edits(one.found.edits))
     return Group(*parts, verdict_table(one.record.verdicts), *closing(one.record, one.path))
 
 
@@ -83,3 +87,38 @@ def effects(found: Positions) -> RenderableType:
         forms = (", ".join(form for form, own in one.verdicts.items() if own == verdict) for verdict in shown)
         rows.append((name, str(one.layer), f"{one.length:.3g}", *forms))
     return plain_table(("vector", "layer", "length", *(f"{verdict} on" for verdict in shown)), rows)
+
+
+def edits(found: Edits) -> RenderableType:
+    """Return what editing along each vector leaves of the refusals of each form, and what it does to harmless prompts."""
+    forms = list(found.rows[0].refused)
+    rows = []
+    for one in (*found.rows, *found.random):
+        left = [f"{sum(own)}/{len(own)}" for own in one.refused.values()]
+        apart = str(sum(one.incoherent.values()))
+        layer = "" if one.layer is None else str(one.layer)
+        rows.append(
+            (
+                one.name,
+                layer,
+                *left,
+                f"{one.left.count}/{one.left.total}",
+                apart,
+                *map(nats, (one.kl, one.kl_elsewhere)),
+            )
+        )
+    head = (
+        "edited along",
+        "layer",
+        *(f"left: {form}" for form in forms),
+        "left",
+        "incoherent",
+        "KL",
+        "KL, other forms",
+    )
+    return plain_table(head, rows)
+
+
+def nats(one: Mean) -> str:
+    """Return a mean divergence, nothing where there are no prompts."""
+    return f"{one.value:.3f}" if one.values else ""

@@ -96,6 +96,10 @@ def result(one: Result, kept: bool = True) -> RenderableType:
     recipe = one.manifest["recipe"]
     facts = Table.grid(padding=(0, 2))
     facts.add_row("layer, position", f"{chosen.layer}, {chosen.position}  {scores(measured)}")
+    if (form := one.manifest["direction"].get("form")) is not None:
+        facts.add_row(
+            "direction", Text(f"of matched phrases in the form {form}, place {one.manifest['direction']['place']}")
+        )
     if "added" in recipe:
         best = measured.trials[0]
         facts.add_row(

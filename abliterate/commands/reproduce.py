@@ -19,6 +19,7 @@ from abliterate.hub.errors import hub_errors
 from abliterate.hub.names import is_hub_name, is_plain_revision
 from abliterate.hub.push import WEIGHT_FILES, quiet_hub
 from abliterate.pipeline.command import FETCHED, options_of_command
+from abliterate.pipeline.form_direction import check_recorded_form
 from abliterate.pipeline.open_model import open_source
 from abliterate.pipeline.open_prompts import check_recorded_prompts
 from abliterate.pipeline.options import Options
@@ -114,7 +115,7 @@ def repeated_options(manifest: Mapping[str, Any], given: ReproduceOptions, folde
         raise InputError(
             f"{folder / MANIFEST}: tells of no run that could be repeated; an apply is repeated by its own command"
         )
-    files = ("harmful", "harmless", "chat_template")
+    files = ("harmful", "harmless", "chat_template", "phrases", "forms")
     own_words = {name: getattr(given, name) for name in files if getattr(given, name) is not None}
     found = options_of_command(words, folder, set(own_words)) | own_words
     source = manifest.get("source")
@@ -145,6 +146,7 @@ def check_ingredients(manifest: Mapping[str, Any], options: Options, progress: P
     for side in ("harmful", "harmless"):
         record = prompts.get(side) or {}
         check_recorded_prompts(options, side, record.get("digest"), str(record.get("spec")))
+    check_recorded_form(options, part(manifest, "direction"))
     source = open_source(options, progress)
     if hashes(source, progress) != part(manifest, "source").get("files"):
         raise InputError(f"{options.model}: has other weights than the run had; give the same revision with --model")

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from abliterate.models.batches import BatchSize, PreparedPrompts, prepare_batches
 from abliterate.models.forward import at_positions, final_hidden, prefix_cache
-from abliterate.models.head import HEAD_ROWS, Head, check_numbers
+from abliterate.models.head import HEAD_ROWS, Head, check_numbers, kl_divergence
 from abliterate.replies.openings import Opening
 
 CERTAIN = 1e-6
@@ -135,3 +135,29 @@ def first_token_log_probs(
     found = torch.cat([head.log_probs(rows).cpu() for rows in torch.split(states, HEAD_ROWS)])
     check_numbers(found.logsumexp(-1), "harmless prompt {} of the choice".format)  # one token alone may be impossible
     return found
+
+
+def first_token_divergences(
+    model: PreTrainedModel,
+    head: Head,
+    opening_batch: OpeningBatch,
+    original: Float[Tensor, "_ vocab"],
+    candidates: int = 1,
+) -> Float[Tensor, "candidates prompts"]:
+    """Return `KL(original || model as it now is)` of the first reply token, in nats, once per candidate: see `final_states`.
+
+    `original` are the log-probabilities of the prompts, in their order, of at least as many as the question has. Raises
+    InputError, naming the prompt, where the logits are NaN or infinite.
+    """
+    found: list[Tensor] = []
+    step = max(1, HEAD_ROWS // candidates)
+    states = final_states(model, opening_batch, candidates)[:, :, -1]
+    for start in range(0, opening_batch.count, step):
+        # Candidate after candidate, so that an intervention at the head finds its rows.
+        rows = states[:, start : start + step]
+        own = original[start : start + rows.shape[1]].repeat(candidates, 1)
+        kl = kl_divergence(own, head.log_probs(rows.flatten(0, 1)).cpu())
+        found.append(kl.view(candidates, -1).double())
+    each = torch.cat(found, dim=1)
+    check_numbers(each.T, "harmless prompt {} of the choice".format)
+    return each

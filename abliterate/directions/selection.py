@@ -35,13 +35,14 @@ from abliterate.directions.directions import Directions
 from abliterate.directions.scores import (
     OpeningBatch,
     final_states,
+    first_token_divergences,
     first_token_log_probs,
     prepare_openings,
     refusal_score,
 )
 from abliterate.interventions import ablated_rows, added_rows
 from abliterate.models.batches import token_budget
-from abliterate.models.head import HEAD_ROWS, Head, check_numbers, kl_divergence
+from abliterate.models.head import Head
 from abliterate.models.live_model import LiveModel
 from abliterate.models.offload import rows_at_once
 from abliterate.replies.openings import Opening
@@ -128,18 +129,8 @@ class CandidateScorer:
     def divergence_now(self, opening_batch: OpeningBatch, places: Sequence[tuple[int, int]]) -> list[float]:
         """Do `divergence_on`, whatever was kept."""
         original = self.original  # before the ablation, which would have a part in it
-        found: list[Tensor] = []
-        step = max(1, HEAD_ROWS // len(places))
         with self.ablation(places):
-            states = final_states(self.live.model, opening_batch, len(places))[:, :, -1]
-            for start in range(0, opening_batch.count, step):
-                # Candidate after candidate, so that an intervention at the head finds its rows.
-                rows = states[:, start : start + step]
-                own = original[start : start + rows.shape[1]].repeat(len(places), 1)
-                kl = kl_divergence(own, self.head.log_probs(rows.flatten(0, 1)).cpu())
-                found.append(kl.view(len(places), -1).double())
-        each = torch.cat(found, dim=1)
-        check_numbers(each.T, "harmless prompt {} of the choice".format)
+            each = first_token_divergences(self.live.model, self.head, opening_batch, original, len(places))
         return [float(one) for one in each.mean(1)]
 
     def induce(self, places: Sequence[tuple[int, int]]) -> list[float]:

@@ -16,7 +16,7 @@ from abliterate.pipeline.options import Options
 from abliterate.records.option import OFF, declarations, flag_of, words_of
 from abliterate.storage.names import MANIFEST
 
-FETCHED = (MANIFEST, "*.json", "*.jsonl", "*.txt", "*.csv", "*.jinja")
+FETCHED = (MANIFEST, "*.json", "*.jsonl", "*.txt", "*.csv", "*.tsv", "*.toml", "*.jinja")
 """What is fetched of a repository: the manifest, and prompts or templates that may lie beside it; no weights."""
 
 RUN_OPTIONS = declarations(Options)

@@ -7,16 +7,31 @@ import math
 from abliterate.architectures.sites import SITES
 from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS, LEAVING_OUT
-from abliterate.pipeline.options import Options
+from abliterate.pipeline.options import LATER_PLACES, FormOptions, Options
 
 
 def check_options(options: Options) -> None:
     """Raise InputError for flags that contradict each other, and for forms that cannot be written."""
     if options.mode == "harden":
         raise InputError("--mode harden trains an adapter and finds no edit: call commands.harden.harden_model")
+    check_form(options)
     check_search(options)
     check_induce(options)
     check_save(options)
+
+
+def check_form(options: Options) -> None:
+    """Raise InputError for flags of --form without it, and for a place that has no mean of harmless prompts to project out."""
+    usual = FormOptions()
+    if options.form is None:
+        for name in ("place", "phrases", "forms"):
+            if getattr(options, name) != getattr(usual, name):
+                raise InputError(f"--{name} says what --form is made of; add --form, or leave --{name} away")
+    elif options.place in LATER_PLACES and options.direction == "projected":
+        raise InputError(
+            f"--place {options.place}: harmless prompts have no mean there that could be projected out; add --direction "
+            "mean-difference"
+        )
 
 
 def check_search(options: Options) -> None:

@@ -26,6 +26,7 @@ from abliterate.directions.start import select_start
 from abliterate.models.batches import model_device
 from abliterate.models.decoding import Decoding
 from abliterate.parallel.processes import Processes
+from abliterate.pipeline.form_direction import form_directions
 from abliterate.pipeline.load import Loaded, kept_of_choice, load_run
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.replies import TrainingReplies, collect_training_replies
@@ -217,7 +218,11 @@ def find(options: Options, clock: Clock, progress: Progress) -> Finding:
         harmful, harmless = capture_training(loaded, progress)
     with clock.step("listen"):
         training_replies = collect_training_replies(loaded, progress)
-        directions = find_directions(loaded, training_replies, harmful, harmless)
+        if loaded.form is None:
+            directions = find_directions(loaded, training_replies, harmful, harmless)
+        else:
+            kept = kept_of_choice(loaded)
+            directions = form_directions(loaded.live(progress), loaded.form, options, loaded.source, kept)
     trials: tuple[Trial, ...] = ()
     with clock.step("choose"):
         if options.mode == "induce":

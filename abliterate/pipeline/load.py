@@ -28,6 +28,7 @@ from abliterate.models.source import Source, load_tokenizer
 from abliterate.parallel.devices import hardware
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.contradictions import check_options
+from abliterate.pipeline.form_direction import OpenedForm, open_form
 from abliterate.pipeline.open_model import open_model, open_source
 from abliterate.pipeline.open_prompts import open_chat, open_prompts
 from abliterate.pipeline.options import Options, SearchOptions
@@ -50,7 +51,7 @@ NO_SEARCH = (
 class Loaded:
     """A model ready to be measured: where it is from, its writers, its live weights, the prompts for it.
 
-    `bias_sites` are the places that can hold an addition, by layer, where one was asked for; `unfinished` is what an
+    `form` holds the matched phrases that make the direction, where the training prompts do not. `bias_sites` are the places that can hold an addition, by layer, where one was asked for; `unfinished` is what an
     interrupted run of the same command has left.
     """
 
@@ -63,6 +64,7 @@ class Loaded:
     unfinished: Unfinished
     bias_sites: Mapping[int, BiasSite] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    form: OpenedForm | None = None
 
     @property
     def empty(self) -> PreTrainedModel:
@@ -81,6 +83,7 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     check_options(options)
     check_free(options.out, options.force)
     harmful, harmless = open_prompts(options)
+    form = open_form(options)
     source = open_source(options, progress)
     check_destination(source.folder, options.out)
     if "checkpoint" in options.save:
@@ -103,7 +106,10 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     recipe = Recipe.adding(1.0, min(bias_sites)) if bias_sites else any_recipe(options)
     check_forms(options, recipe, source, architecture)
     prompts = [prompt for part in splits.parts() for prompt in part.prompts]
-    tokens = chat.encode(prompts)
+    tokens = [*map(tuple, chat.encode(prompts))]
+    if form is not None:
+        tokens += form.texts(chat)
+        prompts += [str(tokenizer.decode(list(one))) for one in tokens[len(prompts) :]]
     check_readable(empty, prompts, tokens, REPLY_TOKENS)
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     if "checkpoint" not in options.save and streaming_of(model) is not None:
@@ -115,7 +121,7 @@ def load_run(options: Options, progress: Progress) -> Loaded:
         check_memory(model, prompts, tokens, room_left(None))
     options, notes = with_search_settled(options, model)
     unfinished = open_unfinished(options, source, model)
-    return Loaded(options, source, tokenizer, architecture, model, splits, unfinished, bias_sites, notes)
+    return Loaded(options, source, tokenizer, architecture, model, splits, unfinished, bias_sites, notes, form)
 
 
 def with_search_settled(options: Options, model: PreTrainedModel) -> tuple[Options, tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from abliterate.pipeline.options import ModelOptions, PromptOptions, TemplateOptions
+from abliterate.pipeline.options import FormOptions, ModelOptions, PromptOptions, TemplateOptions
 from abliterate.records.option import Declaration, declarations, option
 
 MODEL = declarations(ModelOptions)
@@ -30,6 +30,11 @@ class ReproduceOptions:
             none=None,
         ),
     )
+    phrases: str | None = option(
+        None,
+        replace(declarations(FormOptions)["phrases"], help="The phrases of its --form, if they do not lie beside it."),
+    )
+    forms: str | None = option(None, replace(declarations(FormOptions)["forms"], help="The forms, likewise."))
     device: str = option("auto", MODEL["device"])
     max_memory: int | None = option(None, MODEL["max_memory"])
     offline: bool = option(False, MODEL["offline"])

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abliterate.errors import InputError
-from abliterate.pipeline.options import ModelOptions, TemplateOptions
+from abliterate.pipeline.options import FORMS, PHRASES, ModelOptions, TemplateOptions
 from abliterate.records.option import Declaration, option, split
-
-BUILTIN_PHRASES, TINY_PHRASES, BUILTIN_FORMS = "builtin:phrases", "builtin:phrases-tiny", "builtin:forms"
-"""As `prompts/phrases.py` and `prompts/forms.py` call them, which take time to import."""
 
 QUICK_PHRASES, QUICK_FORMS = 24, 3
 
@@ -29,13 +26,13 @@ class StudyOptions(TemplateOptions, ModelOptions):
     """A model, what a study asks it, and where the result goes."""
 
     phrases: str = option(
-        BUILTIN_PHRASES,
+        PHRASES,
         Declaration(
             "Matched phrases: builtin:phrases, builtin:phrases-tiny, or a file of lines CATEGORY<tab>HARMFUL<tab>HARMLESS.",
-            words=(BUILTIN_PHRASES, TINY_PHRASES),
+            words=(PHRASES, f"{PHRASES}-tiny"),
         ),
     )
-    forms: str = option(BUILTIN_FORMS, Declaration("Forms to put them into: a TOML file.", words=(BUILTIN_FORMS,)))
+    forms: str = option(FORMS, Declaration("Forms to put them into: a TOML file.", words=(FORMS,)))
     only: tuple[str, ...] = option(
         (), Declaration("Take of the forms those of these names, by commas.", read=split, write=",".join, listed=True)
     )

@@ -168,7 +168,8 @@ def write_directions(
         position, method = selection.chosen.position, directions.method
     recipe = plan.recipe  # the name may be anybody's, such as resid.mean: of no layer
     name = ", ".join(recipe.names) if recipe.names else None
-    return {"name": name, "method": method, "layer": recipe.layer, "position": position}
+    found = {"name": name, "method": method, "layer": recipe.layer, "position": position}
+    return found if isinstance(directions, Path) else {**found, **directions.metadata.get("made_of", {})}
 
 
 def hashes(source: Source, progress: Progress = SILENT) -> dict[str, str]:

@@ -146,7 +146,7 @@ def source_text(source: Mapping[str, Any]) -> str:
 def edit_text(manifest: Mapping[str, Any]) -> str:
     """Return what was edited: direction, how it was chosen, strengths, number of tensors."""
     direction, selection = manifest["direction"], manifest["selection"]
-    known = {"method": direction["method"], "layer": direction["layer"], "position": direction["position"]}
+    known = {name: direction.get(name) for name in ("method", "layer", "position", "form", "place")}
     details = ", ".join(f"{name} {shown_value(value)}" for name, value in known.items() if value is not None)
     names = manifest["recipe"].get("directions") or [direction["name"]]
     title = "Directions" if len(names) > 1 else "Direction"

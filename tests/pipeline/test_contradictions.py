@@ -16,6 +16,12 @@ from abliterate.pipeline.options import Options
     ("changes", "message"),
     [
         ({"mode": "harden"}, "--mode harden trains an adapter"),
+        ({"place": "2"}, "--place says what --form is made of; add --form, or leave --place away"),
+        ({"phrases": "builtin:phrases-tiny"}, "--phrases says what --form is made of"),
+        (
+            {"form": "open", "place": "2"},
+            "--place 2: harmless prompts have no mean there .* --direction mean-difference",
+        ),
         ({"optimize": True, "strength": 0.5}, "--strength and --optimize"),
         ({"pick": "knee", "layer": 3}, "--pick knee chooses among the edits of a search; add --optimize"),
         ({"pick": "knee", "max_kl": 0.1}, "--max-kl and --pick knee choose in two ways"),

@@ -13,6 +13,7 @@ import pytest
 from abliterate.pipeline.options import (
     AskOptions,
     EditOptions,
+    FormOptions,
     ModelOptions,
     Options,
     OutputOptions,
@@ -22,6 +23,7 @@ from abliterate.pipeline.options import (
     read_memory,
     read_template_path,
 )
+from abliterate.records.option import declarations, words_of
 
 LIGHT = (
     "pipeline.options", "pipeline.condition_options", "pipeline.evaluate_options", "pipeline.export_options",
@@ -38,7 +40,7 @@ def test_declaring_options_imports_nothing_heavy(module: str) -> None:
 
 
 def test_a_run_has_the_options_of_every_group_and_no_others() -> None:
-    groups = (EditOptions, AskOptions, ModelOptions, OutputOptions, SearchOptions)
+    groups = (EditOptions, FormOptions, AskOptions, ModelOptions, OutputOptions, SearchOptions)
     names = {one.name for group in groups for one in fields(group)}
     assert {one.name for one in fields(Options)} == names
     options = Options("model", Path("out"), layer=3)
@@ -74,3 +76,13 @@ def test_an_empty_path_is_the_models_own_template() -> None:
 )
 def test_the_result_is_named_after_model_and_mode(given: dict[str, Any], name: str) -> None:
     assert default_out(given) == Path(name)
+
+
+def test_files_of_a_form_are_named_without_their_folder_and_found_beside_the_record() -> None:
+    options = Options("model", Path("out"), form="own", phrases="/home/me/my.tsv", forms="builtin:forms")
+    words = words_of(options)
+    assert words == ["--form", "own", "--phrases", "my.tsv"]
+    located = declarations(FormOptions)["phrases"].locate
+    assert located is not None
+    assert located("my.tsv", lambda name: Path("beside") / name) == str(Path("beside/my.tsv"))
+    assert located("builtin:phrases-tiny", Path) == "builtin:phrases-tiny"

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from abliterate.errors import InputError
-from abliterate.pipeline.study_options import BUILTIN_FORMS, BUILTIN_PHRASES, STUDY_FLAGS, TINY_PHRASES, StudyOptions
+from abliterate.pipeline.options import FORMS, PHRASES
+from abliterate.pipeline.study_options import STUDY_FLAGS, StudyOptions
 from abliterate.prompts import forms, phrases
 from abliterate.records.option import declarations
 
 
 def test_names_are_those_of_the_modules_that_take_time() -> None:
-    assert (BUILTIN_PHRASES, TINY_PHRASES) == (phrases.BUILTIN_PHRASES, phrases.TINY_PHRASES)
-    assert forms.BUILTIN_FORMS == BUILTIN_FORMS
+    assert (PHRASES, f"{PHRASES}-tiny") == (phrases.BUILTIN_PHRASES, phrases.TINY_PHRASES)
+    assert forms.BUILTIN_FORMS == FORMS
 
 
 def test_every_option_but_the_manner_of_replies_has_a_flag() -> None:

@@ -42,7 +42,9 @@ def facts(records: Gathered) -> list[tuple[str, str]]:
     if source["revision"]:
         rows.append(("revision", source["revision"]))
     found = [direction["name"] or "given", direction["method"] or ""]
-    if direction["position"] is not None:
+    if direction.get("form"):
+        found.append(f"matched phrases in the form {direction['form']}, place {direction['place']}")
+    elif direction["position"] is not None:
         found.append(f"position {direction['position']}".replace("-", "−"))
     rows += [
         ("direction", ", ".join(filter(None, found))),

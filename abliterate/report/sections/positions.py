@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from abliterate.report import format as text
@@ -28,6 +28,10 @@ MARKUP = """\
 <figure>{{ plot("plot-alpha", "Effect of adding the chosen vector on each form, against alpha; the table below holds the verdicts") }}
 <figcaption>Effect by alpha: the vector's own form is the thick line, grey lines are random vectors of the same length.</figcaption>{{ save("plot-alpha") }}</figure>
 {{ table("What each vector does on each form.", ["vector", "layer", "length", "alpha up to"] + forms + ["over all"], sweeps) }}
+{% endif %}
+{% if edits %}
+<p>Each vector taken out of all that the model writes: of the harmful prompts that the model refuses, how many are refused still, and how far the first token of harmless replies moves.{% if best %} Chosen on prompts of another part: {{ best }}.{% endif %}</p>
+{{ table("Edits by place, phrases of the report part, with random vectors.", ["edited along", "layer"] + edited + ["all forms", "fell apart", "KL, harmless", "KL, harmless, other forms"], edits) }}
 {% endif %}
 {% if components %}
 <p>The component along a vector, token by token, of harmful phrases and the harmless ones that match them, without the mean of harmless states at the same place.</p>
@@ -60,7 +64,24 @@ def words(records: Gathered) -> dict[str, Any] | None:
             for one in sweeps
         ],
         "components": [component_row(one) for one in results["components"]],
+        **edit_words(results.get("edits"), record["controls"].get("edits")),
     }  # fmt: skip
+
+
+def edit_words(edits: Mapping[str, Any] | None, random: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """Return the table of edits by place; nothing where there are none, or no random ones beside them."""
+    if not edits or not random:
+        return {"edits": [], "edited": [], "best": None}
+    forms = list(edits["rows"][0]["forms"])
+    rows = [
+        [
+            one["vector"], text.MISSING if one["layer"] is None else str(one["layer"]),
+            *(text.rate_html(one["forms"][form]) for form in forms), text.rate_html(one["left"]),
+            str(one["incoherent"]), text.mean_html(one["kl"]), text.mean_html(one["kl_elsewhere"]),
+        ]
+        for one in (*edits["rows"], *random)
+    ]  # fmt: skip
+    return {"edits": rows, "edited": forms, "best": edits["best"]}
 
 
 def drawable(record: Mapping[str, Any]) -> bool:

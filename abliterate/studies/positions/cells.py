@@ -110,18 +110,30 @@ def states_of(live: LiveModel, heard: Heard, taken: Taken) -> FormStates:
 
 def first_cells(states: FormStates, taken: Taken) -> Iterator[Cell]:
     """Yield the vectors of a form at the end of its prompts: refused minus answered, and harmful minus harmless."""
+    yield refused_cell(states, taken)
+    yield harm_cell(states, taken)
+
+
+def refused_cell(states: FormStates, taken: Taken) -> Cell:
+    """Return the vector of refused minus answered train prompts."""
     heard = states.heard
     cases = heard.of("harmful", "train")
-    harmful = states.rows(cases, "harmful")
     labels = tuple(case.share for case in cases)
     names, strata = tuple(case.name for case in cases), tuple(case.phrase.category for case in cases)
     kinds = tuple(next((r.sentences[0] for r in case.every if r.start == 1), "") for case in cases)
-    yield checked(
-        Cell(heard.form.name, 1, REFUSED, taken.layers, harmful, labels, names, strata, kinds, (0,) * len(cases)), taken
+    rows = states.rows(cases, "harmful")
+    return checked(
+        Cell(heard.form.name, 1, REFUSED, taken.layers, rows, labels, names, strata, kinds, (0,) * len(cases)), taken
     )
-    matched = heard.of("harmless", "train")
-    rows = torch.cat([harmful, states.rows(matched, "harmless")])
-    yield checked(
+
+
+def harm_cell(states: FormStates, taken: Taken) -> Cell:
+    """Return the vector of harmful minus harmless train prompts, whatever is said to them."""
+    heard = states.heard
+    cases, matched = heard.of("harmful", "train"), heard.of("harmless", "train")
+    names, strata = tuple(case.name for case in cases), tuple(case.phrase.category for case in cases)
+    rows = torch.cat([states.rows(cases, "harmful"), states.rows(matched, "harmless")])
+    return checked(
         Cell(
             heard.form.name, 1, HARM, taken.layers, rows, (1.0,) * len(cases) + (0.0,) * len(matched), names * 2,
             strata * 2, depths=(0,) * len(rows),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from abliterate.evaluation.figure_names import interval_text, percent, rate_words
+from abliterate.directions.candidates import MAX_KL
+from abliterate.evaluation.figure_names import interval_text, mean_text, percent, rate_words
 from abliterate.evaluation.paired import Changed, paired_changes
-from abliterate.evaluation.statistics import Rate
+from abliterate.evaluation.statistics import Mean, Rate
 from abliterate.prompts.forms import first_pairs
-from abliterate.studies.common import Verdict, holm
+from abliterate.studies.common import NOT_DECIDABLE, Verdict, holm
 from abliterate.studies.positions.cells import REFUSED, Cell
+from abliterate.studies.positions.edits import Edits
 from abliterate.studies.positions.listen import Heard
 from abliterate.studies.positions.method import LOCATIONS, NONE, ROBUST, UNMEASURED
 from abliterate.studies.positions.run import Positions
@@ -43,12 +45,14 @@ def results_of(found: Positions) -> dict[str, Any]:
         "kinds": [one.to_json() for one in found.kinds.values() if one],
         "sweeps": [without_controls(one.to_json()) for one in found.swept.values()],
         "components": [one.to_json() for one in found.tokenwise.values()],
+        "edits": found.edits.to_json() if found.edits else None,
     }
 
 
 def controls_of(found: Positions) -> dict[str, Any]:
-    """Return what random vectors and those of shuffled labels do, by the vector that they stand beside."""
-    return {name: one.to_json()["controls"] for name, one in found.swept.items()}
+    """Return what random vectors and those of shuffled labels do, by the vector that they stand beside, and in edits."""
+    controls = {name: one.to_json()["controls"] for name, one in found.swept.items()}
+    return {**controls, "edits": [one.to_json() for one in found.edits.random] if found.edits else []}
 
 
 def without_controls(sweep: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,6 +114,7 @@ def verdicts_of(found: Positions) -> tuple[Verdict, ...]:
         *later_verdicts(found),
         *group_verdicts(found),
         *sweep_verdicts(found),
+        *edit_verdicts(found.edits),
         *component_verdicts(found),
         *kind_verdicts(found),
     )
@@ -236,6 +241,40 @@ def sweep_verdicts(found: Positions) -> list[Verdict]:
     return verdicts
 
 
+def edit_verdicts(edits: Edits | None) -> list[Verdict]:
+    """Return which vector is best to edit with, and what it leaves of refusals beside the best random one."""
+    claim = "a vector is best to edit with"
+    if edits is None or not edits.rows:
+        return []
+    best, random, test = edits.best, edits.best_random, edits.test
+    if best is None:
+        least = min(one.select_kl for one in edits.rows)
+        return [
+            Verdict(
+                claim,
+                f"KL {least:.2g} at least",
+                f"limit {MAX_KL:g}, select part",
+                "none",
+                f"Every vector moves the first token of harmless replies by {MAX_KL:g} nats or more: none is to be edited with.",
+            )
+        ]
+    if random is None or test is None:
+        return [Verdict(claim, best.name, "no harmful prompt of the report part is refused", NOT_DECIDABLE, "")]
+    beats = test.p < LEVEL and test.lost > test.gained
+    return [
+        Verdict(
+            claim,
+            f"{best.name} at layer {best.layer} leaves {rate_words(best.left)} of refusals, KL {mean_text(best.kl.value, *best.kl.interval)}",
+            f"best of {len(edits.random)} random leaves {rate_words(random.left)}, McNemar p {test.p:.2g}",
+            f"{best.name} at layer {best.layer}" if beats else "none beats random vectors",
+            f"Taking {best.name} out leaves {best.left.count} of {best.left.total} refusals over all forms: edit with "
+            f"{best.flags}."
+            if beats
+            else "No vector takes more refusals away than random ones do.",
+        )
+    ]
+
+
 def still_of(found: Positions, kind: str) -> Rate:
     """Return how many control vectors of a kind do nothing, of those of which anything can be measured."""
     verdicts = [verdict for one in found.swept.values() for verdict in one.control_verdicts(kind)]
@@ -278,7 +317,7 @@ def kind_verdicts(found: Positions) -> list[Verdict]:
     return verdicts
 
 
-def mean_words(mean: Any) -> str:
-    """Return a mean change as `+1.20 [1.00, 1.40]`."""
+def mean_words(mean: Mean) -> str:
+    """Return a mean change as `+1.20 [+1.00, +1.40]`."""
     low, high = mean.interval
     return f"{mean.value:+.2f} {interval_text(f'{low:+.2f}', f'{high:+.2f}')}"

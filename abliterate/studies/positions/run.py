@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,10 +14,11 @@ from abliterate.architectures.layers import check_layer
 from abliterate.errors import InputError
 from abliterate.models.live_model import LiveModel
 from abliterate.progress import Advance
+from abliterate.projection import remove_component
 from abliterate.prompts.forms import Forms
 from abliterate.prompts.phrases import Phrases
 from abliterate.storage.record_log import RecordLog
-from abliterate.studies.common import Contrast
+from abliterate.studies.common import CONTROLS, Contrast, random_vectors
 from abliterate.studies.positions.activation import Tokenwise, tokenwise
 from abliterate.studies.positions.cells import (
     HARM,
@@ -30,6 +30,7 @@ from abliterate.studies.positions.cells import (
     later_cell,
     states_of,
 )
+from abliterate.studies.positions.edits import PROJECTED, Editing, Edits, edits_of
 from abliterate.studies.positions.kinds import Kinds, kinds_at
 from abliterate.studies.positions.listen import Heard, Listening, Safety, listen, safe_sentence
 from abliterate.studies.positions.method import ENOUGH, LOCATIONS, Curve
@@ -87,6 +88,8 @@ class Positions:
     layer: int
     replies: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
+    edits: Edits | None = None
+    """What taking out each vector does, and which is best to edit with; None without vectors."""
 
     @property
     def vectors(self) -> dict[tuple[str, int], dict[int, Float[Tensor, " d_model"]]]:
@@ -180,6 +183,10 @@ def study(
         live, asked.layers, asked.alphas, asked.seed, safety, kept, QUICK_CONTROLS if asked.quick else None
     )
     swept = sweep(sweeping, score_of(live, openings, kept), heard, usable, asked.against)
+    means = {
+        name: one.rows(heard[name].of("harmless", "train"), "harmless").double().mean(0) for name, one in states.items()
+    }
+    edits = edited_by_place(Editing(live, openings, asked.tokens, safety, kept), heard, usable, swept, means, asked)
     layer = middle_layer(swept, layers)
     with live.progress.step("comparing the vectors", len(layers), "layers") as advance:
         similar, groups = alike(heard, usable, layers, asked, advance)
@@ -190,13 +197,41 @@ def study(
             own = look_alikes if heard[one.form].form.where == "user" else []
             found = tokenwise(live, heard[one.form], name, usable[name].vector(one.layer), one.layer, taken, own)
             curves |= {name: found} if found else {}
-    means = {
-        name: one.rows(heard[name].of("harmless", "train"), "harmless").double().mean(0) for name, one in states.items()
-    }
     kinds = {location: kinds_at(usable, location, layer, asked.seed) for location in LOCATIONS}
     return Positions(
-        asked, heard, cells, similar, groups, kinds, swept, curves, means, layer, tuple(replies), notes_of(heard, cells)
-    )
+        asked, heard, cells, similar, groups, kinds, swept, curves, means, layer, tuple(replies), notes_of(heard, cells),
+        edits,
+    )  # fmt: skip
+
+
+def edited_by_place(
+    editing: Editing,
+    heard: Mapping[str, Heard],
+    usable: Mapping[str, Cell],
+    swept: Mapping[str, Swept],
+    means: Mapping[str, Float[Tensor, "layers d_model"]],
+    asked: Asked,
+) -> Edits | None:
+    """Return what taking out each swept vector does, beside random ones; projected at the first location, as a run's are."""
+    vectors: dict[str, tuple[int, Tensor]] = {}
+    for name, one in swept.items():
+        cell = usable[name]
+        if cell.location == 1:
+            vectors[f"{name}-{PROJECTED}"] = one.layer, projected(cell, one.layer, means)
+        else:
+            vectors[name] = one.layer, cell.vector(one.layer)
+    if not vectors:
+        return None
+    count = QUICK_CONTROLS if asked.quick else CONTROLS
+    random = random_vectors(next(iter(vectors.values()))[1], count, asked.seed)
+    return edits_of(editing, vectors, random, heard)
+
+
+def projected(
+    cell: Cell, layer: int, means: Mapping[str, Float[Tensor, "layers d_model"]]
+) -> Float[Tensor, " d_model"]:
+    """Return a vector of the first location without what harmless prompts have in common there."""
+    return remove_component(cell.vector(layer), means[cell.form][cell.layers.index(layer)])
 
 
 def middle_layer(swept: Mapping[str, Swept], layers: Sequence[int]) -> int:
@@ -275,10 +310,9 @@ def vectors_to_save(found: Positions) -> dict[str, Float[Tensor, " d_model"]]:
         if cell.empty is not None:
             continue
         place = f"{cell.location}" if cell.kind == REFUSED else f"{cell.location}-{cell.kind}"
-        for row, layer in enumerate(cell.layers):
-            vector = cell.vector(layer)
-            saved[f"{cell.form}/{place}/resid.{layer}"] = vector
+        for layer in cell.layers:
+            saved[f"{cell.form}/{place}/resid.{layer}"] = cell.vector(layer)
             if cell.location == 1:
-                mean = torch.nn.functional.normalize(found.harmless_means[cell.form][row], dim=0)
-                saved[f"{cell.form}/{place}-projected/resid.{layer}"] = vector - (vector @ mean) * mean
+                vector = projected(cell, layer, found.harmless_means)
+                saved[f"{cell.form}/{place}-{PROJECTED}/resid.{layer}"] = vector
     return saved

@@ -26,6 +26,18 @@ def test_tables_hold_what_the_plots_show(tmp_path: Path) -> None:
     assert found["components"][0][2] == "0.8 [0.7,\u00a00.9]"
 
 
+def test_edits_stand_beside_random_ones_and_are_left_out_without_them(tmp_path: Path) -> None:
+    found = words(gathered(tmp_path))
+    assert found is not None
+    assert found["best"] == "open/1"
+    assert [row[0] for row in found["edits"]] == ["open/1", "random 1"]
+    assert found["edits"][0][2].startswith("1/5")
+    assert "Edits by place" in render(gather(tmp_path))
+    without = words(gathered(tmp_path, controls={"open/1": {"random": []}}))
+    assert without is not None
+    assert without["edits"] == []
+
+
 def test_like_vectors_stand_together(tmp_path: Path) -> None:
     drawn = numbers(gathered(tmp_path))["positions"]
     assert [one["layer"] for one in drawn["similarity"]] == [3, 4]
