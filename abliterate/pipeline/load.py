@@ -31,7 +31,8 @@ from abliterate.pipeline.contradictions import check_options
 from abliterate.pipeline.form_direction import OpenedForm, open_form
 from abliterate.pipeline.open_model import open_model, open_source
 from abliterate.pipeline.open_prompts import open_chat, open_prompts
-from abliterate.pipeline.options import Options, SearchOptions
+from abliterate.pipeline.options import Options
+from abliterate.pipeline.search_options import SearchOptions
 from abliterate.progress import Progress
 from abliterate.prompts.splits import PromptSplits
 from abliterate.proofs.architecture import own_strengths, prove_addition, random_basis

@@ -17,17 +17,17 @@ from abliterate.pipeline.options import (
     ModelOptions,
     Options,
     OutputOptions,
-    SearchOptions,
     default_out,
     read_batch_size,
     read_memory,
     read_template_path,
 )
+from abliterate.pipeline.search_options import SearchOptions
 from abliterate.records.option import declarations, words_of
 
 LIGHT = (
     "pipeline.options", "pipeline.condition_options", "pipeline.evaluate_options", "pipeline.export_options",
-    "pipeline.reproduce_options", "chat.options", "training.heal_options", "training.harden_options", "cli",
+    "pipeline.reproduce_options", "pipeline.search_options", "chat.options", "training.heal_options", "training.harden_options", "cli",
 )  # fmt: skip
 
 
