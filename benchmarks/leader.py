@@ -9,6 +9,10 @@ at once, over which direction is removed from the outputs of attention and MLP, 
     KL          of the first reply token on harmless prompts; below 0.01 it counts as 0.01 times the refusal score,
                 which keeps the search from polishing edits that do nothing
 
+Since 1.3 its directions are without what harmless prompts have in common, and each row of a weight keeps its norm, as nearly as an
+adapter of rank 3 can: --defaults 1.3, which is the default here; --defaults 1.2 is the exact projection along the plain difference.
+Such an edit is not silent: normalising the rows puts a part of the direction back, and the adapter is an approximation.
+
 Its own defaults are 200 trials, of which the first 60 are random, and replies of 100 tokens; with other numbers of
 trials the share of random ones stays 60/200. Replies come from plain `model.generate(do_sample=False)` on batches padded
 on the left, as there; --fast-replies takes this package's `generate`, and its forward for the first token: the same
@@ -33,6 +37,7 @@ import optuna
 from jaxtyping import Float
 from leader_trial import (  # beside this one
     COMPONENTS,
+    DEFAULTS,
     SCOPES,
     Evaluation,
     Trial,
@@ -130,6 +135,7 @@ def leader_search(
     fast_replies: bool = False,
     batch_size: int = 32,
     out: Path | None = None,
+    defaults: str = "1.3",
 ) -> list[Trial]:
     """Run the search, or what is missing of it in the file `out`; the model is left as it was.
 
@@ -139,6 +145,7 @@ def leader_search(
     groups = (harmful_train, harmless_train, harmful_eval, harmless_eval)
     settings: dict[str, object] = {
         "trials": trials, "reply_tokens": reply_tokens, "seed": seed, "fast_replies": fast_replies, "system": chat.system,
+        "defaults": defaults,
         "model": Path(model.name_or_path).name, "dtype": str(model.dtype),
         "prompts": [hashlib.sha256("\0".join(prompts).encode()).hexdigest() for prompts in groups],
     }  # fmt: skip
@@ -147,7 +154,8 @@ def leader_search(
     asked = (chat.encode(harmful_eval), chat.encode(harmless_eval))
     evaluation = Evaluation(model, tokenizer, *asked, reply_tokens, fast_replies, batch_size)
     with counted_tokens(model) as tokens:
-        directions = leader_directions(model, chat, harmful_train, harmless_train)
+        usual = DEFAULTS[defaults]
+        directions = leader_directions(model, chat, harmful_train, harmless_train, projected=usual.projected)
         log_probs = evaluation.first_tokens()
         hits = int(before["hits"]) if before else evaluation.hits()
         spent = {"seconds": time.perf_counter() - begin, "tokens": tokens()}
@@ -163,7 +171,7 @@ def leader_search(
             study.sampler = sampler_of(number, trials, seed)
             drawn = study.ask(space)
             restore()
-            trial = measure(evaluation, number, drawn.params, directions, log_probs)
+            trial = measure(evaluation, number, drawn.params, directions, log_probs, usual.rank)
             study.tell(drawn, scores(trial.hits, trial.kl, hits))
             done.append(trial)
             if out:
@@ -179,12 +187,13 @@ def measure(
     parameters: Mapping[str, Value],
     directions: Float[Tensor, "layers d_model"],
     before: Float[Tensor, "prompts vocab"],
+    rank: int | None,
 ) -> Trial:
     """Edit the model, which is unedited, and return the trial."""
     begin = time.perf_counter()
     edit = edit_of(parameters, directions)
     with counted_tokens(evaluation.model) as tokens:
-        apply_edit(evaluation.model, edit)
+        apply_edit(evaluation.model, edit, rank)
         kl = float(kl_divergence(before, evaluation.first_tokens()).mean())
         hits = evaluation.hits()
         return Trial(number, dict(parameters), hits, kl, time.perf_counter() - begin, tokens(), edit)
@@ -219,6 +228,12 @@ def unedited_in(out: Path, settings: Mapping[str, object]) -> dict[str, float] |
     return header["unedited"]
 
 
+def defaults_in(path: Path) -> str:
+    """Return the defaults by which the trials in a file were made; files from before they were told apart are of 1.2."""
+    version: str = json.loads(path.read_text().splitlines()[0])["search"].get("defaults", "1.2")
+    return version
+
+
 def read_trials(path: Path, directions: Float[Tensor, "layers d_model"]) -> list[Trial]:
     """Return the trials in a file, ready to be applied again to the model that `directions` are of."""
     records = [json.loads(line) for line in path.read_text().splitlines()[1:]]
@@ -250,6 +265,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32, help="prompts at once, without --fast-replies")
     parser.add_argument("--evaluation", type=int, default=EVALUATION, help="prompts a side that measure the trials")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--defaults", choices=tuple(DEFAULTS), default="1.3", help="of which version")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -274,8 +290,12 @@ def main() -> None:
         fast_replies=options.fast_replies,
         batch_size=options.batch_size,
         out=options.out,
+        defaults=options.defaults,
     )
-    report(f"{options.model.name}, {len(trials)} trials, replies of {options.reply_tokens} tokens", trials)
+    report(
+        f"{options.model.name}, {len(trials)} trials by the defaults of {options.defaults}, replies of {options.reply_tokens} tokens",
+        trials,
+    )
 
 
 def report(title: str, trials: Sequence[Trial]) -> None:

@@ -21,7 +21,7 @@ from abliterate.models.forward import at_positions, final_hidden, prefix_cache
 from abliterate.models.generation import generate
 from abliterate.models.head import HEAD_ROWS, Head
 from abliterate.progress import SILENT, Progress
-from abliterate.projection import normalize, project_out
+from abliterate.projection import normalize, project_out, remove_component
 from abliterate.prompts.chat_format import ChatFormat
 
 COMPONENTS = ("attn.o_proj", "mlp.down_proj")
@@ -39,6 +39,22 @@ MARKERS = (
 
 Value = float | str
 Tokens = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What changed between versions of the tool: are directions projected, and the rank of the adapter by which rows keep their norms
+    (None: rows are not looked at, and the edit is exact)."""
+
+    projected: bool
+    rank: int | None
+
+
+DEFAULTS = {"1.2": Defaults(False, None), "1.3": Defaults(True, 3)}
+"""By the first version that had them."""
+
+OVERSAMPLED, ITERATIONS = 4, 6
+"""Of the randomised decomposition of a weight's change: directions beyond twice the rank, and power iterations."""
 
 
 @dataclass(frozen=True)
@@ -152,15 +168,18 @@ def leader_directions(
     harmful: Sequence[str],
     harmless: Sequence[str],
     progress: Progress = SILENT,
+    *,
+    projected: bool = False,
 ) -> Float[Tensor, "layers d_model"]:
     """Return the unit difference of the means at the prompts' last token, in the output of each layer.
 
-    That of the embedding, which no trial uses, is left out: it is zero, as all templated prompts end in one token.
+    `projected` ones are without their component along the mean of harmless prompts. That of the embedding, which no trial uses, is left out: it is zero, as all templated prompts end in one token.
     """
     bad, good = (
         capture(model, chat, prompts, positions=(-1,), progress=progress).mean()[0] for prompts in (harmful, harmless)
     )
-    return normalize((bad - good)[1:]).float()
+    away = (bad - good)[1:]
+    return normalize(remove_component(away, good[1:]) if projected else away).float()
 
 
 def edit_of(parameters: Mapping[str, Value], directions: Float[Tensor, "layers d_model"]) -> tuple[LayerEdit, ...]:
@@ -195,19 +214,36 @@ def edited_weights(model: PreTrainedModel) -> dict[tuple[int, str], nn.Parameter
     return found
 
 
-def apply_trial(model: PreTrainedModel, trial: Trial) -> None:
+def apply_trial(model: PreTrainedModel, trial: Trial, rank: int | None = None) -> None:
     """Edit the weights of an unedited model in place as `trial` did."""
-    apply_edit(model, trial.edit)
+    apply_edit(model, trial.edit, rank)
 
 
-def apply_edit(model: PreTrainedModel, edit: Sequence[LayerEdit]) -> None:
-    """Edit the weights in place, in float32, and round each once to its dtype."""
+def apply_edit(model: PreTrainedModel, edit: Sequence[LayerEdit], rank: int | None = None) -> None:
+    """Edit the weights in place, in float32, and round each once to its dtype; with `rank`, rows keep their norms, as nearly as an
+    adapter of that rank can."""
     weights = edited_weights(model)
     with torch.no_grad():
         for one in edit:
             weight = weights[one.layer, one.component]
             # The rows of a linear map are what it writes to.
-            weight.copy_(project_out(weight, one.direction, one.weight, axis=0))
+            if rank is None:
+                weight.copy_(project_out(weight, one.direction, one.weight, axis=0))
+            else:
+                weight.copy_(weight.float() + rows_kept(weight.float(), one.direction, one.weight, rank))
+
+
+def rows_kept(
+    weight: Float[Tensor, "d_model n_in"], direction: Float[Tensor, " d_model"], strength: float, rank: int
+) -> Float[Tensor, "d_model n_in"]:
+    """Return the change by which the rows, at length 1, lose the direction, and get their lengths back: its best `rank` components."""
+    lengths = weight.norm(dim=1, keepdim=True)
+    rows = weight / lengths.clamp_min(1e-30)
+    edited = normalize(project_out(rows, direction, strength, axis=0))
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        left, sizes, right = torch.svd_lowrank(lengths * edited - weight, q=2 * rank + OVERSAMPLED, niter=ITERATIONS)
+    return (left[:, :rank] * sizes[:rank]) @ right[:, :rank].T
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import leader  # beside this one
 import torch
-from leader_trial import is_marked
+from leader_trial import DEFAULTS, is_marked
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -254,11 +254,12 @@ def main() -> None:
             orthogonalize(model, point.edit.direction, point.edit.recipe())
             ours.append(measure(f"refusal weight {point.refusal_weight}", model, tokenizer, prompts, log_probs)[0])
     bad_directions, good_directions = leader.split_pool(bad)[0], leader.split_pool(good)[0]
-    directions = leader.leader_directions(model, chat, bad_directions, good_directions)
+    usual = DEFAULTS[leader.defaults_in(options.trials)]
+    directions = leader.leader_directions(model, chat, bad_directions, good_directions, projected=usual.projected)
     trials = leader.read_trials(options.trials, directions)
     for trial in leader.pareto(trials):
         with unchanged(model):
-            leader.apply_trial(model, trial)
+            leader.apply_trial(model, trial, usual.rank)
             theirs.append(measure(f"trial {trial.number}", model, tokenizer, prompts, log_probs)[0])
     tables(original, ours, theirs)
     print(f"leader: {sum(trial.tokens for trial in trials)} tokens forward in {len(trials)} trials")
