@@ -36,7 +36,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from abliterate import capture, difference_in_means, find_architecture, is_refusal, load_prompts, orthogonalize
 from abliterate.architectures.architecture import Architecture
 from abliterate.directions.scores import first_token_log_probs
-from abliterate.directions.selection import select
+from abliterate.directions.start import select_start
 from abliterate.models.generation import REPLY_TOKENS, generate, generate_all
 from abliterate.models.head import Head, kl_divergence
 from abliterate.models.live_model import LiveModel
@@ -109,7 +109,7 @@ def prepare_search(
         activations.rows(range(len(harmful), len(harmful) + len(harmless))),
     )
     directions = difference_in_means(*sides)
-    chosen = select(LiveModel(model, chat, architecture), directions, openings, judging, staying).chosen
+    chosen = select_start(LiveModel(model, chat, architecture), directions, openings, judging, staying).chosen
     start = Variables.start(architecture, directions.at(chosen.layer, chosen.position))
     second = difference_in_means(*sides, "mean-difference").at(chosen.layer, chosen.position)
     pool = SearchData(harmful, harmless, judging, staying, list(zip(map(tuple, replies[0]), refused, strict=True)))
