@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from abliterate.architectures.edit_forms import EDIT_FORMS, EditForm
 from abliterate.architectures.sites import SITES, Site
 from abliterate.directions.methods import METHODS
 from abliterate.errors import InputError
@@ -128,6 +129,14 @@ class EditOptions:
             write=",".join,
             words=SITES,
             listed=True,
+        ),
+    )
+    edit_form: EditForm = option(
+        "projection",
+        Declaration(
+            "projection, or columns: what each input writes loses the direction and keeps its length.",
+            read=one_of(EDIT_FORMS),
+            words=EDIT_FORMS,
         ),
     )
     edited_dtype: str | None = option(
