@@ -40,8 +40,18 @@ DEPENDENT = 1e-4
 COLUMNS = 1 << 15
 """Columns of a matrix whose factors are computed at once."""
 
-Mixing = tuple[tuple[float, ...], ...]
-"""What is removed of a vector with the components `c` along a basis, where its rows have strengths of their own: `C c`."""
+
+@dataclass(frozen=True)
+class Mixing:
+    """What is removed of a vector with the components `c` along a basis whose rows have strengths of their own: `C c`."""
+
+    numbers: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def of(cls, matrix: Float[Tensor, "k k"]) -> Mixing:
+        """Return the mixing `C`."""
+        return cls(tuple(tuple(row) for row in matrix.detach().double().tolist()))
+
 
 Amount = float | Mixing
 """How much of the components along a basis is removed: one strength for all, or as `span_edit` says."""
@@ -368,15 +378,10 @@ def span_edit(
     return rows, mixing.float()
 
 
-def as_mixing(matrix: Float[Tensor, "k k"]) -> Mixing:
-    """Return a mixing as an edit keeps it."""
-    return tuple(tuple(row) for row in matrix.detach().double().tolist())
-
-
 def scale_and_mixing(strength: Amount, rows: Float[Tensor, "k d_model"]) -> tuple[float, Float[Tensor, "k k"] | None]:
     """Return the factor of what is removed along `rows` and what mixes their components before, if anything does."""
-    if isinstance(strength, tuple):
-        return 1.0, torch.tensor(strength, dtype=rows.dtype, device=rows.device)
+    if isinstance(strength, Mixing):
+        return 1.0, torch.tensor(strength.numbers, dtype=rows.dtype, device=rows.device)
     return strength, None
 
 

@@ -24,7 +24,7 @@ from abliterate.architectures.trace import Gain, Trace, trace
 from abliterate.architectures.tying import shares_matrix
 from abliterate.architectures.wrappers import inside, name_of, parameter_names, unwrapped
 from abliterate.errors import ArchitectureError
-from abliterate.projection import Amount, as_mixing, fold_gain, orthonormal_span, span_edit
+from abliterate.projection import Amount, Mixing, fold_gain, orthonormal_span, span_edit
 
 Fact = TypeVar("Fact")
 
@@ -85,7 +85,7 @@ class Writer:
         if not isinstance(strength, tuple):
             return self.basis(basis, read), strength
         rows, mixing = self.edit(basis, torch.tensor(strength, dtype=torch.float64), read)
-        return rows, as_mixing(mixing)
+        return rows, Mixing.of(mixing)
 
     def edit(
         self, basis: Float[Tensor, "k d_model"], strengths: Float[Tensor, " k"], read: Callable[[str], Tensor]

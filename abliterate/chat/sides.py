@@ -92,9 +92,14 @@ def open_sides(options: AskOptions, against: str | None, progress: Progress = SI
         side = load_side("edited", source, options)
         kept = "; its layers stream from the disk" if streaming_of(side.model) else ""
         return ChatSides((side,), f"one model in memory: {source.public_name}{kept}")
-    if folder is not None and (folder / RECIPE).is_file():
+    if folder is not None and (folder / RECIPE).is_file() and is_projection(folder):
         return with_hooks(options, folder, against, progress)
     return with_both(options, against, progress)
+
+
+def is_projection(folder: Path) -> bool:
+    """Tell whether hooks can be the edit of a folder. Raises InputError for a recipe that cannot be read."""
+    return EditFiles.of(folder).recipe.form == "projection"
 
 
 def records_of(options: AskOptions, enough: bool) -> Path | None:
@@ -171,7 +176,7 @@ def with_both(options: AskOptions, against: str, progress: Progress) -> ChatSide
     check_alike(first, second, [open_chat(options, first.tokenizer).render(HELLO)])
     check_room(sources, options)
     original, edited = (load_side(role, source, options) for role, source in zip(SIDE_ROLES, sources, strict=True))
-    return ChatSides((original, edited), f"two models in memory: {shown_name(options.model)} has no {RECIPE}")
+    return ChatSides((original, edited), f"two models in memory: {shown_name(options.model)} has no {RECIPE} for hooks")
 
 
 def check_room(sources: list[Source], options: AskOptions) -> None:

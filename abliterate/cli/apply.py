@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from abliterate.pipeline.write_edit import WrittenEdit
 
 APPLYING = flags(
-    "model", "out", "layer", "strength", "sites", "dtype", "device", "max_memory", "force", "offline",
+    "model", "out", "layer", "strength", "sites", "edit_form", "dtype", "device", "max_memory", "force", "offline",
     "trust_remote_code", "allow_unproved", "edited_dtype", "revision",
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from abliterate.directions.files import read_directions
@@ -43,14 +44,21 @@ def apply(
 
 
 def given_recipe(options: Options, directions: Path, recipe_file: Path | None, chosen: Sequence[str] = ()) -> Recipe:
-    """Return the recipe of the file, or one of `--row` or `--layer`, `--strength` and `--sites`.
+    """Return the recipe of the file, or one of `--row` or `--layer`, `--strength`, `--sites` and `--edit-form`.
 
     Raises InputError where it is not clear which direction is meant, and for a row that is not there.
     """
     if chosen and (recipe_file is not None or options.layer is not None):
         raise InputError("--row names the direction; leave --recipe and --layer away")
     if recipe_file is not None:
+        if options.edit_form != "projection":
+            raise InputError("--recipe says which form the edit has; leave --edit-form away")
         return Recipe.load(recipe_file)
+    return replace(recipe_of_flags(options, directions, chosen), form=options.edit_form)
+
+
+def recipe_of_flags(options: Options, directions: Path, chosen: Sequence[str]) -> Recipe:
+    """Do `given_recipe` where no file gives it."""
     rows, _ = read_directions(directions)
     if chosen:
         for row in chosen:

@@ -85,6 +85,7 @@ def heal(
         "dataset": public_spec(dataset),
         "dataset_digest": digest_of(examples),
         "direction": ", ".join(recipe.names),
+        **({"directions": list(recipe.names)} if len(recipe.names) > 1 else {}),
         "dtype": str(live.dtype).removeprefix("torch."),
         "options": asdict(chosen),
     }

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture, Writer, find_architecture
+from abliterate.architectures.edit_forms import EditForm
 from abliterate.architectures.wrappers import (
     MERGE_FIRST,
     Matrix,
@@ -27,10 +28,11 @@ from abliterate.architectures.wrappers import (
     tied_head,
     unwrapped,
 )
+from abliterate.edits.columns import project_columns
 from abliterate.errors import InputError, ProofError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.offload import offloaded_parameter, streaming_of
-from abliterate.projection import Amount, component, frobenius, project_out, rounding_of, unit_rows
+from abliterate.projection import Amount, Mixing, component, frobenius, project_out, rounding_of, unit_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +44,12 @@ class LiveEdit:
     axis: int
     basis: Float[Tensor, "k d_model"]
     strength: Amount
+    form: EditForm = "projection"
 
     def edited(self) -> Tensor:
         """Return what becomes of the tensor."""
+        if self.form == "columns":
+            return project_columns(self.tensor, self.basis, self.axis)
         return project_out(self.tensor, self.basis, self.strength, self.axis)
 
 
@@ -91,7 +96,9 @@ def edits_of(
             continue
         own, amount = writer.removal(basis.cpu(), strength, partial(offloaded_parameter, model))
         for one in written(model, architecture, writer):
-            yield LiveEdit(one.name, one.tensor, one.axis, own, amount)
+            if recipe.form != "projection" and "lora_" in one.name:
+                raise InputError(f"{one.name}: lengths are those of weight and adapter together; {MERGE_FIRST}")
+            yield LiveEdit(one.name, one.tensor, one.axis, own, amount, recipe.form)
 
 
 def written(model: PreTrainedModel, architecture: Architecture, writer: Writer) -> Iterator[Matrix]:
@@ -162,7 +169,7 @@ def check_editable(edit: LiveEdit) -> None:
     if tensor.shape[edit.axis] != expected:
         raise InputError(f"{edit.name} has shape {tuple(tensor.shape)}, and axis {edit.axis} is not {expected} long")
     # A strength of 0 to 2 makes no vector longer. In float16 a number may overflow all the same.
-    safe = not isinstance(edit.strength, tuple) and 0 <= edit.strength <= 2 and tensor.dtype != torch.float16
+    safe = not isinstance(edit.strength, Mixing) and 0 <= edit.strength <= 2 and tensor.dtype != torch.float16
     for moment, values in (("holds", tensor), ("would hold", tensor if safe else edit.edited())):
         if not torch.isfinite(torch.tensor(frobenius(values))) or not bool(torch.isfinite(values).all()):
             raise InputError(

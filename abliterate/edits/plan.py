@@ -23,11 +23,11 @@ from abliterate.checkpoints.shard_rewrite import Replacement
 from abliterate.checkpoints.shards import DTYPES, Shard
 from abliterate.edits.bias_sites import Addition, find_bias_sites
 from abliterate.edits.stored import Stored, StoredPlace
-from abliterate.edits.tensor_edits import AddedEdit, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
+from abliterate.edits.tensor_edits import AddedEdit, ColumnsEdit, ScalesEdit, TensorEdit, UnquantizedEdit, ValuesEdit
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.loading import dtype_name
-from abliterate.projection import Amount, unit_rows
+from abliterate.projection import Amount, Mixing, unit_rows
 
 FILE_DTYPES = {name: stored for stored, (_, name) in DTYPES.items()}
 """The names of dtypes in a file, by torch's."""
@@ -69,7 +69,8 @@ class EditPlan:
         """Return a SHA-256 over everything that decides the written bytes, source apart."""
         whole = hashlib.sha256()
         for edit in self.edits.values():
-            whole.update(json.dumps([edit.name, edit.kind, edit.axis, edit.strength]).encode())
+            strength = edit.strength.numbers if isinstance(edit.strength, Mixing) else edit.strength
+            whole.update(json.dumps([edit.name, edit.kind, edit.axis, strength]).encode())
             whole.update(edit.basis.contiguous().numpy().tobytes())
         if self.edited_dtype:
             whole.update(self.edited_dtype.encode())
@@ -161,8 +162,13 @@ def make_plan(
         for place in [place for parameter in writer.parameters for place in stored.places(writer, parameter)]:
             check_axis(place, architecture.d_model)
             common = (writer.site, writer.layer, place.axis, amount, own)
+            if place.weight is not None and recipe.form != "projection":
+                raise InputError(
+                    f"{place.name}: is quantised, and keeping lengths is for plain weights; leave --edit-form away"
+                )
             if place.weight is None:
-                edits[place.name] = TensorEdit(place.name, *common)
+                kind = ColumnsEdit if recipe.form == "columns" else TensorEdit
+                edits[place.name] = kind(place.name, *common)
             elif edited is None:
                 edits |= quantized_edits(place.weight, common)
             else:

@@ -13,8 +13,9 @@ from torch import Tensor
 from abliterate.architectures.sites import Site
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import QuantizedWeight
+from abliterate.edits.columns import project_columns
 from abliterate.errors import InputError
-from abliterate.projection import Amount, Projection, component, frobenius, project_out
+from abliterate.projection import Amount, Mixing, Projection, component, frobenius, project_out
 from abliterate.quantization.requantize import Leak, measure_leak, project_packed, project_scales
 
 
@@ -65,6 +66,17 @@ class TensorEdit:
 
 
 @dataclass(frozen=True)
+class ColumnsEdit(TensorEdit):
+    """The norm-preserving edit of a tensor: see `project_columns`."""
+
+    kind: ClassVar[str] = "columns"
+
+    def apply(self, tensor: Tensor) -> Tensor:
+        """Return the edited tensor, in its own dtype."""
+        return project_columns(tensor, self.basis, self.axis)
+
+
+@dataclass(frozen=True)
 class AddedEdit(TensorEdit):
     """A bias that becomes longer: `strength` times the unit vector in `basis` is added to it, or to each row of several."""
 
@@ -72,7 +84,7 @@ class AddedEdit(TensorEdit):
 
     def apply(self, tensor: Tensor) -> Tensor:
         """Return the edited bias, in its own dtype."""
-        assert not isinstance(self.strength, tuple)  # one vector is added
+        assert not isinstance(self.strength, Mixing)  # one vector is added
         shift = self.strength * self.basis[0]
         moved: Tensor = tensor.movedim(self.axis, -1).float() + shift.to(tensor.device)
         return moved.to(tensor.dtype).movedim(-1, self.axis)

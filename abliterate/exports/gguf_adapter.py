@@ -134,6 +134,7 @@ def laid_out(
     plan: EditPlan, architecture: Architecture, stored: Mapping[str, GgufShape] | None, leave_out: Collection[Site]
 ) -> dict[str, list[TensorEdit]]:
     """Return the edits by llama.cpp's tensors. Raises InputError for what an adapter of llama.cpp cannot do."""
+    plan.recipe.require_projection("an adapter")
     if plan.addition:
         raise InputError("an adapter of llama.cpp holds no biases; write a control vector: --to control-vector")
     edits = [edit for edit in effective(plan) if edit.site not in leave_out]

@@ -153,6 +153,7 @@ def lay_out(
     revision: str | None,
 ) -> Prepared:
     """Do `prepare` without the proof."""
+    plan.recipe.require_projection("an adapter")
     if plan.addition:
         return lay_out_addition(plan.addition, plan.basis[0], model, base_name, revision)
     targets = as_loaded(find_targets(plan, model, architecture, Stored.of(model, checkpoint)), model)

@@ -85,6 +85,7 @@ def ablated_rows(
     found = architecture or find_architecture(live)
     chosen = recipe or Recipe.uniform()
     chosen.require_removal()
+    chosen.require_projection("a hook")
     check_floats(bases)
     if bases.dim() != 3 or not len(bases):
         raise InputError(f"bases have shape {tuple(bases.shape)}; give [bases, k, d_model]")

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from abliterate.architectures.architecture import Architecture
 from abliterate.architectures.eager import eager
 from abliterate.errors import InputError
-from abliterate.projection import Amount, as_mixing, project_out
+from abliterate.projection import Amount, Mixing, project_out
 
 Strength = float | Float[Tensor, "..."]
 """A number, a tensor of no dimension that a search follows by gradient, one strength for each basis `[bases]` or for each
@@ -89,7 +89,7 @@ def amount_of(strength: Strength) -> Amount:
     """Return the strength of one basis as the kernel of the weights takes it."""
     if not isinstance(strength, Tensor) or strength.dim() < 2:
         return float(strength)
-    return as_mixing(strength[0].diag() if strength.dim() == 2 else strength[0])
+    return Mixing.of(strength[0].diag() if strength.dim() == 2 else strength[0])
 
 
 def weighed(along: Float[Tensor, "bases vectors k"], strength: Strength) -> Float[Tensor, "bases vectors k"]:

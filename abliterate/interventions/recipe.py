@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from abliterate.architectures.edit_forms import EDIT_FORMS, EditForm
 from abliterate.architectures.sites import SITES, Site
 from abliterate.errors import InputError, first_line
 from abliterate.storage.foreign_files import read_json
@@ -28,7 +29,7 @@ class Recipe:
     `direction` names the tensor in `directions.safetensors` that is used, such as `resid.15`; several names give a basis, whose
     rows are made orthonormal in that order. `strengths` are those of all of them: their span is removed, and the order does
     not matter; or they are a tuple with the strengths of each. A recipe with `added` removes nothing: it adds the unit
-    direction that many times to the `resid[l]` that it is named after, at every token.
+    direction that many times to the `resid[l]` that it is named after, at every token. `form` is that of the edit of a weight.
 
     Examples:
         >>> Recipe.uniform(0.5, ["attn", "mlp"]).strengths
@@ -44,6 +45,7 @@ class Recipe:
     strengths: Strengths | tuple[Strengths, ...]
     direction: str | tuple[str, ...] | None = None
     added: float | None = None
+    form: EditForm = "projection"
 
     @classmethod
     def uniform(
@@ -118,6 +120,10 @@ class Recipe:
         With `rank`, the number of directions, also where each has its own strengths and there are not as many.
         """
         self.require_removal()
+        if self.form != "projection" and not self.exact:
+            raise InputError(
+                f"the form {self.form} of an edit removes all of the direction: strength 1 at every site; leave --strength and --sites away"
+            )
         if rank is not None and len(self.each) not in (1, rank):
             raise InputError(
                 f"recipe: strengths of {len(self.each)} directions for {rank}; give those of each, or one set"
@@ -133,6 +139,13 @@ class Recipe:
         if self.added is not None:
             raise InputError("this recipe adds the direction and removes nothing; give one with strengths here")
 
+    def require_projection(self, what: str) -> None:
+        """Raise InputError for a recipe whose edit no hook and no product of thin matrices is; `what` would be one."""
+        if self.form != "projection":
+            raise InputError(
+                f"{what} holds projections only, and this edit (form {self.form}) changes lengths too; write a checkpoint instead"
+            )
+
     @property
     def exact(self) -> bool:
         """Whether every site is edited at strength 1, so that the residual stream must be silent."""
@@ -146,7 +159,8 @@ class Recipe:
         """Return the recipe as `recipe.json` holds it."""
         each = [{site: list(one) if isinstance(one, tuple) else one for site, one in own.items()} for own in self.each]
         strengths = each if isinstance(self.strengths, tuple) else each[0]
-        added = {} if self.added is None else {"added": self.added}
+        added: dict[str, Any] = {} if self.added is None else {"added": self.added}
+        added |= {} if self.form == "projection" else {"form": self.form}
         if isinstance(self.direction, tuple):
             return {"directions": list(self.direction), "strengths": strengths, **added}
         return {"direction": self.direction, "strengths": strengths, **added}
@@ -154,7 +168,7 @@ class Recipe:
     @classmethod
     def from_json(cls, data: object, source: str) -> Recipe:
         """Read what `to_json` returned. Raises InputError, naming `source`, for anything else."""
-        keys = set(data) - {"added"} if isinstance(data, dict) else set()
+        keys = set(data) - {"added", "form"} if isinstance(data, dict) else set()
         if not isinstance(data, dict) or keys not in ({"direction", "strengths"}, {"directions", "strengths"}):
             raise InputError(f"{source}: not a recipe; expected an object with direction and strengths")
         names = data["directions"] if "directions" in data else data["direction"]
@@ -170,7 +184,12 @@ class Recipe:
             strengths = tuple(read_strengths(own, source) for own in given)
         else:
             strengths = read_strengths(given, source)
-        recipe = cls(strengths, names)
+        form = data.get("form", "projection")
+        if form not in EDIT_FORMS or ("added" in data and "form" in data):
+            raise InputError(
+                f"{source}: not a recipe; the form of what it removes should be one of {', '.join(EDIT_FORMS)}"
+            )
+        recipe = cls(strengths, names, form=form)
         if "added" not in data:
             return recipe
         added = data["added"]

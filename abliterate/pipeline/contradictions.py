@@ -18,6 +18,7 @@ def check_options(options: Options) -> None:
     check_search(options)
     check_induce(options)
     check_save(options)
+    check_edit_form(options)
 
 
 def check_form(options: Options) -> None:
@@ -71,6 +72,26 @@ def check_induce(options: Options) -> None:
             f"--save {','.join(options.save)}: --mode induce writes one form, checkpoint or adapter; for llama.cpp, "
             "export the result --to control-vector"
         )
+
+
+def check_edit_form(options: Options) -> None:
+    """Raise InputError for flags that do not go with a form of the edit that keeps lengths."""
+    if options.edit_form == "projection":
+        return
+    taken = {
+        "--optimize": options.searches,
+        "--mode induce": options.mode == "induce",
+        "--strength": options.removal != 1,
+        "--sites": set(options.sites) != set(SITES),
+        "--edited-dtype": options.edited_dtype,
+        "--save": options.save != ("checkpoint",),
+    }
+    for flag, given in taken.items():
+        if given:
+            raise InputError(
+                f"{flag} does not go with --edit-form {options.edit_form}, which removes all of the direction, in a checkpoint: "
+                "leave one of them away"
+            )
 
 
 def check_save(options: Options) -> None:

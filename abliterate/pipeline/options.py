@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from abliterate.architectures.edit_forms import EDIT_FORMS, EditForm
 from abliterate.architectures.sites import SITES, Site
 from abliterate.directions.methods import METHODS
 from abliterate.errors import InputError
@@ -129,6 +130,14 @@ class EditOptions:
             write=",".join,
             words=SITES,
             listed=True,
+        ),
+    )
+    edit_form: EditForm = option(
+        "projection",
+        Declaration(
+            "projection, or columns: what each input writes loses the direction and keeps its length.",
+            read=one_of(EDIT_FORMS),
+            words=EDIT_FORMS,
         ),
     )
     edited_dtype: str | None = option(
@@ -388,4 +397,5 @@ class Options(SearchOptions, OutputOptions, AskOptions, FormOptions, EditOptions
         """Return whether an edit is searched for: as it was said, else where nothing else says which edit it shall be."""
         if self.optimize is not None:
             return self.optimize
-        return self.mode == "ablate" and self.layer is None and self.strength is None and self.form is None
+        said = (self.layer, self.strength, self.form) != (None, None, None) or self.edit_form != "projection"
+        return self.mode == "ablate" and not said

@@ -182,6 +182,7 @@ def plan_edit(finding: Finding) -> EditPlan:
         recipe = Recipe.adding(finding.trials[0].strength * length, chosen.layer)
     else:
         recipe = Recipe.uniform(options.removal, options.sites, f"resid.{chosen.layer}")
+        recipe = replace(recipe, form=options.edit_form)
     return make_plan(
         recipe, direction, loaded.architecture, loaded.empty, loaded.source.checkpoint, options.edited_dtype
     )

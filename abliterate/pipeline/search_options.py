@@ -16,7 +16,7 @@ class SearchOptions:
         None,
         Declaration(
             "Search by gradient: direction, strengths per layer and site; or take one direction at one strength, chosen by the "
-            "published rule. \\[default: search, unless --layer, --strength, --form or --mode says which edit]",
+            "published rule. \\[default: search, unless --layer, --strength, --form, --edit-form or --mode says which edit]",
             read=lambda text: text != OFF,
             kind=bool,
             off="--no-optimize",

@@ -168,6 +168,8 @@ def edit_text(manifest: Mapping[str, Any]) -> str:
     if "added" in recipe:
         return "\n".join([*lines, *added_lines(manifest)])
     lines += strength_lines(recipe)
+    if recipe.get("form") == "columns":
+        lines.append("- What each input writes keeps its length: the columns of each matrix are as long as they were")
     if manifest.get("form") == "adapter":
         lines.append(
             "- As a PEFT adapter with exact factors; merged into the source it is the edited checkpoint, to rounding"

@@ -39,7 +39,7 @@ METHOD_NAMES: Mapping[str, str] = {
 }
 
 HEALED = """\
-This is {source}, a model edited along one direction of its residual stream{origin}, fine-tuned by {method} with
+This is {source}, a model edited along {directions} of its residual stream{origin}, fine-tuned by {method} with
 abliterate {version}. At every step, what the edited weights hold along the direction was kept as the edit had left it."""
 
 HARDENED = """\
@@ -111,6 +111,7 @@ def training_card(record: Mapping[str, Any], source_card: str | None) -> str:
             origin=f" (the edit was made from {source_text(origin)})" if origin else "",
             version=shown_value(record["abliterate"]),
             method=METHOD_NAMES[record["options"]["method"]],
+            directions=f"{len(several)} directions" if (several := record.get("directions")) else "one direction",
         )
     else:
         sections = {

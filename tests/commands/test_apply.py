@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from abliterate.chat.sides import open_sides
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.commands.apply import apply
 from abliterate.commands.export import export
@@ -164,3 +165,28 @@ def test_a_quantised_model_loses_a_span_and_keeps_its_format(tmp_path: Path) -> 
     assert {entry.dtype for entry in Checkpoint.open(given.out).tensors.values()} == {
         entry.dtype for entry in Checkpoint.open(source).tensors.values()
     }
+
+
+def test_lengths_of_columns_are_kept_and_the_stream_is_silent(result: Result, tmp_path: Path) -> None:
+    directions = result.out / "directions.safetensors"
+    given = options(tmp_path / "edited", edit_form="columns")
+    applied = apply(given, directions, None, rows=["resid.4"])
+    assert (applied.proof.kind, applied.proof.holds) == ("silence", True)
+    assert verify(given.model, given.out, given).holds
+    for one in applied.tensors:
+        assert one.norm_after == pytest.approx(one.norm_before, rel=1e-3)
+    assert "keeps its length" in (given.out / "README.md").read_text()
+    assert strengths_line(gather(given.out)).endswith("lengths of columns kept")
+    with pytest.raises(InputError, match="an adapter holds projections only"):
+        export(ExportOptions(given.out, "adapter"), replace(given, out=tmp_path / "adapter"))
+    with pytest.raises(InputError, match="--recipe says which form the edit has"):
+        apply(replace(given, out=tmp_path / "other"), directions, given.out / "recipe.json")
+    open_sides(Options(str(given.out), Path(), device="cpu"), given.model)
+
+
+def test_lengths_of_quantised_columns_are_refused(tmp_path: Path) -> None:
+    source = quantise_checkpoint(random_checkpoint("llama", tmp_path / "source"), "fp8 block")
+    save_direction(tmp_path / "directions.safetensors")
+    given = Options(str(source), tmp_path / "out", device="cpu", edit_form="columns")
+    with pytest.raises(InputError, match="is quantised, and keeping lengths is for plain weights"):
+        apply(given, tmp_path / "directions.safetensors", None)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from abliterate.checkpoints.checkpoint import content_hash
+from abliterate.commands.apply import apply
 from abliterate.commands.export import save_others
 from abliterate.commands.heal import digest_of
 from abliterate.pipeline.run import Result
@@ -129,3 +130,14 @@ def test_options_that_the_command_has_no_flag_for_are_named() -> None:
     assert without_flag(chosen) == {"rank": 4, "learning_rate": 1e-4}
     one, other = ([{"text": text}] for text in ("a", "b"))
     assert digest_of(one) == digest_of(copy.deepcopy(one)) != digest_of(other)
+
+
+@pytest.mark.slow
+def test_an_edit_of_several_directions_is_healed_and_stays(edited: Path, rows: Path, tmp_path: Path) -> None:
+    span = options(tmp_path / "span")
+    apply(span, edited / "directions.safetensors", None, rows=["resid.4", "resid.6"])
+    code, said, error = call(*heal_words(span.out, rows), "--out", str(tmp_path / "healed"), "--json")
+    assert code == 0, error
+    assert json.loads(said)["proof"]["drift"] <= json.loads(said)["proof"]["limit"]
+    assert record_of(tmp_path / "healed" / "healed.json")["directions"] == ["resid.4", "resid.6"]
+    assert "edited along 2 directions" in (tmp_path / "healed" / "README.md").read_text()

@@ -105,3 +105,12 @@ def test_strengths_of_another_number_of_directions_are_refused() -> None:
     with pytest.raises(InputError, match="2 strengths for a model of 4 layers"):
         OWN.check(4, 2)
     Recipe.uniform().check(4, 3)
+
+
+def test_the_form_is_read_back_and_others_are_refused() -> None:
+    recipe = Recipe({"mlp": 1.0}, "resid.3", form="columns")
+    assert recipe.to_json()["form"] == "columns"
+    assert Recipe.from_json(recipe.to_json(), "x") == recipe
+    for wrong in ({"form": "rows"}, {"form": None}, {"form": "columns", "added": 1.0, "strengths": {}}):
+        with pytest.raises(InputError, match="the form of what it removes should be one of projection, columns"):
+            Recipe.from_json({**recipe.to_json(), **wrong}, "x")

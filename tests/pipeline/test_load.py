@@ -34,6 +34,7 @@ ADAPTER = Options("model", Path("out"), save=("adapter",))
         ({"layer": 3}, False, False),
         ({"strength": 0.5}, False, False),
         ({"form": "open"}, False, False),
+        ({"edit_form": "columns"}, False, False),
         ({"layer": 3, "optimize": True}, False, True),
         ({"optimize": False}, False, False),
         ({}, True, False),

@@ -55,9 +55,10 @@ def strengths_line(records: Gathered) -> str:
     every = [one for value in spread.values() for one in (value if isinstance(value, list) else [value])]
     if not every:
         return "none"
+    kept = ", lengths of columns kept" if recipe.get("form") == "columns" else ""
     where = ", ".join(dict.fromkeys(name.partition(" ")[0] for name in spread))
     if min(every) == max(every):
-        return f"{every[0]:g} at every layer of {where}"
+        return f"{every[0]:g} at every layer of {where}{kept}"
     return f"{min(every):.2f} to {max(every):.2f}, by layer, at {where}"
 
 
