@@ -42,7 +42,7 @@ def test_the_tiny_model_refuses_what_is_asked_and_goes_on_with_what_is_begun(tmp
     outcomes = one.found.outcomes
     assert outcomes["question"].table["refuses"].count >= 55
     assert sum(outcomes["reply-open"].continued) >= 50
-    assert set(one.found.vectors) == {"dim", "optimised", "forward", "attribution"}
+    assert set(one.found.vectors) == {"dim", "optimised", "one-shot", "forward", "attribution"}
     assert one.found.detected is not None
     assert one.found.detected.neurons is not None
     assert one.found.detected.neurons.check.error <= 0.05

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 from abliterate.records.option import Declaration, number_or, option, split
 
-Way = Literal["dim", "optimised", "forward", "attribution"]
+Way = Literal["dim", "optimised", "one-shot", "forward", "attribution"]
 WAYS: tuple[Way, ...] = get_args(Way)
-"""Ways to a safety vector: difference in means, optimisation, reading the target, attribution of neurons."""
+"""Ways to a safety vector: difference in means, optimisation over prompts and for one of them, reading the target, attribution."""
 
 ALPHAS = (0.25, 0.5, 1.0, 1.4, 2.0)
 """Times the length of the difference in means, which every vector is given; one is chosen on the select part."""

@@ -8,7 +8,7 @@ from typing import Any
 from abliterate.evaluation.figure_names import LATE, interval_text, percent, rate_words
 from abliterate.evaluation.statistics import Rate
 from abliterate.studies.common import NOT_DECIDABLE, Verdict
-from abliterate.studies.phases.activation import WHAT
+from abliterate.studies.phases.activation import WHAT, Intervened
 from abliterate.studies.phases.claims import (
     LEVEL,
     NOT_SHOWN,
@@ -155,6 +155,11 @@ def labeller_claims(found: Phases) -> list[Verdict]:
     ]
 
 
+def made_words(own: Intervened) -> str:
+    """Return what made the turns that a removal starts from, nothing where they came by themselves."""
+    return "" if own.made_by is None else f"; of turns that adding {own.made_by} made"
+
+
 def vector_claims(found: Phases) -> list[Verdict]:
     """Return what each safety vector does beside random ones, what foretells turns, and whether few neurons hold refusal."""
     verdicts = []
@@ -165,7 +170,7 @@ def vector_claims(found: Phases) -> list[Verdict]:
         verdicts.append(
             Verdict(
                 f"{own.kind} {own.vector} at {own.alpha:g} {WHAT[own.kind]}",
-                f"{rate_words(own.rate)}, {own.incoherent.count} incoherent{harmless}",
+                f"{rate_words(own.rate)}, {own.incoherent.count} incoherent{harmless}{made_words(own)}",
                 f"best of {len(pair.random)} random: {rate_words(best.rate)}, McNemar p {test.p:.2g}",
                 "beats random vectors" if beats else "does not beat random vectors",
                 "",
