@@ -9,6 +9,7 @@ from abliterate.evaluation.figure_names import LATE, interval_text, percent, rat
 from abliterate.evaluation.statistics import Rate
 from abliterate.studies.common import NOT_DECIDABLE, Verdict
 from abliterate.studies.phases.activation import WHAT, Intervened
+from abliterate.studies.phases.agreement import Agreement
 from abliterate.studies.phases.claims import (
     LEVEL,
     NOT_SHOWN,
@@ -42,6 +43,7 @@ def results_of(found: Phases) -> dict[str, Any]:
     results = turns_json(found.turns)
     results |= {
         "labellers": found.examples.to_json() if found.examples else None,
+        "judge": found.judged.to_json() if found.judged else None,
         "vectors": found.detected.to_json() if found.detected else None,
         "effects": found.effects.to_json() if found.effects else None,
         "aligned": {way: one.to_json() for way, one in found.alignment.items()},
@@ -139,19 +141,23 @@ def refused_claims(outcomes: Mapping[str, Outcomes]) -> list[Verdict]:
 
 
 def labeller_claims(found: Phases) -> list[Verdict]:
-    """Return how far the two labellers agree beyond chance."""
-    if found.examples is None:
-        return []
-    one = found.examples.agreement
-    verdict = "agree" if one.kappa >= AGREE else "do not agree"
+    """Return how far the labellers agree beyond chance, each two of them."""
+    pairs: list[tuple[str, Agreement]] = []
+    if found.examples is not None:
+        pairs.append(("by rules and by examples", found.examples.agreement))
+    if found.judged is not None:
+        pairs.append((f"by rules and by {found.judged.name}", found.judged.rules))
+        if found.judged.examples is not None:
+            pairs.append((f"by examples and by {found.judged.name}", found.judged.examples))
     return [
         Verdict(
-            "labels by rules and by examples agree",
+            f"labels {who} agree",
             f"kappa {one.kappa:.2f} {interval_text(f'{one.low:.2f}', f'{one.high:.2f}')}",
             f"{one.segments} segments of the report part, chance taken out",
-            verdict,
+            "agree" if one.kappa >= AGREE else "do not agree",
             "",
         )
+        for who, one in pairs
     ]
 
 
