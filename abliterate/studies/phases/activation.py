@@ -163,6 +163,16 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Act:
+    """What is done to the stream: a vector added so many times its length, or removed; what `made` the cases is added too."""
+
+    vector: Float[Tensor, " d_model"]
+    alpha: float
+    removed: bool
+    made: Made | None = None
+
+
+@dataclass(frozen=True)
 class Acting:
     """How interventions are made: on which model, at which layer, with how many new tokens, and how replies are labelled."""
 
@@ -173,32 +183,12 @@ class Acting:
     label: Label = concept_of
     log: RecordLog | None = None
 
-    def outcomes(
-        self,
-        told: Told,
-        cases: Sequence[Case],
-        vector: Float[Tensor, " d_model"],
-        alpha: float,
-        removed: bool,
-        made: Made | None = None,
-    ) -> tuple[str, ...]:
+    def outcomes(self, told: Told, cases: Sequence[Case], act: Act) -> tuple[str, ...]:
         """Return what becomes of cases, and of each reply as a whole what it has been kept of it and what is new."""
-        replies = self.replies(told, cases, vector, alpha, removed, made)
-        return tuple(outcome_name(reply, told.form.sentence) for reply in replies)
+        return tuple(outcome_name(reply, told.form.sentence) for reply in self.replies(told, cases, act))
 
-    def replies(
-        self,
-        told: Told,
-        cases: Sequence[Case],
-        vector: Float[Tensor, " d_model"],
-        alpha: float,
-        removed: bool,
-        made: Made | None = None,
-    ) -> list[LabelledReply]:
-        """Return the replies, labelled, with the vector added or removed from the last token that is given on.
-
-        What `made` the cases is added too.
-        """
+    def replies(self, told: Told, cases: Sequence[Case], act: Act) -> list[LabelledReply]:
+        """Return the replies, labelled, with something done from the last token that is given on."""
         if not cases:
             return []
         live, language = self.live, told.form.language
@@ -206,26 +196,27 @@ class Acting:
 
         def make() -> list[list[int]]:
             with ExitStack() as contexts:
-                if made is not None:
-                    contexts.enter_context(self.acting(made.vector, made.alpha, removed=False))
-                contexts.enter_context(self.acting(vector, alpha, removed))
+                if act.made is not None:
+                    contexts.enter_context(self.acting(Act(act.made.vector, act.made.alpha, removed=False)))
+                contexts.enter_context(self.acting(act))
                 return generate(
                     live.model, live.tokenizer, given, self.tokens, batch_size=live.batch_size, progress=live.progress,
                     title="replies under a vector", share=False,
                 )  # fmt: skip
 
-        key = ["acting", digest(vector.tolist()), self.layer, alpha, removed, [*map(list, given)], self.tokens]
-        key += [] if made is None else [digest(made.vector.tolist()), made.alpha]
+        done = [digest(act.vector.tolist()), self.layer, act.alpha, act.removed]
+        key = ["acting", *done, [*map(list, given)], self.tokens]
+        key += [] if act.made is None else [digest(act.made.vector.tolist()), act.made.alpha]
         said = once(self.log, key, make)
         cuts = [cut((*case.kept, *new), live.tokenizer, language) for case, new in zip(cases, said, strict=True)]
         return [labelled(one, self.label, language, self.settle) for one in cuts]
 
-    def acting(self, vector: Float[Tensor, " d_model"], alpha: float, removed: bool) -> AbstractContextManager[Any]:
+    def acting(self, act: Act) -> AbstractContextManager[Any]:
         """Return the context in which the vector is added to the layer's stream, or taken from all that is written."""
-        live, row = self.live, vector.float().to(self.live.model.device)
-        if removed:
+        live, row = self.live, act.vector.float().to(self.live.model.device)
+        if act.removed:
             return ablated(live.model, row, architecture=live.architecture, when=FROM_LAST_TOKEN)
-        return added(live.model, row, self.layer, live.architecture, scale=alpha, when=FROM_LAST_TOKEN)
+        return added(live.model, row, self.layer, live.architecture, scale=act.alpha, when=FROM_LAST_TOKEN)
 
 
 def cases_of(told: Told, kind: str, splits: Sequence[str]) -> list[Case]:
@@ -277,7 +268,7 @@ class Trial:
         """Return what a vector does at a strength to the prompts of a part; harmless ones beside on the report part."""
         cases = self.cases(split)
         removed = self.kind in (R1, R2)
-        after = self.acting.outcomes(self.told, cases, vector, alpha, removed, self.made)
+        after = self.acting.outcomes(self.told, cases, Act(vector, alpha, removed, self.made))
         before = tuple(case.outcome for case in cases)
         if removed or split != REPORT:
             made_by = None if self.made is None else self.made.words
@@ -359,7 +350,7 @@ def made_turns(
 def safe_harmless(acting: Acting, told: Told, vector: Float[Tensor, " d_model"], alpha: float) -> Rate:
     """Return how many harmless prompts have safety in their reply where the vector is added from the prompt's end on."""
     cases = [Case(text, (), "") for _, text, _ in told.cases(REPORT)][:MOST]
-    names = acting.outcomes(told, cases, vector, alpha, removed=False)
+    names = acting.outcomes(told, cases, Act(vector, alpha, removed=False))
     return Rate(sum(name in SAFE for name in names), len(names))
 
 

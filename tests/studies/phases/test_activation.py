@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,9 @@ from abliterate.prompts.phrases import Phrase
 from abliterate.prompts.texts import Text
 from abliterate.studies.phases import activation
 from abliterate.studies.phases.activation import (
+    Act,
     Acting,
+    Case,
     Controlled,
     Intervened,
     Made,
@@ -76,10 +79,10 @@ def test_removal_from_made_turns_says_so_and_spontaneous_ones_come_first(
     """What adding does, and that taking the vector out undoes it, is planted: `outcomes` answers by what it is given."""
 
     class Planted(Acting):
-        def outcomes(self, told, cases, vector, alpha, removed, made=None):  # type: ignore[no-untyped-def]
-            own = bool(vector[0] == 1)
+        def outcomes(self, told: Told, cases: Sequence[Case], act: Act) -> tuple[str, ...]:
+            own = bool(act.vector[0] == 1)
             turns = "goes on, then turns"
-            if removed:
+            if act.removed:
                 return tuple("goes on" if own else case.outcome for case in cases)
             return tuple(turns if own else "goes on" for _ in cases)
 
@@ -107,8 +110,8 @@ def test_what_made_the_turns_is_still_added_while_a_vector_is_taken_out(
     told, acting, other = begun(6), Acting(live, 2, 3, 2), torch.randn(64, generator=torch.Generator().manual_seed(3))
     cases = cases_of(told, "A1", ["report"])
     made = Made("dim", 40 * direction, 1.0, tuple(cases))
-    alone = acting.replies(told, cases, other, 0.0, removed=True)
-    under = acting.replies(told, cases, other, 0.0, removed=True, made=made)
+    alone = acting.replies(told, cases, Act(other, 0.0, removed=True))
+    under = acting.replies(told, cases, Act(other, 0.0, removed=True, made=made))
     ends = [[one.cut.tokens[len(case.kept) :] for one, case in zip(own, cases, strict=True)] for own in (alone, under)]
     assert all(end == (SAFE,) * 3 for end in ends[1])
     assert any(end != (SAFE,) * 3 for end in ends[0])
