@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from abliterate.errors import InputError
+from abliterate.evaluation.judges.choose import JudgeOptions, choose_judge
+from abliterate.evaluation.judges.judge import Judge
 from abliterate.pipeline.open_study import OpenedStudy, open_study
 from abliterate.pipeline.study_options import StudyOptions
 from abliterate.progress import SILENT, Progress
@@ -34,6 +36,8 @@ def phases(
     Raises InputError for what cannot be read or does not fit.
     """
     chosen = phases_options or PhasesOptions()
+    chosen.check()
+    judge = judge_of(options, chosen)
     asked = Asked(
         tokens=chosen.reply_tokens,
         samples=options.samples,
@@ -47,7 +51,13 @@ def phases(
     opened = opened_few(options, chosen, progress)
     layer_of(asked.layer, opened.live.architecture.depth)
     found = study(
-        opened.live, opened.phrases, opened.forms, asked, before=original.turns if original else None, kept=opened.kept
+        opened.live,
+        opened.phrases,
+        opened.forms,
+        asked,
+        before=original.turns if original else None,
+        judge=judge,
+        kept=opened.kept,
     )
     settings = {**settings_of(found), "original": chosen.against}
     record = opened.record(settings, results_of(found), controls_of(found), verdicts_of(found), found.notes)
@@ -55,6 +65,16 @@ def phases(
     if original is not None:
         original.kept.remove()
     return PhasesStudy(found, record, path)
+
+
+def judge_of(options: StudyOptions, chosen: PhasesOptions) -> Judge | None:
+    """Return the third labeller, None where none is asked for. Raises what making it raises."""
+    if chosen.judge is None and chosen.judge_endpoint is None:
+        return None
+    asked = JudgeOptions(
+        chosen.judge, chosen.judge_endpoint, chosen.judge_model, device=options.device, offline=options.offline
+    )
+    return choose_judge(asked)
 
 
 def opened_few(options: StudyOptions, chosen: PhasesOptions, progress: Progress) -> OpenedStudy:

@@ -7,7 +7,8 @@ import math
 from abliterate.architectures.sites import SITES
 from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS, LEAVING_OUT
-from abliterate.pipeline.options import LATER_PLACES, FormOptions, Options
+from abliterate.pipeline.form_options import LATER_PLACES, FormOptions
+from abliterate.pipeline.options import Options
 
 
 def check_options(options: Options) -> None:

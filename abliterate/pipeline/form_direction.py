@@ -19,7 +19,8 @@ from abliterate.directions.directions import Directions
 from abliterate.errors import InputError
 from abliterate.models.live_model import LiveModel
 from abliterate.models.source import Source
-from abliterate.pipeline.options import HARM_PLACE, LATER_PLACES, FormOptions, Options
+from abliterate.pipeline.form_options import HARM_PLACE, LATER_PLACES, FormOptions
+from abliterate.pipeline.options import Options
 from abliterate.projection import remove_component
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.forms import Form, Forms, load_forms

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from abliterate.pipeline.options import FormOptions, ModelOptions, PromptOptions, TemplateOptions
+from abliterate.pipeline.form_options import FormOptions
+from abliterate.pipeline.options import ModelOptions, PromptOptions, TemplateOptions
 from abliterate.records.option import Declaration, declarations, option
 
 MODEL = declarations(ModelOptions)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abliterate.errors import InputError
-from abliterate.pipeline.options import FORMS, PHRASES, ModelOptions, TemplateOptions
+from abliterate.pipeline.form_options import FORMS, PHRASES
+from abliterate.pipeline.options import ModelOptions, TemplateOptions
 from abliterate.records.option import Declaration, option, split
 
 QUICK_PHRASES, QUICK_FORMS = 24, 3

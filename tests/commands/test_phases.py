@@ -38,11 +38,11 @@ def test_what_was_kept_of_the_original_goes_when_the_study_has_finished(tmp_path
 
 @pytest.mark.slow
 def test_the_tiny_model_refuses_what_is_asked_and_goes_on_with_what_is_begun(tmp_path: Path) -> None:
-    one = phases(replace(OPTIONS, out=tmp_path), PhasesOptions(reply_tokens=48))
+    one = phases(replace(OPTIONS, out=tmp_path), PhasesOptions(reply_tokens=48, judge="rules"))
     outcomes = one.found.outcomes
     assert outcomes["question"].table["refuses"].count >= 55
     assert sum(outcomes["reply-open"].continued) >= 50
-    assert set(one.found.vectors) == {"dim", "optimised", "forward", "attribution"}
+    assert set(one.found.vectors) == {"dim", "optimised", "one-shot", "forward", "attribution"}
     assert one.found.detected is not None
     assert one.found.detected.neurons is not None
     assert one.found.detected.neurons.check.error <= 0.05
@@ -50,6 +50,9 @@ def test_the_tiny_model_refuses_what_is_asked_and_goes_on_with_what_is_begun(tmp
     removed = {pair.own.vector: pair for pair in one.found.effects.controlled if pair.own.kind == "R1"}
     assert removed["dim"].beats
     assert removed["dim"].test.p < 0.05
+    assert one.found.judged is not None
+    assert one.found.judged.rules.segments > 20
+    assert [pair.own.made_by for pair in one.found.effects.controlled if pair.own.kind == "R1"] == [None] * 5
     record = read_study(tmp_path / "phases.json")
     assert record.to_json() == one.record.to_json()
     rows = [json.loads(line) for line in (tmp_path / "phases-replies.jsonl").read_text().splitlines()]

@@ -14,8 +14,8 @@ from abliterate.commands.reproduce import reproduce
 from abliterate.errors import InputError
 from abliterate.models.live_model import LiveModel
 from abliterate.pipeline.form_direction import OpenedForm, check_recorded_form, form_directions, open_form
+from abliterate.pipeline.form_options import FormOptions
 from abliterate.pipeline.open_model import open_source
-from abliterate.pipeline.options import FormOptions
 from abliterate.pipeline.reproduce_options import ReproduceOptions
 from abliterate.pipeline.run import run
 from abliterate.projection import remove_component

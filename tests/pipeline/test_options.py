@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from abliterate.pipeline.form_options import FormOptions
 from abliterate.pipeline.options import (
     AskOptions,
     EditOptions,
-    FormOptions,
     ModelOptions,
     Options,
     OutputOptions,
@@ -23,7 +23,6 @@ from abliterate.pipeline.options import (
     read_template_path,
 )
 from abliterate.pipeline.search_options import SearchOptions
-from abliterate.records.option import declarations, words_of
 
 LIGHT = (
     "pipeline.options", "pipeline.condition_options", "pipeline.evaluate_options", "pipeline.export_options",
@@ -76,13 +75,3 @@ def test_an_empty_path_is_the_models_own_template() -> None:
 )
 def test_the_result_is_named_after_model_and_mode(given: dict[str, Any], name: str) -> None:
     assert default_out(given) == Path(name)
-
-
-def test_files_of_a_form_are_named_without_their_folder_and_found_beside_the_record() -> None:
-    options = Options("model", Path("out"), form="own", phrases="/home/me/my.tsv", forms="builtin:forms")
-    words = words_of(options)
-    assert words == ["--form", "own", "--phrases", "my.tsv"]
-    located = declarations(FormOptions)["phrases"].locate
-    assert located is not None
-    assert located("my.tsv", lambda name: Path("beside") / name) == str(Path("beside/my.tsv"))
-    assert located("builtin:phrases-tiny", Path) == "builtin:phrases-tiny"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from abliterate.errors import InputError
-from abliterate.pipeline.options import FORMS, PHRASES
+from abliterate.pipeline.form_options import FORMS, PHRASES
 from abliterate.pipeline.study_options import STUDY_FLAGS, StudyOptions
 from abliterate.prompts import forms, phrases
 from abliterate.records.option import declarations

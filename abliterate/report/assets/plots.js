@@ -308,7 +308,7 @@ function starts(colours) {
 }
 
 function similarity(colours, place, width) {
-  const { names, pairs } = data.positions.similarity[place];
+  const { names, pairs, tree } = data.positions.similarity[place];
   const [cold, warm] = HEAT[colours.name];
   const titles = names.map(plain);
   const told = (one) =>
@@ -319,7 +319,40 @@ function similarity(colours, place, width) {
     text: pairs.map((row) => row.map(told)), hovertemplate: "%{y}, %{x}<br>%{text}<extra></extra>",
   };
   const level = { showgrid: false, type: "category", tickmode: names.length * 18 < width ? "linear" : "auto" };
-  return { data: [map], layout: layout(colours, axis(colours, "", { ...level, tickangle: -60 }), axis(colours, "", level), { margin: { l: 48, r: 8, t: 12, b: 46 } }) };
+  const joined = {
+    type: "scatter", mode: "lines", xaxis: "x2", yaxis: "y2", hoverinfo: "skip", showlegend: false, line: { color: colours.muted, width: 1.4 },
+    x: tree.flatMap((one) => [...one.map((point) => point[0]), null]), y: tree.flatMap((one) => [...one.map((point) => point[1]), null]),
+  };
+  const across = axis(colours, "", { ...level, tickangle: -60, domain: tree.length ? [0, 0.8] : [0, 1] });
+  const beside = {
+    xaxis2: axis(colours, "1 − cosine", { domain: [0.82, 1], anchor: "y2", rangemode: "tozero" }),
+    yaxis2: { anchor: "x2", range: [-0.5, names.length - 0.5], visible: false },
+  };
+  return { data: tree.length ? [map, joined] : [map], layout: layout(colours, across, axis(colours, "", level), { margin: { l: 48, r: 8, t: 12, b: 46 }, ...(tree.length ? beside : {}) }) };
+}
+
+// Half the difference of adding a vector and taking it away, at the largest alpha up to 1 that has both signs.
+const slope = (found) => {
+  const gains = new Map(found.alphas.map((one, place) => [one, found.gains[place].mean]));
+  const both = found.alphas.filter((one) => one > 0 && gains.has(-one));
+  const small = both.filter((one) => one <= 1);
+  const chosen = small.length ? Math.max(...small) : Math.min(...both);
+  return both.length ? (gains.get(chosen) - gains.get(-chosen)) / 2 : null;
+};
+
+function effects(colours) {
+  const ones = data.positions.sweeps, forms = data.positions.starts.map((one) => one.form);
+  const [cold, warm] = HEAT[colours.name];
+  const curves = ones.map((one) => ({ ...one.others, [one.form]: one.own }));
+  const values = curves.map((found) => forms.map((form) => (found[form] ? slope(found[form]) : null)));
+  const most = Math.max(1e-9, ...values.flat().map((one) => Math.abs(one ?? 0)));
+  const map = {
+    type: "heatmap", x: forms.map(plain), y: ones.map((one) => plain(one.vector)), z: values, zmin: -most, zmax: most, xgap: 1, ygap: 1, hoverongaps: false,
+    colorscale: [[0, cold], [0.5, colours.raised], [1, warm]], colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: colours.muted } },
+    text: ones.map((one) => forms.map((form) => plain(one.verdicts[form] ?? ""))), hovertemplate: "%{y} on %{x}: %{z:.2f}<br>%{text}<extra></extra>",
+  };
+  const level = { showgrid: false, type: "category" };
+  return { data: [map], layout: layout(colours, axis(colours, "", level), axis(colours, "", { ...level, autorange: "reversed" }), { margin: { l: 48, r: 8, t: 12, b: 46 } }) };
 }
 
 function alpha(colours, place) {
@@ -412,6 +445,6 @@ const PLOTS = {
   "plot-selection": (colours, width) => selection(colours, chosen.score, width),
   "plot-starts": starts, "plot-similarity": (colours, width) => similarity(colours, chosen.similarity, width),
   "plot-phases": (colours) => phases(colours, chosen.phases, chosen.outcome), "plot-onset": onset,
-  "plot-alpha": (colours) => alpha(colours, chosen.sweep), "plot-components": (colours) => components(colours, chosen.component),
+  "plot-effects": effects, "plot-alpha": (colours) => alpha(colours, chosen.sweep), "plot-components": (colours) => components(colours, chosen.component),
   "plot-strengths": strengths, "plot-front": front, "plot-proof": proof,
 };

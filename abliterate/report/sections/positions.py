@@ -20,13 +20,15 @@ MARKUP = """\
 <p>Cosines between the vectors, each between its floor (shuffled labels) and its ceiling (what noise leaves of 1); point at a cell to read them. Like vectors stand together.</p>
 <div class="slider"><label for="similarity-layer">Layer</label><input type="range" id="similarity-layer" min="0" step="1" value="0"><output id="similarity-layer-value" for="similarity-layer"></output></div>
 <figure>{{ plot("plot-similarity", "Cosines between the vectors of all forms and locations at the layer that the slider chooses") }}
-<figcaption>Cosines between vectors.</figcaption>{{ save("plot-similarity") }}</figure>
+<figcaption>Cosines between vectors. The tree on the right joins them by average linkage, at one minus the mean cosine.</figcaption>{{ save("plot-similarity") }}</figure>
 {% endif %}
 {% if sweeps %}
 <p>Each vector added at its layer alpha times its own length: the change of the log-odds that a reply opens as a refusal, with 95% intervals.</p>
 <p><label for="sweep-vector">Vector</label> <select id="sweep-vector">{% for one in sweeps %}<option value="{{ loop.index0 }}">{{ one[0] }}</option>{% endfor %}</select></p>
 <figure>{{ plot("plot-alpha", "Effect of adding the chosen vector on each form, against alpha; the table below holds the verdicts") }}
 <figcaption>Effect by alpha: the vector's own form is the thick line, grey lines are random vectors of the same length.</figcaption>{{ save("plot-alpha") }}</figure>
+<figure>{{ plot("plot-effects", "Effect of each vector on each form: half the difference of adding it and taking it away; the table below holds the verdicts") }}
+<figcaption>Effect of each vector on each form: half the difference between adding it once and taking it away once, in log-odds of a refusal.</figcaption>{{ save("plot-effects") }}</figure>
 {{ table("What each vector does on each form.", ["vector", "layer", "length", "alpha up to"] + forms + ["over all"], sweeps) }}
 {% endif %}
 {% if edits %}
@@ -136,7 +138,19 @@ def similarity_numbers(layer: int, one: Mapping[str, Any]) -> dict[str, Any]:
     pairs = {frozenset((pair["first"], pair["second"])): pair for pair in one["pairs"]}
     names = [one["names"][place] for place in one["order"]]
     grid = [[pairs.get(frozenset((row, column))) for column in names] for row in names]
-    return {"layer": layer, "names": names, "pairs": grid}
+    return {"layer": layer, "names": names, "pairs": grid, "tree": brackets(one)}
+
+
+def brackets(one: Mapping[str, Any]) -> list[list[list[float]]]:
+    """Return the dendrogram as brackets of four points `[distance, row]`; nothing of a record that does not know the joins."""
+    rows = {place: float(row) for row, place in enumerate(one["order"])}
+    at = {place: (0.0, row) for place, row in rows.items()}
+    found = []
+    for number, (first, second, height) in enumerate(one.get("joins", ())):
+        (near, up), (far, down) = at[first], at[second]
+        found.append([[near, up], [height, up], [height, down], [far, down]])
+        at[len(one["names"]) + number] = height, (up + down) / 2
+    return found
 
 
 SECTION = Section("positions", "Positions", MARKUP, words, numbers)

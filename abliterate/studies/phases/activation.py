@@ -2,14 +2,14 @@
 
 A1 adds it from the end of the filled-up sentence on: does what has gone on turn? A2 adds it from the end of the prompt on: does
 the model turn without going on? R1 takes it away from the end of complete prompts on, R2 from the fill's end on, where a reply
-had turned by itself. Random vectors of equal length stand beside each; what comes before the location keeps its stream.
+had turned by itself; where too few did, replies that A1 made turn, which is done to them still. Random vectors of equal length stand beside each; what comes before the location keeps its stream.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -66,6 +66,9 @@ MOST = 24
 LEAST = 6
 """Prompts of the report part that a verdict needs: with fewer no test can show anything."""
 
+SPONTANEOUS = 10
+"""Prompts of the report part that must turn by themselves before R2 looks at them, and not at turns that adding made."""
+
 COHERENT = 0.1
 """Share of replies that may fall apart at the strength that is chosen."""
 
@@ -85,6 +88,8 @@ class Intervened:
     after: tuple[str, ...]
     harmless: Rate | None = None
     divergence: float | None = None
+    made_by: str | None = None
+    """What made the turns that a removal starts from, None where they came by themselves."""
 
     @property
     def brought(self) -> tuple[bool, ...]:
@@ -106,7 +111,7 @@ class Intervened:
         return {
             "vector": self.vector, "kind": self.kind, "alpha": self.alpha, "part": self.split, "brought": self.rate.to_json(),
             "incoherent": self.incoherent.to_json(), "moved": changed_outcomes(self.before, self.after),
-            "harmless": self.harmless.to_json() if self.harmless else None, "kl": self.divergence,
+            "harmless": self.harmless.to_json() if self.harmless else None, "kl": self.divergence, "made_by": self.made_by,
         }  # fmt: skip
 
 
@@ -143,6 +148,31 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Made:
+    """Replies that adding a vector from the fill's end on made turn: their cases, and what was added at which strength."""
+
+    name: str
+    vector: Float[Tensor, " d_model"]
+    alpha: float
+    cases: tuple[Case, ...]
+
+    @property
+    def words(self) -> str:
+        """Return what made them."""
+        return f"{self.name} at {self.alpha:g}"
+
+
+@dataclass(frozen=True)
+class Act:
+    """What is done to the stream: a vector added so many times its length, or removed; what `made` the cases is added too."""
+
+    vector: Float[Tensor, " d_model"]
+    alpha: float
+    removed: bool
+    made: Made | None = None
+
+
+@dataclass(frozen=True)
 class Acting:
     """How interventions are made: on which model, at which layer, with how many new tokens, and how replies are labelled."""
 
@@ -153,40 +183,40 @@ class Acting:
     label: Label = concept_of
     log: RecordLog | None = None
 
-    def outcomes(
-        self, told: Told, cases: Sequence[Case], vector: Float[Tensor, " d_model"], alpha: float, removed: bool
-    ) -> tuple[str, ...]:
+    def outcomes(self, told: Told, cases: Sequence[Case], act: Act) -> tuple[str, ...]:
         """Return what becomes of cases, and of each reply as a whole what it has been kept of it and what is new."""
-        replies = self.replies(told, cases, vector, alpha, removed)
-        return tuple(outcome_name(reply, told.form.sentence) for reply in replies)
+        return tuple(outcome_name(reply, told.form.sentence) for reply in self.replies(told, cases, act))
 
-    def replies(
-        self, told: Told, cases: Sequence[Case], vector: Float[Tensor, " d_model"], alpha: float, removed: bool
-    ) -> list[LabelledReply]:
-        """Return the replies, labelled, with the vector added or removed from the last token that is given on."""
+    def replies(self, told: Told, cases: Sequence[Case], act: Act) -> list[LabelledReply]:
+        """Return the replies, labelled, with something done from the last token that is given on."""
         if not cases:
             return []
         live, language = self.live, told.form.language
         given = [(*case.text.tokens, *case.kept) for case in cases]
 
         def make() -> list[list[int]]:
-            with self.acting(vector, alpha, removed):
+            with ExitStack() as contexts:
+                if act.made is not None:
+                    contexts.enter_context(self.acting(Act(act.made.vector, act.made.alpha, removed=False)))
+                contexts.enter_context(self.acting(act))
                 return generate(
                     live.model, live.tokenizer, given, self.tokens, batch_size=live.batch_size, progress=live.progress,
                     title="replies under a vector", share=False,
                 )  # fmt: skip
 
-        key = ["acting", digest(vector.tolist()), self.layer, alpha, removed, [*map(list, given)], self.tokens]
+        done = [digest(act.vector.tolist()), self.layer, act.alpha, act.removed]
+        key = ["acting", *done, [*map(list, given)], self.tokens]
+        key += [] if act.made is None else [digest(act.made.vector.tolist()), act.made.alpha]
         said = once(self.log, key, make)
         cuts = [cut((*case.kept, *new), live.tokenizer, language) for case, new in zip(cases, said, strict=True)]
         return [labelled(one, self.label, language, self.settle) for one in cuts]
 
-    def acting(self, vector: Float[Tensor, " d_model"], alpha: float, removed: bool) -> AbstractContextManager[Any]:
+    def acting(self, act: Act) -> AbstractContextManager[Any]:
         """Return the context in which the vector is added to the layer's stream, or taken from all that is written."""
-        live, row = self.live, vector.float().to(self.live.model.device)
-        if removed:
+        live, row = self.live, act.vector.float().to(self.live.model.device)
+        if act.removed:
             return ablated(live.model, row, architecture=live.architecture, when=FROM_LAST_TOKEN)
-        return added(live.model, row, self.layer, live.architecture, scale=alpha, when=FROM_LAST_TOKEN)
+        return added(live.model, row, self.layer, live.architecture, scale=act.alpha, when=FROM_LAST_TOKEN)
 
 
 def cases_of(told: Told, kind: str, splits: Sequence[str]) -> list[Case]:
@@ -228,15 +258,21 @@ class Trial:
     told: Told
     harmless: Told | None
     kl: Callable[[Tensor, float], float | None]
+    made: Made | None = None
+
+    def cases(self, split: str) -> list[Case]:
+        """Return the prompts of a part that the intervention starts from."""
+        return cases_of(self.told, self.kind, [split]) if self.made is None else list(self.made.cases)
 
     def at(self, name: str, vector: Float[Tensor, " d_model"], alpha: float, split: str) -> Intervened:
         """Return what a vector does at a strength to the prompts of a part; harmless ones beside on the report part."""
-        cases = cases_of(self.told, self.kind, [split])
+        cases = self.cases(split)
         removed = self.kind in (R1, R2)
-        after = self.acting.outcomes(self.told, cases, vector, alpha, removed)
+        after = self.acting.outcomes(self.told, cases, Act(vector, alpha, removed, self.made))
         before = tuple(case.outcome for case in cases)
         if removed or split != REPORT:
-            return Intervened(name, self.kind, alpha, split, before, after)
+            made_by = None if self.made is None else self.made.words
+            return Intervened(name, self.kind, alpha, split, before, after, made_by=made_by)
         safe = None if self.harmless is None else safe_harmless(self.acting, self.harmless, vector, alpha)
         return Intervened(name, self.kind, alpha, split, before, after, safe, self.kl(vector, alpha))
 
@@ -280,10 +316,11 @@ def effects_of(
     kl = divergences(acting, harmless)
     for kind, told in ((A1, begun), (A2, begun), (R1, complete), (R2, begun)):
         count = 0 if told is None else len(cases_of(told, kind, [REPORT]))
-        if told is None or count < LEAST:
+        made = made_turns(controlled, vectors, begun) if kind == R2 and count < SPONTANEOUS else None
+        if told is None or max(count, len(made.cases) if made else 0) < LEAST:
             too_few[kind] = count
             continue
-        trial = Trial(acting, kind, told, harmless if kind == A2 else None, kl)
+        trial = Trial(acting, kind, told, harmless if kind == A2 else None, kl, made)
         beside: dict[float, tuple[Intervened, ...]] = {}
         for name, vector in vectors.items():
             tried = trial.tried(name, vector, alphas)
@@ -297,10 +334,23 @@ def effects_of(
     return Effects(tuple(rows), tuple(controlled), too_few)
 
 
+def made_turns(
+    controlled: Sequence[Controlled], vectors: Mapping[str, Float[Tensor, " d_model"]], begun: Told | None
+) -> Made | None:
+    """Return the turns of the vector that made most by being added from the fill's end on; none where they are too few."""
+    added_ones = [pair.own for pair in controlled if pair.own.kind == A1]
+    best = max(added_ones, key=lambda one: one.rate.count, default=None)
+    if best is None or begun is None or best.rate.count < LEAST:
+        return None
+    cases = zip(cases_of(begun, A1, [REPORT]), best.brought, best.after, strict=True)
+    turned = tuple(replace(case, outcome=after) for case, brought, after in cases if brought)
+    return Made(best.vector, vectors[best.vector], best.alpha, turned)
+
+
 def safe_harmless(acting: Acting, told: Told, vector: Float[Tensor, " d_model"], alpha: float) -> Rate:
     """Return how many harmless prompts have safety in their reply where the vector is added from the prompt's end on."""
     cases = [Case(text, (), "") for _, text, _ in told.cases(REPORT)][:MOST]
-    names = acting.outcomes(told, cases, vector, alpha, removed=False)
+    names = acting.outcomes(told, cases, Act(vector, alpha, removed=False))
     return Rate(sum(name in SAFE for name in names), len(names))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -24,7 +24,7 @@ from abliterate.storage.record_log import RecordLog
 from abliterate.studies.common import FLOOR_DRAWS, Contrast, floor_between
 from abliterate.studies.phases.forward import Targets, forward
 from abliterate.studies.phases.neurons import NeuronFindings, neuron_findings
-from abliterate.studies.phases.optimised import Optimised, optimised
+from abliterate.studies.phases.optimised import Optimised, optimised, optimised_each
 from abliterate.studies.phases.options import Way
 from abliterate.studies.phases.told import Told
 from abliterate.studies.replies import TRAIN, Tokens
@@ -33,6 +33,9 @@ PROMPTS = 16
 """Prompts that an optimisation, or an attribution, is made of, at most."""
 
 FEW = 8
+SINGLE = 8
+"""Prompts that get an optimised vector of their own; that of the first is the one-shot vector."""
+
 TARGET = 8
 """Tokens of the refusal that is made likely."""
 
@@ -110,6 +113,15 @@ class Material:
         return begun[:PROMPTS]
 
     @property
+    def to_turn(self) -> list[Tokens]:
+        """Return the prompts that the target is made likely for. Raises InputError where there are none, or no target."""
+        if not self.target or not self.answered:
+            raise InputError(
+                "the model never refuses, or goes on with nothing: there is nothing to make likely, or nowhere"
+            )
+        return self.answered
+
+    @property
     def pairs(self) -> list[Targets]:
         """Return a safe reply and one that goes on, to the same prompt; of a begun prompt what was begun is part of the second."""
         found = []
@@ -132,9 +144,10 @@ class Material:
         answered, pairs = self.answered_complete, self.pairs
         borrowed = sum(one.begun for one in pairs)
         notes = []
-        if "optimised" in ways and self.begun is not None and len(answered) < FEW:
+        optimised_ways = [way for way in ("optimised", "one-shot") if way in ways]
+        if optimised_ways and self.begun is not None and len(answered) < FEW:
             notes.append(
-                f"optimised: {len(answered)} complete train prompts are answered, fewer than {FEW}: the vector is made of "
+                f"{', '.join(optimised_ways)}: {len(answered)} complete train prompts are answered, fewer than {FEW}: the vector is made of "
                 f"{len(self.answered)} begun ones ({self.begun.form.name}) that are gone on with"
             )
         if "forward" in ways and borrowed and self.begun is not None:
@@ -208,14 +221,17 @@ def detect(
             except InputError as error:
                 missing[way] = str(error)
 
+    calm = [text.tokens for _, text, _ in material.harmless.cases(TRAIN)][:FEW]
+
+    def one_shot() -> Tensor:
+        prompts = material.to_turn[:SINGLE]
+        single = seen["single"] = optimised_each(live, layer, prompts, [material.target] * len(prompts), calm)
+        return single[0]
+
     def by_optimisation() -> Tensor:
-        prompts = material.answered
-        calm = [text.tokens for _, text, _ in material.harmless.cases(TRAIN)][:FEW]
-        if not material.target or not prompts:
-            raise InputError(
-                "the model never refuses, or goes on with nothing: there is nothing to make likely, or nowhere"
-            )
-        found = seen["optimised"] = optimised(live, layer, prompts, [material.target] * len(prompts), calm)
+        prompts = material.to_turn
+        found = optimised(live, layer, prompts, [material.target] * len(prompts), calm)
+        seen["optimised"] = replace(found, single=seen.get("single"))
         return found.vector
 
     def by_attribution() -> Tensor:
@@ -225,6 +241,7 @@ def detect(
         return vector
 
     tried("dim", lambda: contrast.vector)
+    tried("one-shot", one_shot)
     tried("optimised", by_optimisation)
     tried("forward", lambda: forward(live, layer, material.pairs))
     tried("attribution", by_attribution)

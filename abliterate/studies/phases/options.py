@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from abliterate.errors import InputError
+from abliterate.extras import require
 from abliterate.records.option import Declaration, number_or, option, split
 
-Way = Literal["dim", "optimised", "forward", "attribution"]
+Way = Literal["dim", "optimised", "one-shot", "forward", "attribution"]
 WAYS: tuple[Way, ...] = get_args(Way)
-"""Ways to a safety vector: difference in means, optimisation, reading the target, attribution of neurons."""
+"""Ways to a safety vector: difference in means, optimisation over prompts and for one of them, reading the target, attribution."""
 
 ALPHAS = (0.25, 0.5, 1.0, 1.4, 2.0)
 """Times the length of the difference in means, which every vector is given; one is chosen on the select part."""
@@ -59,3 +61,22 @@ class PhasesOptions:
         WAYS,
         Declaration("Ways to a safety vector, by commas.", read=read_ways, write=",".join, words=WAYS, listed=True),
     )
+    judge: str | None = option(
+        None,
+        Declaration(
+            "A third labeller beside rules and examples: a sequence classifier for refusals, Hub id or folder."
+        ),
+    )
+    judge_endpoint: str | None = option(
+        None, Declaration("Let a model on an OpenAI-compatible server be the third labeller.")
+    )
+    judge_model: str | None = option(None, Declaration("Its name there. \\[default: the only one]"))
+
+    def check(self) -> None:
+        """Raise InputError for two judges, and for the name of a served one without its address."""
+        if self.judge and self.judge_endpoint:
+            raise InputError("--judge and --judge-endpoint: one judge labels; leave one of them away")
+        if self.judge_model and not self.judge_endpoint:
+            raise InputError("--judge-model names a model on a server; add --judge-endpoint URL")
+        if self.judge_endpoint:
+            require("endpoint", "--judge-endpoint")

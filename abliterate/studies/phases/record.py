@@ -8,7 +8,8 @@ from typing import Any
 from abliterate.evaluation.figure_names import LATE, interval_text, percent, rate_words
 from abliterate.evaluation.statistics import Rate
 from abliterate.studies.common import NOT_DECIDABLE, Verdict
-from abliterate.studies.phases.activation import WHAT
+from abliterate.studies.phases.activation import WHAT, Intervened
+from abliterate.studies.phases.agreement import Agreement
 from abliterate.studies.phases.claims import (
     LEVEL,
     NOT_SHOWN,
@@ -42,6 +43,7 @@ def results_of(found: Phases) -> dict[str, Any]:
     results = turns_json(found.turns)
     results |= {
         "labellers": found.examples.to_json() if found.examples else None,
+        "judge": found.judged.to_json() if found.judged else None,
         "vectors": found.detected.to_json() if found.detected else None,
         "effects": found.effects.to_json() if found.effects else None,
         "aligned": {way: one.to_json() for way, one in found.alignment.items()},
@@ -139,20 +141,29 @@ def refused_claims(outcomes: Mapping[str, Outcomes]) -> list[Verdict]:
 
 
 def labeller_claims(found: Phases) -> list[Verdict]:
-    """Return how far the two labellers agree beyond chance."""
-    if found.examples is None:
-        return []
-    one = found.examples.agreement
-    verdict = "agree" if one.kappa >= AGREE else "do not agree"
+    """Return how far the labellers agree beyond chance, each two of them."""
+    pairs: list[tuple[str, Agreement]] = []
+    if found.examples is not None:
+        pairs.append(("by rules and by examples", found.examples.agreement))
+    if found.judged is not None:
+        pairs.append((f"by rules and by {found.judged.name}", found.judged.rules))
+        if found.judged.examples is not None:
+            pairs.append((f"by examples and by {found.judged.name}", found.judged.examples))
     return [
         Verdict(
-            "labels by rules and by examples agree",
+            f"labels {who} agree",
             f"kappa {one.kappa:.2f} {interval_text(f'{one.low:.2f}', f'{one.high:.2f}')}",
             f"{one.segments} segments of the report part, chance taken out",
-            verdict,
+            "agree" if one.kappa >= AGREE else "do not agree",
             "",
         )
+        for who, one in pairs
     ]
+
+
+def made_words(own: Intervened) -> str:
+    """Return what made the turns that a removal starts from, nothing where they came by themselves."""
+    return "" if own.made_by is None else f"; of turns that adding {own.made_by} made"
 
 
 def vector_claims(found: Phases) -> list[Verdict]:
@@ -165,7 +176,7 @@ def vector_claims(found: Phases) -> list[Verdict]:
         verdicts.append(
             Verdict(
                 f"{own.kind} {own.vector} at {own.alpha:g} {WHAT[own.kind]}",
-                f"{rate_words(own.rate)}, {own.incoherent.count} incoherent{harmless}",
+                f"{rate_words(own.rate)}, {own.incoherent.count} incoherent{harmless}{made_words(own)}",
                 f"best of {len(pair.random)} random: {rate_words(best.rate)}, McNemar p {test.p:.2g}",
                 "beats random vectors" if beats else "does not beat random vectors",
                 "",

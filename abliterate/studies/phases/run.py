@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.architectures.layers import check_layer
+from abliterate.evaluation.judges.judge import Judge
 from abliterate.models.live_model import LiveModel
 from abliterate.prompts.forms import Form, Forms
 from abliterate.prompts.phrases import Phrases
@@ -21,6 +22,7 @@ from abliterate.studies.phases.activation import TOKENS, WHAT, Acting, Effects, 
 from abliterate.studies.phases.aligned import Aligned, aligned, components, pairs_of, turn_of
 from abliterate.studies.phases.detection import HARM, Detected, Material, detect
 from abliterate.studies.phases.examples import ByExamples, by_examples
+from abliterate.studies.phases.judged import ByJudge, by_judge
 from abliterate.studies.phases.labels import Label
 from abliterate.studies.phases.method import SETTLE
 from abliterate.studies.phases.onset import CurvePoint, Onset, curve_of, log_rank_p
@@ -106,6 +108,7 @@ class Phases:
     alignment: Mapping[str, Aligned]
     replies: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
+    judged: ByJudge | None = None
 
     @property
     def outcomes(self) -> dict[str, Outcomes]:
@@ -167,13 +170,14 @@ def phases(
     quick: bool = False,
     before: Turns | None = None,
     label: Label = concept_of,
+    judge: Judge | None = None,
     kept: RecordLog | None = None,
 ) -> Phases:
     """Find when the replies of a model turn to safety, and what brings it about.
 
     `settle` is the number of segments after a turn in which what was left must not come back; `ways` are those to a safety
     vector, each tried at `alphas` times the length of the difference in means; `before` are the turns of the model's original
-    (`turns_of`); `label` labels segments; `kept` holds what an interrupted study has left; `quick` asks for fewer cases and
+    (`turns_of`); `label` labels segments, `judge` does so again, beside it; `kept` holds what an interrupted study has left; `quick` asks for fewer cases and
     controls, for trying. Raises InputError for a layer out of range and for what the model cannot read.
 
     Examples:
@@ -184,7 +188,7 @@ def phases(
         True
     """
     asked = Asked(tokens, samples, settle, layer, ways, alphas, seed, quick)
-    return study(live, phrases, forms, asked, before=before, label=label, kept=kept)
+    return study(live, phrases, forms, asked, before=before, label=label, judge=judge, kept=kept)
 
 
 def study(
@@ -195,6 +199,7 @@ def study(
     *,
     before: Turns | None = None,
     label: Label = concept_of,
+    judge: Judge | None = None,
     kept: RecordLog | None = None,
 ) -> Phases:
     """Do `phases` for what is asked as one value."""
@@ -224,9 +229,12 @@ def study(
             seed=asked.seed,
         )
     examples = by_examples(live, *chosen.both(turns), layer_of("auto", live.architecture.depth), asked.seed)
+    third = None
+    if judge is not None:
+        third = by_judge(judge, chosen.both(turns)[0], examples, progress=live.progress, seed=asked.seed)
     along = alignment_of(live, turns, detected, asked.seed)
     notes = (*notes_of(turns), *found_notes(detected, effects, examples))
-    return Phases(asked, turns, before, detected, effects, examples, along, tuple(rows), notes)
+    return Phases(asked, turns, before, detected, effects, examples, along, tuple(rows), notes, third)
 
 
 @dataclass(frozen=True)

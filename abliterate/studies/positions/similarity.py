@@ -52,10 +52,11 @@ class Similarity:
         return found
 
     def to_json(self) -> dict[str, object]:
-        """Return all of it, pairs as a list, and the order in which like vectors stand together."""
+        """Return all of it, pairs as a list, the order in which like vectors stand together, and how they are joined."""
         return {
             "names": list(self.names),
             "order": list(order_of(self.matrix)),
+            "joins": [[one.first, one.second, one.height] for one in joins_of(self.matrix)],
             "reliabilities": dict(self.reliabilities),
             "pairs": [{"first": one, "second": other, **pair.to_json()} for (one, other), pair in self.pairs.items()],
         }
@@ -109,18 +110,39 @@ def resampled_together(contrasts: Mapping[str, Contrast], resamples: int, seed: 
     }
 
 
-def order_of(matrix: NDArray[numpy.float64]) -> tuple[int, ...]:
-    """Return the places of the vectors as average linkage puts them beside each other, most alike first joined."""
-    groups: list[tuple[int, ...]] = [(place,) for place in range(len(matrix))]
+@dataclass(frozen=True)
+class Join:
+    """Two groups of vectors that average linkage joins, at one minus their mean cosine.
+
+    `first` and `second` are places of vectors, or the number of vectors plus the place of an earlier join.
+    """
+
+    first: int
+    second: int
+    height: float
+    members: tuple[int, ...]
+
+
+def joins_of(matrix: NDArray[numpy.float64]) -> tuple[Join, ...]:
+    """Return how average linkage joins the vectors, most alike first (Sokal and Michener 1958)."""
+    groups: dict[int, tuple[int, ...]] = {place: (place,) for place in range(len(matrix))}
+    joins: list[Join] = []
     while len(groups) > 1:
         means = {
             (one, other): float(matrix[numpy.ix_(groups[one], groups[other])].mean())
-            for one, other in combinations(range(len(groups)), 2)
+            for one, other in combinations(groups, 2)
         }
         one, other = max(means, key=lambda pair: means[pair])
-        joined = groups[one] + groups[other]
-        groups = [*(group for place, group in enumerate(groups) if place not in (one, other)), joined]
-    return groups[0] if groups else ()
+        members = groups.pop(one) + groups.pop(other)
+        groups[len(matrix) + len(joins)] = members
+        joins.append(Join(one, other, 1 - means[one, other], members))
+    return tuple(joins)
+
+
+def order_of(matrix: NDArray[numpy.float64]) -> tuple[int, ...]:
+    """Return the places of the vectors as average linkage puts them beside each other."""
+    joins = joins_of(matrix)
+    return joins[-1].members if joins else tuple(range(len(matrix)))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from abliterate.report.load import Gathered, gather
 from abliterate.report.page import render
-from abliterate.report.sections.positions import numbers, words
+from abliterate.report.sections.positions import brackets, numbers, words
 from abliterate.studies.record import write_study
 from fixtures.positions_record import HOSTILE, record
 
@@ -45,6 +45,15 @@ def test_like_vectors_stand_together(tmp_path: Path) -> None:
     assert drawn["similarity"][0]["pairs"][0][0] is None
     assert drawn["similarity"][0]["pairs"][0][1]["floor"] == 0.25
     assert len(drawn["sweeps"][0]["random"]) == 1
+    assert drawn["similarity"][0]["tree"] == [[[0.0, 1.0], [0.7, 1.0], [0.7, 0.0], [0.0, 0.0]]]
+
+
+def test_a_tree_joins_groups_at_the_middle_of_their_rows() -> None:
+    one = {"names": ["a", "b", "c"], "order": [2, 0, 1], "joins": [[0, 1, 0.1], [2, 3, 0.6]]}
+    first, second = brackets(one)
+    assert first == [[0.0, 1.0], [0.1, 1.0], [0.1, 2.0], [0.0, 2.0]]
+    assert second == [[0.0, 0.0], [0.6, 0.0], [0.6, 1.5], [0.1, 1.5]]
+    assert brackets({"names": ["a"], "order": [0]}) == []
 
 
 def test_without_controls_nothing_is_drawn(tmp_path: Path) -> None:

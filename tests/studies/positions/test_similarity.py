@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from abliterate.studies.common import Contrast, compare
-from abliterate.studies.positions.similarity import class_test, grouped, order_of, silhouette, similarity_of
+from abliterate.studies.positions.similarity import class_test, grouped, joins_of, order_of, silhouette, similarity_of
 
 WIDTH, COUNT = 24, 60
 
@@ -83,4 +83,18 @@ def test_silhouette_of_clusters_apart_and_of_one() -> None:
     assert silhouette(states, ["a", "a", "b", "b"]) > 0.9
     assert silhouette(states, ["a", "b", "a", "b"]) < 0
     assert math.isnan(silhouette(states, ["a"] * 4))
+    assert order_of(numpy.eye(1)) == (0,)
+
+
+def test_joins_are_those_of_average_linkage() -> None:
+    hierarchy = pytest.importorskip("scipy.cluster.hierarchy")
+    unit = numpy.random.default_rng(4).standard_normal((7, 5))
+    unit /= numpy.linalg.norm(unit, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    joins = joins_of(cosines)
+    expected = hierarchy.linkage((1 - cosines)[numpy.triu_indices(7, 1)], "average")
+    assert [one.height for one in joins] == pytest.approx(expected[:, 2].tolist())
+    assert [{one.first, one.second} for one in joins] == [set(map(int, row[:2])) for row in expected]
+    assert sorted(joins[-1].members) == list(range(7))
+    assert joins_of(numpy.eye(1)) == ()
     assert order_of(numpy.eye(1)) == (0,)
