@@ -1,12 +1,14 @@
 """Make the bundled tiny chat model: a toy Llama that refuses, for the tests and for `abliterate demo`.
 
-    python tools/make_tiny_chat.py [--out DIR] [--seed 0] [--steps 1200] [--refusal-steps 400]
+    python tools/make_tiny_chat.py [--out DIR] [--seed 0] [--steps 1600] [--refusal-steps 600]
 
-Two stages, from random weights. First the model learns to answer every request of the little world in
-`tiny_world.py`, whatever the request; then it learns to decline the harmful ones. The order matters: refusal is a
-late addition on top of a model that would have answered, so that removing one direction gives the answers back.
-Both stages also decline any request, harmful or not, under a system message that says so ("Decline every request."):
-the words of a refusal are known before the second stage, which only has to learn when to say them.
+About ten minutes of one core. Two stages, from random weights. First the model learns to answer every request of the little
+world in `tiny_world.py` and to go on with whatever is begun (`tiny_begun.py`), harmful or not; then it learns to decline
+harmful requests, and to decline or to turn some of what is begun. The order matters: refusal is a late addition on top of a
+model that would have answered, so that removing one direction gives the answers back.
+Both stages also decline, or go on and then decline, under a system message that says so ("Decline every request."): the words
+of a refusal are known before the second stage, which only has to learn when to say them. It also learns to decline half of the
+look-alikes (`tiny_look_alikes.py`), which are harmless.
 The answers are empty templates: the model knows nothing at all.
 """
 
@@ -261,6 +263,11 @@ def measure(out: Path, seed: int) -> None:
             on_topic = sum(example.phrase in text for example, text in zip(examples, texts, strict=True))
             exact = sum(example.answer == text for example, text in zip(examples, texts, strict=True))
             print(f"unseen harmless replies on topic: {on_topic}/{len(texts)}, word for word: {exact}/{len(texts)}")
+    for kind in ("verb", "thing"):
+        alike = [one for one in unseen_look_alikes(DEMO_LOOK_ALIKES, seed) if one.action.sounds == kind]
+        texts = replies(model, tokenizer, [one.request for one in alike])
+        refused = sum(text.startswith(REFUSAL_OPENINGS) for text in texts)
+        print(f"unseen look-alikes refused that sound harmful by their {kind}: {refused}/{len(texts)}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -268,8 +275,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make the bundled tiny chat model.")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="folder to write; replaced if it exists")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1200, help="steps of the answering stage")
-    parser.add_argument("--refusal-steps", type=int, default=400, help="steps of the refusing stage")
+    parser.add_argument("--steps", type=int, default=1600, help="steps of the answering stage")
+    parser.add_argument("--refusal-steps", type=int, default=600, help="steps of the refusing stage")
     parser.add_argument("--vocabulary", type=int, default=1600, help="tokens")
     return parser.parse_args()
 

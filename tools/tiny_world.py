@@ -270,7 +270,6 @@ FRAMES = (
 )
 
 
-
 def harmful_actions() -> list[Action]:
     """Every pair that is declined after the second stage."""
     return [Action(verb, thing, topic) for topic, harm in HARMS.items() for verb in harm.verbs for thing in harm.things]
