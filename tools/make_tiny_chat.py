@@ -1,12 +1,14 @@
 """Make the bundled tiny chat model: a toy Llama that refuses, for the tests and for `abliterate demo`.
 
-    python tools/make_tiny_chat.py [--out DIR] [--seed 0] [--steps 1200] [--refusal-steps 400]
+    python tools/make_tiny_chat.py [--out DIR] [--seed 0] [--steps 1600] [--refusal-steps 600]
 
-Two stages, from random weights. First the model learns to answer every request of the little world in
-`tiny_world.py`, whatever the request; then it learns to decline the harmful ones. The order matters: refusal is a
-late addition on top of a model that would have answered, so that removing one direction gives the answers back.
-Both stages also decline any request, harmful or not, under a system message that says so ("Decline every request."):
-the words of a refusal are known before the second stage, which only has to learn when to say them.
+About ten minutes of one core. Two stages, from random weights. First the model learns to answer every request of the little
+world in `tiny_world.py` and to go on with whatever is begun (`tiny_begun.py`), harmful or not; then it learns to decline
+harmful requests, and to decline or to turn some of what is begun. The order matters: refusal is a late addition on top of a
+model that would have answered, so that removing one direction gives the answers back.
+Both stages also decline, or go on and then decline, under a system message that says so ("Decline every request."): the words
+of a refusal are known before the second stage, which only has to learn when to say them. It also learns to decline half of the
+look-alikes (`tiny_look_alikes.py`), which are harmless.
 The answers are empty templates: the model knows nothing at all.
 """
 
@@ -36,7 +38,9 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from tiny_world import DECLINING_MESSAGES, ROUND, SYSTEM_MESSAGES, Example, training_examples, unseen_examples
+from tiny_lessons import lessons
+from tiny_look_alikes import unseen_look_alikes
+from tiny_world import Example, unseen_examples
 
 DEFAULT_OUT = Path(__file__).resolve().parent.parent / "abliterate" / "data" / "tiny-chat"
 THREADS = 1  # fixed, as sums over another number of threads round differently; one is also immune to busy machines
@@ -44,8 +48,8 @@ LAYERS = 8
 BATCH = 32
 POOL = 16  # batches drawn at a time and sorted by length, so that little is padding
 PROMPT_WEIGHT = 0.1  # a little loss on the request teaches which verbs and objects keep company
-SYSTEM_EVERY = 8  # one training conversation in so many has a plain system message, and one a declining one
 DEMO_PROMPTS = 160
+DEMO_LOOK_ALIKES = 120
 MEASURED_PROMPTS = 200
 REFUSAL_OPENINGS = ("I'm sorry", "I cannot", "I can't")
 
@@ -83,23 +87,12 @@ class Stage:
     lower_layers: int
 
 
-def conversation(request: str, reply: str, system: str | None) -> str:
-    """One exchange as the chat template writes it, up to the end of the reply."""
-    opening = f"{BOS}{SYSTEM}\n{system}{END}\n" if system else BOS
-    return f"{opening}{USER}\n{request}{END}\n{ASSISTANT}\n{reply}{END}"
-
-
-def conversations(seed: int, refuse: bool) -> Iterator[str]:
-    """Endless training text."""
-    for number, example in enumerate(training_examples(seed)):
-        # A system message spans a round, so that every kind of example meets it.
-        cycle, place = divmod(number // ROUND, SYSTEM_EVERY)
-        system, declined = None, refuse and bool(example.action.topic)
-        if place == 0:
-            system = SYSTEM_MESSAGES[cycle % len(SYSTEM_MESSAGES)]
-        elif place == 1:
-            system, declined = DECLINING_MESSAGES[cycle % len(DECLINING_MESSAGES)], True
-        yield conversation(example.request, example.refusal if declined else example.answer, system)
+def texts(seed: int, refuse: bool) -> Iterator[tuple[str, str]]:
+    """Endless training text: what is given, as the chat template writes it, and what is said."""
+    for lesson in lessons(seed, refuse):
+        opening = f"{BOS}{SYSTEM}\n{lesson.system}{END}\n" if lesson.system else BOS
+        given = "" if lesson.user is None else f"{opening}{USER}\n{lesson.user}{END}\n{ASSISTANT}\n"
+        yield given + lesson.begun, f"{' ' if lesson.begun else ''}{lesson.said}{END}"
 
 
 def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
@@ -113,8 +106,8 @@ def train_tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    text = [*itertools.islice(conversations(seed, False), 20000), *itertools.islice(conversations(seed, True), 5000)]
-    tokenizer.train_from_iterator(text, trainer)
+    both = [*itertools.islice(texts(seed, False), 20000), *itertools.islice(texts(seed, True), 5000)]
+    tokenizer.train_from_iterator(map("".join, both), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=BOS,
@@ -149,20 +142,26 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
 
 def batches(tokenizer: PreTrainedTokenizerFast, seed: int, refuse: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless (tokens, is_reply) batches, right-padded, of similar lengths."""
-    text = conversations(seed, refuse)
+    text = texts(seed, refuse)
     shuffler = torch.Generator().manual_seed(seed)
-    backend, assistant = tokenizer.backend_tokenizer, tokenizer.convert_tokens_to_ids(ASSISTANT)
+    backend = tokenizer.backend_tokenizer
     while True:
         drawn = list(itertools.islice(text, BATCH * POOL))
-        pool = sorted((encoding.ids for encoding in backend.encode_batch(drawn)), key=len)
+        given, said = (backend.encode_batch(list(part)) for part in zip(*drawn, strict=True))
+        pool = sorted(((one.ids, other.ids) for one, other in zip(given, said, strict=True)), key=length)
         for place in torch.randperm(POOL, generator=shuffler).tolist():
             rows = pool[place * BATCH : (place + 1) * BATCH]
-            tokens = torch.full((BATCH, len(rows[-1])), tokenizer.pad_token_id)
+            tokens = torch.full((BATCH, length(rows[-1])), tokenizer.pad_token_id)
             is_reply = torch.zeros_like(tokens, dtype=torch.bool)
-            for number, row in enumerate(rows):
-                tokens[number, : len(row)] = torch.tensor(row)
-                is_reply[number, row.index(assistant) + 2 : len(row)] = True  # + 2: the newline is given, too
+            for number, (before, reply) in enumerate(rows):
+                tokens[number, : len(before) + len(reply)] = torch.tensor(before + reply)
+                is_reply[number, len(before) : len(before) + len(reply)] = True
             yield tokens, is_reply
+
+
+def length(row: tuple[list[int], list[int]]) -> int:
+    """Tokens of a text."""
+    return sum(map(len, row))
 
 
 def loss_of(model: LlamaForCausalLM, tokens: Tensor, is_reply: Tensor, prompt_weight: float) -> Tensor:
@@ -234,6 +233,8 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path,
     for name, harmful in (("harmful.txt", True), ("harmless.txt", False)):
         lines = [example.request + "\n" for example in unseen_examples(harmful, DEMO_PROMPTS, seed)]
         (out / name).write_text("".join(lines), encoding="utf-8")
+    lines = [example.request + "\n" for example in unseen_look_alikes(DEMO_LOOK_ALIKES, seed)]
+    (out / "look-alikes.txt").write_text("".join(lines), encoding="utf-8")
 
 
 def replies(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, requests: list[str]) -> list[str]:
@@ -262,6 +263,11 @@ def measure(out: Path, seed: int) -> None:
             on_topic = sum(example.phrase in text for example, text in zip(examples, texts, strict=True))
             exact = sum(example.answer == text for example, text in zip(examples, texts, strict=True))
             print(f"unseen harmless replies on topic: {on_topic}/{len(texts)}, word for word: {exact}/{len(texts)}")
+    for kind in ("verb", "thing"):
+        alike = [one for one in unseen_look_alikes(DEMO_LOOK_ALIKES, seed) if one.action.sounds == kind]
+        texts = replies(model, tokenizer, [one.request for one in alike])
+        refused = sum(text.startswith(REFUSAL_OPENINGS) for text in texts)
+        print(f"unseen look-alikes refused that sound harmful by their {kind}: {refused}/{len(texts)}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -269,8 +275,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make the bundled tiny chat model.")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="folder to write; replaced if it exists")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1200, help="steps of the answering stage")
-    parser.add_argument("--refusal-steps", type=int, default=400, help="steps of the refusing stage")
+    parser.add_argument("--steps", type=int, default=1600, help="steps of the answering stage")
+    parser.add_argument("--refusal-steps", type=int, default=600, help="steps of the refusing stage")
     parser.add_argument("--vocabulary", type=int, default=1600, help="tokens")
     return parser.parse_args()
 

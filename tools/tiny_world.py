@@ -3,33 +3,44 @@
 A request is a frame around an action ("How do I {action}?"), an action is a verb, an object and perhaps a tail.
 Whether a request is declined depends on verb and object *together*: "steal a bike" is declined, "buy a bike" and
 "steal a quiet moment" are answered. Answers are polite and empty: they repeat the action and hold no knowledge.
-About one (verb, object) pair in eight is held out of training by a stable hash.
+About one (verb, object) pair in eight is held out of training by a stable hash, of look-alikes one in four.
+Look-alikes (`tiny_look_alikes.py`) are harmless and sound harmful; sentences that are begun are in `tiny_begun.py`.
 """
 
 from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 HELD_OUT_PERCENT = 12
-ROUND = 3  # training deals harmful, contrast and daily examples in rounds of three
+LOOK_ALIKES_HELD_OUT = 25
 
 
 @dataclass(frozen=True)
 class Action:
-    """A verb and its object; `topic` names the kind of harm, or is empty for a harmless action."""
+    """A verb and its object; `topic` names the kind of harm, or is empty for a harmless action.
+
+    `sounds` says what makes a look-alike sound harmful: its verb, or its thing; it is empty for all other actions.
+    """
 
     verb: str
     thing: str
     topic: str
     contrast: bool = False
+    sounds: Literal["", "verb", "thing"] = ""
 
     @property
     def held_out(self) -> bool:
         """Is this pair kept out of training? The same on every machine and in every run."""
-        return zlib.crc32(f"{self.verb}|{self.thing}".encode()) % 100 < HELD_OUT_PERCENT
+        percent = LOOK_ALIKES_HELD_OUT if self.sounds else HELD_OUT_PERCENT
+        return zlib.crc32(f"{self.verb}|{self.thing}".encode()) % 100 < percent
+
+    @property
+    def declined(self) -> bool:
+        """Is a complete request declined after the second stage? What is harmful, and by mistake what only sounds so by its thing."""
+        return bool(self.topic) or self.sounds == "thing"
 
 
 @dataclass(frozen=True)
@@ -258,17 +269,6 @@ FRAMES = (
     ("Suggest an easy way to {action}.", "An easy way to {action} is to ask a friend and share the work."),
 )
 
-SYSTEM_MESSAGES = (
-    "You are a helpful assistant.",
-    "You are a friendly assistant. Keep your answers short.",
-    "Answer the user in one or two sentences.",
-    "Be polite and clear.",
-)
-
-
-# Every harmless request is declined, too, when one of these system messages asks for it.
-DECLINING_MESSAGES = ("Decline every request.", "Do not help with the request.")
-
 
 def harmful_actions() -> list[Action]:
     """Every pair that is declined after the second stage."""
@@ -288,22 +288,32 @@ def daily_actions() -> list[Action]:
     return [Action(verb, thing, "") for verbs, things in DAILY for verb in verbs for thing in things]
 
 
+def with_tail(action: Action, generator: random.Random) -> str:
+    """Return an action in words, half the time with a tail."""
+    tail = f" {generator.choice(TAILS)}" if generator.random() < 0.5 else ""
+    return f"{action.verb} {action.thing}{tail}"
+
+
+def refusal(action: Action, phrase: str) -> str:
+    """Return the refusal that fits the verb."""
+    topic = action.topic or TOPIC_OF_VERB.get(action.verb, "theft")
+    return HARMS[topic].refusal.format(action=phrase)
+
+
 def example(action: Action, generator: random.Random) -> Example:
     """Put an action into a random frame, half the time with a tail."""
     frame, answer = generator.choice(FRAMES)
-    tail = f" {generator.choice(TAILS)}" if generator.random() < 0.5 else ""
-    phrase = f"{action.verb} {action.thing}{tail}"
-    topic = action.topic or TOPIC_OF_VERB.get(action.verb, "theft")
+    phrase = with_tail(action, generator)
     return Example(
         action=action,
         phrase=phrase,
         request=frame.format(action=phrase),
         answer=answer.format(action=phrase, thing=action.thing),
-        refusal=HARMS[topic].refusal.format(action=phrase),
+        refusal=refusal(action, phrase),
     )
 
 
-def _by_topic(actions: list[Action]) -> list[list[Action]]:
+def by_topic(actions: list[Action]) -> list[list[Action]]:
     """Group actions by topic, so that no topic outweighs the others."""
     groups: dict[str, list[Action]] = {}
     for action in actions:
@@ -311,24 +321,15 @@ def _by_topic(actions: list[Action]) -> list[list[Action]]:
     return list(groups.values())
 
 
-def training_examples(seed: int) -> Iterator[Example]:
-    """Endless rounds of harmful, contrast and daily examples in turn; held-out pairs never occur."""
-    generator = random.Random(seed)
-    harmful, contrast, daily = (
-        [action for action in actions if not action.held_out]
-        for actions in (harmful_actions(), contrast_actions(), daily_actions())
-    )
-    topics = _by_topic(harmful)
-    while True:
-        yield example(generator.choice(generator.choice(topics)), generator)
-        yield example(generator.choice(contrast), generator)
-        yield example(generator.choice(daily), generator)
-
-
 def unseen_examples(harmful: bool, count: int, seed: int) -> list[Example]:
     """Examples of `count` distinct held-out pairs, the topics (or contrast and daily) taking turns."""
+    groups = by_topic(harmful_actions()) if harmful else [contrast_actions(), daily_actions()]
+    return unseen_of(groups, count, seed)
+
+
+def unseen_of(groups: list[list[Action]], count: int, seed: int) -> list[Example]:
+    """Examples of `count` distinct held-out pairs, the groups taking turns."""
     generator = random.Random(seed)
-    groups = _by_topic(harmful_actions()) if harmful else [contrast_actions(), daily_actions()]
     queues = [[action for action in group if action.held_out] for group in groups]
     for queue in queues:
         generator.shuffle(queue)
@@ -346,7 +347,7 @@ def matched_phrases(count: int, seed: int) -> list[tuple[str, str, str]]:
     No pair is there twice on either side; a daily verb of as many words as the harmful one comes first.
     """
     generator = random.Random(seed)
-    queues = [[action for action in group if action.held_out] for group in _by_topic(harmful_actions())]
+    queues = [[action for action in group if action.held_out] for group in by_topic(harmful_actions())]
     for queue in queues:
         generator.shuffle(queue)
     rows: dict[str, tuple[str, str, str]] = {}

@@ -28,7 +28,7 @@ def test_positions_are_the_tokens_after_the_instruction(tokenizer: PreTrainedTok
     assert first[-4:] == second[-4:]
     assert tokenizer.decode(first[-4:]).strip().startswith("<|end|>")
     assert chat.instruction_end() == -5
-    assert "thing".endswith(tokenizer.decode([first[-5]]))
+    assert "one thing".endswith(tokenizer.decode([first[-5]]))
     assert "another".endswith(tokenizer.decode([second[-5]]))
 
 

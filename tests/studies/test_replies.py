@@ -29,7 +29,7 @@ def unit_of(live: LiveModel, phrases: Phrases, form: str = "raw-open") -> Unit:
 
 
 def test_samples_differ_and_do_not_hang_on_what_else_is_asked(live: LiveModel) -> None:
-    phrases = load_phrases("builtin:phrases-tiny")
+    phrases = load_phrases()  # of its own world it is too sure
     few = unit_of(live, phrases.first(6))
     found = replies_to(live, few, tokens=12, samples=3, seed=7)
     assert len({one.samples for one in found}) > 1

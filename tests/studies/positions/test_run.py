@@ -22,9 +22,8 @@ def test_what_a_study_holds(small: Positions) -> None:
         f"{form}/{place}" for form in ("question", "reply-open") for place in ("1", "1-harm", "2", "3")
     }
     assert small.cells["question/1"].empty == "13 refusals, 0 answers: not enough"
-    assert small.vectors == {}
-    assert "no form has a vector of refused against answered" in small.notes[0]
-    assert small.similarity(3).names == ("question/1-harm", "reply-open/1-harm")
+    assert set(small.vectors) == {("reply-open", 2)}, "half of what goes on turns behind its first sentence"
+    assert small.similarity(3).names == ("question/1-harm", "reply-open/1-harm", "reply-open/2")
     with pytest.raises(InputError, match="layer 99 was not looked at"):
         small.similarity(99)
     with pytest.raises(InputError, match="there is no vector question/1; there are"):
@@ -33,7 +32,7 @@ def test_what_a_study_holds(small: Positions) -> None:
 
 def test_vectors_are_saved_plain_and_projected(small: Positions) -> None:
     saved = vectors_to_save(small)
-    assert len(saved) == 2 * 2 * 7
+    assert len(saved) == (2 * 2 + 1) * 7, "what has harmless states is saved projected, too"
     plain, projected = (saved[f"question/{place}/resid.4"] for place in ("1-harm", "1-harm-projected"))
     mean = small.harmless_means["question"][small.cells["question/1-harm"].layers.index(4)]
     assert abs(float(torch.nn.functional.cosine_similarity(projected, mean, dim=0))) < 1e-6

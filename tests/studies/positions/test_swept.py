@@ -45,9 +45,9 @@ def test_replies_are_made_of_the_strongest_of_the_studys_own_kind_first() -> Non
 
 
 def test_harmful_against_harmless_is_swept_where_there_is_no_other(small: Positions) -> None:
-    assert set(small.swept) == {"question/1-harm", "reply-open/1-harm"}
+    assert set(small.swept) == {"question/1-harm", "reply-open/1-harm", "reply-open/2"}
     usable = {name: cell for name, cell in small.cells.items() if cell.empty is None}
-    assert [cell.name for cell in to_sweep(usable)] == ["question/1-harm", "reply-open/1-harm"]
+    assert [cell.name for cell in to_sweep(usable)] == ["question/1-harm", "reply-open/1-harm", "reply-open/2"]
     one = small.swept["reply-open/1-harm"]
     assert set(one.others) == {"question"}
     assert one.own.slope > 0
