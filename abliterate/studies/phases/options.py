@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from abliterate.records.option import Declaration, option, split
+from abliterate.studies.layers import read_layer
 
 Way = Literal["dim", "optimised", "forward", "attribution"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -24,16 +25,6 @@ def read_ways(text: str) -> tuple[Way, ...]:
     if unknown or not words:
         raise ValueError(f"choose among {', '.join(WAYS)}, by commas")
     return tuple(way for way in WAYS if way in words)
-
-
-def read_layer(text: str) -> str | int:
-    """Read auto, or the number of a layer."""
-    if text == "auto":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("give auto, or the number of a layer") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from abliterate.models.live_model import LiveModel
-from abliterate.studies.phases.upper import Upper
+from abliterate.studies.upper import Upper
 
 PROMPTS = [(3, 5, 9), (4, 8, 11, 12), (21, 5), (30, 31, 32, 33, 34), (40, 6, 2), (50, 51, 52), (60, 61), (70, 71, 72)]
 
