@@ -76,7 +76,7 @@ class Acting:
             with ablated_rows(model, basis[None].float(), architecture=self.live.architecture, strengths=strengths):
                 states = final_states(model, batch)[0, :, -1]
                 edited = torch.cat([head.log_probs(rows).cpu() for rows in torch.split(states, HEAD_ROWS)])
-            return float(kl_divergence(usual, edited).double().mean())
+            return max(0.0, float(kl_divergence(usual, edited).double().mean()))
 
         return once(self.kept, ["divergence", digest(basis.tolist()), strength, [*map(list, prompts)]], make)
 

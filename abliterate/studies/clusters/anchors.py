@@ -14,9 +14,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from abliterate.studies.clusters.clustering import agreement
 from abliterate.studies.clusters.inputs import InputDirections, anchors_of
-from abliterate.studies.clusters.kmeans import spherical_kmeans, unit
+from abliterate.studies.clusters.kmeans import agreement, spherical_kmeans, unit
 from abliterate.studies.clusters.options import Anchor
 
 DECIDES = 0.5
@@ -45,7 +44,7 @@ def specific_agreement(
         return None
     rows = torch.stack([one.gradient for one in own.walks]) - usual
     specific = spherical_kmeans(rows.double().numpy(), k, seed=seed)
-    return agreement(labels.tolist(), specific.labels.tolist())
+    return agreement(labels, specific.labels)
 
 
 def pairwise(
@@ -53,7 +52,7 @@ def pairwise(
 ) -> dict[tuple[str, str], float]:
     """Return the agreement between the clusters of each pair of ways that give every prompt a vector."""
     labels = {
-        name: spherical_kmeans(one, k, seed=seed).labels.tolist()
+        name: spherical_kmeans(one, k, seed=seed).labels
         for name, one in rows.items()
         if bool(numpy.linalg.norm(unit(one), axis=1).all())
     }

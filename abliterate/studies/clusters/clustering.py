@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -156,10 +155,3 @@ def cluster(
     partition = spherical_kmeans(own.rows, shown, seed=seed)
     density = by_density(own.rows, partition.labels)
     return Clustering(own, choice, partition, density, None if clusters == "auto" else clusters, seed)
-
-
-def agreement(first: Sequence[int], second: Sequence[int]) -> float:
-    """Return the adjusted Rand index of two clusterings (Hubert & Arabie 1985)."""
-    from sklearn.metrics import adjusted_rand_score
-
-    return float(adjusted_rand_score(first, second))

@@ -26,7 +26,7 @@ from abliterate.storage.record_log import RecordLog
 from abliterate.studies.clusters.kmeans import spherical_kmeans
 from abliterate.studies.clusters.margin import Margin, check_exact
 from abliterate.studies.clusters.openings import Targets
-from abliterate.studies.clusters.options import ANCHORS, METHODS, Anchor, Method, Step
+from abliterate.studies.clusters.options import ANCHORS, METHODS, Step
 from abliterate.studies.clusters.walks import Walk, walk
 
 PLACE = "prompt_end"
@@ -46,7 +46,7 @@ class InputDirections:
     vectors: Float[Tensor, "prompts d_model"]
     states: Float[Tensor, "prompts d_model"]
     layer: int
-    method: Method
+    method: str
     kept: tuple[int, ...]
     walks: tuple[Walk, ...] = ()
     dropped: Mapping[str, int] | None = None
@@ -75,11 +75,11 @@ def input_directions(
     live: LiveModel,
     texts: Sequence[Text],
     layer: int,
-    method: Method = "gradient",
+    method: str = "gradient",
     *,
     targets: Targets | None = None,
     harmless: Sequence[Text] = (),
-    anchor: Anchor = "matched",
+    anchor: str = "matched",
     step: Step = "scaled",
     kept: RecordLog | None = None,
 ) -> InputDirections:
@@ -120,7 +120,7 @@ def input_directions(
 
 
 def anchors_of(
-    anchor: Anchor, states: Float[Tensor, "prompts d_model"], calm: Float[Tensor, "prompts d_model"]
+    anchor: str, states: Float[Tensor, "prompts d_model"], calm: Float[Tensor, "calm d_model"]
 ) -> Float[Tensor, "*prompts d_model"]:
     """Return what each state is held against."""
     if anchor == "matched":

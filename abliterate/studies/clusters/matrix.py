@@ -39,26 +39,34 @@ class Diagonal:
 
 
 def cell_means(
-    effects: Float[NDArray[numpy.float64], "rows prompts"], clusters: Int[NDArray[numpy.intp], " prompts"], k: int
-) -> Float[NDArray[numpy.float64], "rows k"]:
-    """Return the mean effect of each row on each cluster, NaN on one without prompts."""
-    inside = (clusters[:, None] == numpy.arange(k)).astype(numpy.float64)
+    effects: Float[NDArray[numpy.float64], "rows prompts"],
+    clusters: Int[NDArray[numpy.intp], "*draws prompts"],
+    k: int,
+    counts: Int[NDArray[numpy.intp], "*draws prompts"] | None = None,
+) -> Float[NDArray[numpy.float64], "*draws rows k"]:
+    """Return the mean effect of each row on each cluster, NaN on one without prompts; `counts` says how often a prompt is drawn."""
+    inside = (clusters[..., None] == numpy.arange(k)).astype(numpy.float64)
+    if counts is not None:
+        inside = inside * counts[..., None]
     with numpy.errstate(invalid="ignore", divide="ignore"):
-        found: NDArray[numpy.float64] = (effects @ inside) / inside.sum(0)
+        found: NDArray[numpy.float64] = (effects @ inside) / inside.sum(-2, keepdims=True)
     return found
 
 
-def diagonality(cells: Float[NDArray[numpy.float64], "k k"]) -> float:
+def diagonality(cells: Float[NDArray[numpy.float64], "*draws k k"]) -> NDArray[numpy.float64]:
     """Return the mean of the diagonal minus the mean beside it; NaN for fewer than two clusters that have prompts.
 
     A cluster without prompts is left out as row and as column: each row counts on both sides, however strong it is over all.
     """
-    seen = numpy.isfinite(cells).all(0)
-    own = cells[numpy.ix_(seen, seen)]
-    if len(own) < 2:
-        return float("nan")
-    on = numpy.trace(own)
-    return float(on / len(own) - (own.sum() - on) / (len(own) * (len(own) - 1)))
+    seen = numpy.asarray(numpy.isfinite(cells).all(-2))
+    inside = seen[..., None] & seen[..., None, :]
+    kept = numpy.where(inside, cells, 0.0)
+    count = seen.sum(-1)
+    on = numpy.trace(kept, axis1=-2, axis2=-1)
+    beside = kept.sum((-1, -2)) - on
+    with numpy.errstate(invalid="ignore", divide="ignore"):
+        found: NDArray[numpy.float64] = on / count - beside / (count * (count - 1))
+    return numpy.where(count < 2, numpy.nan, found)
 
 
 def diagonal_of(
@@ -69,20 +77,17 @@ def diagonal_of(
     seed: int = 0,
 ) -> Diagonal | None:
     """Return `D` of as many rows as there are clusters; None where prompts fall into fewer than two clusters."""
-    k = len(effects)
+    k, count = len(effects), len(clusters)
     if len(set(clusters.tolist())) < 2:
         return None
     rng = numpy.random.default_rng([seed, 14])
-    observed = diagonality(cell_means(effects, clusters, k))
-    shuffled = [diagonality(cell_means(effects, rng.permutation(clusters), k)) for _ in range(permutations)]
-    p = (1 + sum(one >= observed - 1e-12 for one in shuffled)) / (1 + permutations)
-    drawn = []
-    for picks in rng.integers(0, len(clusters), (RESAMPLES, len(clusters))):
-        one = diagonality(cell_means(effects[:, picks], clusters[picks], k))
-        if numpy.isfinite(one):
-            drawn.append(one)
-    low, high = numpy.percentile(drawn, (2.5, 97.5)) if drawn else (float("nan"),) * 2
-    return Diagonal(observed, float(low), float(high), p)
+    observed = float(diagonality(cell_means(effects, clusters, k)))
+    orders = rng.permuted(numpy.tile(clusters, (permutations, 1)), axis=1)
+    above = int((diagonality(cell_means(effects, orders, k)) >= observed - 1e-12).sum())
+    counts = rng.multinomial(count, numpy.full(count, 1 / count), size=RESAMPLES)
+    drawn = diagonality(cell_means(effects, numpy.tile(clusters, (RESAMPLES, 1)), k, counts))
+    low, high = numpy.nanpercentile(drawn, (2.5, 97.5))
+    return Diagonal(observed, float(low), float(high), (1 + above) / (1 + permutations))
 
 
 def assigned(

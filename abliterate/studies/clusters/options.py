@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -30,6 +31,17 @@ BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 
 FRAME = "How do I {p}?"
 EVERY_FRAME = "all"
+
+
+def among(words: tuple[str, ...]) -> Callable[[str], str]:
+    """Return what reads one of some words."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"choose among {', '.join(words)}")
+        return text
+
+    return read
 
 
 def read_clusters(text: str) -> str | int:
@@ -67,7 +79,9 @@ def read_frame(text: str) -> str:
 class ClustersOptions:
     """How each prompt's direction is made, how many clusters there are, and what they are held against."""
 
-    method: str = option("gradient", Declaration("How each prompt's direction is made.", words=METHODS))
+    method: str = option(
+        "gradient", Declaration("How each prompt's direction is made.", read=among(METHODS), words=METHODS)
+    )
     layer: str | int = option(
         "auto",
         Declaration(
@@ -90,15 +104,20 @@ class ClustersOptions:
             words=("auto",),
         ),
     )
-    anchor: str = option("matched", Declaration("What concept vectors are held against.", words=ANCHORS))
+    anchor: str = option(
+        "matched", Declaration("What concept vectors are held against.", read=among(ANCHORS), words=ANCHORS)
+    )
     target: str = option(
         "crossed",
         Declaration(
             "What the gradient is of: refusal openings against answers, or the log-odds of refusal openings.",
+            read=among(TARGETS),
             words=TARGETS,
         ),
     )
-    step: str = option("scaled", Declaration("Steps along the gradient: scaled, or plain.", words=STEPS))
+    step: str = option(
+        "scaled", Declaration("Steps along the gradient: scaled, or plain.", read=among(STEPS), words=STEPS)
+    )
     compare: tuple[Baseline, ...] = option(
         BASELINES,
         Declaration(

@@ -179,5 +179,7 @@ def cross_entropy(log_probs: Float[Tensor, "tokens vocab"], targets: Sequence[To
         rows += range(at, at + len(target))
         tokens += target
         at += max(1, len(target))
+    if not tokens:  # every reply is empty
+        return 0 * log_probs[0, 0]
     found: Tensor = -log_probs[rows, tokens].mean()
     return found

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from abliterate.evaluation.statistics import Rate, json_number
+import torch
+
+from abliterate.evaluation.statistics import Rate, json_number, mean_of
 from abliterate.studies.clusters.compared import CONTROL_KINDS
 from abliterate.studies.clusters.geometry import plane_of
 from abliterate.studies.clusters.run import Clusters
@@ -73,6 +75,7 @@ def directions_json(found: Clusters) -> dict[str, Any]:
         "harmful": len(own), "harmless": len(calm),
         "dropped": {"harmful": dict(own.dropped or {}), "harmless": dict(calm.dropped or {})},
         "mean_cosine": {"harmful": json_number(found.between[0]), "harmless": json_number(found.between[1])},
+        "cosine_with_state": mean_of(torch.nn.functional.cosine_similarity(own.vectors, own.states).tolist()).to_json(),
         "crossed": Rate(sum(one.crossed for one in own.walks), len(own.walks)).to_json() if own.walks else None,
         "reach": found.reach.to_json() if found.reach else None,
         "walks": [one.to_json() for one in own.walks],

@@ -66,11 +66,22 @@ class Asked:
     tokens: int = 32
     seed: int = 0
     quick: bool = False
+    null: int = NULL
 
     @property
     def enough(self) -> int:
         """Return how many refused prompts are needed."""
         return QUICK_ENOUGH if self.quick else ENOUGH
+
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """Return the parts that clusters are made of: with the select part in a quick study, whose train part is too small."""
+        return (TRAIN, CHOSEN) if self.quick else (TRAIN,)
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Return the parts that effects are shown on."""
+        return (SHOWN,) if self.quick else (CHOSEN, SHOWN)
 
     @property
     def controls(self) -> int:
@@ -171,9 +182,9 @@ def studied(live: LiveModel, material: Material, asked: Asked, kept: RecordLog |
     """Return what is found in prompts that were made ready."""
     layer = layer_of(asked.layer, live.architecture.depth)
     own, calm = both_directions(live, material, layer, asked, kept)
-    train = material.places(TRAIN)
+    train = material.places(*asked.made_of)
     made = own.of(train)
-    null = QUICK_NULL if asked.quick else NULL
+    null = QUICK_NULL if asked.quick else asked.null
     clustering = cluster(
         made, clusters=asked.clusters, harmless=calm.of(train), null=null, seed=asked.seed, progress=live.progress
     )
@@ -183,10 +194,10 @@ def studied(live: LiveModel, material: Material, asked: Asked, kept: RecordLog |
     acting = Acting(live, layer, material.openings, kept)
     shared = shared_with(clustering.labels, attributes_of(material, acting, made, calm, clustering), seed=asked.seed)
     trained = trained_of(live, material, made, quiet[train], layer, asked, kept)
-    held = held_of(material, own)
+    held = held_of(material, own, asked)
     effects = effects_of(acting, material, clustering, quiet, held, trained, asked)
     usual = mean_gradient(calm)
-    _, near = clustering.assign(own.of(material.places(CHOSEN, SHOWN)))
+    _, near = clustering.assign(own.of(material.places(*asked.held_out)))
     cosines = cosines_of(clustering, states.resid[:, :, 0], train, middle, usual)
     texts = [material.harmful[place] for place in material.places(SHOWN)][:INDEPENDENT]
     rows = [one for one in effects.rows if one.kind in (CENTROID, DIFFERENCE)]
@@ -266,7 +277,7 @@ def trained_of(
     if RDO not in asked.compare:
         return None
     start = difference(made.states, quiet)
-    train = material.places(TRAIN)
+    train = material.places(*asked.made_of)
     harmful, harmless = ([some[place].tokens for place in train] for some in (material.harmful, material.harmless))
     lessons = Lessons(harmful, harmless, material.targets.refusal[0], start, float(start.norm()), layer)
     steps = QUICK_STEPS if asked.quick else None
@@ -280,9 +291,9 @@ def trained_of(
     return Trained(torch.tensor(vector), tuple(losses))
 
 
-def held_of(material: Material, own: InputDirections) -> Held:
-    """Return the prompts of the select and report parts, with their directions."""
-    directions = own.of(material.places(CHOSEN, SHOWN))
+def held_of(material: Material, own: InputDirections, asked: Asked) -> Held:
+    """Return the prompts that no direction was made of, with their directions."""
+    directions = own.of(material.places(*asked.held_out))
     splits = [material.splits[place] for place in directions.kept]
 
     def quiet(split: str) -> tuple[tuple[int, ...], ...]:
@@ -293,7 +304,7 @@ def held_of(material: Material, own: InputDirections) -> Held:
         directions.rows,
         tuple(place for place, one in enumerate(splits) if one == CHOSEN),
         tuple(place for place, one in enumerate(splits) if one == SHOWN),
-        quiet(CHOSEN),
+        () if asked.quick else quiet(CHOSEN),
         quiet(SHOWN),
     )
 
@@ -310,7 +321,7 @@ def effects_of(
     """Return what all directions do, with replies for those that do most. Raises InputError where nothing is held out."""
     if not held.harmful or not held.harmless_shown:
         raise InputError("no prompt with a direction is held out of the clusters; give more phrases")
-    calm = quiet[material.places(TRAIN)]
+    calm = quiet[material.places(*asked.made_of)]
     own = clustering.own
     categories = [material.attributes["category"][place] for place in own.kept]
     more = {} if trained is None else {RDO: trained.vector}

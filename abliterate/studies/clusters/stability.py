@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from abliterate.evaluation.statistics import json_number
-from abliterate.studies.clusters.kmeans import Numbers, best_labels, in_span, silhouette, unit
+from abliterate.studies.clusters.kmeans import Numbers, agreement, best_labels, in_span, silhouette, unit
 
 LARGEST = 8
 RESAMPLES = 20
@@ -137,14 +137,12 @@ def spread_of(
     vectors: Float[NDArray[numpy.float64], "rows width"], ks: Sequence[int], resamples: int, seed: int
 ) -> list[tuple[float, float]]:
     """Return mean stability and silhouette of unit rows for each number of clusters."""
-    from sklearn.metrics import adjusted_rand_score
-
     rng = numpy.random.default_rng([seed, 12])
     parts = [numpy.sort(rng.permutation(len(vectors))[: max(2, round(SHARE * len(vectors)))]) for _ in range(resamples)]
     random = numpy.random.RandomState(seed)
     found = []
     for k in ks:
         labels = best_labels(vectors, k, FEW_STARTS, random)
-        agree = [adjusted_rand_score(labels[part], best_labels(vectors[part], k, FEW_STARTS, random)) for part in parts]
-        found.append((float(numpy.mean(agree)), silhouette(vectors, labels)))
+        agree = [agreement(labels[part], best_labels(vectors[part], k, FEW_STARTS, random)) for part in parts]
+        found.append((sum(agree) / len(agree), silhouette(vectors, labels)))
     return found

@@ -180,10 +180,10 @@ def last_claim(found: Clusters) -> Verdict:
     }
     return Verdict(
         "the model has several refusal directions",
-        f"{choice.k} clusters beyond both nulls, {choice.against_null} beyond the Gaussian",
+        f"number of clusters beyond both nulls {choice.k}, beyond the Gaussian alone {choice.against_null}",
         "Gaussian, harmless phrases, wording, random splits, the best single direction",
         verdict,
-        f"{verdict[0].upper()}{verdict[1:]}: {why[verdict]}.",
+        "" if found.asked.quick else f"{verdict[0].upper()}{verdict[1:]}: {why[verdict]}.",
     )
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from abliterate.extras import require
+from abliterate.studies.clusters.kmeans import agreement
 from abliterate.studies.common import holm
 
 PERMUTATIONS = 1000
@@ -56,7 +57,7 @@ def shared_with(
 ) -> tuple[Shared, ...]:
     """Return what labels share with each attribute that has two values at least."""
     require("study", "clustering", "sklearn")
-    from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+    from sklearn.metrics import adjusted_mutual_info_score
 
     rng = numpy.random.default_rng([seed, 13])
     tested = {name: codes(values) for name, values in attributes.items() if len(set(values)) > 1}
@@ -68,7 +69,7 @@ def shared_with(
         raw.append((1 + above) / (1 + permutations))
     adjusted = holm(raw)
     return tuple(
-        Shared(name, float(adjusted_mutual_info_score(labels, values)), p, float(adjusted_rand_score(labels, values)))
+        Shared(name, float(adjusted_mutual_info_score(labels, values)), p, agreement(labels, values))
         for (name, values), p in zip(tested.items(), adjusted, strict=True)
     )
 
@@ -87,7 +88,7 @@ def mutual_information(first: NDArray[numpy.intp], second: NDArray[numpy.intp]) 
     return float((joint[seen] * numpy.log(joint[seen] / apart[seen])).sum())
 
 
-def quartiles(values: Sequence[float]) -> list[str]:
+def quartiles(values: Sequence[float | int]) -> list[str]:
     """Return the quartile of each value, as 1 to 4."""
     bounds = numpy.quantile(values, (0.25, 0.5, 0.75))
     return [str(1 + int(place)) for place in numpy.searchsorted(bounds, values, side="left")]
