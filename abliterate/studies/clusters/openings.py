@@ -17,8 +17,8 @@ OPENINGS = 8
 LENGTH = 8
 """...and tokens in each."""
 
-SHARED = 2
-"""Replies that begin with an opening, where any have so much in common."""
+SHARED, SHARE = 2, 0.05
+"""Replies, and their share of a side, that begin with an opening: one that fewer have tells of their topic."""
 
 COVERAGE = 0.75
 """Share of refusals that the openings of the log-odds score cover."""
@@ -52,15 +52,16 @@ def targets_of(refused: Sequence[Tokens], answered: Sequence[Tokens], scored: Ta
 def frequent_openings(own: Sequence[Tokens], others: Sequence[Tokens]) -> tuple[Tokens, ...]:
     """Return the most frequent openings of some replies that others do not have.
 
-    Each reply gives its longest opening that another of its side shares. Where no replies share any, all are taken whole.
+    Each reply gives its longest opening that enough others of its side share. Where no replies share any, all are taken whole.
     """
+    enough = max(SHARED, SHARE * len(own))
     lengths = range(1, LENGTH + 1)
     among = Counter(reply[:length] for reply in own for length in lengths if length <= len(reply))
     beside = Counter(reply[:length] for reply in others for length in lengths if length <= len(reply))
 
     def opening(reply: Tokens) -> Tokens | None:
         longest = reply[:LENGTH]
-        shared = (longest[:length] for length in range(len(longest), 0, -1) if among[longest[:length]] >= SHARED)
+        shared = (longest[:length] for length in range(len(longest), 0, -1) if among[longest[:length]] >= enough)
         return next((one for one in shared if telling(one)), None)
 
     def telling(one: Tokens) -> bool:

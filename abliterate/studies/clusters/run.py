@@ -93,7 +93,7 @@ class Asked:
 class Clusters:
     """What was found: clusters of the train prompts, what they share with words, and what their centroids do to the others.
 
-    `own` and `calm` are the directions of all harmful prompts, and of the harmless ones that match them; `cosines` are those of
+    `own` and `calm` are the directions of all harmful prompts, and of the harmless ones that match clustered ones; `cosines` are those of
     each centroid with the difference in means by layer, and with the mean harmless gradient; `closeness` of train and held-out
     prompts with their centroid; `reach` tells how far out gradient points are among real states, as quantiles.
     """
@@ -186,7 +186,7 @@ def studied(live: LiveModel, material: Material, asked: Asked, kept: RecordLog |
     made = own.of(train)
     null = QUICK_NULL if asked.quick else asked.null
     clustering = cluster(
-        made, clusters=asked.clusters, harmless=calm.of(train), null=null, seed=asked.seed, progress=live.progress
+        made, clusters=asked.clusters, harmless=calm, null=null, seed=asked.seed, progress=live.progress
     )
     states = capture_places(live, [*material.harmful, *material.harmless], (PLACE,), kept=kept)
     middle = len(material.harmful)
@@ -208,7 +208,7 @@ def studied(live: LiveModel, material: Material, asked: Asked, kept: RecordLog |
         reach_of(own, states.at(PLACE, layer)),
         anchor_agreements(made, quiet[list(made.kept)], clustering.shown, asked.seed),
         None if usual is None else specific_agreement(made, usual, clustering.labels, clustering.shown, asked.seed),
-        (mean_cosine(made.vectors), mean_cosine(calm.of(train).vectors)),
+        (mean_cosine(made.vectors), mean_cosine(calm.vectors)),
         effects, independence, trained, notes_of(own, calm, clustering),
     )  # fmt: skip
 
@@ -216,7 +216,7 @@ def studied(live: LiveModel, material: Material, asked: Asked, kept: RecordLog |
 def both_directions(
     live: LiveModel, material: Material, layer: int, asked: Asked, kept: RecordLog | None
 ) -> tuple[InputDirections, InputDirections]:
-    """Return the directions of harmful prompts, and of harmless ones by the same procedure.
+    """Return the directions of all harmful prompts, and by the same procedure those of the harmless ones that match clustered ones.
 
     A harmless state has no match of its own: those are held against their mean.
     """
@@ -225,10 +225,20 @@ def both_directions(
         anchor=asked.anchor, step=asked.step, kept=kept,
     )  # fmt: skip
     anchor: Anchor = "mean" if asked.anchor == "matched" else asked.anchor
+    places = material.places(*asked.made_of)
+    quiet = [material.harmless[place] for place in places]
     calm = input_directions(
-        live, material.harmless, layer, asked.method, targets=material.targets, harmless=material.harmless,
-        anchor=anchor, step=asked.step, kept=kept,
-    )  # fmt: skip
+        live,
+        quiet,
+        layer,
+        asked.method,
+        targets=material.targets,
+        harmless=quiet,
+        anchor=anchor,
+        step=asked.step,
+        kept=kept,
+    )
+    calm = replace(calm, kept=tuple(places[row] for row in calm.kept))
     frames = material.attributes.get("frame", ())
     if len(set(frames)) > 1:
         own, calm = (without_frames(one, frames) for one in (own, calm))

@@ -33,7 +33,7 @@ def test_one_planted_direction_is_enough() -> None:
 
 
 def test_three_wordings_of_one_direction_are_clusters_of_wording() -> None:
-    live, material, _ = planted_clusters(3, count=36, gated=False)
+    live, material, _ = planted_clusters(3, gated=False)
     asked = Asked("concept", LAYER, anchor="mean", compare=(), null=3)
     found = studied(live, material, asked)
     assert found.clustering.choice.against_null == 3, "a Gaussian alone is fooled"
