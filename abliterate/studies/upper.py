@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from abliterate.errors import InputError
 from abliterate.interventions.hooks import at_resid, hooks_of
 from abliterate.models.batches import Batch, model_device
-from abliterate.models.forward import final_hidden, prefix_cache
+from abliterate.models.forward import final_hidden, prefixes_cache
 from abliterate.models.head import Head
 from abliterate.models.live_model import LiveModel
 from abliterate.models.offload import streaming_of
@@ -43,16 +43,23 @@ def check_gradients(
 class Upper:
     """Sequences whose stream below a layer is known: the layers from it on run, with what is asked added to the stream.
 
-    `prefix` are tokens that stand before all of the sequences; they are read once, and nothing is added to them. Raises
-    InputError as `check_gradients`.
+    `prefixes` are tokens, all of one length, that stand before sequences; they are read once, and nothing is added to them.
+    `begins` says which of them stands before each sequence. Raises InputError as `check_gradients`.
     """
 
-    def __init__(self, live: LiveModel, layer: int, sequences: Sequence[Tokens], prefix: Tokens = ()) -> None:
+    def __init__(
+        self,
+        live: LiveModel,
+        layer: int,
+        sequences: Sequence[Tokens],
+        prefixes: Sequence[Tokens] = (),
+        begins: Sequence[int] | None = None,
+    ) -> None:
         check_gradients(live)
         self.live, self.layer = live, layer
         self.batch = padded(live, sequences)
         with torch.no_grad():
-            self._shared = prefix_cache(live.model, prefix, gradient=True)
+            self._shared, self._begins = prefixes_cache(live.model, prefixes, gradient=True), begins
         self.head = Head(live.model)
         self._made: list[Any] = []
         kept: list[Tensor] = []
@@ -68,7 +75,7 @@ class Upper:
             hooks.callback(at_resid(live.model, live.architecture, layer, keep).remove)
             below = live.model.get_submodule(live.architecture.layers[0])
             hooks.callback(below.register_forward_hook(look).remove)
-            self.final = final_hidden(live.model, self.batch, self._shared, gradient=True)
+            self.final = final_hidden(live.model, self.batch, self._shared, self._begins, gradient=True)
         self.stream: Float[Tensor, "rows length d_model"] = kept[0].clone()
         self._tuple = isinstance(self._made.pop(), tuple)
 
@@ -84,7 +91,7 @@ class Upper:
         at[torch.arange(len(at)), places] = 1
         given = self.stream + at[:, :, None] * shift.to(self.stream)[..., None, :]
         with self._resumed(given):
-            return final_hidden(self.live.model, self.batch, self._shared, gradient=True)
+            return final_hidden(self.live.model, self.batch, self._shared, self._begins, gradient=True)
 
     @contextmanager
     def _resumed(self, stream: Tensor) -> Iterator[None]:

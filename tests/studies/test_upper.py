@@ -40,10 +40,10 @@ def test_a_shift_is_the_addition_at_that_token(planted: tuple[LiveModel, torch.T
 def test_what_stands_before_all_rows_is_read_once_and_changes_nothing(planted: tuple[LiveModel, torch.Tensor]) -> None:
     live, direction = planted
     torch.nn.init.normal_(live.model.model.layers[3].self_attn.o_proj.weight)
-    prefix = (9, 4, 2)
+    prefixes = [(9, 4, 2), (7, 7, 1)]
     rows = [(5, 6), (5, 7, 8)]
-    whole = Upper(live, 2, [(*prefix, *row) for row in rows])
-    short = Upper(live, 2, rows, prefix)
+    whole = Upper(live, 2, [(*prefixes[1], *rows[0]), (*prefixes[0], *rows[1])])
+    short = Upper(live, 2, rows, prefixes, [1, 0])
     shift = 10 * direction
     long = whole.hidden(shift, torch.tensor([3, 3]))[:, 3:]
     assert torch.allclose(short.hidden(shift, torch.tensor([0, 0]))[0, :2], long[0, :2], atol=1e-4)

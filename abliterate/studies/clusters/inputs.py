@@ -24,10 +24,11 @@ from abliterate.models.live_model import LiveModel
 from abliterate.prompts.texts import Text
 from abliterate.storage.record_log import RecordLog
 from abliterate.studies.clusters.kmeans import spherical_kmeans
-from abliterate.studies.clusters.margin import Margin, check_exact
+from abliterate.studies.clusters.margin import Margin, alike, check_exact
 from abliterate.studies.clusters.openings import Targets
 from abliterate.studies.clusters.options import ANCHORS, METHODS, Step
-from abliterate.studies.clusters.walks import Walk, walk
+from abliterate.studies.clusters.walks import Walk, walks_of
+from abliterate.studies.replies import Tokens
 
 PLACE = "prompt_end"
 
@@ -167,17 +168,13 @@ def by_gradient(
     if targets is None:
         raise InputError("a direction by gradient needs the openings that f(Y) scores; give targets")
     check_exact(live)
-    walks = []
-    with live.progress.step("walking along gradients", len(texts), "prompts") as advance:
-        for number, text in enumerate(texts, 1):
-            one = walked_once(live, layer, text, targets, step, kept)
-            if one.broken:
-                raise InputError(
-                    f"layer {layer}: the gradient of prompt {number} of {len(texts)} is NaN or infinite; try another "
-                    "--layer, or check the checkpoint"
-                )
-            walks.append(one)
-            advance(1)
+    walks = walks_once(live, layer, [text.tokens for text in texts], targets, step, kept)
+    for number, one in enumerate(walks, 1):
+        if one.broken:
+            raise InputError(
+                f"layer {layer}: the gradient of prompt {number} of {len(texts)} is NaN or infinite; try another --layer, or "
+                "check the checkpoint"
+            )
     if all(one.flat for one in walks):
         raise InputError(f"layer {layer}: the gradients of all {len(walks)} prompts vanish; take another --layer")
     reasons: dict[str, Callable[[Walk], bool]] = {
@@ -202,26 +199,42 @@ def by_gradient(
     )
 
 
-def walked_once(live: LiveModel, layer: int, text: Text, targets: Targets, step: Step, kept: RecordLog | None) -> Walk:
-    """Return one prompt's walks: those that an interrupted study has kept, or made now and kept."""
-    key = [
-        "walk",
-        layer,
-        list(text.tokens),
-        [*map(list, targets.refusal)],
-        [*map(list, targets.answer)],
-        targets.scored,
-        step,
-    ]
-    shape = (4, live.architecture.d_model)
-    if kept is not None:
-        known, tensors = kept.known(str(kept.file(key).stem)), read_cached(kept.file(key), shape, torch.float32)
-        if known is not None and tensors is not None:
-            state, gradient, point, anchor = (row.clone() for row in tensors)
-            return Walk(state, gradient, point, anchor, tuple(known["up"]), tuple(known["down"]))
-    one = walk(Margin(live, layer, text.tokens, targets), step)
-    if kept is not None and not one.broken:
-        with kept.writing():
-            write_cached(kept.file(key), torch.stack([one.state, one.gradient, one.point, one.anchor]))
-        kept.add(str(kept.file(key).stem), {"up": list(one.up), "down": list(one.down)})
-    return one
+def walks_once(
+    live: LiveModel, layer: int, prompts: Sequence[Tokens], targets: Targets, step: Step, kept: RecordLog | None
+) -> list[Walk]:
+    """Return each prompt's walks: those that an interrupted study has kept, or made now, group after group, and kept."""
+    about = [layer, [*map(list, targets.refusal)], [*map(list, targets.answer)], targets.scored, step]
+    found = [known_walk(kept, ["walk", list(prompt), about], live.architecture.d_model) for prompt in prompts]
+    missing = [place for place, one in enumerate(found) if one is None]
+    with live.progress.step("walking along gradients", len(prompts), "prompts") as advance:
+        advance(len(prompts) - len(missing))
+        for group in alike([prompts[place] for place in missing], targets):
+            places = [missing[row] for row in group]
+            walked = walks_of(Margin(live, layer, [prompts[place] for place in places], targets), step)
+            for place, one in zip(places, walked, strict=True):
+                found[place] = one
+                keep_walk(kept, ["walk", list(prompts[place]), about], one)
+            advance(len(group))
+    return [one for one in found if one is not None]
+
+
+def known_walk(kept: RecordLog | None, key: object, d_model: int) -> Walk | None:
+    """Return a walk that was kept, None where there is none."""
+    if kept is None:
+        return None
+    path = kept.file(key)
+    known, tensors = kept.known(path.stem), read_cached(path, (4, d_model), torch.float32)
+    if known is None or tensors is None:
+        return None
+    state, gradient, point, anchor = (row.clone() for row in tensors)
+    return Walk(state, gradient, point, anchor, tuple(known["up"]), tuple(known["down"]))
+
+
+def keep_walk(kept: RecordLog | None, key: object, one: Walk) -> None:
+    """Keep a walk: its states in a file of their own, f along it in the records."""
+    if kept is None or one.broken:
+        return
+    path = kept.file(key)
+    with kept.writing():
+        write_cached(path, torch.stack([one.state, one.gradient, one.point, one.anchor]))
+    kept.add(path.stem, {"up": list(one.up), "down": list(one.down)})

@@ -1,4 +1,4 @@
-"""`f(Y)` of one prompt as a function of its state at one layer and its last token.
+"""`f(Y)` of prompts as a function of their states at one layer and their last token.
 
     f = mean over Y in R of log P(Y) / |Y|  -  mean over Y in A of log P(Y) / |Y|
 
@@ -8,6 +8,7 @@ it is read once, and the layers below run once, without gradients. All openings 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,9 @@ from abliterate.studies.replies import Tokens
 from abliterate.studies.upper import Upper, check_gradients
 
 WAY_OUT = "give more memory"
+
+NODES = 128
+"""Places at once whose predictions are looked at: each holds the whole vocabulary."""
 
 
 def check_exact(live: LiveModel) -> None:
@@ -63,47 +67,66 @@ class Scored:
 
 
 class Margin:
-    """`f(Y)` of one prompt. Raises InputError as `check_exact`."""
+    """`f(Y)` of some prompts, which do not touch each other: one backward pass of the sum gives the gradient of each.
 
-    def __init__(self, live: LiveModel, layer: int, prompt: Tokens, targets: Targets) -> None:
+    Prompts must be of one length (`alike`). Raises InputError as `check_exact`.
+    """
+
+    def __init__(self, live: LiveModel, layer: int, prompts: Sequence[Tokens], targets: Targets) -> None:
         check_exact(live)
         self.targets, self.scored = targets, Scored.of(targets)
-        prefix = prompt[:-1] if can_share_prefix(live.model) else ()
-        own = prompt[len(prefix) :]
-        self.upper = Upper(live, layer, [(*own, *context) for context in self.scored.contexts], prefix)
+        length = len(prompts[0]) - 1 if can_share_prefix(live.model) else 0
+        contexts, self.count = self.scored.contexts, len(prompts)
+        sequences = [(*prompt[length:], *context) for prompt in prompts for context in contexts]
+        begins = [place for place in range(self.count) for _ in contexts]
+        self.upper = Upper(live, layer, sequences, [prompt[:length] for prompt in prompts], begins)
+        self.last = len(prompts[0]) - 1 - length
         device = self.upper.stream.device
-        self.last = len(own) - 1
-        self._places = torch.full((len(self.scored.contexts),), self.last, device=device)
+        self._places = torch.full((len(sequences),), self.last, device=device)
+        first = torch.arange(self.count, device=device)[:, None] * len(contexts)
+        self._rows = (first + torch.tensor(self.scored.rows, device=device)).flatten()
+        self._at = (self.last + torch.tensor(self.scored.places, device=device)).repeat(self.count)
 
     @property
-    def state(self) -> Float[Tensor, " d_model"]:
-        """Return the state as the model makes it."""
-        return self.upper.stream[0, self.last].detach()
+    def states(self) -> Float[Tensor, "prompts d_model"]:
+        """Return the states as the model makes them."""
+        return self.upper.stream[:: len(self.scored.contexts), self.last].detach()
 
-    def value(self, state: Float[Tensor, " d_model"]) -> float:
-        """Return f where the state is replaced."""
+    def values(self, states: Float[Tensor, "prompts d_model"]) -> Float[Tensor, " prompts"]:
+        """Return f where each prompt's state is replaced."""
         with torch.no_grad():
-            return float(self._value(state - self.state))
+            return self._values(states - self.states)
 
-    def gradient(self, state: Float[Tensor, " d_model"]) -> tuple[float, Float[Tensor, " d_model"]]:
-        """Return f where the state is replaced, and its gradient with respect to that state."""
-        shift = (state - self.state).requires_grad_()
+    def gradients(
+        self, states: Float[Tensor, "prompts d_model"]
+    ) -> tuple[Float[Tensor, " prompts"], Float[Tensor, "prompts d_model"]]:
+        """Return f where each prompt's state is replaced, and its gradient with respect to that state."""
+        shift = (states - self.states).requires_grad_()
         with torch.enable_grad():
-            found = self._value(shift)
-            (gradient,) = torch.autograd.grad(found, [shift])
-        return float(found.detach()), gradient.float()
+            found = self._values(shift)
+            (gradient,) = torch.autograd.grad(found.sum(), [shift])
+        return found.detach(), gradient.float()
 
-    def _value(self, shift: Tensor) -> Tensor:
-        hidden = self.upper.hidden(shift, self._places)
-        nodes = hidden[list(self.scored.rows), [self.last + place for place in self.scored.places]]
-        log_probs = self.upper.head.log_probs(nodes, gradient=True)
-        own = log_probs[list(self.scored.nodes), list(self.scored.tokens)]
+    def _values(self, shift: Tensor) -> Tensor:
+        hidden = self.upper.hidden(shift.repeat_interleave(len(self.scored.contexts), dim=0), self._places)
+        log_probs = self.upper.head.log_probs(hidden[self._rows, self._at], gradient=True)
+        apart = log_probs.view(self.count, len(self.scored.places), -1)
+        own = apart[:, list(self.scored.nodes), list(self.scored.tokens)]
         owners = torch.tensor(self.scored.openings, device=own.device)
         every = (*self.targets.refusal, *self.targets.answer)
-        sums = torch.zeros(len(every), device=own.device, dtype=own.dtype).index_add(0, owners, own)
+        sums = torch.zeros(self.count, len(every), device=own.device, dtype=own.dtype).index_add(1, owners, own)
         refusals = len(self.targets.refusal)
         if self.targets.scored == "opening":
-            probability = sums.exp().sum().clamp(CERTAIN, 1 - CERTAIN)
+            probability = sums.exp().sum(1).clamp(CERTAIN, 1 - CERTAIN)
             return (probability / (1 - probability)).log()
         each = sums / torch.tensor([len(one) for one in every], device=own.device)
-        return each[:refusals].mean() - each[refusals:].mean()
+        return each[:, :refusals].mean(1) - each[:, refusals:].mean(1)
+
+
+def alike(prompts: Sequence[Tokens], targets: Targets) -> list[list[int]]:
+    """Return the places of prompts in groups of one length, few enough that what is predicted of a group fits in memory."""
+    most = max(1, NODES // max(1, len(Scored.of(targets).places)))
+    by_length: dict[int, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        by_length.setdefault(len(prompt), []).append(place)
+    return [own[start : start + most] for own in by_length.values() for start in range(0, len(own), most)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from abliterate.projection import ZERO_LENGTH
@@ -70,41 +70,55 @@ class Walk:
         return {"up": list(self.up), "down": list(self.down), "crossed": self.crossed}
 
 
-def walk(margin: Margin, step: Step = "scaled") -> Walk:
-    """Return the walks of one prompt, both from one first gradient."""
-    start = margin.state.float()
-    value, gradient = margin.gradient(start)
-    if not math.isfinite(value) or not bool(torch.isfinite(gradient).all()) or float(gradient.norm()) < ZERO_LENGTH:
-        return Walk(start.cpu(), gradient.cpu(), start.cpu(), start.cpu(), (value,), (value,))
-    point, up = walked(margin, start, gradient, value, 1.0, step)
-    anchor, down = walked(margin, start, gradient, value, -1.0, step)
-    return Walk(start.cpu(), gradient.cpu(), point.cpu(), anchor.cpu(), up, down)
+def walks_of(margin: Margin, step: Step = "scaled") -> list[Walk]:
+    """Return the walks of each prompt, both from one first gradient."""
+    start = margin.states.float()
+    values, gradients = margin.gradients(start)
+    ends, series = [], []
+    for sign in (1.0, -1.0):
+        end, along = walked(margin, start, gradients, values, sign, step)
+        ends.append(end.cpu())
+        series.append(along)
+    return [
+        Walk(start[row].cpu(), gradients[row].cpu(), ends[0][row], ends[1][row], series[0][row], series[1][row])
+        for row in range(len(start))
+    ]
 
 
 def walked(
     margin: Margin,
-    start: Float[Tensor, " d_model"],
-    gradient: Float[Tensor, " d_model"],
-    value: float,
+    start: Float[Tensor, "prompts d_model"],
+    gradients: Float[Tensor, "prompts d_model"],
+    values: Float[Tensor, " prompts"],
     sign: float,
     step: Step,
-) -> tuple[Float[Tensor, " d_model"], tuple[float, ...]]:
-    """Return where one walk ends, and f along it."""
-    length = float(start.norm())
-    here, values = start, [value]
-    there_already = sign * value > 0
-    for _ in range(1 if there_already else STEPS):
-        if not 0 < float(gradient.norm()) < math.inf:
+) -> tuple[Float[Tensor, "prompts d_model"], list[tuple[float, ...]]]:
+    """Return where one walk of each prompt ends, and f along it. A prompt without a gradient stays where it is."""
+    lengths, here = start.norm(dim=-1, keepdim=True), start
+    series = [[value] for value in values.tolist()]
+    there = sign * values > 0
+    moving = usable(values, gradients)
+    for number in range(STEPS):
+        if not bool(moving.any()):
             break
-        ahead = gradient if step == "plain" else ETA * length * gradient / gradient.norm()
+        size = gradients.norm(dim=-1, keepdim=True)
+        ahead = gradients if step == "plain" else ETA * lengths * gradients / size
         moved = here + sign * ahead - start
-        far = float(moved.norm())
-        here = start + moved * min(1.0, FURTHEST * length / far)
-        if there_already:
-            values.append(margin.value(here))
-            break
-        found, gradient = margin.gradient(here)
-        values.append(found)
-        if sign * found > 0 or far >= FURTHEST * length * (1 - 1e-6):
-            break
-    return here, tuple(values)
+        far = moved.norm(dim=-1, keepdim=True)
+        here = torch.where(moving[:, None], start + moved * (FURTHEST * lengths / far).clamp(max=1.0), here)
+        if number == 0 and bool((there | ~moving).all()):  # one step each: no gradient is needed any more
+            values = margin.values(here)
+        else:
+            values, gradients = margin.gradients(here)
+        for row in moving.nonzero().flatten().tolist():
+            series[row].append(float(values[row]))
+        ended = there | (sign * values > 0) | (far >= FURTHEST * lengths * (1 - 1e-6)).flatten()
+        moving = moving & ~ended & usable(values, gradients)
+    return here, [tuple(one) for one in series]
+
+
+def usable(values: Float[Tensor, " prompts"], gradients: Float[Tensor, "prompts d_model"]) -> Bool[Tensor, " prompts"]:
+    """Return which prompts have a gradient that is a number, and not zero."""
+    size = gradients.norm(dim=-1)
+    found: Tensor = torch.isfinite(values) & torch.isfinite(size) & (size >= ZERO_LENGTH)
+    return found

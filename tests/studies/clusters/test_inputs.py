@@ -93,8 +93,8 @@ def test_saturated_prompts_are_left_out_and_counted() -> None:
 def test_walks_that_were_kept_are_not_made_again(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     live, material, _ = toy
     made: Counter[str] = Counter()
-    whole = inputs.walk
-    monkeypatch.setattr(inputs, "walk", lambda *given: made.update(["walk"]) or whole(*given))
+    whole = inputs.walks_of
+    monkeypatch.setattr(inputs, "walks_of", lambda *given: made.update(["walk"]) or whole(*given))
 
     def once() -> torch.Tensor:
         kept = RecordLog(tmp_path / "units.jsonl")
@@ -102,4 +102,4 @@ def test_walks_that_were_kept_are_not_made_again(toy: Toy, tmp_path: Path, monke
 
     first = once()
     assert torch.equal(first, once())
-    assert made["walk"] == 3
+    assert made["walk"] == 1, "prompts of one length walk together"

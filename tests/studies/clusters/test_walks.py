@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from abliterate.studies.clusters.margin import Margin
-from abliterate.studies.clusters.walks import FURTHEST, STEPS, Walk, walk
+from abliterate.studies.clusters.walks import FURTHEST, STEPS, Walk, walks_of
 
 START = torch.tensor([10.0, 0.0, 0.0])
 
@@ -20,21 +20,22 @@ class Slope(Margin):
         self._function = value
 
     @property
-    def state(self) -> torch.Tensor:
-        return START
+    def states(self) -> torch.Tensor:
+        return START[None]
 
-    def value(self, state: torch.Tensor) -> float:
-        return float(self._function(state))
+    def values(self, states: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self._function(state) for state in states]).detach()
 
-    def gradient(self, state: torch.Tensor) -> tuple[float, torch.Tensor]:
-        here = state.clone().requires_grad_()
-        found = self._function(here)
-        (gradient,) = torch.autograd.grad(found, [here])
-        return float(found.detach()), gradient
+    def gradients(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        here = states.clone().requires_grad_()
+        found = torch.stack([self._function(state) for state in here])
+        (gradient,) = torch.autograd.grad(found.sum(), [here])
+        return found.detach(), gradient
 
 
 def walked(value: Callable[[torch.Tensor], torch.Tensor], step: str = "scaled") -> Walk:
-    return walk(Slope(value), step)  # type: ignore[arg-type]
+    (found,) = walks_of(Slope(value), step)  # type: ignore[arg-type]
+    return found
 
 
 def test_a_walk_ends_as_soon_as_it_has_crossed() -> None:
