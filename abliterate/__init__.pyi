@@ -26,6 +26,10 @@ from .prompts.phrases import load_phrases
 from .prompts.prompt_set import PromptSet, load_prompts
 from .prompts.texts import Text
 from .replies.refusals import is_refusal
+from .studies.clusters.clustering import cluster
+from .studies.clusters.effects import effects
+from .studies.clusters.inputs import input_directions
+from .studies.clusters.run import clusters
 from .studies.phases.run import phases
 from .studies.positions.run import positions
 
@@ -48,8 +52,12 @@ __all__ = [
     "added_rows",
     "affine",
     "capture",
+    "cluster",
+    "clusters",
     "difference_in_means",
+    "effects",
     "find_architecture",
+    "input_directions",
     "is_refusal",
     "load_forms",
     "load_phrases",

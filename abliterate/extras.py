@@ -19,6 +19,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "eval": ("lm_eval",),
     "gguf": ("gguf", "sentencepiece"),
     "report": ("plotly",),
+    "study": ("minisom", "sklearn"),
     "train": ("peft", "trl"),
 }
 """The modules that each extra brings; a test holds them to pyproject.toml."""

@@ -13,9 +13,10 @@ from abliterate.pipeline.open_study import OpenedStudy, open_study
 from abliterate.pipeline.study_options import StudyOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.storage.record_log import Unfinished
+from abliterate.studies.layers import layer_of
 from abliterate.studies.phases.options import PhasesOptions
 from abliterate.studies.phases.record import controls_of, results_of, settings_of, verdicts_of
-from abliterate.studies.phases.run import Asked, Phases, Turns, layer_of, study, turns_of, vectors_to_save
+from abliterate.studies.phases.run import Asked, Phases, Turns, study, turns_of, vectors_to_save
 from abliterate.studies.record import StudyRecord
 
 

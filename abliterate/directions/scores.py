@@ -54,12 +54,11 @@ def prepare_openings(
 
     `copies` and `share` as in `prepare_batches`.
     """
-    before = {opening[:-1] for opening in openings} or {()}
-    contexts = sorted(one for one in before if not any(one != other and other[: len(one)] == one for other in before))
+    contexts = contexts_of(openings)
     rows = [[*sequence, *context] for context in contexts for sequence in sequences]
     keep = 1 + max(map(len, contexts))
     prompts = prepare_batches(model, rows, batch_size, keep=keep, copies=copies, share=share)
-    return OpeningBatch(prompts, len(sequences), tuple(contexts), tuple(openings))
+    return OpeningBatch(prompts, len(sequences), contexts, tuple(openings))
 
 
 def final_states(
@@ -115,6 +114,14 @@ def refusal_score(
     check_numbers(total.detach().T, "prompt {} of those that are scored".format)
     probability = total.clamp(CERTAIN, 1 - CERTAIN)
     return (probability / (1 - probability)).log().float()
+
+
+def contexts_of(openings: Sequence[Opening]) -> tuple[Opening, ...]:
+    """Return what comes before the last tokens of openings, the longest of each path; the empty one for no openings."""
+    before = {opening[:-1] for opening in openings} or {()}
+    return tuple(
+        sorted(one for one in before if not any(one != other and other[: len(one)] == one for other in before))
+    )
 
 
 def context_of(opening: Opening, contexts: Sequence[Opening]) -> int:

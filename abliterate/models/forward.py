@@ -37,9 +37,16 @@ def prefix_cache(
     Under an intervention whose rows differ, call this inside it, with as many rows as it has directions. Here and
     below, `gradient` says whether autograd shall follow.
     """
-    if not prefix:
+    return prefixes_cache(model, [prefix] * rows, gradient=gradient)
+
+
+def prefixes_cache(
+    model: PreTrainedModel, prefixes: Sequence[Sequence[int]], *, gradient: bool = False
+) -> Cache | None:
+    """Return the keys and values of prefixes of one length, a row for each; None where they are empty."""
+    if not prefixes or not prefixes[0]:
         return None
-    tokens = torch.tensor([list(prefix)] * rows, device=model_device(model))
+    tokens = torch.tensor([list(prefix) for prefix in prefixes], device=model_device(model))
     cache = DynamicCache(config=model.config)
     with torch.inference_mode(not gradient):
         body_of(model)[1](input_ids=tokens, past_key_values=cache, use_cache=True)

@@ -102,14 +102,17 @@ class OpenedStudy:
         return path
 
 
-def open_study(name: str, options: StudyOptions, reply_tokens: int, progress: Progress = SILENT) -> OpenedStudy:
-    """Open the model that a study asks, and what it is asked.
+def open_study(
+    name: str, options: StudyOptions, reply_tokens: int, progress: Progress = SILENT, framed: Forms | None = None
+) -> OpenedStudy:
+    """Open the model that a study asks, and what it is asked: in the forms that the options name, or those that are given.
 
     Raises InputError for phrases, forms and options that cannot be read or do not fit each other or the model, what
     `open_model` raises, and InputError for texts that the model cannot read.
     """
     options.check()
     phrases, forms = asked(options)
+    forms = framed or forms
     source = open_source(options, progress)
     tokenizer = load_tokenizer(source)
     chat, forms, notes = chat_and_forms(options, tokenizer, forms)

@@ -21,6 +21,9 @@ STUDY_FLAGS = (
 )  # fmt: skip
 """The options that every study has flags for."""
 
+FRAMED_FLAGS = tuple(name for name in STUDY_FLAGS if name not in ("only", "samples"))
+"""Those of a study that puts phrases into one frame, and asks for greedy replies alone."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions(TemplateOptions, ModelOptions):

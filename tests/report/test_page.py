@@ -13,7 +13,7 @@ import pytest
 
 from abliterate.report.page import write_report
 from abliterate.studies.record import write_study
-from fixtures import phases_record, positions_record
+from fixtures import clusters_record, phases_record, positions_record
 from fixtures.report_records import (
     HOSTILE,
     LAYERS,
@@ -545,3 +545,14 @@ def test_phases_are_drawn_and_chosen_by_form_and_outcome(tmp_path: Path, watched
     page.locator("#phases-outcome").select_option("0")
     page.locator("#phases-form").select_option("1")
     assert [len(trace["x"]) for trace in drawn(page, "plot-phases")] == [0, 8, 8]
+
+
+def test_clusters_are_drawn_with_their_phrases_on_hover(tmp_path: Path, watched: Callable[..., Any]) -> None:
+    write_study(tmp_path, clusters_record.record())
+    page = watched(write_report(tmp_path))
+    assert page.locator("#clusters .plot").count() == 4
+    first, second, stars = drawn(page, "plot-clusters")
+    assert [len(one["x"]) for one in (first, second, stars)] == [2, 1, 2]
+    assert len(drawn(page, "plot-stability")) == 6
+    (matrix,) = drawn(page, "plot-effects")
+    assert [len(row) for row in matrix["z"]] == [2, 2, 2]

@@ -439,12 +439,75 @@ function onset(colours) {
   return { data: shown, layout: layout(colours, axis(colours, "reply token", { rangemode: "tozero" }), up, { showlegend: true }) };
 }
 
+// Each prompt's own direction, by cluster.
+function clusterPlane(colours) {
+  const { points, centroids, explained, labels, phrases, categories } = data.clusters.plane;
+  const palette = LINES[colours.name];
+  const shown = centroids.map((centre, cluster) => {
+    const own = labels.flatMap((label, row) => (label === cluster ? [row] : []));
+    return {
+      type: "scatter", mode: "markers", name: `cluster ${cluster + 1}`, x: own.map((row) => points[row][0]), y: own.map((row) => points[row][1]),
+      text: own.map((row) => `cluster ${cluster + 1}, ${plain(categories[row])}<br>${wrapped(phrases[row])}`), hovertemplate: "%{text}<extra></extra>",
+      marker: { color: palette[cluster % palette.length], symbol: SYMBOLS[cluster % SYMBOLS.length], size: 9, opacity: 0.8, line: { width: 0.8, color: colours.paper } },
+    };
+  });
+  const stars = {
+    type: "scatter", mode: "markers", name: "centroid", x: centroids.map((one) => one[0]), y: centroids.map((one) => one[1]),
+    text: centroids.map((_, cluster) => `centroid of cluster ${cluster + 1}`), hovertemplate: "%{text}<extra></extra>",
+    marker: { symbol: "star", size: 15, color: colours.ink, line: { width: 1, color: colours.paper } },
+  };
+  const titles = explained.map((one, component) => `component ${component + 1} (${percent(one)} of variance)`);
+  return { data: [...shown, stars], layout: layout(colours, axis(colours, titles[0]), axis(colours, titles[1]), { showlegend: true }) };
+}
+
+// What each number of clusters has, and what has none.
+function stability(colours) {
+  const ones = data.clusters.spreads;
+  const palette = LINES[colours.name];
+  const curve = (name, title, colour, dash, yaxis, first) => ({
+    type: "scatter", mode: "lines+markers", name: title, legendgroup: title, showlegend: first, x: ones.map((one) => one.k), y: ones.map((one) => one[name]), yaxis,
+    line: { color: colour, dash, width: dash === "solid" ? 2.6 : 1.6 }, marker: { color: colour, size: 7 }, hovertemplate: `${title}, %{x} clusters: %{y:.3f}<extra></extra>`,
+  });
+  const three = (name, yaxis, first) => [
+    curve(name, "harmful prompts", palette[1], "solid", yaxis, first), curve(`null_${name}`, "Gaussian, 95%", colours.muted, "dash", yaxis, first),
+    curve(`harmless_${name}`, "harmless phrases", palette[0], "dot", yaxis, first),
+  ];
+  const across = axis(colours, "clusters", { tickvals: ones.map((one) => one.k) });
+  const more = { showlegend: true, yaxis2: axis(colours, "silhouette", { domain: [0, 0.44] }), height: 460 };
+  return { data: [...three("stability", "y", true), ...three("silhouette", "y2", false)], layout: layout(colours, { ...across, anchor: "y2" }, axis(colours, "stability", { domain: [0.56, 1] }), more) };
+}
+
+function sharedWith(colours) {
+  const ones = data.clusters.shared;
+  const colour = LINES[colours.name][0];
+  const bar = {
+    type: "bar", orientation: "h", x: ones.map((one) => one.ami), y: ones.map((_, place) => -place), marker: { color: ones.map((one) => (one.p < 0.05 ? colour : colours.rule)), line: { color: colour, width: 1.2 } },
+    customdata: ones.map((one) => `${plain(one.attribute)}: ${number(one.ami)}, p ${number(one.p)}`), hovertemplate: "%{customdata}<extra></extra>",
+  };
+  return { data: [bar], layout: layout(colours, axis(colours, "adjusted mutual information"), axis(colours, "", rows(ones.map((one) => plain(one.attribute))))) };
+}
+
+function effectMatrix(colours) {
+  const ones = data.clusters.rows;
+  const [cold, warm] = HEAT[colours.name];
+  const bound = Math.max(...ones.flatMap((one) => one.by_cluster.map((cell) => Math.abs(cell ?? 0))), 1e-9);
+  const map = {
+    type: "heatmap", x: ones[0].by_cluster.map((_, cluster) => `cluster ${cluster + 1}`), y: ones.map((_, place) => -place), z: ones.map((one) => one.by_cluster), zmin: -bound, zmax: bound,
+    xgap: 2, ygap: 2, hoverongaps: false, colorscale: [[0, cold], [0.5, colours.raised], [1, warm]], colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: colours.muted } },
+    text: ones.map((one) => one.by_cluster.map(number)), texttemplate: "%{text}", customdata: ones.map((one) => one.by_cluster.map(() => plain(one.name))), hovertemplate: "%{customdata} on %{x}: %{text}<extra></extra>",
+  };
+  const height = Math.max(320, 90 + 22 * ones.length);
+  return { data: [map], layout: layout(colours, axis(colours, "", { type: "category", showgrid: false }), axis(colours, "", rows(ones.map((one) => plain(one.name)))), { height, margin: { l: 48, r: 8, t: 12, b: 46 } }) };
+}
+
 const PLOTS = {
   "plot-refusals": refusals, "plot-damage": damage, "plot-evaluation": evaluation, "plot-length": byLength,
   "plot-separation": (colours) => separation(colours, chosen.separation), "plot-pca": (colours) => pca(colours, chosen.layer),
   "plot-selection": (colours, width) => selection(colours, chosen.score, width),
   "plot-starts": starts, "plot-similarity": (colours, width) => similarity(colours, chosen.similarity, width),
   "plot-phases": (colours) => phases(colours, chosen.phases, chosen.outcome), "plot-onset": onset,
-  "plot-effects": effects, "plot-alpha": (colours) => alpha(colours, chosen.sweep), "plot-components": (colours) => components(colours, chosen.component),
+  "plot-effects": effects,
+  "plot-clusters": clusterPlane, "plot-stability": stability, "plot-shared": sharedWith, "plot-cluster-effects": effectMatrix,
+  "plot-alpha": (colours) => alpha(colours, chosen.sweep), "plot-components": (colours) => components(colours, chosen.component),
   "plot-strengths": strengths, "plot-front": front, "plot-proof": proof,
 };

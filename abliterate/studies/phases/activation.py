@@ -42,8 +42,8 @@ from abliterate.studies.phases.outcomes import (
     outcome_name,
 )
 from abliterate.studies.phases.told import Told
-from abliterate.studies.phases.upper import Upper
 from abliterate.studies.replies import Tokens
+from abliterate.studies.upper import Upper
 
 SELECT, REPORT = "select", "report"
 

@@ -23,8 +23,8 @@ from abliterate.models.forward import final_hidden
 from abliterate.models.head import Head
 from abliterate.models.live_model import LiveModel
 from abliterate.models.offload import offloaded_parameter
-from abliterate.studies.phases.upper import check_gradients, padded
 from abliterate.studies.replies import Tokens
+from abliterate.studies.upper import check_gradients, padded
 
 Activations = Mapping[str, Float[Tensor, "rows neurons"]]
 """The neurons of each MLP at the last token of each row, by module."""

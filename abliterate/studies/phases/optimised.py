@@ -18,8 +18,8 @@ from abliterate.errors import InputError
 from abliterate.models.batches import model_device
 from abliterate.models.head import kl_divergence
 from abliterate.models.live_model import LiveModel
-from abliterate.studies.phases.upper import Upper
 from abliterate.studies.replies import Tokens
+from abliterate.studies.upper import Upper
 
 
 @dataclass(frozen=True)

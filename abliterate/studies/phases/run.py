@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from abliterate.architectures.layers import check_layer
 from abliterate.evaluation.judges.judge import Judge
 from abliterate.models.live_model import LiveModel
 from abliterate.prompts.forms import Form, Forms
@@ -18,6 +17,7 @@ from abliterate.prompts.phrases import Phrases
 from abliterate.replies.concepts import CONTENT, concept_of
 from abliterate.storage.record_log import RecordLog
 from abliterate.studies.common import CONTROLS
+from abliterate.studies.layers import layer_of
 from abliterate.studies.phases.activation import TOKENS, WHAT, Acting, Effects, effects_of
 from abliterate.studies.phases.aligned import Aligned, aligned, components, pairs_of, turn_of
 from abliterate.studies.phases.detection import HARM, Detected, Material, detect
@@ -37,9 +37,6 @@ QUICK_CONTROLS = 2
 
 TURNS = 5
 """Replies that must turn before the component around turns is looked at."""
-
-LAYER = 0.6
-"""Of the depth: where vectors are made, and segments embedded."""
 
 
 @dataclass(frozen=True)
@@ -327,13 +324,6 @@ def notes_of(turns: Turns) -> tuple[str, ...]:
                 f"form {name}: {apart} of {len(one.greedy)} replies are incoherent, {empty} of them empty; claims are of the rest"
             )
     return tuple(notes)
-
-
-def layer_of(layer: Literal["auto"] | int, depth: int) -> int:
-    """Return the layer that vectors are made and added at. Raises InputError for one to which nothing can be added."""
-    if layer == "auto":
-        return max(1, round(LAYER * depth))
-    return check_layer(layer, depth)
 
 
 def vectors_to_save(found: Phases) -> dict[str, Tensor]:

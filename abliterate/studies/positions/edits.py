@@ -8,7 +8,8 @@ in replies, on the report part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,7 @@ from abliterate.replies.openings import Opening
 from abliterate.storage.record_log import RecordLog, digest, once
 from abliterate.studies.positions.listen import Case, Heard, Safety, judged
 from abliterate.studies.replies import Tokens, Unit, decoder, said
+from abliterate.studies.scores import ROWS, scores_under
 
 SCORED = 8
 """Prompts of a form and side that are scored, at most."""
@@ -45,9 +47,6 @@ REPLIED = 12
 
 PROJECTED = "projected"
 """Behind the name of a vector without what harmless prompts have in common: a run edits along such ones by default."""
-
-ROWS = 8
-"""Vectors in one forward."""
 
 
 @dataclass(frozen=True)
@@ -144,12 +143,10 @@ class Editing:
         """Return the log-odds of a refusal with each vector taken out. Raises InputError for logits that are no numbers."""
         live = self.live
 
-        def make(rows: Tensor) -> Tensor:
-            batch = prepare_openings(live.model, harmful, self.openings, live.batch_size, copies=len(rows))
-            with ablated_rows(live.model, rows[:, None], architecture=live.architecture):
-                return refusal_score(Head(live.model), batch, final_states(live.model, batch, len(rows)))
+        def under(rows: Tensor, start: int) -> AbstractContextManager[Any]:
+            return ablated_rows(live.model, rows[:, None], architecture=live.architecture)
 
-        return self._by_rows(["edits, scores", [*map(list, self.openings)]], vectors, harmful, make)
+        return scores_under(live, self.openings, vectors.float(), harmful, under, "ablated", self.kept).double()
 
     def divergences(
         self, vectors: Float[Tensor, "vectors d_model"], harmless: Sequence[Tokens]
@@ -157,28 +154,20 @@ class Editing:
         """Return `KL(original || edited)` of the first reply token with each vector taken out, in nats; errors as `scored`."""
         live, head = self.live, Head(self.live.model)
         usual: list[Tensor] = []
-
-        def make(rows: Tensor) -> Tensor:
-            if not usual:
-                usual.append(first_token_log_probs(live.model, head, harmless, live.batch_size))
-            batch = prepare_openings(live.model, harmless, batch_size=live.batch_size, copies=len(rows))
-            with ablated_rows(live.model, rows[:, None], architecture=live.architecture):
-                return first_token_divergences(live.model, head, batch, usual[0], len(rows))
-
-        return self._by_rows(["edits, kl"], vectors, harmless, make)
-
-    def _by_rows(
-        self, key: list[Any], vectors: Tensor, prompts: Sequence[Tokens], make: Callable[[Tensor], Tensor]
-    ) -> Float[Tensor, "vectors prompts"]:
         parts: list[list[float]] = []
         for start in range(0, len(vectors), ROWS):
             rows = vectors[start : start + ROWS].float()
 
-            def lists(rows: Tensor = rows) -> list[list[float]]:
-                found: list[list[float]] = make(rows).tolist()
+            def make(rows: Tensor = rows) -> list[list[float]]:
+                if not usual:
+                    usual.append(first_token_log_probs(live.model, head, harmless, live.batch_size))
+                batch = prepare_openings(live.model, harmless, batch_size=live.batch_size, copies=len(rows))
+                with ablated_rows(live.model, rows[:, None], architecture=live.architecture):
+                    found: list[list[float]]
+                    found = first_token_divergences(live.model, head, batch, usual[0], len(rows)).tolist()
                 return found
 
-            parts += once(self.kept, [*key, digest(rows.tolist()), [*map(list, prompts)]], lists)
+            parts += once(self.kept, ["edits, kl", digest(rows.tolist()), [*map(list, harmless)]], make)
         return torch.tensor(parts, dtype=torch.float64)
 
     def replied(self, vector: Float[Tensor, " d_model"], unit: Unit) -> tuple[tuple[bool, ...], int]:

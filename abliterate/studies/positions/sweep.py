@@ -6,25 +6,26 @@ Replies are made for few vectors and alphas alone: they say beyond which alpha a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from abliterate.directions.scores import final_states, prepare_openings, refusal_score
 from abliterate.evaluation.statistics import Rate
 from abliterate.interventions import added, added_rows
 from abliterate.models.decoding import Decoding
 from abliterate.models.generation import REPLY_TOKENS
-from abliterate.models.head import Head
 from abliterate.models.live_model import LiveModel
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.openings import Opening, find_openings
-from abliterate.storage.record_log import RecordLog, digest, once
+from abliterate.storage.record_log import RecordLog, digest
 from abliterate.studies.positions.listen import Heard, Safety, judged
 from abliterate.studies.positions.method import Curve
 from abliterate.studies.replies import Tokens, Unit, decoder, said
+from abliterate.studies.scores import scores_under
 
 COARSE = (-1.0, -0.35, 0.35, 1.0)
 """On the other forms."""
@@ -37,9 +38,6 @@ REPLY_ALPHAS = (0.35, 1.0, 2.0)
 
 INCOHERENT = 0.1
 """Share of replies that may fall apart at an alpha that counts."""
-
-ROWS = 8
-"""Vectors and alphas in one forward: more make batches of so few prompts that nothing is gained."""
 
 COVERAGE = 0.75
 """Share of the refusals that the openings must cover: each further one may be a context of its own."""
@@ -66,20 +64,10 @@ def score_of(live: LiveModel, openings: Sequence[Opening], kept: RecordLog | Non
     def score(
         vectors: Float[Tensor, "vectors d_model"], layers: Sequence[int], prompts: Sequence[Tokens]
     ) -> Float[Tensor, "vectors prompts"]:
-        parts = []
-        for start in range(0, len(vectors), ROWS):
-            rows, own = vectors[start : start + ROWS].float(), list(layers[start : start + ROWS])
+        def under(rows: Tensor, start: int) -> AbstractContextManager[Any]:
+            return added_rows(live.model, rows, list(layers[start : start + len(rows)]), live.architecture)
 
-            def make(rows: Tensor = rows, own: list[int] = own) -> list[list[float]]:
-                batch = prepare_openings(live.model, prompts, openings, live.batch_size, copies=len(rows))
-                with added_rows(live.model, rows, own, live.architecture):
-                    states = final_states(live.model, batch, len(rows))
-                    found: list[list[float]] = refusal_score(Head(live.model), batch, states).tolist()
-                return found
-
-            key = ["scores", [*map(list, openings)], digest(rows.tolist()), own, [*map(list, prompts)]]
-            parts += once(kept, key, make)
-        return torch.tensor(parts)
+        return scores_under(live, openings, vectors.float(), prompts, under, list(layers), kept)
 
     return score
 

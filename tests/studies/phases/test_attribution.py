@@ -15,8 +15,7 @@ from abliterate.studies.phases.attribution import (
     kept_score,
     vector_of,
 )
-
-from .conftest import SAFE
+from fixtures.planted import SAFE
 
 PROMPTS = [(3, 5, 9), (4, 8, 11, 12), (21, 5), (30, 31, 32, 33, 34), (40, 6, 2), (50, 51, 52), (60, 61), (70, 71, 72)]
 

@@ -10,8 +10,7 @@ import torch
 from abliterate.errors import InputError
 from abliterate.models.live_model import LiveModel
 from abliterate.studies.phases.optimised import Optimised, Optimising, Problem, optimised, optimised_each
-
-from .conftest import SAFE
+from fixtures.planted import SAFE
 
 PROMPTS = [(3, 5, 9), (4, 8, 11, 12), (21, 5), (30, 31, 32, 33, 34), (40, 6, 2), (50, 51, 52), (60, 61), (70, 71, 72)]
 

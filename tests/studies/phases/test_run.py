@@ -1,14 +1,17 @@
-"""Layers of the study."""
+"""What a study of phases is asked, and of which form."""
 
 from __future__ import annotations
 
-import pytest
-
-from abliterate.errors import InputError
-from abliterate.studies.phases.run import layer_of
+from abliterate.prompts.forms import load_forms
+from abliterate.studies.phases.run import Asked, detection_form
 
 
-def test_the_layer_is_six_tenths_up_or_the_one_asked_for() -> None:
-    assert (layer_of("auto", 24), layer_of("auto", 1), layer_of(3, 8)) == (14, 1, 3)
-    with pytest.raises(InputError, match="--layer 8 is out of range"):
-        layer_of(8, 8)
+def test_vectors_are_made_of_the_first_complete_form_in_a_users_turn() -> None:
+    form = detection_form(load_forms().choose(["open", "raw-closed", "request"]))
+    assert form is not None
+    assert form.name == "request"
+    assert detection_form(load_forms().choose(["open"])) is None
+
+
+def test_a_quick_study_needs_fewer_cases() -> None:
+    assert Asked(quick=True).enough < Asked().enough

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from abliterate.models.live_model import LiveModel
-from abliterate.studies.phases.upper import Upper
+from abliterate.studies.upper import Upper
 
 PROMPTS = [(3, 5, 9), (4, 8, 11, 12), (21, 5), (30, 31, 32, 33, 34), (40, 6, 2), (50, 51, 52), (60, 61), (70, 71, 72)]
 
@@ -35,3 +35,16 @@ def test_a_shift_is_the_addition_at_that_token(planted: tuple[LiveModel, torch.T
     moved = upper.hidden(10 * direction, torch.tensor([1]))
     assert torch.allclose(moved[0, [0, 2]], upper.final[0, [0, 2]], atol=1e-6)
     assert not torch.allclose(moved[0, 1], upper.final[0, 1])
+
+
+def test_what_stands_before_all_rows_is_read_once_and_changes_nothing(planted: tuple[LiveModel, torch.Tensor]) -> None:
+    live, direction = planted
+    torch.nn.init.normal_(live.model.model.layers[3].self_attn.o_proj.weight)
+    prefixes = [(9, 4, 2), (7, 7, 1)]
+    rows = [(5, 6), (5, 7, 8)]
+    whole = Upper(live, 2, [(*prefixes[1], *rows[0]), (*prefixes[0], *rows[1])])
+    short = Upper(live, 2, rows, prefixes, [1, 0])
+    shift = 10 * direction
+    long = whole.hidden(shift, torch.tensor([3, 3]))[:, 3:]
+    assert torch.allclose(short.hidden(shift, torch.tensor([0, 0]))[0, :2], long[0, :2], atol=1e-4)
+    assert torch.allclose(short.hidden(shift, torch.tensor([0, 0]))[1], long[1], atol=1e-4)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from abliterate.errors import InputError
 from abliterate.interventions.hooks import at_resid, hooks_of
 from abliterate.models.batches import Batch, model_device
-from abliterate.models.forward import final_hidden
+from abliterate.models.forward import final_hidden, prefixes_cache
 from abliterate.models.head import Head
 from abliterate.models.live_model import LiveModel
 from abliterate.models.offload import streaming_of
@@ -30,25 +30,36 @@ def padded(live: LiveModel, sequences: Sequence[Tokens]) -> Batch:
     return Batch(tuple(range(len(sequences))), tokens.to(device), lengths.to(device))
 
 
-def check_gradients(live: LiveModel) -> None:
+def check_gradients(
+    live: LiveModel,
+    what: str = "a vector that is optimised or attributed",
+    way_out: str = "give more memory, or --vector dim,forward",
+) -> None:
     """Raise InputError for a model whose layers come from the disk: no gradient goes through those."""
     if streaming_of(live.model) is not None:
-        raise InputError(
-            "a vector that is optimised or attributed needs gradients, and the layers of this model come from the disk; "
-            "give more memory, or --vector dim,forward"
-        )
+        raise InputError(f"{what} needs gradients, and the layers of this model come from the disk; {way_out}")
 
 
 class Upper:
     """Sequences whose stream below a layer is known: the layers from it on run, with what is asked added to the stream.
 
-    Raises InputError as `check_gradients`.
+    `prefixes` are tokens, all of one length, that stand before sequences; they are read once, and nothing is added to them.
+    `begins` says which of them stands before each sequence. Raises InputError as `check_gradients`.
     """
 
-    def __init__(self, live: LiveModel, layer: int, sequences: Sequence[Tokens]) -> None:
+    def __init__(
+        self,
+        live: LiveModel,
+        layer: int,
+        sequences: Sequence[Tokens],
+        prefixes: Sequence[Tokens] = (),
+        begins: Sequence[int] | None = None,
+    ) -> None:
         check_gradients(live)
         self.live, self.layer = live, layer
         self.batch = padded(live, sequences)
+        with torch.no_grad():
+            self._shared, self._begins = prefixes_cache(live.model, prefixes, gradient=True), begins
         self.head = Head(live.model)
         self._made: list[Any] = []
         kept: list[Tensor] = []
@@ -64,7 +75,7 @@ class Upper:
             hooks.callback(at_resid(live.model, live.architecture, layer, keep).remove)
             below = live.model.get_submodule(live.architecture.layers[0])
             hooks.callback(below.register_forward_hook(look).remove)
-            self.final = final_hidden(live.model, self.batch, gradient=True)
+            self.final = final_hidden(live.model, self.batch, self._shared, self._begins, gradient=True)
         self.stream: Float[Tensor, "rows length d_model"] = kept[0].clone()
         self._tuple = isinstance(self._made.pop(), tuple)
 
@@ -80,7 +91,7 @@ class Upper:
         at[torch.arange(len(at)), places] = 1
         given = self.stream + at[:, :, None] * shift.to(self.stream)[..., None, :]
         with self._resumed(given):
-            return final_hidden(self.live.model, self.batch, gradient=True)
+            return final_hidden(self.live.model, self.batch, self._shared, self._begins, gradient=True)
 
     @contextmanager
     def _resumed(self, stream: Tensor) -> Iterator[None]:

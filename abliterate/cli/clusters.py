@@ -1,0 +1,92 @@
+"""`abliterate clusters`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from rich.console import Group, RenderableType
+
+from abliterate.cli.app import progress, show, verb
+from abliterate.cli.declared import AsJson, flags
+from abliterate.cli.studies import closing, plain_table, study_json, verdict_table
+from abliterate.pipeline.study_options import FRAMED_FLAGS, StudyOptions
+from abliterate.studies.clusters.options import ClustersOptions
+
+if TYPE_CHECKING:
+    from abliterate.commands.clusters import ClustersStudy
+    from abliterate.studies.clusters.run import Clusters
+
+
+@verb("study")
+def clusters(
+    options: Annotated[StudyOptions, flags(*FRAMED_FLAGS)],
+    clusters_options: ClustersOptions,
+    as_json: AsJson = False,
+) -> None:
+    """Find out whether there is one refusal direction or several: each prompt's own, clustered, and what each cluster does."""
+    from abliterate.commands.clusters import clusters
+
+    one = clusters(options, clusters_options, progress())
+    show(found(one), study_json(one.record, one.path), as_json)
+
+
+def found(one: ClustersStudy) -> RenderableType:
+    """Return how many clusters there are beside the nulls, what they share with words, what each does, and what follows."""
+    parts = [numbers(one.found), members(one.found), shared(one.found), effects(one.found)]
+    return Group(*parts, verdict_table(one.record.verdicts), *closing(one.record, one.path))
+
+
+def numbers(found: Clusters) -> RenderableType:
+    """Return stability and silhouette of each number of clusters, beside the nulls."""
+    rows = []
+    for one in found.clustering.choice.spreads:
+        pairs = (
+            (one.stability, one.null_stability, one.harmless_stability),
+            (one.silhouette, one.null_silhouette, one.harmless_silhouette),
+        )
+        figures = [f"{value:.2f}" if value is not None else "" for pair in pairs for value in pair]
+        rows.append((str(one.k), *figures, "yes" if one.beyond_null and one.beyond_harmless else "no"))
+    head = ("clusters", "stability", "null 95%", "harmless", "silhouette", "null 95%", "harmless", "beyond both")
+    return plain_table(head, rows)
+
+
+def members(found: Clusters) -> RenderableType:
+    """Return the clusters that are looked at, with the prompts closest to each centroid."""
+    own = found.clustering
+    rows = [
+        (str(cluster + 1), str(size), "; ".join(found.material.names[place] for place in own.members(cluster)[:3]))
+        for cluster, size in enumerate(own.partition.sizes)
+    ]
+    return plain_table(("cluster", "prompts", "closest"), rows)
+
+
+def shared(found: Clusters) -> RenderableType:
+    """Return what the clusters share with what is known of the prompts."""
+    rows = [(one.attribute, f"{one.ami:.2f}", f"{one.p:.2g}", f"{one.ari:.2f}") for one in found.shared]
+    return plain_table(("shared with", "AMI", "p (Holm)", "ARI"), rows)
+
+
+def effects(found: Clusters) -> RenderableType:
+    """Return what each direction does, ablated on each cluster of held-out prompts, and added to harmless ones."""
+    from abliterate.studies.clusters.compared import SPLIT
+
+    own = found.effects
+    added = {name: float(row.mean()) for name, row in zip(own.added_names, own.added, strict=True)}
+    rows = []
+    for place, one in enumerate(own.rows):
+        if one.kind != SPLIT:
+            cells = [f"{cell:+.2f}" if cell == cell else "" for cell in own.matrix[place].tolist()]
+            refused = own.refused.get(one.name)
+            rate = f"{refused.count}/{refused.total}" if refused else ""
+            rows.append(
+                (
+                    one.name,
+                    one.kind,
+                    *cells,
+                    f"{float(own.ablated[place].mean()):+.2f}",
+                    f"{added[one.name]:+.2f}",
+                    rate,
+                )
+            )
+    head = ("direction", "kind", *(f"on {place + 1}" for place in range(own.k)), "ablated", "added", "refused")
+    return plain_table(head, rows)

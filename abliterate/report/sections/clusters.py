@@ -1,0 +1,113 @@
+"""Several refusal directions or one: prompts by their own directions, stability beside nulls, what clusters share with words, what each does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from abliterate.report import format as text
+from abliterate.report.load import Gathered
+from abliterate.report.sections.section import Section
+
+MARKUP = """\
+<section id="clusters"><h2>Clusters</h2>
+<p>Each harmful prompt has a refusal direction of its own at layer {{ layer }}. Do these fall into clusters, and does each cluster act on its own prompts? The study concludes: <strong>{{ conclusion }}</strong>. {{ of }}</p>
+<figure>{{ plot("plot-clusters", "Each prompt's own direction in two principal components, by cluster; the table below names the prompts closest to each centroid") }}
+<figcaption>Each prompt's own direction, in two principal components, with the centroids as stars.</figcaption>{{ save("plot-clusters") }}</figure>
+{{ table("Clusters, and the phrases closest to each centroid.", ["cluster", "prompts", "mean cosine with its centroid", "closest"], members) }}
+<figure>{{ plot("plot-stability", "Stability and silhouette of each number of clusters against both nulls; the table below holds the same figures") }}
+<figcaption>Stability over resamples and silhouette, against the 95% quantile of a Gaussian of equal mean and covariance, and against harmless phrases.</figcaption>{{ save("plot-stability") }}</figure>
+{{ table("Numbers of clusters.", ["clusters", "stability", "null 95%", "harmless", "silhouette", "null 95%", "harmless", "beyond both"], spreads) }}
+<figure>{{ plot("plot-shared", "Adjusted mutual information of the clusters with what is known of the prompts; the table below holds the same figures") }}
+<figcaption>What the clusters share with what is known of their prompts; full bars are more than chance.</figcaption>{{ save("plot-shared") }}</figure>
+{{ table("Adjusted mutual information, p by 1,000 permutations and Holm, adjusted Rand index.", ["with", "AMI", "p", "ARI"], shared) }}
+<figure>{{ plot("plot-cluster-effects", "Change of the refusal log-odds with each direction ablated, by cluster of held-out prompts; the table below holds the same figures") }}
+<figcaption>Change of the refusal log-odds of held-out prompts with each direction ablated, by cluster. D = {{ diagonal }}.</figcaption>{{ save("plot-cluster-effects") }}</figure>
+{{ table("What each direction does to held-out prompts.", ["direction", "kind"] + columns + ["ablated, all", "added to harmless", "replies refused"], effects) }}
+</section>"""
+
+NAMES = ("conclusion", "clusters", "shared", "effects", "plane")
+
+
+def words(records: Gathered) -> dict[str, Any] | None:
+    """Return the tables; None where the study is not there, or lacks its controls."""
+    record = records.studies.get("clusters")
+    if record is None or not drawable(record):
+        return None
+    results = record["results"]
+    own, effects = results["clusters"], results["effects"]
+    return {
+        "layer": str(record["settings"].get("layer")),
+        "conclusion": results["conclusion"],
+        "of": "" if own["k"] > 1 else f"The {own['shown']} clusters shown are a candidate: no number of them is more than both nulls.",
+        "members": [
+            [str(place), str(one["size"]), text.number_html(one["closeness"]), "; ".join(one["medoids"])]
+            for place, one in enumerate(own["members"], 1)
+        ],
+        "spreads": [spread_row(one) for one in own["choice"]["spreads"]],
+        "shared": [
+            [one["attribute"], *(text.number_html(one[name]) for name in ("ami", "p", "ari"))] for one in results["shared"]
+        ],
+        "columns": [f"on {place}" for place in range(1, len(own["members"]) + 1)],
+        "effects": [effect_row(one) for one in effects["rows"]],
+        "diagonal": diagonal_words(effects["diagonal"]),
+    }  # fmt: skip
+
+
+def drawable(record: Mapping[str, Any]) -> bool:
+    """Return whether the record has what the section draws, and the controls beside it."""
+    return all(name in record["results"] for name in NAMES) and all(
+        record["controls"].get(name) for name in ("nulls", "random", "splits")
+    )
+
+
+def spread_row(one: Mapping[str, Any]) -> list[str]:
+    """Return one number of clusters as a row."""
+    names = (
+        "stability",
+        "null_stability",
+        "harmless_stability",
+        "silhouette",
+        "null_silhouette",
+        "harmless_silhouette",
+    )
+    beyond = one["beyond_null"] and one["beyond_harmless"]
+    return [str(one["k"]), *(text.number_html(one[name]) for name in names), "yes" if beyond else "no"]
+
+
+def effect_row(one: Mapping[str, Any]) -> list[str]:
+    """Return one direction as a row."""
+    cells = [text.number_html(cell) for cell in one["by_cluster"]]
+    refused = text.rate_html(one["refused"]) if one["refused"] else ""
+    return [one["name"], one["kind"], *cells, *(mean_words(one[name]) for name in ("ablated", "added")), refused]
+
+
+def mean_words(one: Mapping[str, Any] | None) -> str:
+    """Return a mean with its interval."""
+    return "" if one is None else f"{text.number_html(one['mean'])} {text.interval(one['low'], one['high'])}"
+
+
+def diagonal_words(one: Mapping[str, Any] | None) -> str:
+    """Return D with its interval and its p-value."""
+    if one is None:
+        return "not measurable: held-out prompts fall into one cluster"
+    return f"{text.number_html(one['value'])} {text.interval(one['low'], one['high'])}, p {text.number_html(one['p'])}"
+
+
+def numbers(records: Gathered) -> dict[str, Any]:
+    """Return what is drawn."""
+    record = records.studies.get("clusters")
+    if record is None or not drawable(record):
+        return {"clusters": None}
+    results = record["results"]
+    return {
+        "clusters": {
+            "plane": results["plane"],
+            "spreads": results["clusters"]["choice"]["spreads"],
+            "shared": results["shared"],
+            "rows": results["effects"]["rows"],
+        }
+    }
+
+
+SECTION = Section("clusters", "Clusters", MARKUP, words, numbers)

@@ -1,0 +1,54 @@
+"""Clusters on the page: drawn from the record alone, and not drawn without controls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from abliterate.report.load import Gathered, gather
+from abliterate.report.page import render
+from abliterate.report.sections.clusters import numbers, words
+from abliterate.studies.record import write_study
+from fixtures.clusters_record import HOSTILE, record, results
+
+
+def gathered(folder: Path, **changes: object) -> Gathered:
+    write_study(folder, record(**changes))
+    return gather(folder)
+
+
+def test_tables_hold_what_the_plots_show(tmp_path: Path) -> None:
+    records = gathered(tmp_path)
+    found = words(records)
+    assert found is not None
+    assert found["conclusion"] == "several directions"
+    assert found["of"] == ""
+    assert [row[-1] for row in found["spreads"]] == ["yes", "no"]
+    assert found["effects"][0][-1].startswith("3/10")
+    assert found["columns"] == ["on 1", "on 2"]
+    drawn = numbers(records)["clusters"]
+    assert len(drawn["rows"]) == len(found["effects"])
+    assert len(drawn["plane"]["points"]) == 3
+
+
+def test_a_candidate_is_called_so(tmp_path: Path) -> None:
+    made = results()
+    made["clusters"]["k"] = 1
+    made["effects"]["diagonal"] = None
+    found = words(gathered(tmp_path, results=made))
+    assert found is not None
+    assert "are a candidate" in found["of"]
+    assert "not measurable" in found["diagonal"]
+
+
+def test_without_controls_nothing_is_drawn(tmp_path: Path) -> None:
+    records = gathered(tmp_path, controls={})
+    assert words(records) is None
+    assert numbers(records) == {"clusters": None}
+    assert 'id="clusters"' not in render(records)
+    assert words(Gathered({})) is None
+
+
+def test_phrases_are_no_markup(tmp_path: Path) -> None:
+    page = render(gathered(tmp_path))
+    assert 'id="plot-effects"' in page
+    assert HOSTILE not in page
