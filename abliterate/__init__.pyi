@@ -26,6 +26,9 @@ from .prompts.phrases import load_phrases
 from .prompts.prompt_set import PromptSet, load_prompts
 from .prompts.texts import Text
 from .replies.refusals import is_refusal
+from .studies.features.autoencoder import SparseAutoencoder
+from .studies.features.run import explain
+from .studies.features.words import vocabulary
 from .studies.phases.run import phases
 from .studies.positions.run import positions
 
@@ -41,6 +44,7 @@ __all__ = [
     "PromptSet",
     "Recipe",
     "Result",
+    "SparseAutoencoder",
     "Text",
     "ablated",
     "ablated_rows",
@@ -49,6 +53,7 @@ __all__ = [
     "affine",
     "capture",
     "difference_in_means",
+    "explain",
     "find_architecture",
     "is_refusal",
     "load_forms",
@@ -60,4 +65,5 @@ __all__ = [
     "positions",
     "rows_where",
     "run",
+    "vocabulary",
 ]

@@ -1,0 +1,62 @@
+"""`abliterate features`: train, explain, steer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from rich.console import Group, RenderableType
+
+from abliterate.cli.app import family, progress, show
+from abliterate.cli.declared import AsJson, flags
+from abliterate.cli.studies import closing, plain_table, study_json, verdict_table
+from abliterate.pipeline.corpus_options import FEATURE_FLAGS, CorpusOptions
+from abliterate.studies.features.options import ExplainOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from abliterate.commands.features import FeaturesStudy
+
+SHOWN = 20
+"""Rows that are printed; the record and --json hold all."""
+
+verb = family("features", "study", "Say in words what directions mean, learn sparse features, steer by them.")
+
+
+@verb
+def explain(
+    options: Annotated[CorpusOptions, flags(*FEATURE_FLAGS)],
+    explain_options: ExplainOptions,
+    as_json: AsJson = False,
+) -> None:
+    """Say in words what features of an SAE, directions, centroids or vectors of studies mean, and test the words."""
+    from abliterate.commands.features import explain
+
+    one = explain(options, explain_options, progress())
+    show(explained(one), study_json(one.record, one.path), as_json)
+
+
+def explained(one: FeaturesStudy) -> RenderableType:
+    """Return the rows with their words, and what follows."""
+    results = one.record.results
+    head = ("row", f"words ({one.record.settings['rule']})", "nearest words", "top tokens", "fires", "refused AUROC")
+    rows = [explained_row(own) for own in results["rows"][:SHOWN]]
+    competing = one.record.settings["competing"]
+    words = f"{competing} rows compete for {one.record.settings['vocabulary']} words"
+    left = len(results["rows"]) - len(rows)
+    more = [] if not left else [f"{left} more rows are in the record (--out, --json)"]
+    return Group(
+        plain_table(head, rows),
+        "; ".join([words, *more]),
+        verdict_table(one.record.verdicts),
+        *closing(one.record, one.path),
+    )
+
+
+def explained_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return one row of the table."""
+    auroc = row["refused_auroc"].get("prompt_end")
+    return (
+        row["row"], ", ".join(row["words"]), ", ".join(row["nearest"][:5]), " ".join(row["tokens"][:5]),
+        "" if row["rate"] is None else f"{row['rate']:.1%}", "" if auroc is None else f"{auroc:.2f}",
+    )  # fmt: skip

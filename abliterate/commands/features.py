@@ -1,0 +1,111 @@
+"""`abliterate features explain`: what rows mean in words, and where they are active."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from abliterate.errors import InputError
+from abliterate.models.live_model import LiveModel
+from abliterate.pipeline.corpus_options import CorpusOptions
+from abliterate.pipeline.open_live import OpenedLive, open_live
+from abliterate.progress import SILENT, Progress
+from abliterate.studies.common import Verdict
+from abliterate.studies.features.autoencoder import SparseAutoencoder
+from abliterate.studies.features.corpus import Corpus, corpus_of, prompts_of
+from abliterate.studies.features.options import ExplainOptions, RowOptions
+from abliterate.studies.features.record import controls_of, results_of, settings_of, verdicts_of
+from abliterate.studies.features.rows import Rows, read_rows, rows_of
+from abliterate.studies.features.run import Features, study
+from abliterate.studies.features.words import Vocabulary, read_vocabulary, vocabulary
+from abliterate.studies.record import StudyRecord, write_study
+
+
+@dataclass(frozen=True)
+class FeaturesStudy:
+    """What was found, its record, and where that was written."""
+
+    found: Features
+    record: StudyRecord
+    path: Path | None
+
+
+def explain(options: CorpusOptions, chosen: ExplainOptions, progress: Progress = SILENT) -> FeaturesStudy:
+    """Say what rows mean, and write the study where the options say. Raises InputError for what cannot be read or does not fit."""
+    sae, path = opened_rows(chosen, options.offline)
+    listed = None if chosen.vocabulary is None else text_of(chosen.vocabulary)
+    prompts = prompts_of(options.corpus, options.texts, offline=options.offline)
+    opened = open_live("features explain", options, progress)
+    rows = rows_for(opened.live, opened.source.public_name, chosen, sae, path)
+    rows = rows.some(rows.named(chosen.row)) if chosen.row else rows
+    corpus = corpus_of(opened.live, options.corpus, prompts, options.reply_tokens, opened.kept)
+    words = words_for(corpus, chosen, listed)
+    found = study(
+        opened.live, rows, corpus, words, count=chosen.words, rule=chosen.rule, temperature=chosen.temperature, seed=options.seed,
+    )  # fmt: skip
+    record = record_of(
+        opened, options, corpus, settings_of(found, chosen.temperature), results_of(found), controls_of(found),
+        verdicts_of(found), found.notes,
+    )  # fmt: skip
+    return FeaturesStudy(found, record, finish(opened, options, record))
+
+
+def opened_rows(chosen: RowOptions, offline: bool) -> tuple[SparseAutoencoder | None, Path | None]:
+    """Return the SAE that is named, or the file. Raises InputError, before a model is opened, where it cannot be read."""
+    if chosen.sae is None:
+        raise InputError("--sae is missing; give the folder or Hub id of an SAE, or a .safetensors file of directions")
+    path = Path(chosen.sae).expanduser()
+    if path.suffix == ".safetensors":
+        return None, path
+    return SparseAutoencoder.load(chosen.sae, offline=offline), None
+
+
+def rows_for(live: LiveModel, name: str, chosen: RowOptions, sae: SparseAutoencoder | None, path: Path | None) -> Rows:
+    """Return the rows that are meant, checked against the model."""
+    width, depth = live.architecture.d_model, live.architecture.depth
+    if sae is not None:
+        return rows_of(sae, sae.check(name, width, depth, chosen.layer), Path(str(chosen.sae)).name)
+    assert path is not None
+    return read_rows(path, width, chosen.layer)
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a list of words. Raises InputError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--vocabulary {path}: cannot be read ({error}); give a file of words") from error
+
+
+def words_for(corpus: Corpus, chosen: ExplainOptions, listed: str | None) -> Vocabulary:
+    """Return the vocabulary that words are chosen from."""
+    return vocabulary(corpus.texts, chosen.most_words) if listed is None else read_vocabulary(listed, corpus.texts)
+
+
+def record_of(
+    opened: OpenedLive,
+    options: CorpusOptions,
+    corpus: Corpus,
+    settings: dict[str, object],
+    results: dict[str, object],
+    controls: dict[str, object],
+    verdicts: Sequence[Verdict],
+    notes: Sequence[str],
+) -> StudyRecord:
+    """Return the record of a study of features."""
+    common = {
+        "system": options.system, "thinking": options.thinking, "date": opened.live.chat.moment,
+        "reply_tokens": options.reply_tokens,
+    }  # fmt: skip
+    return StudyRecord(
+        "features", opened.source.public_name, opened.source.revision, opened.dtype, {"corpus": corpus.digest}, options.seed,
+        {**common, **settings}, results, controls, tuple(verdicts), (*opened.source.oddities, *notes, *opened.kept.notes),
+    )  # fmt: skip
+
+
+def finish(opened: OpenedLive, options: CorpusOptions, record: StudyRecord) -> Path | None:
+    """Write the record where --out says, forget what was kept, and return the record's path."""
+    path = None if options.out is None else write_study(options.out, record)
+    opened.kept.remove()
+    return path

@@ -1,0 +1,66 @@
+"""`abliterate features` on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from abliterate import cli
+from abliterate.cli.features import explain
+from fixtures.features import random_sae
+from fixtures.tiny_chat import TINY
+
+CORPUS = ("--corpus", f"{TINY / 'harmful.txt'},{TINY / 'harmless.txt'}")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rule", "best"], "--rule best: choose among prior, published, nearest"),
+        (["--corpus", "no-such-file.txt"], "no-such-file.txt"),
+        (["--out", "no/such/place"], "there is no folder"),
+        (["--temperature", "0"], "--temperature 0.0: give a number above 0"),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], said: str, refused: Callable[..., str], tmp_path: Path) -> None:
+    assert explain.__doc__
+    random_sae(160, 24, layer=5).save(tmp_path / "sae")
+    corpus = () if "--corpus" in words else (*CORPUS, "--texts", "24", "--reply-tokens", "0")
+    assert said in refused("features", "explain", TINY, "--sae", tmp_path / "sae", *corpus, *words)
+
+
+def test_an_sae_of_another_model_is_one_line(refused: Callable[..., str], tmp_path: Path) -> None:
+    random_sae().save(tmp_path / "sae")
+    said = refused("features", "explain", TINY, "--sae", tmp_path / "sae", *CORPUS)
+    for part in ("house/chat", "12 wide", "160 wide", "resid[4]"):
+        assert part in said
+
+
+def test_an_explanation_as_tables(capsys: pytest.CaptureFixture[str], cache: Path, tmp_path: Path) -> None:
+    random_sae(160, 24, layer=5).save(tmp_path / "sae")
+    words = [
+        "features",
+        "explain",
+        str(TINY),
+        "--sae",
+        str(tmp_path / "sae"),
+        *CORPUS,
+        "--texts",
+        "40",
+        "--reply-tokens",
+        "4",
+    ]
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, "--device", "cpu", "--out", str(tmp_path / "out")])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    for part in ("rows compete for", "words (prior)", "refused AUROC", "features.json"):
+        assert part in said
+
+
+def test_the_family_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["features", "--help"])
+    assert "explain" in capsys.readouterr().out
