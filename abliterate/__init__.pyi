@@ -13,6 +13,8 @@ from .interventions import (
     added,
     added_rows,
     affine,
+    amplified,
+    calibrated,
     mean_component,
     rows_where,
 )
@@ -51,6 +53,8 @@ __all__ = [
     "added",
     "added_rows",
     "affine",
+    "amplified",
+    "calibrated",
     "capture",
     "difference_in_means",
     "explain",

@@ -102,7 +102,7 @@ def vocabulary(texts: Iterable[str], most: int = MOST) -> Vocabulary:
     Raises InputError where there are fewer than two.
 
     Examples:
-        >>> found = vocabulary(["A warning of fraud.", "Fraud warnings.", "One warning."])
+        >>> found = vocabulary(["A warning of fraud.", "Fraud warnings.", "My warning."])
         >>> found.words, found.counts
         (('warning', 'fraud'), (3, 2))
     """
