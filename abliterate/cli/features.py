@@ -10,12 +10,13 @@ from abliterate.cli.app import family, progress, show
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.studies import closing, plain_table, study_json, verdict_table
 from abliterate.pipeline.corpus_options import FEATURE_FLAGS, CorpusOptions
-from abliterate.studies.features.options import ExplainOptions
+from abliterate.pipeline.study_options import STUDY_FLAGS, StudyOptions
+from abliterate.studies.features.options import ExplainOptions, SteerOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from abliterate.commands.features import FeaturesStudy
+    from abliterate.commands.features import FeaturesStudy, SteerStudy
 
 SHOWN = 20
 """Rows that are printed; the record and --json hold all."""
@@ -34,6 +35,46 @@ def explain(
 
     one = explain(options, explain_options, progress())
     show(explained(one), study_json(one.record, one.path), as_json)
+
+
+@verb
+def steer(
+    options: Annotated[StudyOptions, flags(*(name for name in STUDY_FLAGS if name != "samples"))],
+    steer_options: SteerOptions,
+    as_json: AsJson = False,
+) -> None:
+    """Strengthen or set right the features of a concept while the model runs: what attacks and normal queries then get."""
+    from abliterate.commands.features import steer
+
+    one = steer(options, steer_options, progress())
+    show(defended(one), study_json(one.record, one.path), as_json)
+
+
+def defended(one: SteerStudy) -> RenderableType:
+    """Return the rows, the table by column, and what follows."""
+    results = one.record.results
+    choice, gate = results["choice"], results["gate"]
+    how = f"{choice['how']}: {', '.join(choice['chosen'])} (by words and by data have {choice['overlap']} in common)"
+    told = f"resid[{one.found.layer}], unit {one.found.unit:.3g}; the gate parts attacks from normal queries with AUROC {gate['auroc']:.2f}"
+    columns = [*results["columns"], *one.record.controls["random"]]
+    head = ("", "strength", "attacks safe", "complete ones", "normal refused", "fall apart", "KL over replies")
+    rows = [defended_row(column) for column in columns]
+    return Group(how, told, plain_table(head, rows), verdict_table(one.record.verdicts), *closing(one.record, one.path))
+
+
+def defended_row(column: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return one steering as a row."""
+    return (
+        f"{column['name']}{', gated' if column['gated'] else ''}",
+        f"{column['strength']:.2g}" if column["strength"] else "",
+        *(share(column[key]) for key in ("attacks", "complete", "normal", "broken")),
+        "" if column["kl"] is None else f"{column['kl']['mean']:.3f}",
+    )
+
+
+def share(rate: Mapping[str, Any] | None) -> str:
+    """Return a rate in a few letters."""
+    return "" if rate is None or not rate["total"] else f"{rate['count']}/{rate['total']}"
 
 
 def explained(one: FeaturesStudy) -> RenderableType:

@@ -1,4 +1,4 @@
-"""`abliterate features explain`: what rows mean in words, and where they are active."""
+"""`abliterate features`: what rows mean in words and where they are active; what steering by them does."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ from abliterate.errors import InputError
 from abliterate.models.live_model import LiveModel
 from abliterate.pipeline.corpus_options import CorpusOptions
 from abliterate.pipeline.open_live import OpenedLive, open_live
+from abliterate.pipeline.open_study import open_study
+from abliterate.pipeline.study_options import StudyOptions
 from abliterate.progress import SILENT, Progress
+from abliterate.prompts.prompt_set import load_prompts
 from abliterate.studies.common import Verdict
+from abliterate.studies.features import steer_record
 from abliterate.studies.features.autoencoder import SparseAutoencoder
 from abliterate.studies.features.corpus import Corpus, corpus_of, prompts_of
-from abliterate.studies.features.options import ExplainOptions, RowOptions
+from abliterate.studies.features.options import ExplainOptions, RowOptions, SteerOptions
 from abliterate.studies.features.record import controls_of, results_of, settings_of, verdicts_of
 from abliterate.studies.features.rows import Rows, read_rows, rows_of
 from abliterate.studies.features.run import Features, study
+from abliterate.studies.features.steer import Asked, Defence
+from abliterate.studies.features.steer import steer as steered
+from abliterate.studies.features.texts import normal_of
 from abliterate.studies.features.words import Vocabulary, read_vocabulary, vocabulary
 from abliterate.studies.record import StudyRecord, write_study
 
@@ -49,6 +56,42 @@ def explain(options: CorpusOptions, chosen: ExplainOptions, progress: Progress =
         verdicts_of(found), found.notes,
     )  # fmt: skip
     return FeaturesStudy(found, record, finish(opened, options, record))
+
+
+@dataclass(frozen=True)
+class SteerStudy:
+    """What steering does, its record, and where that was written."""
+
+    found: Defence
+    record: StudyRecord
+    path: Path | None
+
+
+def steer(options: StudyOptions, chosen: SteerOptions, progress: Progress = SILENT) -> SteerStudy:
+    """Steer by features of a concept, and write what that does where the options say.
+
+    Raises InputError for what cannot be read or does not fit.
+    """
+    sae, path = opened_rows(chosen, options.offline)
+    for spec in chosen.normal:
+        load_prompts(spec, offline=options.offline)  # read again behind the model, whose template puts them
+    opened = open_study("features", options, chosen.reply_tokens, progress)
+    rows = rows_for(opened.live, opened.source.public_name, chosen, sae, path)
+    rows = rows.some(rows.named(chosen.row)) if chosen.row else rows
+    normal = normal_of(opened.live, chosen.normal, offline=options.offline)
+    concept = "rows" if sae is None and chosen.concept == "safety" else chosen.concept
+    asked = Asked(
+        concept, chosen.amplify, chosen.calibrate, chosen.raise_to, chosen.orthogonal, chosen.keep_norm, chosen.when == "token",
+        chosen.reply_tokens, chosen.per_group, options.seed, options.quick,
+    )  # fmt: skip
+    found = steered(opened.live, rows, opened.phrases, opened.forms, normal, asked, opened.kept)
+    record = opened.record(
+        steer_record.settings_of(found), steer_record.results_of(found), steer_record.controls_of(found),
+        steer_record.verdicts_of(found), found.notes,
+    )  # fmt: skip
+    path_written = None if options.out is None else write_study(options.out, record)
+    opened.kept.remove()
+    return SteerStudy(found, record, path_written)
 
 
 def opened_rows(chosen: RowOptions, offline: bool) -> tuple[SparseAutoencoder | None, Path | None]:

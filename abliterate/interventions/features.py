@@ -207,4 +207,5 @@ def inverse_of(unit: Float[Tensor, "features d_model"]) -> Float[Tensor, "featur
         or float(values[-1]) < DEPENDENT * float(values[0])
     ):
         raise InputError(f"the {len(unit)} rows are linearly dependent, so that they cannot be held apart; give fewer")
-    return torch.linalg.pinv(unit.cpu().double().T).float()
+    inverse: Tensor = torch.linalg.pinv(unit.cpu().double().T).float()
+    return inverse

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from abliterate import cli
-from abliterate.cli.features import explain
+from abliterate.cli.features import explain, steer
 from fixtures.features import random_sae
 from fixtures.tiny_chat import TINY
 
@@ -64,3 +64,40 @@ def test_the_family_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["features", "--help"])
     assert "explain" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--calibrate", "much"], "--calibrate much"),
+        (["--when", "always"], "--when always: choose among prompt, token"),
+        (["--normal", "none.txt"], "none.txt"),
+    ],
+)
+def test_bad_steering_is_one_line(words: list[str], said: str, refused: Callable[..., str], tmp_path: Path) -> None:
+    assert steer.__doc__
+    random_sae(160, 24, layer=5).save(tmp_path / "sae")
+    assert said in refused(
+        "features", "steer", TINY, "--sae", tmp_path / "sae", "--phrases", "builtin:phrases-tiny", *words
+    )
+
+
+@pytest.mark.slow
+def test_a_steering_as_a_table(capsys: pytest.CaptureFixture[str], cache: Path, tmp_path: Path) -> None:
+    random_sae(160, 24, layer=5).save(tmp_path / "sae")
+    words = [
+        "features", "steer", str(TINY), "--sae", str(tmp_path / "sae"), "--concept", "ids:1,2", "--phrases", "builtin:phrases-tiny",
+        "--only", "question,reply-open", "--normal", str(TINY / "harmless.txt"), "--quick", "--per-group", "4", "--reply-tokens", "8",
+    ]  # fmt: skip
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, "--device", "cpu", "--out", str(tmp_path / "out")])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    for part in (
+        "by number: 1, 2",
+        "difference in means, gated",
+        "random set 2",
+        "quick: no verdicts",
+        "features.json",
+    ):
+        assert part in said

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from abliterate.records.option import Declaration, one_of, option, split
+
+GATES = ("prompt", "token")
+
+NORMAL = ("builtin:everyday", "builtin:harmless", "builtin:look-alikes")
+"""Lists of normal queries."""
 
 RULES = ("prior", "published", "nearest")
 """As `method.py` has them, which takes time to import."""
@@ -51,3 +57,79 @@ class ExplainOptions(RowOptions):
         None, Declaration("A file of words to choose from. \\[default: those of the corpus]", read=Path, kind=Path)
     )
     most_words: int = option(5000, Declaration("Words of the vocabulary at most.", read=int, kind=int, least=2))
+
+
+def read_strength(text: str) -> float:
+    """Read a number."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("give auto or a finite number")
+    return number
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteerOptions(RowOptions):
+    """By which rows, how strongly, and what is measured."""
+
+    row: tuple[str, ...] = option(
+        (),
+        Declaration("Steer by the rows of a file of these names, by commas.", read=split, write=",".join, listed=True),
+    )
+    concept: str = option(
+        "safety",
+        Declaration(
+            "Which rows: safety, or words by commas (by words); data (those that part refused from answered prompts best); "
+            "ids:3,17; rows, all of them.",
+            words=("safety", "data", "rows"),
+        ),
+    )
+    amplify: float | None = option(
+        None,
+        Declaration(
+            "Times that what is along the rows is added once more; auto tries some.",
+            read=read_strength,
+            words=("auto",),
+            none="auto",
+            none_shown=True,
+        ),
+    )
+    calibrate: float | None = option(
+        None,
+        Declaration(
+            "Length that is set along the mean of the rows, in units of the states' median distance from their mean; auto tries "
+            "some.",
+            read=read_strength, words=("auto",), none="auto", none_shown=True,
+        ),
+    )  # fmt: skip
+    raise_to: float | None = option(
+        None,
+        Declaration(
+            "Raise rows that fall short of this value too, in the same units. \\[default: not tried]",
+            read=float,
+            kind=float,
+            flag="--raise",
+        ),
+    )
+    when: str = option(
+        "prompt",
+        Declaration(
+            "How the gate decides: prompt, once at its last token; token, at each token by itself.",
+            read=one_of(GATES), words=GATES,
+        ),
+    )  # fmt: skip
+    orthogonal: bool = option(
+        False, Declaration("Hold rows apart: the pseudo-inverse in place of the transpose.", kind=bool)
+    )
+    keep_norm: bool = option(False, Declaration("Scale each state back to its length.", kind=bool))
+    normal: tuple[str, ...] = option(
+        NORMAL,
+        Declaration(
+            "Lists of normal queries, by commas, as --harmless of a run.",
+            read=split,
+            write=",".join,
+            words=NORMAL,
+            listed=True,
+        ),
+    )
+    per_group: int = option(24, Declaration("Texts of each form and list, at most.", read=int, kind=int, least=4))
+    reply_tokens: int = option(32, Declaration("Length of the replies.", read=int, kind=int, least=8))
