@@ -11,7 +11,7 @@ from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.studies import closing, plain_table, study_json, verdict_table
 from abliterate.pipeline.corpus_options import FEATURE_FLAGS, CorpusOptions
 from abliterate.pipeline.study_options import STUDY_FLAGS, StudyOptions
-from abliterate.studies.features.options import ExplainOptions, SteerOptions
+from abliterate.studies.features.options import ExplainOptions, SteerOptions, TrainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,20 @@ def explain(
 
     one = explain(options, explain_options, progress())
     show(explained(one), study_json(one.record, one.path), as_json)
+
+
+@verb
+def train(
+    options: Annotated[CorpusOptions, flags(*FEATURE_FLAGS)],
+    train_options: TrainOptions,
+    as_json: AsJson = False,
+) -> None:
+    """Learn sparse features of a layer's states, a Top-K autoencoder, and measure it on prompts that are held out."""
+    from abliterate.commands.features import train
+
+    one = train(options, train_options, progress())
+    told = {**study_json(one.record, one.out / "features.json"), "out": str(one.out)}
+    show(Group(verdict_table(one.record.verdicts), *closing(one.record, one.out)), told, as_json)
 
 
 @verb

@@ -1,4 +1,4 @@
-"""`abliterate features`: what rows mean in words and where they are active; what steering by them does."""
+"""`abliterate features`: sparse features are learned; what rows mean in words and where they are active; what steering by them does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from abliterate.errors import InputError
+from abliterate.extras import require
 from abliterate.models.live_model import LiveModel
 from abliterate.pipeline.corpus_options import CorpusOptions
 from abliterate.pipeline.open_live import OpenedLive, open_live
@@ -14,19 +15,26 @@ from abliterate.pipeline.open_study import open_study
 from abliterate.pipeline.study_options import StudyOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.prompt_set import load_prompts
+from abliterate.storage.record_log import digest
+from abliterate.storage.staging import Staging, check_free
 from abliterate.studies.common import Verdict
-from abliterate.studies.features import steer_record
+from abliterate.studies.features import steer_record, trained
 from abliterate.studies.features.autoencoder import SparseAutoencoder
 from abliterate.studies.features.corpus import Corpus, corpus_of, prompts_of
-from abliterate.studies.features.options import ExplainOptions, RowOptions, SteerOptions
+from abliterate.studies.features.options import ExplainOptions, RowOptions, SteerOptions, TrainOptions
 from abliterate.studies.features.record import controls_of, results_of, settings_of, verdicts_of
 from abliterate.studies.features.rows import Rows, read_rows, rows_of
 from abliterate.studies.features.run import Features, study
 from abliterate.studies.features.steer import Asked, Defence
 from abliterate.studies.features.steer import steer as steered
 from abliterate.studies.features.texts import normal_of
+from abliterate.studies.features.train import Plan
+from abliterate.studies.features.trained import Trained, train_on
 from abliterate.studies.features.words import Vocabulary, read_vocabulary, vocabulary
 from abliterate.studies.record import StudyRecord, write_study
+
+LAYER = 0.6
+"""Of the depth: where an SAE is trained unless --layer says where."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,40 @@ def explain(options: CorpusOptions, chosen: ExplainOptions, progress: Progress =
         verdicts_of(found), found.notes,
     )  # fmt: skip
     return FeaturesStudy(found, record, finish(opened, options, record))
+
+
+@dataclass(frozen=True)
+class TrainStudy:
+    """The SAE that was trained, its record, and the folder of both."""
+
+    found: Trained
+    record: StudyRecord
+    out: Path
+
+
+def train(options: CorpusOptions, chosen: TrainOptions, progress: Progress = SILENT) -> TrainStudy:
+    """Train an SAE on the model's states, and write its folder whole. Raises InputError where sae-lens is not installed."""
+    require("features", "training an SAE", "sae_lens")
+    if options.out is None:
+        raise InputError("--out is missing; give the folder that the SAE goes to")
+    check_free(options.out)
+    prompts = prompts_of(options.corpus, options.texts, offline=options.offline)
+    opened = open_live("features train", options, progress)
+    layer = chosen.layer or round(LAYER * opened.live.architecture.depth)
+    corpus = corpus_of(opened.live, options.corpus, prompts, options.reply_tokens, opened.kept)
+    plan = Plan(chosen.features, chosen.active, chosen.epochs, chosen.batch, options.seed)
+    left = opened.kept.path.parent / f"{layer}-{digest([repr(chosen)])[:16]}"
+    found = train_on(opened.live, opened.source.public_name, corpus, layer, plan, chosen.tokens, left)
+    record = record_of(
+        opened, options, corpus, trained.settings_of(found, corpus), trained.results_of(found), trained.controls_of(found),
+        trained.verdicts_of(found), found.notes,
+    )  # fmt: skip
+    with Staging.open(options.out, opened.kept.path.parent.name) as staging:
+        found.sae.save(staging.folder)
+        write_study(staging.folder, record)
+        staging.publish()
+    opened.kept.remove()
+    return TrainStudy(found, record, options.out)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from abliterate import cli
-from abliterate.cli.features import explain, steer
+from abliterate.cli.features import explain, steer, train
+from abliterate.extras import missing
 from fixtures.features import random_sae
 from fixtures.tiny_chat import TINY
 
@@ -101,3 +102,53 @@ def test_a_steering_as_a_table(capsys: pytest.CaptureFixture[str], cache: Path, 
         "features.json",
     ):
         assert part in said
+
+
+@pytest.mark.skipif(bool(missing("features")), reason="sae-lens is not installed (extra features)")
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_leaves_a_folder_that_explain_reads(cache: Path, tmp_path: Path) -> None:
+    words = [
+        "features",
+        "train",
+        str(TINY),
+        *CORPUS,
+        "--texts",
+        "60",
+        "--reply-tokens",
+        "8",
+        "--features",
+        "48",
+        "--active",
+        "4",
+    ]
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, "--epochs", "3", "--batch", "64", "--device", "cpu", "--out", str(tmp_path / "sae")])
+    assert stop.value.code == 0
+    assert sorted(one.name for one in (tmp_path / "sae").iterdir()) == [
+        "cfg.json",
+        "features.json",
+        "sae_weights.safetensors",
+    ]
+    with pytest.raises(SystemExit) as stop:
+        cli.main(
+            [
+                "features",
+                "explain",
+                str(TINY),
+                "--sae",
+                str(tmp_path / "sae"),
+                *CORPUS,
+                "--texts",
+                "40",
+                "--device",
+                "cpu",
+            ]
+        )
+    assert stop.value.code == 0
+
+
+@pytest.mark.skipif(not missing("features"), reason="sae-lens is installed")
+def test_training_says_what_it_needs(refused: Callable[..., str], tmp_path: Path) -> None:
+    assert train.__doc__
+    said = refused("features", "train", TINY, "--out", tmp_path / "sae")
+    assert "training an SAE needs sae_lens" in said

@@ -133,3 +133,20 @@ class SteerOptions(RowOptions):
     )
     per_group: int = option(24, Declaration("Texts of each form and list, at most.", read=int, kind=int, least=4))
     reply_tokens: int = option(32, Declaration("Length of the replies.", read=int, kind=int, least=8))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What is learned, and from how much."""
+
+    layer: int | None = option(
+        None,
+        Declaration(
+            "Layer whose resid is learned. \\[default: the one at .6 of the depth]", read=int, kind=int, least=1
+        ),
+    )
+    features: int = option(2048, Declaration("Features to learn.", read=int, kind=int, least=2))
+    active: int = option(16, Declaration("Features that are active at each token (k).", read=int, kind=int, least=1))
+    tokens: int = option(200_000, Declaration("Tokens to capture at most.", read=int, kind=int, least=1))
+    epochs: int = option(12, Declaration("Times that each token is seen.", read=int, kind=int, least=1))
+    batch: int = option(512, Declaration("Tokens of a step.", read=int, kind=int, least=1))
