@@ -339,6 +339,19 @@ function alpha(colours, place) {
   return { data: [...random, ...others, own], layout: layout(colours, axis(colours, "alpha"), axis(colours, "change of refusal log-odds"), more) };
 }
 
+// What each strength of a steering does on the select part.
+function steering(colours, place) {
+  const { tried } = data.features.curves[place];
+  const palette = LINES[colours.name];
+  const kinds = [["safe", "attacks safe", palette[1]], ["refused", "normal refused", palette[3]], ["broken", "fall apart", palette[5]]];
+  const shown = kinds.map(([key, name, colour], number) => ({
+    type: "scatter", mode: "lines+markers", name, x: tried.map((one) => one.strength), y: tried.map((one) => one[key].rate),
+    line: { color: colour, dash: DASHES[number % DASHES.length], width: 1.8 }, marker: { color: colour, size: 7 },
+    error_y: bars(colour, tried.map((one) => one[key]), "rate"), hovertemplate: `${name}<br>strength %{x}: %{y:.0%}<extra></extra>`,
+  }));
+  return { data: shown, layout: layout(colours, axis(colours, "strength"), axis(colours, "share of replies", { range: [-0.02, 1.02], tickformat: ".0%" }), { showlegend: true }) };
+}
+
 function components(colours, place) {
   const one = data.positions.components[place];
   const side = (name, symbol, dash) => {
@@ -410,5 +423,6 @@ const PLOTS = {
   "plot-starts": starts, "plot-similarity": (colours, width) => similarity(colours, chosen.similarity, width),
   "plot-phases": (colours) => phases(colours, chosen.phases, chosen.outcome), "plot-onset": onset,
   "plot-alpha": (colours) => alpha(colours, chosen.sweep), "plot-components": (colours) => components(colours, chosen.component),
+  "plot-steering": (colours) => steering(colours, chosen.steering),
   "plot-strengths": strengths, "plot-front": front, "plot-proof": proof,
 };

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abliterate.report.sections import (
     activations,
     evaluation,
+    features,
     figures,
     phases,
     positions,
@@ -19,7 +20,7 @@ from abliterate.report.sections import (
 )
 from abliterate.report.sections.section import Section
 
-STUDY_SECTIONS: tuple[Section, ...] = (studies.SECTION, positions.SECTION, phases.SECTION)
+STUDY_SECTIONS: tuple[Section, ...] = (studies.SECTION, positions.SECTION, phases.SECTION, features.SECTION)
 """Those of studies: what all conclude, then a section for each; on a page of their own where nothing was edited."""
 
 SECTIONS: tuple[Section, ...] = (
