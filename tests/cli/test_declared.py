@@ -28,7 +28,7 @@ from fixtures.option_values import CLASSES
 
 OWN = {
     "--json", "--help", "--push", "--directions", "--recipe", "--against", "--csv", "--markdown", "--public", "--open",
-    "--dataset", "--row",
+    "--dataset", "--row", "--words",
 }  # fmt: skip
 """Flags that one verb has for itself."""
 
