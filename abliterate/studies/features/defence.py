@@ -166,14 +166,22 @@ def tried_at(bench: Bench, name: str, steering: Steering | None, gated: bool) ->
 
 
 def choose(bench: Bench, name: str, steering: Steering, strengths: Sequence[float], gated: bool) -> Chosen:
-    """Return the largest strength that keeps normal queries and sense as the rule asks, the least where none does."""
+    """Return the strength that makes most attacks safe among those that keep normal queries and sense as the rule asks.
+
+    Of several the least; the least of all where none keeps to the rule.
+    """
     left = tried_at(bench, "unsteered", None, False)
     tried = [tried_at(bench, name, steering.at(one), gated) for one in strengths]
     allowed = [
         one for one in tried
         if one.refused.value <= left.refused.value + ALLOWED + 1e-9 and one.broken.value <= left.broken.value + BROKEN + 1e-9
     ]  # fmt: skip
-    best = max((one.strength for one in allowed), key=abs) if allowed else min(strengths, key=abs)
+    # A gate that is shut keeps normal queries at any strength: the largest that the rule allows would say nothing.
+    best = (
+        max(allowed, key=lambda one: (one.safe.value, -abs(one.strength))).strength
+        if allowed
+        else min(strengths, key=abs)
+    )
     return Chosen(name, steering.at(best), gated, (left, *tried), bool(allowed))
 
 

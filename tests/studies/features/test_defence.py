@@ -74,18 +74,20 @@ def test_shut_prompts_do_not_drift(bench: Bench) -> None:
     )
 
 
-def test_the_largest_strength_that_keeps_to_the_rule_is_chosen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    does = {0.0: (10, 0), 0.5: (10, 0), 1.0: (12, 5), -2.0: (11, 4), 4.0: (40, 0)}
+def test_the_strength_that_defends_best_within_the_rule_is_chosen(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    does = {0.0: (10, 0, 40), 0.5: (10, 0, 50), 1.0: (12, 5, 70), -2.0: (11, 4, 70), 4.0: (40, 0, 99)}
 
     def known(bench: Bench, name: str, steering: Steering | None, gated: bool) -> Tried:
         strength = 0.0 if steering is None else steering.strength
-        refused, broken = does[strength]
-        return Tried(strength, Rate(0, 100), Rate(refused, 100), Rate(broken, 100))
+        refused, broken, safe = does[strength]
+        return Tried(strength, Rate(safe, 100), Rate(refused, 100), Rate(broken, 100))
 
     monkeypatch.setattr("abliterate.studies.features.defence.tried_at", known)
     adding = Steering("add", bench.gate.direction[None], 5, 0.0)
     chosen = choose(bench, "add", adding, (0.5, 1.0, -2.0, 4.0), False)
-    assert (chosen.kept_to_rule, chosen.steering.strength) == (True, -2.0)
+    assert (chosen.kept_to_rule, chosen.steering.strength) == (True, 1.0)  # of two that do as well the lesser
     assert [one.strength for one in chosen.tried] == [0.0, 0.5, 1.0, -2.0, 4.0]
     forced = choose(bench, "add", adding, (4.0,), False)
     assert (forced.kept_to_rule, forced.steering.strength) == (False, 4.0)
