@@ -9,12 +9,13 @@ from rich.console import Group, RenderableType
 from abliterate.cli.app import family, progress, show
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.studies import closing, plain_table, study_json, verdict_table
+from abliterate.evaluation.figure_names import p_text
 from abliterate.pipeline.corpus_options import FEATURE_FLAGS, CorpusOptions
 from abliterate.pipeline.study_options import STUDY_FLAGS, StudyOptions
 from abliterate.studies.features.options import ExplainOptions, SteerOptions, TrainOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from abliterate.commands.features import FeaturesStudy, SteerStudy
 
@@ -106,6 +107,20 @@ def explained(one: FeaturesStudy) -> RenderableType:
         verdict_table(one.record.verdicts),
         *closing(one.record, one.path),
     )
+
+
+def changed(rows: Sequence[Mapping[str, Any]] | None) -> list[RenderableType]:
+    """Return the table of rows that an edit changed most, or none."""
+    if rows is None:
+        return []
+    head = ("changed most", "words", "before", "after", "difference, 95%", "p (Holm)")
+    return [plain_table(head, [
+        (
+            one["row"], ", ".join(one["words"]), f"{one['before']:.3g}", f"{one['after']:.3g}",
+            f"{one['difference']:.3g} [{one['low']:.3g}, {one['high']:.3g}]", p_text(one["p"]),
+        )
+        for one in rows
+    ])]  # fmt: skip
 
 
 def explained_row(row: Mapping[str, Any]) -> tuple[str, ...]:

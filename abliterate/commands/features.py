@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from abliterate.errors import InputError
@@ -19,7 +20,9 @@ from abliterate.storage.record_log import digest
 from abliterate.storage.staging import Staging, check_free
 from abliterate.studies.common import Verdict
 from abliterate.studies.features import steer_record, trained
+from abliterate.studies.features.activity import activity_of
 from abliterate.studies.features.autoencoder import SparseAutoencoder
+from abliterate.studies.features.changed import changes_of
 from abliterate.studies.features.corpus import Corpus, corpus_of, prompts_of
 from abliterate.studies.features.options import ExplainOptions, RowOptions, SteerOptions, TrainOptions
 from abliterate.studies.features.record import controls_of, results_of, settings_of, verdicts_of
@@ -59,11 +62,33 @@ def explain(options: CorpusOptions, chosen: ExplainOptions, progress: Progress =
     found = study(
         opened.live, rows, corpus, words, count=chosen.words, rule=chosen.rule, temperature=chosen.temperature, seed=options.seed,
     )  # fmt: skip
+    results, settings = results_of(found), settings_of(found, chosen.temperature)
+    if chosen.edited is not None:
+        opened = replace(opened, live=replace(opened.live, model=opened.source.empty))  # one model in memory at a time
+        results["changed"] = changed_by(options, chosen.edited, found, progress)
+        settings["edited"] = Path(chosen.edited).name
     record = record_of(
-        opened, options, corpus, settings_of(found, chosen.temperature), results_of(found), controls_of(found),
-        verdicts_of(found), found.notes,
+        opened, options, corpus, settings, results, controls_of(found), verdicts_of(found), found.notes,
     )  # fmt: skip
     return FeaturesStudy(found, record, finish(opened, options, record))
+
+
+def changed_by(options: CorpusOptions, edited: str, found: Features, progress: Progress) -> list[dict[str, object]]:
+    """Return the rows whose activity an edit changed most. Raises InputError where it is no edit of the same model."""
+    if found.activity is None:
+        raise InputError(
+            "--edited: the rows are of no layer, so that nothing is known of where they are active; give --layer"
+        )
+    gc.collect()
+    other = open_live("features explain, edited", replace(options, model=edited, revision=None, out=None), progress)
+    if other.live.architecture.d_model != found.rows.vectors.shape[1] or other.live.architecture.depth < max(
+        one for one in found.rows.layers if one is not None
+    ):
+        raise InputError(f"--edited {edited}: is of another width or depth than MODEL; give an edit of it")
+    after = activity_of(other.live, found.corpus, found.rows)
+    other.kept.remove()
+    words = found.explained.words
+    return [one.to_json(found.rows.names, words) for one in changes_of(found.activity, after)]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from abliterate.commands.features import explain
 from abliterate.errors import AbliterateError
 from abliterate.pipeline.corpus_options import CorpusOptions
+from abliterate.pipeline.run import Result
 from abliterate.studies.features.options import ExplainOptions
 from abliterate.studies.record import read_study
 from fixtures.features import random_sae
@@ -52,6 +53,18 @@ def test_some_rows_of_a_file_with_words_of_one_s_own(tmp_path: Path, directions_
     assert one.path is None
     assert one.record.settings["vocabulary"] == 6
     assert sorted(row["row"] for row in one.record.results["rows"]) == ["resid.3", "resid.5"]
+
+
+def test_rows_that_an_edit_changed_are_told(result: Result, tmp_path: Path, cache: Path) -> None:
+    random_sae(160, 24, layer=5).save(tmp_path / "sae")
+    one = explain(options(), ExplainOptions(sae=str(tmp_path / "sae"), words=4, edited=str(result.out)))
+    changed = one.record.results["changed"]
+    assert 0 < len(changed) <= 20
+    assert changed[0]["before"] != changed[0]["after"]
+    assert changed[0]["p"] < 0.05
+    assert one.record.settings["edited"] == result.out.name
+    same = explain(options(), ExplainOptions(sae=str(tmp_path / "sae"), words=4, edited=str(TINY)))
+    assert all(row["difference"] == 0 and row["p"] == 1 for row in same.record.results["changed"])
 
 
 @pytest.mark.parametrize(

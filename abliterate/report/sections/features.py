@@ -19,6 +19,7 @@ MARKUP = """\
 <form role="search" aria-label="Features" id="feature-find"><label class="find"><span>Search words, tokens and prompts</span><input type="search" autocomplete="off" spellcheck="false"></label><output class="count"></output></form>
 <div id="feature-rows">{{ table("Rows by how well they part refused from answered prompts (AUROC at the last token before the reply).", ["row", "words", "nearest words", "top tokens", "fires", "words tell it", "refused AUROC", "strongest in"], rows) }}</div>
 {% endif %}
+{% if changed %}{{ table("Rows whose activity the edit changed most: mean over texts of the greatest value.", ["row", "words", "before", "after", "difference", "p, Holm"], changed) }}{% endif %}
 {% if tested %}{{ table("Do words tell where a row fires? AUROC on held-out texts.", ["list", "AUROC"], tested) }}{% endif %}
 {% if quality %}{{ table("The SAE on prompts that were held out.", ["figure", "value"], quality) }}{% endif %}
 {% if columns %}
@@ -55,6 +56,7 @@ def words(records: Gathered) -> dict[str, Any] | None:
         "groups": [],
         "curves": [],
         "told": "",
+        "changed": [],
     }
     if results["kind"] == "explain":
         return {**shown, **explained(record)}
@@ -89,7 +91,8 @@ def explained(record: Mapping[str, Any]) -> dict[str, Any]:
         if tested is None
         else [[name, text.mean_html(one)] for name, one in tested["scores"].items() if one["count"]]
     )
-    return {"told": told, "rows": [row_of(one) for one in rows[:MOST]], "tested": lists}
+    changed = [changed_row(one) for one in results.get("changed", [])]
+    return {"told": told, "rows": [row_of(one) for one in rows[:MOST]], "tested": lists, "changed": changed}
 
 
 def row_of(one: Mapping[str, Any]) -> list[str]:
@@ -99,6 +102,13 @@ def row_of(one: Mapping[str, Any]) -> list[str]:
         text.MISSING if one["rate"] is None else text.share_html(one["rate"]), text.number_html(one["word_auroc"]),
         text.number_html(one["refused_auroc"].get("prompt_end")), "; ".join(one["texts"]),
     ]  # fmt: skip
+
+
+def changed_row(one: Mapping[str, Any]) -> list[str]:
+    """Return one row that an edit changed."""
+    values = [text.number_html(one[name]) for name in ("before", "after")]
+    difference = f"{text.number_html(one['difference'])} {text.interval(one['low'], one['high'])}"
+    return [one["row"], ", ".join(one["words"]), *values, difference, text.number_html(one["p"])]
 
 
 def quality(one: Mapping[str, Any]) -> list[list[str]]:

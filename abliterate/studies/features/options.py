@@ -41,6 +41,12 @@ class ExplainOptions(RowOptions):
         (),
         Declaration("Explain of a file the rows of these names, by commas.", read=split, write=",".join, listed=True),
     )
+    edited: str | None = option(
+        None,
+        Declaration(
+            "An edit of MODEL, folder or Hub id: the rows whose activity it changed most are told, the same texts in both."
+        ),
+    )
     words: int = option(10, Declaration("Words for each row.", read=int, kind=int, least=1))
     rule: str = option(
         "prior",

@@ -29,12 +29,23 @@ def gathered(folder: Path, results: dict[str, Any], controls: dict[str, Any] | N
 
 def test_rows_with_their_words_can_be_searched(tmp_path: Path) -> None:
     tested = {"scores": {"words": mean(0.7), "top tokens": {**mean(0.7), "count": 0}}}
-    records = gathered(tmp_path, {"kind": "explain", "rows": [ROW], "tested": tested})
+    changed = {
+        "row": "3",
+        "words": ["cannot"],
+        "before": 1.5,
+        "after": 0.5,
+        "difference": -1.0,
+        "low": -1.2,
+        "high": -0.8,
+        "p": 0.01,
+    }
+    records = gathered(tmp_path, {"kind": "explain", "rows": [ROW], "tested": tested, "changed": [changed]})
     found = words(records)
     assert found is not None
     assert found["rows"][0][:4] == ["3", "cannot, sorry", "cannot, can", "sorry"]
     assert found["told"] == "1 rows of sae compete for 400 words."
     assert [one[0] for one in found["tested"]] == ["words"]
+    assert found["changed"][0][:4] == ["3", "cannot", "1.5", "0.5"]
     page = render(records)
     assert 'id="feature-find"' in page
     assert HOSTILE not in page
