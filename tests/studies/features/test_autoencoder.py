@@ -78,6 +78,28 @@ def test_a_folder_of_sparsify_gives_the_same_codes(tmp_path: Path) -> None:
     assert torch.equal(read.encode(STATES), sae.encode(STATES))
 
 
+def test_a_folder_in_a_repository_of_the_hub_is_fetched_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random_sae().save(tmp_path / "layer_3" / "width_20")
+    asked: list[Any] = []
+
+    def fetched(model: str, revision: str | None, offline: bool, files: list[str]) -> Path:
+        asked.append((model, offline, files))
+        return tmp_path
+
+    monkeypatch.setattr("abliterate.studies.features.autoencoder.download", fetched)
+    assert SparseAutoencoder.load("org/saes/layer_3/width_20", offline=True).layer == 4
+    below = "layer_3/width_20"
+    assert asked == [
+        ("org/saes", True, [f"{below}/cfg.json", f"{below}/sae_weights.safetensors", f"{below}/sae.safetensors"])
+    ]
+    for name in ("nothing", "./no/such/folder"):
+        with pytest.raises(InputError, match="no such folder, and not a Hub id"):
+            SparseAutoencoder.load(name)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file; give the folder"):
+        SparseAutoencoder.load(tmp_path / "file")
+
+
 def rewritten(folder: Path, **changes: Any) -> Path:
     path = folder / "cfg.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
