@@ -13,6 +13,8 @@ from .interventions import (
     added,
     added_rows,
     affine,
+    amplified,
+    calibrated,
     mean_component,
     rows_where,
 )
@@ -30,6 +32,9 @@ from .studies.clusters.clustering import cluster
 from .studies.clusters.effects import effects
 from .studies.clusters.inputs import input_directions
 from .studies.clusters.run import clusters
+from .studies.features.autoencoder import SparseAutoencoder
+from .studies.features.run import explain
+from .studies.features.words import vocabulary
 from .studies.phases.run import phases
 from .studies.positions.run import positions
 
@@ -45,17 +50,21 @@ __all__ = [
     "PromptSet",
     "Recipe",
     "Result",
+    "SparseAutoencoder",
     "Text",
     "ablated",
     "ablated_rows",
     "added",
     "added_rows",
     "affine",
+    "amplified",
+    "calibrated",
     "capture",
     "cluster",
     "clusters",
     "difference_in_means",
     "effects",
+    "explain",
     "find_architecture",
     "input_directions",
     "is_refusal",
@@ -68,4 +77,5 @@ __all__ = [
     "positions",
     "rows_where",
     "run",
+    "vocabulary",
 ]

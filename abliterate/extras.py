@@ -17,6 +17,7 @@ from abliterate.errors import InputError
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "endpoint": ("openai",),
     "eval": ("lm_eval",),
+    "features": ("sae_lens",),
     "gguf": ("gguf", "sentencepiece"),
     "report": ("plotly",),
     "study": ("minisom", "sklearn"),

@@ -46,8 +46,16 @@ def verbs(_: str = "") -> str:
 
 
 def flags(verb: str) -> str:
-    """Return the arguments and flags of a verb as definition lists, one for each panel of its help."""
+    """Return the arguments and flags of a verb, or of each verb of a family, as definition lists, one for each panel of its help."""
     command = commands()[verb]
+    members: dict[str, Any] = getattr(command, "commands", {})
+    if members:
+        return "\n".join(f"## {verb} {name}\n\n{one.help}\n\n{flags_of(name, one)}" for name, one in members.items())
+    return flags_of(verb, command)
+
+
+def flags_of(verb: str, command: Any) -> str:
+    """Return those of one command."""
     context = command.make_context(verb, [], resilient_parsing=True)
     panels: dict[str, list[str]] = {}
     for parameter in command.params:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from typer.models import CommandInfo
 
-from abliterate.cli.completion import DEFAULT_VERB, Verb, Verbs, complete_bash, completing_bash
+from abliterate.cli.completion import DEFAULT_VERB, Family, Verb, Verbs, complete_bash, completing_bash
 from abliterate.cli.declared import declared
 from abliterate.cli.failures import UNFORESEEN, one_line, unforeseen
 from abliterate.cli.terminal import Terminal, harmless_libraries, say, say_json
@@ -61,6 +61,18 @@ def verb(panel: Panel, name: str | None = None) -> Callable[[F], F]:
 
     def register(function: F) -> F:
         app.command(name or function.__name__, cls=Verb, rich_help_panel=panel)(declared(function))
+        return function
+
+    return register
+
+
+def family(name: str, panel: Panel, help: str) -> Callable[[F], F]:
+    """Return what makes functions the verbs of a family, as `abliterate NAME VERB`."""
+    own = typer.Typer(name=name, cls=Family, no_args_is_help=True, rich_markup_mode="rich", help=help)
+    app.add_typer(own, rich_help_panel=panel)
+
+    def register(function: F) -> F:
+        own.command(function.__name__, cls=Verb)(declared(function))
         return function
 
     return register

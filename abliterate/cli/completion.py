@@ -62,13 +62,17 @@ class Verb(TyperCommand):
         return super().shell_complete(ctx, incomplete or "-")
 
 
-class Verbs(TyperGroup):
-    """The verbs; a first word that is none of them is the model of a run, when it is run and when it is completed."""
+class Family(TyperGroup):
+    """Verbs under one name."""
 
     def make_context(self, *values: Any, **named: Any) -> Any:
-        """Read what was typed before the verb."""
+        """Read what was typed behind the name."""
         with told_harmlessly():
             return super().make_context(*values, **named)
+
+
+class Verbs(Family):
+    """The verbs; a first word that is none of them is the model of a run, when it is run and when it is completed."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the verb that the words ask for, and the words that are left for it."""

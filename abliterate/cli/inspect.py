@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +15,7 @@ from rich.text import Text
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.figures import size
+from abliterate.cli.studies import plain_table
 from abliterate.pipeline.options import ModelOptions
 
 if TYPE_CHECKING:
@@ -22,13 +26,25 @@ if TYPE_CHECKING:
 @verb("look")
 def inspect(
     options: Annotated[ModelOptions, flags("model", "offline", "trust_remote_code", "revision")],
+    words: Annotated[
+        bool, typer.Option("--words", help="Say instead in words what an edit removed, as its record holds it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the writers of a model and prove them on a small clone, its sizes, what a run will cost; loads no weights."""
-    from abliterate.commands.inspect import inspect
+    from abliterate.commands.inspect import inspect, words_of_edit
 
+    if words:
+        said = words_of_edit(Path(options.model))
+        return show(edit_words(said), dict(said), as_json)
     one = inspect(options, progress())
     show(inspection(one), inspection_json(one), as_json)
+
+
+def edit_words(said: Mapping[str, Any]) -> RenderableType:
+    """Return a table of the words along each direction, and of those against it."""
+    rows = [(", ".join(one["along"]), ", ".join(one["against"])) for one in said["directions"]]
+    return plain_table(("along what was removed", "against it"), rows)
 
 
 def inspection(one: Inspection) -> RenderableType:

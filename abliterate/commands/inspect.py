@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
 from abliterate.architectures.architecture import Architecture
 from abliterate.edits.bias_sites import BiasSite, find_bias_sites
-from abliterate.errors import ArchitectureError
+from abliterate.errors import ArchitectureError, InputError
 from abliterate.pipeline.open_model import open_config
 from abliterate.pipeline.options import ModelOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import Proved, require_proof
+from abliterate.records.manifest import read_manifest
+from abliterate.records.schema import check_shape
+from abliterate.records.shapes import MANIFEST_SHAPE
+from abliterate.storage.names import DIRECTIONS, MANIFEST
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,18 @@ def inspect(options: ModelOptions, progress: Progress = SILENT) -> Inspection:
         sum(one.numel() for one in inside),
         bias_sites_of(empty, architecture),
     )
+
+
+def words_of_edit(folder: Path) -> Mapping[str, Any]:
+    """Return what the record of an edit says in words of its directions. Raises InputError where it says nothing."""
+    words = read_manifest(folder).get("words")
+    if words is None:
+        raise InputError(
+            f"{folder}: its record holds no words of what was removed; `abliterate features explain ORIGINAL --sae "
+            f"{folder / DIRECTIONS}` finds them"
+        )
+    check_shape(words, MANIFEST_SHAPE["words"], str(folder / MANIFEST), "words")
+    return dict(words)
 
 
 def bias_sites_of(empty: PreTrainedModel, architecture: Architecture) -> Mapping[int, BiasSite]:

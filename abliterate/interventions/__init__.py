@@ -4,6 +4,7 @@
 |---|---|---|
 | `ablated`, `ablated_rows` | `y <- y - s R^T (R y)` on what every writer writes | Arditi et al. 2024, arXiv 2406.11717, section 2.4 |
 | `added`, `added_rows` | `x <- x + a v` at one `resid[l]` | the same section (activation addition) |
+| `amplified`, `calibrated`, `raised` | `x <- x + a t S^T`, `x <- x - t S^T + b s`, ... at one `resid[l]`, `t = ReLU(x S)` | arXiv 2502.15576 (features) |
 | `affine` | `x <- x + (c - x·r) r` at every `resid[l]`, or some | Marshall et al. 2024, arXiv 2411.09003 (affine concept editing) |
 
 Each takes `when`, which says where it acts: a `Condition` (decided token by token inside the pass), or one truth
@@ -28,6 +29,7 @@ from abliterate.interventions.ablation import (
 from abliterate.interventions.addition import added, added_rows
 from abliterate.interventions.affine import affine, mean_component
 from abliterate.interventions.conditions import FROM_LAST_TOKEN, Condition, FromLastToken, Gate, When, rows_where
+from abliterate.interventions.features import amplified, calibrated, raised
 from abliterate.interventions.hook_form import hook_form
 from abliterate.interventions.hooks import Strength, on_first, project_rows
 
@@ -43,6 +45,8 @@ __all__ = [
     "added",
     "added_rows",
     "affine",
+    "amplified",
+    "calibrated",
     "disturbed",
     "eager",
     "hook_form",
@@ -50,6 +54,7 @@ __all__ = [
     "on_first",
     "project_rows",
     "projected",
+    "raised",
     "register",
     "rows_where",
     "writer_edits",

@@ -31,6 +31,7 @@ from abliterate.pipeline.find import (
 )
 from abliterate.pipeline.load import Loaded
 from abliterate.pipeline.options import Options
+from abliterate.pipeline.removed_words import removed_words, texts_of_run
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
 from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verify_stream
@@ -80,6 +81,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         finding.found,
     )
     plan = plan_edit(finding)
+    removed = removed_words(loaded.live(SILENT), plan.basis, texts_of_run(loaded, training_replies))
     with clock.step("measure the original"):
         report = loaded.splits.report()
         expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
@@ -100,7 +102,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         with clock.step("measure the edited"):
             edited = observe_report(loaded, report, original, loaded.unfinished.under("edited", plan.digest), progress)
             divergence = diverge(original, edited, progress)
-        measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials)
+        measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials, removed)
         prompts = training_replies.record(loaded.splits.record())
         device = choose_device(options.device)
         form: Form = "checkpoint" if written else "adapter"

@@ -31,6 +31,7 @@ MANIFEST_SHAPE = {
     "selection": Maybe({"bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}),
     "search": Maybe({"original": {"refusals": int, "prompts": int}, "chosen": int, "points": [POINT]}),
     "recipe": {"direction": Maybe(str), "directions": Maybe([str]), "strengths": STRENGTHS_SHAPE, "added": Maybe(float), "form": Maybe(str)},
+    "words": Maybe({"vocabulary": int, "directions": [{"along": [str], "against": [str]}]}),
     "trials": Maybe([{"layer": int, "position": int, "strength": float, "refused": int, "prompts": int}]),
     "tensors": [TENSOR],
     "proof": {

@@ -28,7 +28,7 @@ from fixtures.option_values import CLASSES
 
 OWN = {
     "--json", "--help", "--push", "--directions", "--recipe", "--against", "--csv", "--markdown", "--public", "--open",
-    "--dataset", "--row",
+    "--dataset", "--row", "--words",
 }  # fmt: skip
 """Flags that one verb has for itself."""
 
@@ -37,9 +37,17 @@ def commands() -> Iterator[Any]:
     yield from get_command(app).commands.values()  # type: ignore[attr-defined]
 
 
+def callable_ones() -> Iterator[Any]:
+    """The verbs, and in the place of a family its members."""
+    for one in commands():
+        yield from getattr(one, "commands", {one.name: one}).values()
+
+
 def test_every_flag_is_a_declared_option_or_listed_here() -> None:
     known = {flag_of(name, one) for options in CLASSES for name, one in declarations(options).items() if one.offered}
-    seen = {word for one in commands() for parameter in one.params for word in parameter.opts if word.startswith("--")}
+    seen = {
+        word for one in callable_ones() for parameter in one.params for word in parameter.opts if word.startswith("--")
+    }
     assert seen - known <= OWN
     assert OWN - {"--help"} <= seen
     assert known - {"--model", "--edit"} <= seen  # which stand without a flag where they are required
@@ -47,7 +55,7 @@ def test_every_flag_is_a_declared_option_or_listed_here() -> None:
 
 def test_known_words_are_offered_by_every_verb_that_takes_them() -> None:
     words = {flag_of(name, one): one.words for options in CLASSES for name, one in declarations(options).items()}
-    for command in commands():
+    for command in callable_ones():
         for parameter in command.params:
             for word in words.get(parameter.opts[0], ()) if command.name != "export" else ():
                 found = [one.value for one in parameter.shell_complete(typer.Context(command), word)]

@@ -155,8 +155,11 @@ def complaint(line: str) -> Any:
     if not words or words[0] in ("--install-completion", "--help"):
         return None
     verb, arguments = (words[0], words[1:]) if words[0] in group.commands else ("run", words)
+    command = group.commands[verb]
+    while hasattr(command, "commands") and arguments and arguments[0] in command.commands:  # a family
+        command, verb, arguments = command.commands[arguments[0]], arguments[0], arguments[1:]
     try:
-        group.commands[verb].make_context(verb, list(arguments))
+        command.make_context(verb, list(arguments))
     except USAGE_ERROR as error:
         return error
     return None

@@ -32,7 +32,8 @@ def test_flags_and_public_names_are_all_there(site: Path) -> None:
     group: Any = typer.main.get_command(app)
     for verb, command in group.commands.items():
         page = (site / "verbs" / f"{verb}.html").read_text(encoding="utf-8")
-        for parameter in command.params:
+        members = getattr(command, "commands", {verb: command}).values()
+        for parameter in (parameter for one in members for parameter in one.params):
             name = parameter.opts[-1]
             assert (name if name.startswith("-") else parameter.metavar or name) in page, (verb, name)
     reference = (site / "reference.html").read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 const root = document.documentElement;
 const byId = (id) => document.getElementById(id);
-const chosen = { separation: "auc", score: data.score, layer: 0, similarity: 0, sweep: 0, component: 0, phases: 0, outcome: 0 };
+const chosen = { separation: "auc", score: data.score, layer: 0, similarity: 0, sweep: 0, component: 0, phases: 0, outcome: 0, steering: 0 };
 const CAPTIONS = {
   separation: {
     auc: "Area under the ROC curve of the projection; 0.5 is chance.",
@@ -189,6 +189,19 @@ function tensors(place) {
   update();
 }
 
+// Rows of a table that hold what was searched for; the others are hidden.
+function findRows(form, rows) {
+  const find = form.querySelector("input"), count = form.querySelector(".count");
+  const update = () => {
+    const wanted = find.value.toLowerCase();
+    for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
+  };
+  find.addEventListener("input", update);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  update();
+}
+
 function slider() {
   const input = byId("layer"), value = byId("layer-value"), planes = data.pca.layers;
   const own = Math.max(0, planes.findIndex((plane) => plane.layer === data.chosen.layer));
@@ -283,6 +296,8 @@ if (byId("similarity-layer")) similaritySlider();
 picks("sweep-vector", "sweep", "plot-alpha");
 picks("component-vector", "component", "plot-components");
 picks("phases-form", "phases", "plot-phases");
+picks("steering-kind", "steering", "plot-steering");
+if (byId("feature-find")) findRows(byId("feature-find"), [...byId("feature-rows").querySelectorAll("tbody tr")]);
 picks("phases-outcome", "outcome", "plot-phases");
 // A row for each label of each set of prompts, and one for the set's name.
 if (byId("plot-evaluation")) byId("plot-evaluation").style.height = `${7 + 8.5 * Object.keys(data.evaluation.sets).length}rem`;

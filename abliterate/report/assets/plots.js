@@ -375,6 +375,19 @@ function alpha(colours, place) {
   return { data: [...random, ...others, own], layout: layout(colours, axis(colours, "alpha"), axis(colours, "change of refusal log-odds"), more) };
 }
 
+// What each strength of a steering does on the select part.
+function steering(colours, place) {
+  const { tried } = data.features.curves[place];
+  const palette = LINES[colours.name];
+  const kinds = [["safe", "attacks safe", palette[1]], ["refused", "normal refused", palette[3]], ["broken", "fall apart", palette[5]]];
+  const shown = kinds.map(([key, name, colour], number) => ({
+    type: "scatter", mode: "lines+markers", name, x: tried.map((one) => one.strength), y: tried.map((one) => one[key].rate),
+    line: { color: colour, dash: DASHES[number % DASHES.length], width: 1.8 }, marker: { color: colour, size: 7 },
+    error_y: bars(colour, tried.map((one) => one[key]), "rate"), hovertemplate: `${name}<br>strength %{x}: %{y:.0%}<extra></extra>`,
+  }));
+  return { data: shown, layout: layout(colours, axis(colours, "strength"), axis(colours, "share of replies", { range: [-0.02, 1.02], tickformat: ".0%" }), { showlegend: true }) };
+}
+
 function components(colours, place) {
   const one = data.positions.components[place];
   const side = (name, symbol, dash) => {
@@ -509,5 +522,6 @@ const PLOTS = {
   "plot-effects": effects,
   "plot-clusters": clusterPlane, "plot-stability": stability, "plot-shared": sharedWith, "plot-cluster-effects": effectMatrix,
   "plot-alpha": (colours) => alpha(colours, chosen.sweep), "plot-components": (colours) => components(colours, chosen.component),
+  "plot-steering": (colours) => steering(colours, chosen.steering),
   "plot-strengths": strengths, "plot-front": front, "plot-proof": proof,
 };

@@ -6,6 +6,7 @@ from abliterate.report.sections import (
     activations,
     clusters,
     evaluation,
+    features,
     figures,
     phases,
     positions,
@@ -20,7 +21,13 @@ from abliterate.report.sections import (
 )
 from abliterate.report.sections.section import Section
 
-STUDY_SECTIONS: tuple[Section, ...] = (studies.SECTION, positions.SECTION, phases.SECTION, clusters.SECTION)
+STUDY_SECTIONS: tuple[Section, ...] = (
+    studies.SECTION,
+    positions.SECTION,
+    phases.SECTION,
+    clusters.SECTION,
+    features.SECTION,
+)
 """Those of studies: what all conclude, then a section for each; on a page of their own where nothing was edited."""
 
 SECTIONS: tuple[Section, ...] = (

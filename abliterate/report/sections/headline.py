@@ -51,6 +51,9 @@ def facts(records: Gathered) -> list[tuple[str, str]]:
         ("strength", strengths_line(records)),
         ("edited", edited(records)),
     ]
+    rows += [
+        ("along it", ", ".join(one["along"])) for one in (manifest.get("words") or {"directions": []})["directions"]
+    ]
     if manifest.get("edited_dtype"):
         rows.append(("edited tensors written as", manifest["edited_dtype"]))
     for side, one in prompts.items():
