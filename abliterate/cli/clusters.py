@@ -75,18 +75,10 @@ def effects(found: Clusters) -> RenderableType:
     rows = []
     for place, one in enumerate(own.rows):
         if one.kind != SPLIT:
-            cells = [f"{cell:+.2f}" if cell == cell else "" for cell in own.matrix[place].tolist()]
+            cells = " ".join(f"{cell:+.1f}" if cell == cell else "none" for cell in own.matrix[place].tolist())
             refused = own.refused.get(one.name)
             rate = f"{refused.count}/{refused.total}" if refused else ""
-            rows.append(
-                (
-                    one.name,
-                    one.kind,
-                    *cells,
-                    f"{float(own.ablated[place].mean()):+.2f}",
-                    f"{added[one.name]:+.2f}",
-                    rate,
-                )
-            )
-    head = ("direction", "kind", *(f"on {place + 1}" for place in range(own.k)), "ablated", "added", "refused")
+            whole = f"{float(own.ablated[place].mean()):+.1f}"
+            rows.append((one.name, one.kind, cells, whole, f"{added[one.name]:+.1f}", rate))
+    head = ("direction", "kind", "ablated, by cluster", "over all", "added", "refused")
     return plain_table(head, rows)

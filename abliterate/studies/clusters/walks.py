@@ -106,7 +106,7 @@ def walked(
         moved = here + sign * ahead - start
         far = moved.norm(dim=-1, keepdim=True)
         here = torch.where(moving[:, None], start + moved * (FURTHEST * lengths / far).clamp(max=1.0), here)
-        if number == 0 and bool((there | ~moving).all()):  # one step each: no gradient is needed any more
+        if number == STEPS - 1 or bool((there | ~moving).all()):  # the last step: no gradient is needed any more
             values = margin.values(here)
         else:
             values, gradients = margin.gradients(here)
