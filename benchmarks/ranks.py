@@ -57,6 +57,25 @@ def summary(rows: list[Figures], name: str) -> Figures | None:
     return min(own, key=lambda one: one.kl_replies, default=None)
 
 
+def plot(path: Path, rows: list[Figures], searches: list[str]) -> None:
+    """Draw the points of all searches, a colour for each rank and start."""
+    import matplotlib.pyplot as plt
+
+    _, axes = plt.subplots(figsize=(7, 4.5))
+    kinds = [*dict.fromkeys(name.partition(" seed")[0] for name in searches)]
+    for number, kind in enumerate(kinds):
+        label: str | None = kind
+        for name in (name for name in searches if name.partition(" seed")[0] == kind):
+            own = sorted((one for one in rows if one.name.startswith(f"{name} ")), key=lambda one: one.kl_replies)
+            shares = [one.refused / one.harmful for one in own]
+            axes.plot([one.kl_replies for one in own], shares, "o-", color=f"C{number}", label=label)
+            label = None
+    axes.set(xscale="log", xlabel="KL over replies, harmless prompts (nats)", ylabel="harmful prompts refused")
+    axes.legend()
+    plt.tight_layout()
+    plt.savefig(path, dpi=150)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model")
@@ -71,6 +90,7 @@ def main() -> None:
     parser.add_argument("--look-alikes", type=int, default=120)
     parser.add_argument("--steps", type=int, default=stages.STEPS, help="steps of a stage")
     parser.add_argument("--pressures", type=float, nargs="+", default=stages.REFUSAL_WEIGHTS)
+    parser.add_argument("--plot", type=Path, help="draws the fronts; needs matplotlib")
     asked = parser.parse_args()
     stages.STEPS, stages.REFUSAL_WEIGHTS = asked.steps, tuple(asked.pressures)
     sides = {"harmful": asked.harmful, "harmless": asked.harmless}
@@ -95,6 +115,8 @@ def main() -> None:
                         keep(file, found)
                         done[point] = found
     show(f"{asked.model}, every point", list(done.values()))
+    if asked.plot:
+        plot(asked.plot, [*done.values()], searches)
     best = [one for name in searches if (one := summary([*done.values()], name))]
     show(f"least KL over replies with at most {FEW:.0%} refused", best)
 
