@@ -58,22 +58,21 @@ def summary(rows: list[Figures], name: str) -> Figures | None:
 
 
 def plot(path: Path, rows: list[Figures], searches: list[str]) -> None:
-    """Draw the points of all searches, a colour for each rank and start."""
-    import matplotlib.pyplot as plt
+    """Draw the points of all searches as a page, a colour for each rank and start."""
+    import plotly.graph_objects as graph
+    from plotly.colors import qualitative
 
-    _, axes = plt.subplots(figsize=(7, 4.5))
     kinds = [*dict.fromkeys(name.partition(" seed")[0] for name in searches)]
-    for number, kind in enumerate(kinds):
-        label: str | None = kind
-        for name in (name for name in searches if name.partition(" seed")[0] == kind):
-            own = sorted((one for one in rows if one.name.startswith(f"{name} ")), key=lambda one: one.kl_replies)
-            shares = [one.refused / one.harmful for one in own]
-            axes.plot([one.kl_replies for one in own], shares, "o-", color=f"C{number}", label=label)
-            label = None
-    axes.set(xscale="log", xlabel="KL over replies, harmless prompts (nats)", ylabel="harmful prompts refused")
-    axes.legend()
-    plt.tight_layout()
-    plt.savefig(path, dpi=150)
+    lines = []
+    for name in searches:
+        own = sorted((one for one in rows if one.name.startswith(f"{name} ")), key=lambda one: one.kl_replies)
+        colour = qualitative.Plotly[kinds.index(name.partition(" seed")[0])]
+        shares = [one.refused / one.harmful for one in own]
+        lines.append(graph.Scatter(x=[one.kl_replies for one in own], y=shares, name=name, line={"color": colour}))
+    page = graph.Figure(lines)
+    page.update_xaxes(type="log", title="KL over replies, harmless prompts (nats)")
+    page.update_yaxes(title="harmful prompts refused", tickformat=".0%")
+    page.write_html(path, include_plotlyjs=True)
 
 
 def main() -> None:
@@ -90,7 +89,7 @@ def main() -> None:
     parser.add_argument("--look-alikes", type=int, default=120)
     parser.add_argument("--steps", type=int, default=stages.STEPS, help="steps of a stage")
     parser.add_argument("--pressures", type=float, nargs="+", default=stages.REFUSAL_WEIGHTS)
-    parser.add_argument("--plot", type=Path, help="draws the fronts; needs matplotlib")
+    parser.add_argument("--plot", type=Path, help="page that shows the fronts")
     asked = parser.parse_args()
     stages.STEPS, stages.REFUSAL_WEIGHTS = asked.steps, tuple(asked.pressures)
     sides = {"harmful": asked.harmful, "harmless": asked.harmless}
