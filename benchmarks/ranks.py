@@ -57,6 +57,24 @@ def summary(rows: list[Figures], name: str) -> Figures | None:
     return min(own, key=lambda one: one.kl_replies, default=None)
 
 
+def plot(path: Path, rows: list[Figures], searches: list[str]) -> None:
+    """Draw the points of all searches as a page, a colour for each rank and start."""
+    import plotly.graph_objects as graph
+    from plotly.colors import qualitative
+
+    kinds = [*dict.fromkeys(name.partition(" seed")[0] for name in searches)]
+    lines = []
+    for name in searches:
+        own = sorted((one for one in rows if one.name.startswith(f"{name} ")), key=lambda one: one.kl_replies)
+        colour = qualitative.Plotly[kinds.index(name.partition(" seed")[0])]
+        shares = [one.refused / one.harmful for one in own]
+        lines.append(graph.Scatter(x=[one.kl_replies for one in own], y=shares, name=name, line={"color": colour}))
+    page = graph.Figure(lines)
+    page.update_xaxes(type="log", title="KL over replies, harmless prompts (nats)")
+    page.update_yaxes(title="harmful prompts refused", tickformat=".0%")
+    page.write_html(path, include_plotlyjs=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model")
@@ -71,6 +89,7 @@ def main() -> None:
     parser.add_argument("--look-alikes", type=int, default=120)
     parser.add_argument("--steps", type=int, default=stages.STEPS, help="steps of a stage")
     parser.add_argument("--pressures", type=float, nargs="+", default=stages.REFUSAL_WEIGHTS)
+    parser.add_argument("--plot", type=Path, help="page that shows the fronts")
     asked = parser.parse_args()
     stages.STEPS, stages.REFUSAL_WEIGHTS = asked.steps, tuple(asked.pressures)
     sides = {"harmful": asked.harmful, "harmless": asked.harmless}
@@ -95,6 +114,8 @@ def main() -> None:
                         keep(file, found)
                         done[point] = found
     show(f"{asked.model}, every point", list(done.values()))
+    if asked.plot:
+        plot(asked.plot, [*done.values()], searches)
     best = [one for name in searches if (one := summary([*done.values()], name))]
     show(f"least KL over replies with at most {FEW:.0%} refused", best)
 

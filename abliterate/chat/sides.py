@@ -92,14 +92,12 @@ def open_sides(options: AskOptions, against: str | None, progress: Progress = SI
         side = load_side("edited", source, options)
         kept = "; its layers stream from the disk" if streaming_of(side.model) else ""
         return ChatSides((side,), f"one model in memory: {source.public_name}{kept}")
-    if folder is not None and (folder / RECIPE).is_file() and is_projection(folder):
-        return with_hooks(options, folder, against, progress)
-    return with_both(options, against, progress)
-
-
-def is_projection(folder: Path) -> bool:
-    """Tell whether hooks can be the edit of a folder. Raises InputError for a recipe that cannot be read."""
-    return EditFiles.of(folder).recipe.form == "projection"
+    if folder is None or not (folder / RECIPE).is_file():
+        return with_both(options, against, progress, f"has no {RECIPE}")
+    form = EditFiles.of(folder).recipe.form
+    if form != "projection":
+        return with_both(options, against, progress, f"is edited in the form {form}, which hooks cannot be")
+    return with_hooks(options, folder, against, progress)
 
 
 def records_of(options: AskOptions, enough: bool) -> Path | None:
@@ -169,14 +167,14 @@ def with_adapter(options: AskOptions, folder: Path, base: str, compare: bool, pr
     return ChatSides((original, edited), "one model in memory, the adapter on and off")
 
 
-def with_both(options: AskOptions, against: str, progress: Progress) -> ChatSides:
-    """Load both, where memory holds both: nothing says how one is made from the other."""
+def with_both(options: AskOptions, against: str, progress: Progress, why: str) -> ChatSides:
+    """Load both, where memory holds both: `why` hooks on one of them do not make the other."""
     sources = [resolve_side(options, name, progress) for name in (against, options.model)]
     first, second = (Unloaded(source.public_name, source) for source in sources)
     check_alike(first, second, [open_chat(options, first.tokenizer).render(HELLO)])
     check_room(sources, options)
     original, edited = (load_side(role, source, options) for role, source in zip(SIDE_ROLES, sources, strict=True))
-    return ChatSides((original, edited), f"two models in memory: {shown_name(options.model)} has no {RECIPE} for hooks")
+    return ChatSides((original, edited), f"two models in memory: {shown_name(options.model)} {why}")
 
 
 def check_room(sources: list[Source], options: AskOptions) -> None:

@@ -181,7 +181,8 @@ def test_lengths_of_columns_are_kept_and_the_stream_is_silent(result: Result, tm
         export(ExportOptions(given.out, "adapter"), replace(given, out=tmp_path / "adapter"))
     with pytest.raises(InputError, match="--recipe says which form the edit has"):
         apply(replace(given, out=tmp_path / "other"), directions, given.out / "recipe.json")
-    open_sides(Options(str(given.out), Path(), device="cpu"), given.model)
+    sides = open_sides(Options(str(given.out), Path(), device="cpu"), given.model)
+    assert sides.note.endswith("is edited in the form columns, which hooks cannot be")
 
 
 def test_lengths_of_quantised_columns_are_refused(tmp_path: Path) -> None:
