@@ -32,7 +32,7 @@ from abliterate.studies.features.steer import Asked, Defence
 from abliterate.studies.features.steer import steer as steered
 from abliterate.studies.features.texts import normal_of
 from abliterate.studies.features.train import Plan
-from abliterate.studies.features.trained import Trained, train_on
+from abliterate.studies.features.trained import Trained, budget, train_on
 from abliterate.studies.features.words import Vocabulary, read_vocabulary, vocabulary
 from abliterate.studies.record import StudyRecord, write_study
 
@@ -109,8 +109,12 @@ def train(options: CorpusOptions, chosen: TrainOptions, progress: Progress = SIL
     prompts = prompts_of(options.corpus, options.texts, offline=options.offline)
     opened = open_live("features train", options, progress)
     layer = chosen.layer or round(LAYER * opened.live.architecture.depth)
-    corpus = corpus_of(opened.live, options.corpus, prompts, options.reply_tokens, opened.kept)
     plan = Plan(chosen.features, chosen.active, chosen.epochs, chosen.batch, options.seed)
+    with progress.step(
+        budget(opened.live, prompts, plan, chosen.tokens, options.reply_tokens), 1, "estimate"
+    ) as advance:
+        advance(1)
+    corpus = corpus_of(opened.live, options.corpus, prompts, options.reply_tokens, opened.kept)
     left = opened.kept.path.parent / f"{layer}-{digest([repr(chosen)])[:16]}"
     found = train_on(opened.live, opened.source.public_name, corpus, layer, plan, chosen.tokens, left)
     record = record_of(

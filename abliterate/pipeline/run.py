@@ -74,12 +74,8 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
     """
     clock = Clock()
     finding = find(options, clock, progress)
-    loaded, training_replies, selection, found = (
-        finding.loaded,
-        finding.training_replies,
-        finding.selection,
-        finding.found,
-    )
+    loaded, training_replies = finding.loaded, finding.training_replies
+    selection, found = finding.selection, finding.found
     plan = plan_edit(finding)
     removed = removed_words(loaded.live(SILENT), plan.basis, texts_of_run(loaded, training_replies))
     with clock.step("measure the original"):

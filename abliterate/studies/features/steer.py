@@ -224,6 +224,11 @@ def chosen_rows(live: LiveModel, rows: Rows, made: Made, asked: Asked) -> Choice
         return Choice(by_data, "by data", own, by_data, words, parting)
     if words is None:
         raise InputError(f"--concept {text}: one row has nothing to choose from; leave --concept away, or pass rows")
+    if not own:
+        raise InputError(
+            f"--concept {text}: the prompts and replies of the train part hold fewer than {LEAST} of its words; give words of "
+            "your own, or data"
+        )
     return Choice(own, "by words", own, by_data, words, parting)
 
 

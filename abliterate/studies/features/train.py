@@ -7,6 +7,7 @@ the weights again at the end: the SAE reads and writes the stream as it is.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,22 @@ def train(
     return SparseAutoencoder(
         held["W_enc"], unit * held["b_enc"], held["W_dec"], unit * held["b_dec"], plan.active, None, layer, model, about
     )
+
+
+def seconds_of(plan: Plan, d_model: int, tokens: int) -> float:
+    """Return about how long a training on so many tokens takes here: by a step on random states, which is thrown away.
+
+    Raises InputError where sae-lens is not installed, and for a plan that cannot be.
+    """
+    require("features", "training an SAE", "sae_lens")
+    plan.check(tokens)
+    total = plan.steps(tokens)
+    trainer = trainer_of(plan, total, torch.zeros(d_model))
+    drawn = torch.randn(plan.batch, d_model, generator=torch.Generator().manual_seed(0))
+    trainer.step(drawn)  # the first one makes room
+    begun = time.monotonic()
+    trainer.step(drawn)
+    return total * (time.monotonic() - begun)
 
 
 def so_far(trainer: Any, output: Any) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.models.live_model import LiveModel
+from abliterate.prompts.prompt_set import side_of
 from abliterate.storage.own_files import own_folder
 from abliterate.studies.common import Verdict
 from abliterate.studies.features.autoencoder import SparseAutoencoder
 from abliterate.studies.features.corpus import Corpus
 from abliterate.studies.features.quality import Quality, quality_of
 from abliterate.studies.features.tokens import Span, capture_tokens
-from abliterate.studies.features.train import Plan, train
+from abliterate.studies.features.train import Plan, seconds_of, train
 
 SCORED = 24
 """Held-out texts whose cross-entropy is measured."""
@@ -58,6 +60,18 @@ def train_on(
     sae = replace(sae, about={**sae.about, "fvu": quality.fvu, "alive": quality.alive})
     short = f"the corpus has {found} tokens on its train side, of {tokens} that were allowed"
     return Trained(sae, plan, layer, found, len(unseen), quality, (short,) if found < tokens else ())
+
+
+def budget(live: LiveModel, prompts: Sequence[str], plan: Plan, tokens: int, reply_tokens: int) -> str:
+    """Return before anything is captured what a training will work on and how long it takes, in a line.
+
+    Raises InputError as `seconds_of`, where even replies of full length would give too few tokens.
+    """
+    train = [prompt for prompt in prompts if side_of(prompt) == "train"]
+    words = live.tokenizer(train, add_special_tokens=False)["input_ids"]
+    most = min(tokens, sum(len(one) + reply_tokens for one in words))
+    seconds = seconds_of(plan, live.architecture.d_model, most)
+    return f"at most {most} tokens of {len(train)} prompts, {plan.steps(most)} steps, about {seconds / 60:.1f} minutes of training"
 
 
 def within(spans: list[Span], tokens: int) -> list[Span]:

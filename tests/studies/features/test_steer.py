@@ -65,6 +65,13 @@ def test_words_choose_rows_or_are_listed(tiny_live: LiveModel, made: Made) -> No
         chosen_rows(tiny_live, rows_with(made, 0), made, Asked(concept="sorry"))
 
 
+def test_a_concept_that_no_text_speaks_of_chooses_nothing(tiny_live: LiveModel, made: Made) -> None:
+    silent = replace(made, texts=("kettle boat", "boat bread"))
+    with pytest.raises(InputError, match="hold fewer than 3 of its words"):
+        chosen_rows(tiny_live, rows_with(made), silent, Asked(concept="safety"))
+    assert chosen_rows(tiny_live, rows_with(made), silent, Asked(concept="data")).words == ()
+
+
 def test_dead_features_cannot_be_chosen(tiny_live: LiveModel, made: Made) -> None:
     sae = tied_sae(torch.randn(6, 160, generator=torch.Generator().manual_seed(1)), 2, 5)
     sae.decoder[3] = 0

@@ -12,7 +12,15 @@ from abliterate.models.live_model import LiveModel
 from abliterate.studies.features.corpus import Corpus
 from abliterate.studies.features.tokens import Span
 from abliterate.studies.features.train import Plan
-from abliterate.studies.features.trained import controls_of, results_of, settings_of, train_on, verdicts_of, within
+from abliterate.studies.features.trained import (
+    budget,
+    controls_of,
+    results_of,
+    settings_of,
+    train_on,
+    verdicts_of,
+    within,
+)
 
 
 def test_tokens_end_where_the_budget_does() -> None:
@@ -27,6 +35,16 @@ def test_layers_and_budgets_are_checked_first(tiny_live: LiveModel, corpus: Corp
             train_on(tiny_live, "tiny", corpus, layer, Plan(8, 2, 1, 8, 0), 100)
     with pytest.raises(InputError, match="the corpus has 100 tokens to learn 64 features"):
         train_on(tiny_live, "tiny", corpus, 5, Plan(64, 2, 1, 8, 0), 100)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_budget_is_told_before(tiny_live: LiveModel, corpus: Corpus) -> None:
+    pytest.importorskip("sae_lens", reason="sae-lens is not installed (extra features)")
+    prompts = [one.prompt for one in corpus.passages]
+    told = budget(tiny_live, prompts, Plan(16, 2, 2, 32, 0), 300, 8)
+    assert told.startswith(f"at most 300 tokens of {len(corpus.part('train'))} prompts, 19 steps, about 0.")
+    with pytest.raises(InputError, match="tokens to learn 4096 features from"):
+        budget(tiny_live, prompts, Plan(4096, 2, 2, 32, 0), 10_000, 8)
 
 
 @pytest.mark.filterwarnings("ignore")
