@@ -32,13 +32,6 @@ def test_bad_input_is_one_line(words: list[str], said: str, refused: Callable[..
     assert said in refused("features", "explain", TINY, "--sae", tmp_path / "sae", *corpus, *words)
 
 
-def test_an_sae_of_another_model_is_one_line(refused: Callable[..., str], tmp_path: Path) -> None:
-    random_sae().save(tmp_path / "sae")
-    said = refused("features", "explain", TINY, "--sae", tmp_path / "sae", *CORPUS)
-    for part in ("house/chat", "12 wide", "160 wide", "resid[4]"):
-        assert part in said
-
-
 def test_an_explanation_as_tables(capsys: pytest.CaptureFixture[str], cache: Path, tmp_path: Path) -> None:
     random_sae(160, 24, layer=5).save(tmp_path / "sae")
     words = [

@@ -55,6 +55,7 @@ def test_some_rows_of_a_file_with_words_of_one_s_own(tmp_path: Path, directions_
     assert sorted(row["row"] for row in one.record.results["rows"]) == ["resid.3", "resid.5"]
 
 
+@pytest.mark.slow
 def test_rows_that_an_edit_changed_are_told(result: Result, tmp_path: Path, cache: Path) -> None:
     random_sae(160, 24, layer=5).save(tmp_path / "sae")
     one = explain(options(), ExplainOptions(sae=str(tmp_path / "sae"), words=4, edited=str(result.out)))
@@ -65,6 +66,12 @@ def test_rows_that_an_edit_changed_are_told(result: Result, tmp_path: Path, cach
     assert one.record.settings["edited"] == result.out.name
     same = explain(options(), ExplainOptions(sae=str(tmp_path / "sae"), words=4, edited=str(TINY)))
     assert all(row["difference"] == 0 and row["p"] == 1 for row in same.record.results["changed"])
+
+
+def test_rows_of_no_layer_cannot_be_told_to_have_changed(tmp_path: Path, cache: Path) -> None:
+    save_file({"learned": torch.ones(160)}, tmp_path / "learned.safetensors")
+    with pytest.raises(AbliterateError, match="--edited: the rows are of no layer"):
+        explain(options(), ExplainOptions(sae=str(tmp_path / "learned.safetensors"), edited=str(TINY)))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from abliterate.interventions import Condition, added
 from abliterate.interventions.features import amplified, calibrated, inverse_of, raised
 from abliterate.proofs.stream import streams
 from fixtures.interventions import SEQUENCES, logits
+from fixtures.models import random_model
 
 ROWS = torch.randn(5, 48, generator=torch.Generator().manual_seed(11))
 UNIT = torch.nn.functional.normalize(ROWS, dim=1)
@@ -122,6 +123,24 @@ def test_the_last_stream_can_be_steered_and_steerings_nest(llama: PreTrainedMode
         shifted = stream(llama, amplified(llama, ROWS, 2, 1.0))
     moved = stream(llama) + ROWS[0]
     assert near(shifted, moved + along(moved) @ UNIT, moved)
+
+
+@pytest.mark.parametrize("kind", ["amplified", "calibrated", "raised"])
+def test_a_reply_with_its_cache_is_that_of_full_passes(llama: PreTrainedModel, kind: str) -> None:
+    how = {"amplified": amplified, "calibrated": calibrated, "raised": raised}[kind]
+    tokens = torch.tensor([SEQUENCES[0]])
+    with how(llama, ROWS, 2, 2.0, when=Condition(UNIT[0], 2, 0.0)), torch.no_grad():
+        said = llama.generate(tokens, max_new_tokens=6, do_sample=False, eos_token_id=-1)
+        whole = tokens
+        for _ in range(6):
+            whole = torch.cat([whole, llama(whole, use_cache=False).logits[:, -1:].argmax(-1)], dim=1)
+    assert torch.equal(said, whole)
+
+
+def test_half_precision_stays_half_precision() -> None:
+    model = random_model("qwen2").to(torch.bfloat16)
+    with amplified(model, ROWS, 2, 1.0), torch.no_grad():
+        assert model(torch.arange(5)[None]).logits.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from abliterate.evaluation.statistics import Mean, Rate, mean_of
 from abliterate.models.live_model import LiveModel
 from abliterate.storage.record_log import RecordLog
 from abliterate.studies.features.steering import Drift, Gate, Steering, drift_of, equal_drift, states_along
-from abliterate.studies.features.texts import Group, Heard, Tokens, heard, together
+from abliterate.studies.features.texts import Group, Heard, heard, together
 from abliterate.studies.features.tokens import Span, capture_tokens
 
 ALLOWED = 0.02
@@ -62,7 +62,7 @@ class Bench:
     ) -> Bench:
         """Return the bench with the gate asked."""
         opened = {
-            one.name: tuple(gate.opens(end_states(live, one.texts, gate.layer))) if one.texts else () for one in groups
+            one.name: tuple(gate.opens(end_states(live, one.spans, gate.layer))) if one.texts else () for one in groups
         }
         return cls(live, tuple(groups), gate, opened, tokens, kept, language, by_token)
 
@@ -73,7 +73,7 @@ class Bench:
             if steering is not None and gated and not self.by_token:
                 own = self.open[group.name]
                 texts = tuple(text for text, steered in zip(group.texts, own, strict=True) if steered)
-                moved = self.said(name, replace(group, texts=texts, parts=()), steering)
+                moved = self.said(name, replace(group, texts=texts, parts=(), ends=()), steering)
                 found[group.name] = in_place(moved, own, self.said(name, group, None))
             else:
                 found[group.name] = self.said(name, group, steering, gated and self.by_token)
@@ -121,9 +121,9 @@ def in_place(moved: Heard, own: Sequence[bool], left: Heard) -> Heard:
     return Heard(*parts)
 
 
-def end_states(live: LiveModel, texts: Sequence[Tokens], layer: int) -> torch.Tensor:
-    """Return `resid[layer]` at the last token of each text, `[texts, d_model]`."""
-    return capture_tokens(live, [Span(tuple(text), (len(text) - 1,)) for text in texts], layer).states.float()
+def end_states(live: LiveModel, spans: Sequence[Span], layer: int) -> torch.Tensor:
+    """Return `resid[layer]` at the one place of each span, `[texts, d_model]`."""
+    return capture_tokens(live, spans, layer).states.float()
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,9 @@ def made_on_train(
     train = phrases.part("train")
     texts = [texts_of(live.chat, form, train, side) for side in ("harmful", "harmless")]  # type: ignore[arg-type]
     both = [one for side in texts for one in side]
-    ends = end_states(live, [one.tokens for one in both], layer)
+    ends = end_states(
+        live, [Span(one.tokens, (one.places.get("-1", one.places["prompt_end"]),)) for one in both], layer
+    )
     phrase_ends = capture_tokens(
         live, [Span(one.tokens, (one.place("phrase_end"),)) for one in both], layer
     ).states.float()
@@ -262,18 +264,18 @@ def activations(rows: Rows, states: Float[Tensor, "texts d_model"]) -> Float[Ten
 def gate_of(live: LiveModel, made: Made, layer: int, normal: Sequence[Group]) -> Gate:
     """Return the gate: its threshold lets in few of the normal prompts of the select part."""
     direction = torch.nn.functional.normalize(made.difference, dim=0)
-    texts = [text for one in normal for text in one.part("select").texts]
-    if len(texts) < 20:
+    spans = [span for one in normal for span in one.part("select").spans]
+    if len(spans) < 20:
         raise InputError(
-            f"{len(texts)} normal queries on the select side of the split are too few for a gate; give more with --normal"
+            f"{len(spans)} normal queries on the select side of the split are too few for a gate; give more with --normal"
         )
-    along = end_states(live, texts, layer) @ direction
+    along = end_states(live, spans, layer) @ direction
     return Gate(direction, layer, float(along.quantile(1 - FALSE_OPENS)))
 
 
 def gate_values(live: LiveModel, gate: Gate, bench: Bench) -> Float[Tensor, "texts one"]:
     """Return the component of each text of a bench along the gate's direction."""
-    states = [end_states(live, one.texts, gate.layer) for one in bench.groups if one.texts]
+    states = [end_states(live, one.spans, gate.layer) for one in bench.groups if one.texts]
     return (torch.cat(states) @ gate.direction)[:, None]
 
 

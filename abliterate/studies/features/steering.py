@@ -18,7 +18,7 @@ from abliterate.models.forward import final_hidden
 from abliterate.models.head import HEAD_ROWS, Head, check_numbers, kl_divergence
 from abliterate.models.live_model import LiveModel
 from abliterate.storage.record_log import digest
-from abliterate.studies.features.texts import Tokens
+from abliterate.studies.features.tokens import Tokens
 
 AMPLIFY, CALIBRATE, RAISE, ADD = "amplify", "calibrate", "raise", "add"
 

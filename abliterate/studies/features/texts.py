@@ -15,36 +15,48 @@ from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.concepts import is_safety
 from abliterate.replies.sentences import sentences
 from abliterate.storage.record_log import RecordLog, once
-
-Tokens = tuple[int, ...]
+from abliterate.studies.features.tokens import Span, Tokens
 
 
 @dataclass(frozen=True)
 class Group:
-    """Texts of one kind: a form of harmful phrases (`attack`), or a list of normal queries. `complete` says whether a form is."""
+    """Texts of one kind: a form of harmful phrases (`attack`), or a list of normal queries. `complete` says whether a form is.
+
+    `ends` is where each is judged by a gate: the last token of the prompt, before a reply that is already begun; of the whole
+    text where they are left away.
+    """
 
     name: str
     attack: bool
     complete: bool
     texts: tuple[Tokens, ...]
     parts: tuple[str, ...]
+    ends: tuple[int, ...] = ()
+
+    @property
+    def spans(self) -> list[Span]:
+        """Return each text with the place at which a gate judges it."""
+        ends = self.ends or tuple(len(text) - 1 for text in self.texts)
+        return [Span(text, (end,)) for text, end in zip(self.texts, ends, strict=True)]
 
     def part(self, name: str, most: int | None = None) -> Group:
         """Return the texts of one side of the split, at most so many."""
-        own = [text for text, part in zip(self.texts, self.parts, strict=True) if part == name][:most]
-        return replace(self, texts=tuple(own), parts=(name,) * len(own))
+        places = [place for place, part in enumerate(self.parts) if part == name][:most]
+        ends = tuple(self.ends[place] for place in places) if self.ends else ()
+        return replace(self, texts=tuple(self.texts[place] for place in places), parts=(name,) * len(places), ends=ends)
 
 
 def attacks_of(live: LiveModel, phrases: Phrases, forms: Forms, side: str = "harmful") -> list[Group]:
     """Return harmful phrases in each form."""
-    return [
-        Group(
-            form.name, True, form.where == "user" and form.sentence == "complete",
-            tuple(one.tokens for one in texts_of(live.chat, form, phrases, side)),  # type: ignore[arg-type]
-            tuple(one.split for one in phrases),
-        )
-        for form in forms
-    ]  # fmt: skip
+    groups = []
+    for form in forms:
+        texts = texts_of(live.chat, form, phrases, side)  # type: ignore[arg-type]
+        # "-1" is the last token that the template puts behind the user's turn; raw text has none.
+        ends = tuple(one.places.get("-1", one.places["prompt_end"]) for one in texts)
+        complete = form.where == "user" and form.sentence == "complete"
+        parts = tuple(one.split for one in phrases)
+        groups.append(Group(form.name, True, complete, tuple(one.tokens for one in texts), parts, ends))
+    return groups
 
 
 def normal_of(live: LiveModel, specs: Sequence[str], *, offline: bool = False) -> list[Group]:

@@ -7,7 +7,7 @@ import torch
 
 from abliterate.errors import InputError
 from abliterate.models.live_model import LiveModel
-from abliterate.studies.clusters.margin import Margin, Scored, alike
+from abliterate.studies.clusters.margin import Margin, Scored, alike, check_exact
 from abliterate.studies.clusters.openings import Targets
 from fixtures.models import random_model
 from fixtures.tiny_chat import tiny_chat
@@ -71,3 +71,11 @@ def test_a_model_in_few_digits_is_refused(live: LiveModel) -> None:
     live.model.to(torch.bfloat16)
     with pytest.raises(InputError, match="gradients in bfloat16 are noise"):
         Margin(live, 1, [OTHER, PROMPT], TARGETS)
+
+
+def test_a_model_whose_layers_come_from_the_disk_is_refused(live: LiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("abliterate.studies.upper.streaming_of", lambda model: object())
+    with pytest.raises(
+        InputError, match="needs gradients, and the layers of this model come from the disk; give more memory"
+    ):
+        check_exact(live)

@@ -33,7 +33,7 @@ def bench(tiny_live: LiveModel) -> Bench:
     phrases, forms = load_phrases("builtin:phrases-tiny").first(4), load_forms().choose(["question"])
     (attack,), (normal,) = (attacks_of(tiny_live, phrases, forms, side) for side in ("harmful", "harmless"))
     normal = replace(normal, name="normal", attack=False)
-    states = [end_states(tiny_live, one.texts, 5).mean(0) for one in (attack, normal)]
+    states = [end_states(tiny_live, one.spans, 5).mean(0) for one in (attack, normal)]
     direction = torch.nn.functional.normalize(states[0] - states[1], dim=0)
     threshold = float((states[0] + states[1]) @ direction / 2)
     return Bench.of(tiny_live, [attack, normal], Gate(direction, 5, threshold), 8, None)

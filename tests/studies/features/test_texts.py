@@ -20,6 +20,16 @@ def test_attacks_are_forms_and_normal_queries_are_lists(tiny_live: LiveModel) ->
     few = groups[0].part("report", 3)
     assert set(few.parts) <= {"report"}
     assert len(few.texts) <= 3
+    begun, raw = groups[2], groups[3]
+    said = [
+        tiny_live.tokenizer.decode(list(text[end + 1 :])) for text, end in zip(begun.texts, begun.ends, strict=True)
+    ]
+    assert all(one.strip().startswith("There are several ways") for one in said)  # a gate judges before the begun reply
+    assert [one.places for one in raw.spans] == [(len(text) - 1,) for text in raw.texts]
+    assert (
+        begun.part("report", 2).ends
+        == tuple(end for end, part in zip(begun.ends, begun.parts, strict=True) if part == "report")[:2]
+    )
     (normal,) = normal_of(tiny_live, [str(TINY / "harmless.txt")])
     assert (normal.name, normal.attack) == ("harmless.txt", False)
     assert set(normal.parts) == {"train", "select", "report"}
