@@ -16,10 +16,10 @@ from abliterate.pipeline.open_model import open_config
 from abliterate.pipeline.options import ModelOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.proofs.architecture import Proved, require_proof
-from abliterate.records.manifest import read_manifest
-from abliterate.records.schema import check_shape
-from abliterate.records.shapes import MANIFEST_SHAPE
-from abliterate.storage.names import DIRECTIONS, MANIFEST
+from abliterate.records.observations import OBSERVATIONS_FORMAT
+from abliterate.records.shapes import OBSERVED
+from abliterate.report.load import read_record
+from abliterate.storage.names import DIRECTIONS, OBSERVATIONS
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,17 @@ def inspect(options: ModelOptions, progress: Progress = SILENT) -> Inspection:
 
 
 def words_of_edit(folder: Path) -> Mapping[str, Any]:
-    """Return what the record of an edit says in words of its directions. Raises InputError where it says nothing."""
-    words = read_manifest(folder).get("words")
+    """Return what a run's own record says in words of the directions of its edit; that record stays where the run was.
+
+    Raises InputError where it says nothing, or is not there.
+    """
+    observations = read_record(folder / OBSERVATIONS, {"words": OBSERVED["words"]}, OBSERVATIONS_FORMAT)
+    words = (observations or {}).get("words")
     if words is None:
         raise InputError(
-            f"{folder}: its record holds no words of what was removed; `abliterate features explain ORIGINAL --sae "
+            f"{folder}: has no words of what was removed beside it; `abliterate features explain ORIGINAL --sae "
             f"{folder / DIRECTIONS}` finds them"
         )
-    check_shape(words, MANIFEST_SHAPE["words"], str(folder / MANIFEST), "words")
     return dict(words)
 
 

@@ -98,7 +98,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         with clock.step("measure the edited"):
             edited = observe_report(loaded, report, original, loaded.unfinished.under("edited", plan.digest), progress)
             divergence = diverge(original, edited, progress)
-        measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials, removed)
+        measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials)
         prompts = training_replies.record(loaded.splits.record())
         device = choose_device(options.device)
         form: Form = "checkpoint" if written else "adapter"
@@ -106,7 +106,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         words, template = command(settled, loaded.source), loaded.splits.chat.template
         origin = Origin(loaded.source, words, options.seed, device, prompts, form, template, made=made)
         manifest = write_records(staging, origin, plan, finding.directions, measured)
-        seen = observations(finding.geometry, finding.prompts, selection, original, edited)
+        seen = observations(finding.geometry, finding.prompts, selection, original, edited, removed)
         staging.write_text(OBSERVATIONS, json_text(seen))
         if found:
             save_found(staging.path(SEARCH), found)

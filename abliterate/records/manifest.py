@@ -51,7 +51,7 @@ UNDO_ADDED = "without this adapter the model is the original; it is not merged"
 class Measured:
     """What is known of a written checkpoint; the figures are None where nothing was chosen or measured.
 
-    `trials` are the strengths that were tried of an addition, the best first; `words` say what the directions mean.
+    `trials` are the strengths that were tried of an addition, the best first.
     """
 
     tensors: tuple[TensorReport, ...]
@@ -62,7 +62,6 @@ class Measured:
     divergence: Divergence | None = None
     search: SearchResult | None = None
     trials: tuple[Trial, ...] = ()
-    words: Mapping[str, Any] | None = None
 
     def figures(self) -> dict[str, Any] | None:
         """Return refusal rates before and after and the divergence, or None when they were not measured."""
@@ -126,7 +125,6 @@ def write_records(
         "search": measured.search.to_json() if measured.search else None,
         **({"trials": [asdict(one) for one in measured.trials]} if measured.trials else {}),
         "recipe": plan.recipe.to_json(),
-        **({"words": dict(measured.words)} if measured.words else {}),
         "edited_dtype": plan.edited_dtype,
         "unquantised": list(plan.unquantised),
         "tensors": [asdict(report) for report in measured.tensors],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from abliterate.activations.geometry import Geometry
@@ -18,8 +19,12 @@ def observations(
     selection: Selection,
     original: Observation,
     edited: Observation,
+    words: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the content of the file; `prompts` are the harmful and harmless ones that the geometry is of."""
+    """Return the content of the file; `prompts` are the harmful and harmless ones that the geometry is of.
+
+    `words` say what the directions mean: they are words of the prompts and of replies, and stay here with those.
+    """
     chosen = selection.chosen
     return {
         "format": OBSERVATIONS_FORMAT,
@@ -30,6 +35,7 @@ def observations(
         ],
         "chosen": {"layer": chosen.layer, "position": chosen.position},
         "replies": {"original": reply_records(original), "edited": reply_records(edited)},
+        **({"words": dict(words)} if words else {}),
     }
 
 

@@ -31,7 +31,6 @@ MANIFEST_SHAPE = {
     "selection": Maybe({"bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}),
     "search": Maybe({"original": {"refusals": int, "prompts": int}, "chosen": int, "points": [POINT]}),
     "recipe": {"direction": Maybe(str), "directions": Maybe([str]), "strengths": STRENGTHS_SHAPE, "added": Maybe(float), "form": Maybe(str)},
-    "words": Maybe({"vocabulary": int, "directions": [{"along": [str], "against": [str]}]}),
     "trials": Maybe([{"layer": int, "position": int, "strength": float, "refused": int, "prompts": int}]),
     "tensors": [TENSOR],
     "proof": {
@@ -77,6 +76,7 @@ OBSERVED = {
     "candidates": [{"layer": int, "position": int, "bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}],
     "chosen": {"layer": int, "position": int},
     "replies": {"original": Each([REPLY]), "edited": Each([REPLY])},
+    "words": Maybe({"vocabulary": int, "directions": [{"along": [str], "against": [str]}]}),
 }
 
 LABELS_SHAPE = {"complied": RATE, "hedged": RATE, "refused": RATE, "incoherent": RATE}

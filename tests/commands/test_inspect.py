@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from abliterate.commands.inspect import inspect, words_of_edit
 from abliterate.errors import InputError
 from abliterate.pipeline.run import Result
+from abliterate.storage.names import OBSERVATIONS
 from fixtures.tiny_chat import TINY, options
 
 
@@ -22,12 +23,16 @@ def test_inspect_reads_no_weights(tmp_path: Path) -> None:
 
 
 def test_the_words_of_an_edit_are_read_from_its_record(result: Result, tmp_path: Path) -> None:
-    assert words_of_edit(result.out) == result.manifest["words"]
-    record = {**result.manifest}
-    del record["words"]
-    (tmp_path / "abliterate.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="holds no words of what was removed; `abliterate features explain ORIGINAL"):
+    """They are words of prompts and replies, so that they stay in the record that is never pushed."""
+    record = json.loads((result.out / OBSERVATIONS).read_text())
+    assert words_of_edit(result.out) == record["words"]
+    assert "words" not in result.manifest
+    message = "has no words of what was removed beside it; `abliterate features explain ORIGINAL"
+    with pytest.raises(InputError, match=message):
         words_of_edit(tmp_path)
-    (tmp_path / "abliterate.json").write_text(json.dumps({**record, "words": {"vocabulary": 3, "directions": [{}]}}))
+    (tmp_path / OBSERVATIONS).write_text(json.dumps({name: one for name, one in record.items() if name != "words"}))
+    with pytest.raises(InputError, match=message):
+        words_of_edit(tmp_path)
+    (tmp_path / OBSERVATIONS).write_text(json.dumps({**record, "words": {"vocabulary": 3, "directions": [{}]}}))
     with pytest.raises(InputError, match="words"):
         words_of_edit(tmp_path)

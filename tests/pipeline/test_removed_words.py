@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -11,6 +13,7 @@ from abliterate.pipeline import removed_words as room
 from abliterate.pipeline.removed_words import removed_words
 from abliterate.pipeline.run import Result
 from abliterate.projection import normalize
+from abliterate.storage.names import OBSERVATIONS
 from abliterate.studies.features.words import vocabulary, word_vectors
 from fixtures.tiny_chat import TINY, tiny_chat
 
@@ -43,7 +46,7 @@ def test_where_nothing_can_be_said_nothing_is(live: LiveModel, monkeypatch: pyte
 
 
 def test_the_record_of_a_run_holds_them(result: Result) -> None:
-    held = result.manifest["words"]
+    held = json.loads((result.out / OBSERVATIONS).read_text())["words"]
     assert held["vocabulary"] > 50
     (one,) = held["directions"]
     assert len(one["along"]) == len(one["against"]) == 10

@@ -52,7 +52,8 @@ def facts(records: Gathered) -> list[tuple[str, str]]:
         ("edited", edited(records)),
     ]
     rows += [
-        ("along it", ", ".join(one["along"])) for one in (manifest.get("words") or {"directions": []})["directions"]
+        ("along it", ", ".join(one["along"]))
+        for one in ((records.observations or {}).get("words") or {"directions": []})["directions"]
     ]
     if manifest.get("edited_dtype"):
         rows.append(("edited tensors written as", manifest["edited_dtype"]))
