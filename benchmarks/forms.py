@@ -119,7 +119,7 @@ def main() -> None:
     asked = parser.parse_args()
     sides = {"harmful": asked.harmful, "harmless": asked.harmless}
     prepared = Prepared.of(
-        Options(asked.model, asked.out / "edited", n_train=asked.n_train, dtype=asked.dtype, **sides)
+        Options(asked.model, asked.out / "edited", n_train=asked.n_train, optimize=False, dtype=asked.dtype, **sides)
     )
     ruler = Ruler(prepared.loaded, asked.report, asked.look_alikes)
     asked.out.mkdir(parents=True, exist_ok=True)
