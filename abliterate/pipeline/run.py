@@ -83,7 +83,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
         original = observe_report(loaded, report, None, loaded.unfinished.under("original"), progress)
     made = Decoding(options.generation, options.seed).record(loaded.model)
-    notes = notes_of(finding, plan)
+    notes = notes_of(options, finding, plan)
     loaded = replace(loaded, model=loaded.empty)  # one model in memory at a time
     finding = replace(finding, loaded=loaded)
     gc.collect()
@@ -186,9 +186,9 @@ def plan_edit(finding: Finding) -> EditPlan:
     )
 
 
-def notes_of(finding: Finding, plan: EditPlan) -> tuple[str, ...]:
-    """Return a line for everything that a user would want to know before anything is written."""
-    loaded, options = finding.loaded, finding.loaded.options
+def notes_of(options: Options, finding: Finding, plan: EditPlan) -> tuple[str, ...]:
+    """Return a line for everything that a user would want to know before anything is written; `options` are as they were given."""
+    loaded = finding.loaded
     notes = (
         *loaded.source.oddities,
         *loaded.notes,

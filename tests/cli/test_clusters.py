@@ -18,7 +18,7 @@ PHRASES = ("--phrases", "builtin:phrases-tiny")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--layer", "last"], "--layer last: give auto, or the number of a layer"),
+        (["--layer", "last"], "--layer last: give auto or a whole number"),
         (["--clusters", "0"], "--clusters 0: give auto, or a number of clusters from 1 up"),
         (["--method", "magic"], "--method magic: choose among gradient, concept, activation"),
         (["--compare", "magic"], "--compare magic: choose among som, rdo, categories"),

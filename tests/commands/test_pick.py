@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from abliterate.commands.pick import pick
 from abliterate.errors import InputError
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import Result
-from abliterate.search.found_file import load_found
+from abliterate.search.found_file import load_found, save_found
 from abliterate.storage.names import SEARCH
 from fixtures.tiny_chat import TINY, hashes
 
@@ -22,21 +23,25 @@ def to(out: Path, **changes: object) -> Options:
 
 def test_the_point_that_a_run_took_gives_the_same_weights_and_others_theirs(searched: Result, tmp_path: Path) -> None:
     """Proved like a run, with the run's conditions, and itself a folder to pick from."""
-    found = load_found(searched.out / SEARCH)
+    found, manifest = load_found(searched.out / SEARCH), searched.manifest["search"]
     same = pick(searched.out, to(tmp_path / "same"))
-    assert same.found.front.points.index(same.found.chosen) == searched.manifest["search"]["chosen"]
+    assert same.found.front.points.index(same.found.chosen) == manifest["chosen"]
     for name in ("model.safetensors", "recipe.json", SEARCH):
         assert hashes(tmp_path / "same")[name] == hashes(searched.out)[name]
-    others = [one for one in found.front.best() if one.kl != same.found.chosen.kl]
-    assert others, [vars(one) for one in found.front.points]
-    other = pick(tmp_path / "same", to(tmp_path / "other", max_kl=others[0].kl, target_refusals=others[0].rate))
-    assert (other.found.chosen.kl, other.found.chosen.refusals) == (others[0].kl, others[0].refusals)
+    # Whether the start is on the front as well is the model's: here it is.
+    start, *rest = found.front.points
+    gentle = replace(start, refusals=found.chosen.refusals + 1, kl=found.chosen.kl / 2)
+    front = replace(found.front, points=(gentle, *rest))
+    save_found(tmp_path / "same" / SEARCH, replace(found, front=front, chosen=front.points[manifest["chosen"]]))
+    other = pick(tmp_path / "same", to(tmp_path / "other", max_kl=gentle.kl))
+    assert (other.found.chosen.kl, other.found.chosen.refusals) == (gentle.kl, gentle.refusals)
     assert other.written.proof.holds
-    manifest = json.loads((tmp_path / "other" / "abliterate.json").read_text())
-    assert manifest["search"]["points"] == searched.manifest["search"]["points"]
-    assert manifest["recipe"]["strengths"] == manifest["search"]["points"][manifest["search"]["chosen"]]["strengths"]
-    assert manifest["run"]["command"] == searched.manifest["command"]
-    assert manifest["figures"] is None
+    record = json.loads((tmp_path / "other" / "abliterate.json").read_text())
+    assert record["search"]["points"][1:] == manifest["points"][1:]
+    assert record["search"]["chosen"] == 0
+    assert record["recipe"]["strengths"] == manifest["points"][0]["strengths"]
+    assert record["run"]["command"] == searched.manifest["command"]
+    assert record["figures"] is None
 
 
 def test_what_cannot_be_picked_is_said_and_nothing_is_written(result: Result, searched: Result, tmp_path: Path) -> None:

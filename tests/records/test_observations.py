@@ -30,7 +30,14 @@ def test_replies_stand_with_their_verdicts_and_scores_that_are_not_numbers_are_n
     )
     check_shape(record, OBSERVED, "observations.json")
     assert record["chosen"] == {"layer": 3, "position": -1}
-    assert record["candidates"][1] == {"layer": 2, "position": -2, "bypass": None, "induce": None, "kl": None}
+    assert record["candidates"][1] == {
+        "layer": 2,
+        "position": -2,
+        "bypass": None,
+        "induce": None,
+        "kl": None,
+        "estimate": None,
+    }
     replies = record["replies"]
     assert replies["original"]["harmful"] == [{"prompt": "bad", "reply": no.text, "refused": True}]
     assert [one["refused"] for one in replies["edited"]["harmful"]] == [False]

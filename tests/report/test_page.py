@@ -525,7 +525,7 @@ def test_the_command_can_be_copied(watched: Watched, full: Path) -> None:
 def test_positions_are_drawn_and_chosen_by_layer_and_vector(tmp_path: Path, watched: Callable[..., Any]) -> None:
     write_study(tmp_path, positions_record.record())
     page = watched(write_report(tmp_path))
-    assert page.locator("#positions .plot").count() == 4
+    assert page.locator("#positions .plot").count() == 5
     assert page.locator("#similarity-layer-value").text_content() == "4"
     page.locator("#similarity-layer").press("ArrowLeft")
     assert page.locator("#similarity-layer-value").text_content() == "3"
@@ -554,5 +554,5 @@ def test_clusters_are_drawn_with_their_phrases_on_hover(tmp_path: Path, watched:
     first, second, stars = drawn(page, "plot-clusters")
     assert [len(one["x"]) for one in (first, second, stars)] == [2, 1, 2]
     assert len(drawn(page, "plot-stability")) == 6
-    (matrix,) = drawn(page, "plot-effects")
+    (matrix,) = drawn(page, "plot-cluster-effects")
     assert [len(row) for row in matrix["z"]] == [2, 2, 2]

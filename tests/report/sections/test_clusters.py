@@ -50,5 +50,5 @@ def test_without_controls_nothing_is_drawn(tmp_path: Path) -> None:
 
 def test_phrases_are_no_markup(tmp_path: Path) -> None:
     page = render(gathered(tmp_path))
-    assert 'id="plot-effects"' in page
+    assert 'id="plot-cluster-effects"' in page
     assert HOSTILE not in page

@@ -28,8 +28,7 @@ from abliterate.studies.phases.record import made_words
 from abliterate.studies.phases.told import Told
 from abliterate.studies.replies import Unit
 from fixtures.labelled_segments import BAKE, FLOUR, STOP, reply
-
-from .conftest import SAFE
+from fixtures.planted import SAFE
 
 
 def tried(alpha: float, after: tuple[str, ...]) -> Intervened:

@@ -15,7 +15,6 @@ from abliterate.prompts.phrases import load_phrases
 from abliterate.studies.positions.listen import safe_sentence
 from abliterate.studies.positions.run import Positions
 from abliterate.studies.positions.sweep import (
-    ROWS,
     Said,
     best_layer,
     coherent_up_to,
@@ -27,6 +26,7 @@ from abliterate.studies.positions.sweep import (
     score_of,
 )
 from abliterate.studies.replies import Unit
+from abliterate.studies.scores import ROWS
 
 WIDTH = 16
 DIRECTION = torch.nn.functional.one_hot(torch.tensor(3), WIDTH).float()
