@@ -152,6 +152,7 @@ def test_rows_that_are_no_basis_are_refused(
     assert not (tmp_path / "edited").exists()
 
 
+@pytest.mark.slow
 def test_a_quantised_model_loses_a_span_and_keeps_its_format(tmp_path: Path) -> None:
     source = quantise_checkpoint(random_checkpoint("llama", tmp_path / "source"), "fp8 block")
     rows = torch.randn(2, 128, generator=torch.Generator().manual_seed(5))

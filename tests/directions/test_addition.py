@@ -93,6 +93,7 @@ def test_one_bias_changes_and_nothing_else(in_bias: Result, biased: Path) -> Non
     assert in_bias.manifest["form"] == "checkpoint"
 
 
+@pytest.mark.slow
 def test_both_forms_make_more_refusals_and_the_same_ones(in_bias: Result, by_adapter: Result) -> None:
     for one in (in_bias, by_adapter):
         original, edited = one.measured.original, one.measured.edited
@@ -105,6 +106,7 @@ def test_both_forms_make_more_refusals_and_the_same_ones(in_bias: Result, by_ada
     assert same >= 0.8 * len(replies[0])  # the bias is stored in bfloat16, the adapter in float32
 
 
+@pytest.mark.slow
 def test_without_a_bias_an_adapter_is_written_and_the_result_says_so(by_adapter: Result) -> None:
     assert by_adapter.manifest["form"] == "adapter"
     assert any("has no bias that could hold the vector" in note for note in by_adapter.notes)
@@ -137,6 +139,7 @@ def test_the_proof_sees_a_vector_that_is_too_short(tmp_path: Path) -> None:
             verify_stream(model, architecture, plan, expected, torch.bfloat16)
 
 
+@pytest.mark.slow
 def test_the_trials_are_on_record(by_adapter: Result) -> None:
     trials = by_adapter.manifest["trials"]
     assert {(one["layer"], one["strength"]) for one in trials} == {(5, 0.7)}
@@ -241,6 +244,7 @@ def test_an_adapter_needs_the_model_in_memory_and_says_so_at_once(
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_removes_refuses_a_recipe_that_adds(by_adapter: Result, in_bias: Result, tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(TINY)
     direction = torch.nn.functional.normalize(torch.randn(160), dim=0)

@@ -38,7 +38,7 @@ BLOCK = re.compile(r"(?:<!-- (test|file: (?P<file>\S+)) -->\n)?^```(?P<language>
 ASSIGNMENT = re.compile(r"(\w+)=(\S+)")
 DEMO = ["demo", "--out", "edited"]
 """Many pages begin with it: it runs once."""
-SLOW = re.compile(r"docs/(tutorials/.*|library|verbs/(reproduce|run))\.md")
+SLOW = re.compile(r"docs/(tutorials/.*|library|studies/(clusters|positions)|verbs/(reproduce|run))\.md")
 """Pages whose blocks take seconds."""
 USAGE_ERROR = typer.BadParameter.__mro__[1]
 """What typer raises for words that do not parse, wherever it keeps it."""

@@ -42,6 +42,7 @@ def test_flags_and_public_names_are_all_there(site: Path) -> None:
         assert f'id="{one.__module__}.{one.__qualname__}"' in reference
 
 
+@pytest.mark.slow
 def test_no_mark_is_left(site: Path) -> None:
     for page in site.rglob("*.html"):
         assert not re.search(r"<!-- (flags|files|verbs|public names|security)", page.read_text(encoding="utf-8")), page

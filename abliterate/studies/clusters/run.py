@@ -154,7 +154,8 @@ def clusters(
 
     Examples:
         >>> phrases, forms = load_phrases("builtin:phrases-tiny").first(48), load_forms().choose(["question"])
-        >>> found = clusters(LiveModel.of(model, tokenizer), phrases, forms, tokens=12, compare=(), quick=True)
+        >>> live = LiveModel.of(model, tokenizer)
+        >>> found = clusters(live, phrases, forms, method="concept", tokens=12, compare=(), quick=True)
         >>> found.centroids.shape[1], found.effects.matrix.shape[1] == len(found.centroids)
         (160, True)
     """

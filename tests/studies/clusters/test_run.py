@@ -23,6 +23,7 @@ def test_three_planted_directions_are_three_clusters_that_act_on_their_own(
     assert conclusion(three) == SEVERAL
 
 
+@pytest.mark.slow
 def test_one_planted_direction_is_enough() -> None:
     live, material, refuse = planted_clusters(1, count=32)
     found = studied(live, material, Asked(layer=LAYER, compare=(), null=3))
