@@ -89,8 +89,9 @@ def test_of_several_processes_the_first_keeps_the_choice(
     scores = computed["scores"]
     monkeypatch.setattr(Processes, "launched", lambda: Processes(0, 2))
     assert choose_place(afresh(loaded, shared), training_replies, directions, SILENT) == expected
-    # All of them once more; of so few prompts the first few are all, whose divergence the one that keeps it makes once.
-    assert computed["scores"] == 2 * scores - 1
+    # All of them once more. Of so few prompts the first few are all: where a candidate goes on from those, the one that keeps
+    # their divergence makes it once.
+    assert 2 * scores - 1 <= computed["scores"] <= 2 * scores
     monkeypatch.setattr(Processes, "launched", lambda: Processes(1, 2))
     assert choose_place(afresh(loaded, shared), training_replies, directions, SILENT) == expected
     assert computed["scores"] == 2 * scores - 1, "the others take up what the first has kept"
