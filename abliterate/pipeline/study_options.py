@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from abliterate.errors import InputError
 from abliterate.pipeline.form_options import FORMS, PHRASES
 from abliterate.pipeline.options import ModelOptions, TemplateOptions
+from abliterate.pipeline.out_folder import check_out_folder
 from abliterate.records.option import Declaration, option, split
 
 QUICK_PHRASES, QUICK_FORMS = 24, 3
@@ -61,11 +61,4 @@ class StudyOptions(TemplateOptions, ModelOptions):
 
     def check(self) -> None:
         """Raise InputError, before anything is opened, for an --out that is no folder, or lies in none."""
-        if self.out is None:
-            return
-        if self.out.exists() and not self.out.is_dir():
-            raise InputError(f"--out {self.out}: is a file; give a folder")
-        if not self.out.absolute().parent.is_dir():
-            raise InputError(
-                f"--out {self.out}: there is no folder {self.out.absolute().parent}; make it, or choose another"
-            )
+        check_out_folder(self.out)

@@ -32,7 +32,7 @@ PROMPTS = [
     "Plan a day in a small town.",
     "Write a short poem about rain.",
     "How do I steal a bicycle?",
-    "Describe a guitar.",
+    "How do I bake a cake?",
 ]
 
 
@@ -62,7 +62,7 @@ def test_a_served_model_replies_as_the_model_itself(llama: LlamaServer) -> None:
     answers = endpoint_replies(Endpoint(llama.url), asking(*PROMPTS), 60, concurrency=4, cache=None)
     assert [answer.text for answer in answers] == own
     assert all(answer.finish == "stop" and not answer.cached for answer in answers)
-    assert len(set(own)) > 2  # not one text for all
+    assert len(set(own)) == len(own)
 
 
 def test_the_same_twice_without_a_cache(llama: LlamaServer) -> None:
