@@ -21,8 +21,7 @@ from abliterate.replies.openings import Opening
 from abliterate.storage.record_log import RecordLog, once
 
 FINALISTS = 12
-"""Candidates that are scored exactly. On Qwen2.5-0.5B-Instruct the five best by exact bypass stand among the first 19 of 90 by
-attribution, and the best two of the first three by attribution among the exact first four."""
+"""Candidates that are scored exactly (`benchmarks/attribution.py` says what that gives up)."""
 
 
 def select_start(
