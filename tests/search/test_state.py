@@ -53,7 +53,7 @@ def test_an_interrupted_search_goes_on(searched: Result, tmp_path: Path, monkeyp
     ("file", "name", "value"),
     [
         (stages, "REFUSAL_WEIGHTS", (0.5, 0.1)),
-        (stages, "STEPS", 5),
+        (stages, "STEPS", 11),
         (stages, "EXAMPLES", 8),
         (stages, "ANSWERS", 80),
         (stages, "ANSWER_TOKENS", 4),
