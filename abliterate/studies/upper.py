@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -78,6 +79,14 @@ class Upper:
             self.final = final_hidden(live.model, self.batch, self._shared, self._begins, gradient=True)
         self.stream: Float[Tensor, "rows length d_model"] = kept[0].clone()
         self._tuple = isinstance(self._made.pop(), tuple)
+
+    def part(self, rows: Sequence[int]) -> Upper:
+        """Return some of the sequences, ready to run by themselves."""
+        own = copy.copy(self)
+        own.batch = Batch(tuple(range(len(rows))), self.batch.tokens[rows], self.batch.lengths[rows])
+        own._begins = [self._begins[row] for row in rows] if self._begins is not None else None
+        own.stream, own.final = self.stream[rows], self.final[rows]
+        return own
 
     def states(self, places: Int[Tensor, " rows"]) -> Float[Tensor, "rows d_model"]:
         """Return the stream at a place of each row."""

@@ -8,6 +8,7 @@ it is read once, and the layers below run once, without gradients. All openings 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,8 +26,8 @@ from abliterate.studies.upper import Upper, check_gradients
 
 WAY_OUT = "give more memory"
 
-NODES = 128
-"""Places at once whose predictions are looked at: each holds the whole vocabulary."""
+NODES = 384
+"""Places at once whose predictions are looked at: each holds the whole vocabulary, and the weights are read once for all of them."""
 
 
 def check_exact(live: LiveModel) -> None:
@@ -81,11 +82,13 @@ class Margin:
         begins = [place for place in range(self.count) for _ in contexts]
         self.upper = Upper(live, layer, sequences, [prompt[:length] for prompt in prompts], begins)
         self.last = len(prompts[0]) - 1 - length
-        device = self.upper.stream.device
-        self._places = torch.full((len(sequences),), self.last, device=device)
-        first = torch.arange(self.count, device=device)[:, None] * len(contexts)
-        self._rows = (first + torch.tensor(self.scored.rows, device=device)).flatten()
-        self._at = (self.last + torch.tensor(self.scored.places, device=device)).repeat(self.count)
+
+    def part(self, prompts: Sequence[int]) -> Margin:
+        """Return some of the prompts by themselves, as places among these."""
+        own, contexts = copy.copy(self), len(self.scored.contexts)
+        own.upper = self.upper.part([place * contexts + row for place in prompts for row in range(contexts)])
+        own.count = len(prompts)
+        return own
 
     @property
     def states(self) -> Float[Tensor, "prompts d_model"]:
@@ -108,8 +111,14 @@ class Margin:
         return found.detach(), gradient.float()
 
     def _values(self, shift: Tensor) -> Tensor:
-        hidden = self.upper.hidden(shift.repeat_interleave(len(self.scored.contexts), dim=0), self._places)
-        log_probs = self.upper.head.log_probs(hidden[self._rows, self._at], gradient=True)
+        contexts, device = len(self.scored.contexts), shift.device
+        places = torch.full((self.count * contexts,), self.last, device=device)
+        hidden = self.upper.hidden(shift.repeat_interleave(contexts, dim=0), places)
+        rows = torch.arange(self.count, device=device)[:, None] * contexts + torch.tensor(
+            self.scored.rows, device=device
+        )
+        at = self.last + torch.tensor(self.scored.places, device=device)
+        log_probs = self.upper.head.log_probs(hidden[rows, at].flatten(0, 1), gradient=True)
         apart = log_probs.view(self.count, len(self.scored.places), -1)
         own = apart[:, list(self.scored.nodes), list(self.scored.tokens)]
         owners = torch.tensor(self.scored.openings, device=own.device)

@@ -1,6 +1,6 @@
 """Gradient points: from a prompt's state up to where the model refuses, and down to where it answers.
 
-    h <- h +- eta |h0| g / |g|,  g = grad f,  at most 10 steps, no further than .2 |h0|
+    h <- h +- eta |h0| g / |g|,  g = grad f,  at most 4 steps, no further than .2 |h0|
 
 The walk up ends as soon as f > 0 and the walk down as soon as f < 0; each takes one step at least. `plain` steps by the
 gradient itself. The prompt's direction is the unit vector from the point where it answers to the one where it refuses.
@@ -20,8 +20,10 @@ from abliterate.projection import ZERO_LENGTH
 from abliterate.studies.clusters.margin import Margin
 from abliterate.studies.clusters.options import Step
 
-ETA = 0.02
-STEPS = 10
+ETA = 0.05
+STEPS = 4
+"""Ten steps of .02 gave on Qwen2.5-0.5B-Instruct directions at a cosine of .993 with these, and took twice as long."""
+
 FURTHEST = 0.2
 
 SATURATED = 8.0
@@ -94,26 +96,29 @@ def walked(
     step: Step,
 ) -> tuple[Float[Tensor, "prompts d_model"], list[tuple[float, ...]]]:
     """Return where one walk of each prompt ends, and f along it. A prompt without a gradient stays where it is."""
-    lengths, here = start.norm(dim=-1, keepdim=True), start
+    lengths, here = start.norm(dim=-1, keepdim=True), start.clone()
     series = [[value] for value in values.tolist()]
-    there = sign * values > 0
-    moving = usable(values, gradients)
+    there, moving = sign * values > 0, usable(values, gradients)
     for number in range(STEPS):
-        if not bool(moving.any()):
+        own = moving.nonzero().flatten()
+        if not len(own):
             break
-        size = gradients.norm(dim=-1, keepdim=True)
-        ahead = gradients if step == "plain" else ETA * lengths * gradients / size
-        moved = here + sign * ahead - start
+        slope, reach = gradients[own], FURTHEST * lengths[own]
+        ahead = slope if step == "plain" else ETA * lengths[own] * slope / slope.norm(dim=-1, keepdim=True)
+        moved = here[own] + sign * ahead - start[own]
         far = moved.norm(dim=-1, keepdim=True)
-        here = torch.where(moving[:, None], start + moved * (FURTHEST * lengths / far).clamp(max=1.0), here)
-        if number == STEPS - 1 or bool((there | ~moving).all()):  # the last step: no gradient is needed any more
-            values = margin.values(here)
+        here[own] = start[own] + moved * (reach / far).clamp(max=1.0)
+        # Prompts that have ended are not run again.
+        part = margin if len(own) == len(start) else margin.part(own.tolist())
+        if number == STEPS - 1 or bool(there[own].all()):  # the last step: no gradient is needed any more
+            found = part.values(here[own])
         else:
-            values, gradients = margin.gradients(here)
-        for row in moving.nonzero().flatten().tolist():
-            series[row].append(float(values[row]))
-        ended = there | (sign * values > 0) | (far >= FURTHEST * lengths * (1 - 1e-6)).flatten()
-        moving = moving & ~ended & usable(values, gradients)
+            found, slope = part.gradients(here[own])
+        gradients = gradients.index_copy(0, own, slope)
+        for row, value in zip(own.tolist(), found.tolist(), strict=True):
+            series[row].append(value)
+        ended = there[own] | (sign * found > 0) | (far >= reach * (1 - 1e-6)).flatten()
+        moving[own] = ~ended & usable(found, slope)
     return here, [tuple(one) for one in series]
 
 

@@ -45,6 +45,16 @@ def test_f_is_that_of_plain_passes_and_its_gradient_that_of_small_steps(live: Li
     assert torch.allclose(rise / (2 * ahead.norm(dim=1)), lengths, rtol=0.1)
 
 
+def test_a_part_is_what_it_was_among_the_others(live: LiveModel) -> None:
+    margin = Margin(live, 1, [OTHER, PROMPT, PROMPT[::-1]], TARGETS)
+    ahead = margin.states + torch.linspace(0.1, 0.3, 3)[:, None]
+    values, gradients = margin.gradients(ahead)
+    own = margin.part([2, 0])
+    assert torch.equal(own.states, margin.states[[2, 0]])
+    for found, usual in zip(own.gradients(ahead[[2, 0]]), (values[[2, 0]], gradients[[2, 0]]), strict=True):
+        assert torch.allclose(found, usual, atol=1e-5)
+
+
 def test_each_beginning_is_predicted_once() -> None:
     scored = Scored.of(TARGETS)
     assert scored.contexts == ((7, 4), (8,))
@@ -61,10 +71,10 @@ def test_the_log_odds_are_of_all_refusal_openings_together(live: LiveModel) -> N
 
 
 def test_groups_are_of_one_length() -> None:
-    groups = alike([(1, 2), (3,), (4, 5), *[(6,)] * 40], TARGETS)
-    assert sorted(place for group in groups for place in group) == list(range(43))
+    groups = alike([(1, 2), (3,), (4, 5), *[(6,)] * 100], TARGETS)
+    assert sorted(place for group in groups for place in group) == list(range(103))
     assert groups[0] == [0, 2]
-    assert max(map(len, groups)) == 32
+    assert max(map(len, groups)) == 96
 
 
 def test_a_model_in_few_digits_is_refused(live: LiveModel) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -23,6 +23,9 @@ class Slope(Margin):
     def states(self) -> torch.Tensor:
         return START[None]
 
+    def part(self, prompts: Sequence[int]) -> Margin:
+        raise AssertionError("one prompt has no parts")
+
     def values(self, states: torch.Tensor) -> torch.Tensor:
         return torch.stack([self._function(state) for state in states]).detach()
 
@@ -39,11 +42,11 @@ def walked(value: Callable[[torch.Tensor], torch.Tensor], step: str = "scaled") 
 
 
 def test_a_walk_ends_as_soon_as_it_has_crossed() -> None:
-    found = walked(lambda state: state[1] + 0.5)
+    found = walked(lambda state: state[1] + 0.7)
     assert found.crossed
-    assert found.up == pytest.approx((0.5, 0.7))
-    assert found.down == pytest.approx((0.5, 0.3, 0.1, -0.1))
-    assert torch.allclose(found.point - found.anchor, torch.tensor([0.0, 0.8, 0.0]), atol=1e-6)
+    assert found.up == pytest.approx((0.7, 1.2))
+    assert found.down == pytest.approx((0.7, 0.2, -0.3))
+    assert torch.allclose(found.point - found.anchor, torch.tensor([0.0, 1.5, 0.0]), atol=1e-6)
 
 
 def test_no_walk_goes_further_than_its_bound() -> None:
