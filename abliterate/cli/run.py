@@ -143,7 +143,9 @@ def scores(measured: Measured) -> str:
     chosen = measured.selection.chosen
     found = (("bypass", chosen.bypass, 2), ("induce", chosen.induce, 2), ("KL", chosen.kl, 3))
     shown = [f"{name} {value:.{digits}f}" for name, value, digits in found if value is not None]
-    return f"(on the select split: {', '.join(shown)})"
+    first = measured.selection.first
+    where = "the select split" if first is None else f"{first} prompts a side of the select split"
+    return f"(on {where}: {', '.join(shown)})"
 
 
 def example(before: Sequence[Reply], after: Sequence[Reply], refused: bool) -> list[RenderableType]:

@@ -46,7 +46,8 @@ class Selection:
     """The choice, and every candidate that was looked at, best bypass first.
 
     `harmful` and `harmless` are the unedited model's mean refusal scores, `floor` what induce had to exceed (None
-    where the model hardly refuses, and nothing was asked).
+    where the model hardly refuses, and nothing was asked). `first` is how many prompts a side, at most, all of this is of: None
+    for the whole of both.
     """
 
     chosen: Candidate
@@ -54,6 +55,7 @@ class Selection:
     harmful: float
     harmless: float
     floor: float | None
+    first: int | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the choice as the manifest holds it."""

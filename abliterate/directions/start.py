@@ -21,7 +21,10 @@ from abliterate.replies.openings import Opening
 from abliterate.storage.record_log import RecordLog, once
 
 FINALISTS = 12
-"""Candidates that are scored exactly (`benchmarks/attribution.py` says what that gives up)."""
+"""Candidates that are scored exactly (`benchmarks/attribution.py` says what that gives up)..."""
+
+PROMPTS = 16
+"""...on so many prompts a side: the search goes on from there, and its points are judged on all."""
 
 
 def select_start(
@@ -38,6 +41,7 @@ def select_start(
     The arguments are those of `selection.select`. The model must not stream from the disk. Raises InputError where the prompts
     differ at no candidate, and for logits that are NaN or infinite.
     """
+    harmful, harmless = harmful[:PROMPTS], harmless[:PROMPTS]
     scorer = scorer_of(live, directions, openings, harmful, harmless, kept)
     places = candidate_places(directions, range(int(DEEPEST * live.architecture.depth)))
     rows = torch.stack([directions.at(layer, position) for layer, position in places])
@@ -59,4 +63,4 @@ def select_start(
     allowed = [one for one in exact if one.allowed(None)]
     chosen = allowed[0] if allowed else min(exact, key=lambda one: math.inf if one.kl is None else one.kl)
     unedited = [scorer.unedited(*one) for one in (("harmful", scorer.harmful), ("harmless", scorer.harmless))]
-    return Selection(chosen, (*exact, *ranked[FINALISTS:]), unedited[0], unedited[1], None)
+    return Selection(chosen, (*exact, *ranked[FINALISTS:]), unedited[0], unedited[1], None, PROMPTS)

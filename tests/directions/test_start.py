@@ -21,6 +21,7 @@ def test_the_start_is_the_exact_best_of_the_finalists(
 ) -> None:
     """Its scores are those that the published rule makes of the same place; what is kept of it is taken up."""
     monkeypatch.setattr(start, "FINALISTS", 4)
+    monkeypatch.setattr(start, "PROMPTS", 12)
     training_replies, directions = found_by(loaded, tmp_path / "before")
     harmful, harmless = (loaded.splits.chat.encode(part.prompts) for part in loaded.splits.selecting())
     live, openings = loaded.live(SILENT), training_replies.openings
@@ -35,6 +36,6 @@ def test_the_start_is_the_exact_best_of_the_finalists(
     known = len(kept)
     assert select_start(live, directions, openings, harmful, harmless, kept=kept) == found
     assert len(kept) == known > 0
-    of_rule = select(live, directions, openings, harmful, harmless, layer=found.chosen.layer)
+    of_rule = select(live, directions, openings, harmful[:12], harmless[:12], layer=found.chosen.layer)
     same = next(one for one in of_rule.candidates if one.position == found.chosen.position)
     assert same.bypass == pytest.approx(found.chosen.bypass, abs=0.05)
