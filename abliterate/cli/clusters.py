@@ -41,12 +41,13 @@ def numbers(found: Clusters) -> RenderableType:
     rows = []
     for one in found.clustering.choice.spreads:
         pairs = (
-            (one.stability, one.null_stability, one.harmless_stability),
-            (one.silhouette, one.null_silhouette, one.harmless_silhouette),
+            (one.stability, one.null_stability, one.shuffled_stability, one.harmless_stability),
+            (one.silhouette, one.null_silhouette, one.shuffled_silhouette, one.harmless_silhouette),
         )
         figures = [f"{value:.2f}" if value is not None else "" for pair in pairs for value in pair]
-        rows.append((str(one.k), *figures, "yes" if one.beyond_null and one.beyond_harmless else "no"))
-    head = ("clusters", "stability", "null 95%", "harmless", "silhouette", "null 95%", "harmless", "beyond both")
+        rows.append((str(one.k), *figures, "yes" if one.beyond_all else "no"))
+    nulls = ("Gaussian 95%", "shuffled 95%", "harmless")
+    head = ("clusters", "stability", *nulls, "silhouette", *nulls, "beyond all")
     return plain_table(head, rows)
 
 

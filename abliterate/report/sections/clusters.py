@@ -8,6 +8,7 @@ from typing import Any
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
 from abliterate.report.sections.section import Section
+from abliterate.studies.clusters.stability import NULLS
 
 MARKUP = """\
 <section id="clusters"><h2>Clusters</h2>
@@ -15,9 +16,9 @@ MARKUP = """\
 <figure>{{ plot("plot-clusters", "Each prompt's own direction in two principal components, by cluster; the table below names the prompts closest to each centroid") }}
 <figcaption>Each prompt's own direction, in two principal components, with the centroids as stars.</figcaption>{{ save("plot-clusters") }}</figure>
 {{ table("Clusters, and the phrases closest to each centroid.", ["cluster", "prompts", "mean cosine with its centroid", "closest"], members) }}
-<figure>{{ plot("plot-stability", "Stability and silhouette of each number of clusters against both nulls; the table below holds the same figures") }}
-<figcaption>Stability over resamples and silhouette, against the 95% quantile of a Gaussian of equal mean and covariance, and against harmless phrases.</figcaption>{{ save("plot-stability") }}</figure>
-{{ table("Numbers of clusters.", ["clusters", "stability", "null 95%", "harmless", "silhouette", "null 95%", "harmless", "beyond both"], spreads) }}
+<figure>{{ plot("plot-stability", "Stability and silhouette of each number of clusters against all nulls; the table below holds the same figures") }}
+<figcaption>Stability over resamples and silhouette, against the 95% quantiles of a Gaussian of equal mean and covariance and of shuffled coordinates, and against harmless phrases.</figcaption>{{ save("plot-stability") }}</figure>
+{{ table("Numbers of clusters.", ["clusters", "stability", "Gaussian 95%", "shuffled 95%", "harmless", "silhouette", "Gaussian 95%", "shuffled 95%", "harmless", "beyond all"], spreads) }}
 <figure>{{ plot("plot-shared", "Adjusted mutual information of the clusters with what is known of the prompts; the table below holds the same figures") }}
 <figcaption>What the clusters share with what is known of their prompts; full bars are more than chance.</figcaption>{{ save("plot-shared") }}</figure>
 {{ table("Adjusted mutual information, p by 1,000 permutations and Holm, adjusted Rand index.", ["with", "AMI", "p", "ARI"], shared) }}
@@ -39,7 +40,7 @@ def words(records: Gathered) -> dict[str, Any] | None:
     return {
         "layer": str(record["settings"].get("layer")),
         "conclusion": results["conclusion"],
-        "of": "" if own["k"] > 1 else f"The {own['shown']} clusters shown are a candidate: no number of them is more than both nulls.",
+        "of": "" if own["k"] > 1 else f"The {own['shown']} clusters shown are a candidate: no number of them is more than all nulls.",
         "members": [
             [str(place), str(one["size"]), text.number_html(one["closeness"]), "; ".join(one["medoids"])]
             for place, one in enumerate(own["members"], 1)
@@ -55,24 +56,21 @@ def words(records: Gathered) -> dict[str, Any] | None:
 
 
 def drawable(record: Mapping[str, Any]) -> bool:
-    """Return whether the record has what the section draws, and the controls beside it."""
-    return all(name in record["results"] for name in NAMES) and all(
-        record["controls"].get(name) for name in ("nulls", "random", "splits")
+    """Return whether the record has what the section draws, and the controls beside it: every null, random directions and splits."""
+    results, controls = record["results"], record["controls"]
+    return (
+        all(name in results for name in NAMES)
+        and all(controls.get(name) for name in ("nulls", "random", "splits"))
+        and all(name in one for one in results["clusters"]["choice"]["spreads"] for name in NULLS)
     )
 
 
 def spread_row(one: Mapping[str, Any]) -> list[str]:
     """Return one number of clusters as a row."""
     names = (
-        "stability",
-        "null_stability",
-        "harmless_stability",
-        "silhouette",
-        "null_silhouette",
-        "harmless_silhouette",
+        f"{of}{figure}" for figure in ("stability", "silhouette") for of in ("", "null_", "shuffled_", "harmless_")
     )
-    beyond = one["beyond_null"] and one["beyond_harmless"]
-    return [str(one["k"]), *(text.number_html(one[name]) for name in names), "yes" if beyond else "no"]
+    return [str(one["k"]), *(text.number_html(one[name]) for name in names), "yes" if one["beyond_all"] else "no"]
 
 
 def effect_row(one: Mapping[str, Any]) -> list[str]:

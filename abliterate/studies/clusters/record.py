@@ -10,6 +10,7 @@ from abliterate.evaluation.statistics import Rate, json_number, mean_of
 from abliterate.studies.clusters.compared import CONTROL_KINDS
 from abliterate.studies.clusters.geometry import plane_of
 from abliterate.studies.clusters.run import Clusters
+from abliterate.studies.clusters.stability import NULLS
 from abliterate.studies.clusters.verdicts import conclusion, verdicts_of
 from abliterate.studies.clusters.walks import ETA, FURTHEST, SATURATED, STEPS
 
@@ -88,12 +89,6 @@ def controls_of(found: Clusters) -> dict[str, Any]:
     return {
         "random": [row for row in effects["rows"] if row["kind"] in CONTROL_KINDS],
         "splits": [one.to_json() if one else None for one in found.effects.splits],
-        "nulls": [
-            {
-                name: row[name]
-                for name in ("k", "null_stability", "null_silhouette", "harmless_stability", "harmless_silhouette")
-            }
-            for row in found.clustering.choice.to_json()["spreads"]
-        ],
+        "nulls": [{name: row[name] for name in ("k", *NULLS)} for row in found.clustering.choice.to_json()["spreads"]],
         "floor": list(found.clustering.floor),
     }

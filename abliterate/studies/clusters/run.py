@@ -118,7 +118,7 @@ class Clusters:
 
     @property
     def k(self) -> int:
-        """Return the number of clusters that is more than both nulls: 1 for none."""
+        """Return the number of clusters that is more than all nulls: 1 for none."""
         return self.clustering.k
 
     @property
@@ -366,7 +366,7 @@ def notes_of(own: InputDirections, calm: InputDirections, clustering: Clustering
         notes += [f"{count} {side} prompts are left out: {why}" for why, count in (one.dropped or {}).items()]
     if clustering.k == 1 and clustering.shown > 1 and clustering.asked is None:
         notes.append(
-            f"no number of clusters is more than both nulls; the {clustering.shown} clusters shown are a candidate, to be looked at"
+            f"no number of clusters is more than all nulls; the {clustering.shown} clusters shown are a candidate, to be looked at"
         )
     return tuple(notes)
 

@@ -23,6 +23,7 @@ def test_tables_hold_what_the_plots_show(tmp_path: Path) -> None:
     assert found["conclusion"] == "several directions"
     assert found["of"] == ""
     assert [row[-1] for row in found["spreads"]] == ["yes", "no"]
+    assert [len(row) for row in found["spreads"]] == [10, 10]
     assert found["effects"][0][-1].startswith("3/10")
     assert found["columns"] == ["on 1", "on 2"]
     drawn = numbers(records)["clusters"]
@@ -46,6 +47,13 @@ def test_without_controls_nothing_is_drawn(tmp_path: Path) -> None:
     assert numbers(records) == {"clusters": None}
     assert 'id="clusters"' not in render(records)
     assert words(Gathered({})) is None
+
+
+def test_without_one_of_the_nulls_nothing_is_drawn(tmp_path: Path) -> None:
+    made = results()
+    spreads = made["clusters"]["choice"]["spreads"]
+    spreads[0] = {name: value for name, value in spreads[0].items() if name != "shuffled_stability"}
+    assert words(gathered(tmp_path, results=made)) is None
 
 
 def test_phrases_are_no_markup(tmp_path: Path) -> None:

@@ -30,14 +30,14 @@ def test_one_planted_direction_is_enough() -> None:
     assert found.k == 1
     assert conclusion(found) == ONE
     assert float((found.centroids @ refuse.T).min()) >= 0.95
-    assert "no number of clusters is more than both nulls" in found.notes[-1]
+    assert "no number of clusters is more than all nulls" in found.notes[-1]
 
 
 def test_three_wordings_of_one_direction_are_clusters_of_wording() -> None:
     live, material, _ = planted_clusters(3, gated=False)
     asked = Asked("concept", LAYER, anchor="mean", compare=(), null=3)
     found = studied(live, material, asked)
-    assert found.clustering.choice.against_null == 3, "a Gaussian alone is fooled"
+    assert found.clustering.choice.against_drawn == 3, "drawn nulls alone are fooled"
     assert found.k == 1, "harmless phrases have the same clusters"
     assert conclusion(found) == CLUSTERS_OF_WORDING
     matched = studied(live, material, Asked("concept", LAYER, compare=(), null=3))
