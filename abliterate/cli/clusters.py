@@ -9,11 +9,13 @@ from rich.console import Group, RenderableType
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.studies import closing, plain_table, study_json, verdict_table
+from abliterate.evaluation.figure_names import mean_text, rate_words
 from abliterate.pipeline.study_options import FRAMED_FLAGS, StudyOptions
 from abliterate.studies.clusters.options import ClustersOptions
 
 if TYPE_CHECKING:
     from abliterate.commands.clusters import ClustersStudy
+    from abliterate.studies.clusters.conditional import Conditional
     from abliterate.studies.clusters.run import Clusters
 
 
@@ -33,6 +35,8 @@ def clusters(
 def found(one: ClustersStudy) -> RenderableType:
     """Return how many clusters there are beside the nulls, what they share with words, what each does, and what follows."""
     parts = [numbers(one.found), members(one.found), shared(one.found), effects(one.found)]
+    if one.found.conditional:
+        parts.append(conditional(one.found.conditional))
     return Group(*parts, verdict_table(one.record.verdicts), *closing(one.record, one.path))
 
 
@@ -83,3 +87,22 @@ def effects(found: Clusters) -> RenderableType:
             rows.append((one.name, one.kind, cells, whole, f"{added[one.name]:+.1f}", rate))
     head = ("direction", "kind", "ablated, by cluster", "over all", "added", "refused")
     return plain_table(head, rows)
+
+
+def conditional(found: Conditional) -> RenderableType:
+    """Return what each prompt's nearest centroid does to it, beside all centroids at once and one direction for all prompts."""
+    from abliterate.studies.clusters.conditional import UNEDITED
+
+    rows = [
+        (
+            one.name,
+            mean_text(one.change.value, *one.change.interval, digits=2),
+            rate_words(one.refused) if one.refused else "",
+            mean_text(one.divergence.value, *one.divergence.interval),
+        )
+        for one in found.arms
+    ]
+    unedited = rate_words(found.unedited) if found.unedited else ""
+    others = mean_text(found.others.value, *found.others.interval, digits=2)
+    rows += [("other clusters' centroids", others, "", ""), (UNEDITED, "", unedited, "")]
+    return plain_table(("held-out prompts, ablated", "change", "refused", "KL on harmless"), rows)

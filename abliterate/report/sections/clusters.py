@@ -25,9 +25,10 @@ MARKUP = """\
 <figure>{{ plot("plot-cluster-effects", "Change of the refusal log-odds with each direction ablated, by cluster of held-out prompts; the table below holds the same figures") }}
 <figcaption>Change of the refusal log-odds of held-out prompts with each direction ablated, by cluster. D = {{ diagonal }}.</figcaption>{{ save("plot-cluster-effects") }}</figure>
 {{ table("What each direction does to held-out prompts.", ["direction", "kind"] + columns + ["ablated, all", "added to harmless", "replies refused"], effects) }}
+{% if conditional %}{{ table("Held-out prompts, each ablated with the centroid of its own nearest cluster alone, against all centroids at once and the best single direction; at full strength. " + decided, ["ablated", "change of the refusal log-odds", "replies refused", "KL at the first token, harmless prompts"], conditional) }}{% endif %}
 </section>"""
 
-NAMES = ("conclusion", "clusters", "shared", "effects", "plane")
+NAMES = ("conclusion", "clusters", "shared", "effects", "plane", "conditional")
 
 
 def words(records: Gathered) -> dict[str, Any] | None:
@@ -52,6 +53,7 @@ def words(records: Gathered) -> dict[str, Any] | None:
         "columns": [f"on {place}" for place in range(1, len(own["members"]) + 1)],
         "effects": [effect_row(one) for one in effects["rows"]],
         "diagonal": diagonal_words(effects["diagonal"]),
+        **conditional_words(results["conditional"]),
     }  # fmt: skip
 
 
@@ -78,6 +80,29 @@ def effect_row(one: Mapping[str, Any]) -> list[str]:
     cells = [text.number_html(cell) for cell in one["by_cluster"]]
     refused = text.rate_html(one["refused"]) if one["refused"] else ""
     return [one["name"], one["kind"], *cells, *(mean_words(one[name]) for name in ("ablated", "added")), refused]
+
+
+def conditional_words(one: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the arms as rows, and how a prompt's cluster is decided; empty for fewer than two clusters."""
+    if one is None:
+        return {"conditional": [], "decided": ""}
+    rows = [
+        [
+            f"{arm['name']}: {arm['what']}", mean_words(arm["change"]), text.rate_html(arm["refused"]) if arm["refused"] else "",
+            mean_words(arm["kl"]),
+        ]
+        for arm in one["arms"]
+    ]  # fmt: skip
+    unedited = text.rate_html(one["unedited_refused"]) if one["unedited_refused"] else ""
+    rows += [
+        ["the centroids of the other clusters, on average", mean_words(one["others"]), "", ""],
+        ["nothing", "", unedited, ""],
+    ]
+    left = " and ".join(f"{count} {side}" for count, side in zip(one["left_out"], ("harmful", "harmless"), strict=True))
+    return {
+        "conditional": rows,
+        "decided": f"Nearest is decided on the prompt alone, by {one['by']}; {left} prompts have no direction, and are left out.",
+    }
 
 
 def mean_words(one: Mapping[str, Any] | None) -> str:

@@ -58,6 +58,7 @@ def results_of(found: Clusters) -> dict[str, Any]:
         "anchors": [{"first": one, "second": other, "agreement": value} for (one, other), value in found.anchors.items()],
         "specific_agreement": found.specific,
         "effects": found.effects.to_json(),
+        "conditional": found.conditional.to_json() if found.conditional else None,
         "independence": found.independence.to_json() if found.independence else None,
         "rdo": found.trained.to_json() if found.trained else None,
         "plane": {

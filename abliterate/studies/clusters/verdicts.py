@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from abliterate.evaluation.figure_names import interval_text, percent, rate_text
+from abliterate.evaluation.figure_names import interval_text, percent, rate_words
 from abliterate.evaluation.statistics import Mean, Rate
 from abliterate.studies.clusters.anchors import DECIDES
 from abliterate.studies.clusters.matrix import Diagonal
@@ -191,12 +191,6 @@ def last_claim(found: Clusters) -> Verdict:
 def diagonal_words(one: Diagonal) -> str:
     """Return D as `+0.52 [+0.31, +0.70], p 0.0005`."""
     return f"{one.value:+.2f} {interval_text(f'{one.low:+.2f}', f'{one.high:+.2f}')}, p {one.p:.2g}"
-
-
-def rate_words(rate: Rate) -> str:
-    """Return a rate as `3/65 = 5% [2%, 13%]`."""
-    ends = interval_text(*(percent(end, 0) for end in rate.interval))
-    return rate_text(rate.count, rate.total, percent(rate.value, 0), ends)
 
 
 def mean_words(mean: Mean) -> str:

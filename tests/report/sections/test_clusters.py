@@ -31,6 +31,22 @@ def test_tables_hold_what_the_plots_show(tmp_path: Path) -> None:
     assert len(drawn["plane"]["points"]) == 3
 
 
+def test_conditional_use_is_shown_with_how_a_cluster_is_decided(tmp_path: Path) -> None:
+    found = words(gathered(tmp_path))
+    assert found is not None
+    assert [row[0].split(":")[0] for row in found["conditional"]] == [
+        "nearest",
+        HOSTILE,
+        "the centroids of the other clusters, on average",
+        "nothing",
+    ]
+    assert found["conditional"][0][2].startswith("2/10")
+    assert "by the cosine with its state; 1 harmful and 0 harmless prompts have no direction" in found["decided"]
+    one = words(gathered(tmp_path, results={**results(), "conditional": None}))
+    assert one is not None
+    assert one["conditional"] == []
+
+
 def test_a_candidate_is_called_so(tmp_path: Path) -> None:
     made = results()
     made["clusters"]["k"] = 1
