@@ -56,13 +56,19 @@ def numbers(found: Clusters) -> RenderableType:
 
 
 def members(found: Clusters) -> RenderableType:
-    """Return the clusters that are looked at, with the prompts closest to each centroid."""
+    """Return the clusters that are looked at, with the prompts closest to each centroid, and its words."""
     own = found.clustering
+    said = found.words.words if found.words else ((),) * own.shown
     rows = [
-        (str(cluster + 1), str(size), "; ".join(found.material.names[place] for place in own.members(cluster)[:3]))
+        (
+            str(cluster + 1),
+            str(size),
+            "; ".join(found.material.names[place] for place in own.members(cluster)[:3]),
+            ", ".join(said[cluster]) or "none",
+        )
         for cluster, size in enumerate(own.partition.sizes)
     ]
-    return plain_table(("cluster", "prompts", "closest"), rows)
+    return plain_table(("cluster", "prompts", "closest", "words of its centroid"), rows)
 
 
 def shared(found: Clusters) -> RenderableType:

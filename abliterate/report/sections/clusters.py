@@ -15,7 +15,7 @@ MARKUP = """\
 <p>Each harmful prompt has a refusal direction of its own at layer {{ layer }}. Do these fall into clusters, and does each cluster act on its own prompts? The study concludes: <strong>{{ conclusion }}</strong>. {{ of }}</p>
 <figure>{{ plot("plot-clusters", "Each prompt's own direction in two principal components, by cluster; the table below names the prompts closest to each centroid") }}
 <figcaption>Each prompt's own direction, in two principal components, with the centroids as stars.</figcaption>{{ save("plot-clusters") }}</figure>
-{{ table("Clusters, and the phrases closest to each centroid.", ["cluster", "prompts", "mean cosine with its centroid", "closest"], members) }}
+{{ table("Clusters, the phrases closest to each centroid, and its words by mutual information, for which the centroids compete.", ["cluster", "prompts", "mean cosine with its centroid", "closest", "words of its centroid"], members) }}
 <figure>{{ plot("plot-stability", "Stability and silhouette of each number of clusters against all nulls; the table below holds the same figures") }}
 <figcaption>Stability over resamples and silhouette, against the 95% quantiles of a Gaussian of equal mean and covariance and of shuffled coordinates, and against harmless phrases.</figcaption>{{ save("plot-stability") }}</figure>
 {{ table("Numbers of clusters.", ["clusters", "stability", "Gaussian 95%", "shuffled 95%", "harmless", "silhouette", "Gaussian 95%", "shuffled 95%", "harmless", "beyond all"], spreads) }}
@@ -43,7 +43,7 @@ def words(records: Gathered) -> dict[str, Any] | None:
         "conclusion": results["conclusion"],
         "of": "" if own["k"] > 1 else f"The {own['shown']} clusters shown are a candidate: no number of them is more than all nulls.",
         "members": [
-            [str(place), str(one["size"]), text.number_html(one["closeness"]), "; ".join(one["medoids"])]
+            [str(place), str(one["size"]), text.number_html(one["closeness"]), "; ".join(one["medoids"]), ", ".join(one["words"] or ("none",))]
             for place, one in enumerate(own["members"], 1)
         ],
         "spreads": [spread_row(one) for one in own["choice"]["spreads"]],

@@ -43,10 +43,12 @@ def results_of(found: Clusters) -> dict[str, Any]:
         "directions": directions_json(found),
         "clusters": {
             **clustering.to_json(),
+            "vocabulary": found.words.vocabulary if found.words else None,
             "members": [
                 {
                     "size": size, "closeness": sum(own) / len(own),
                     "medoids": [material.names[place] for place in clustering.members(cluster)[:MEDOIDS]],
+                    "words": list(found.words.words[cluster]) if found.words else None,
                 }
                 for cluster, size in enumerate(clustering.partition.sizes)
                 if (own := clustering.closeness[clustering.labels == cluster].tolist())

@@ -35,6 +35,7 @@ from abliterate.studies.clusters.options import BASELINES, Anchor, Baseline, Met
 from abliterate.studies.clusters.rdo import Lessons, Trained, rdo
 from abliterate.studies.clusters.sides import both_sides
 from abliterate.studies.clusters.wording import HARMLESS, SCORE, Shared, quartiles, shared_with
+from abliterate.studies.clusters.words import CentroidWords, centroid_words, texts_of
 from abliterate.studies.layers import layer_of
 from abliterate.studies.replies import Unit
 
@@ -51,7 +52,7 @@ class Clusters:
 
     `own` and `calm` are the directions of all harmful prompts, and of the harmless ones that match clustered ones; `cosines` are those of
     each centroid with the difference in means by layer, and with the mean harmless gradient; `closeness` of train and held-out
-    prompts with their centroid; `reach` tells how far out gradient points are among real states, as quantiles.
+    prompts with their centroid; `words` are those of each centroid; `reach` tells how far out gradient points are among real states, as quantiles.
     """
 
     asked: Asked
@@ -71,6 +72,7 @@ class Clusters:
     conditional: Conditional | None
     independence: Independence | None
     trained: Trained | None = None
+    words: CentroidWords | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -172,7 +174,8 @@ def studied(live: LiveModel, material: Material, asked: Asked, kept: RecordLog |
         anchor_agreements(made, quiet[list(made.kept)], clustering.shown, asked.seed),
         None if usual is None else specific_agreement(made, usual, clustering.labels, clustering.shown, asked.seed),
         (mean_cosine(made.vectors), mean_cosine(calm.vectors)),
-        effects, conditional, independence, trained, notes_of(own, calm, clustering),
+        effects, conditional, independence, trained,
+        centroid_words(live, clustering.centroids, texts_of(material)), notes_of(own, calm, clustering),
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ def test_tables_hold_what_the_plots_show(tmp_path: Path) -> None:
     assert found["of"] == ""
     assert [row[-1] for row in found["spreads"]] == ["yes", "no"]
     assert [len(row) for row in found["spreads"]] == [10, 10]
+    assert [row[-1] for row in found["members"]] == [f"{HOSTILE}, bread", "none"]
     assert found["effects"][0][-1].startswith("3/10")
     assert found["columns"] == ["on 1", "on 2"]
     drawn = numbers(records)["clusters"]
