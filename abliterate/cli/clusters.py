@@ -44,15 +44,15 @@ def numbers(found: Clusters) -> RenderableType:
     """Return stability and silhouette of each number of clusters, beside the nulls."""
     rows = []
     for one in found.clustering.choice.spreads:
-        pairs = (
+        figures = []
+        for own, *nulls in (
             (one.stability, one.null_stability, one.shuffled_stability, one.harmless_stability),
             (one.silhouette, one.null_silhouette, one.shuffled_silhouette, one.harmless_silhouette),
-        )
-        figures = [f"{value:.2f}" if value is not None else "" for pair in pairs for value in pair]
+        ):
+            figures += [f"{own:.2f}", " ".join(f"{value:.2f}" for value in nulls if value is not None)]
         rows.append((str(one.k), *figures, "yes" if one.beyond_all else "no"))
-    nulls = ("Gaussian 95%", "shuffled 95%", "harmless")
-    head = ("clusters", "stability", *nulls, "silhouette", *nulls, "beyond all")
-    return plain_table(head, rows)
+    beside = "Gaussian, shuffled (95%), harmless"
+    return plain_table(("clusters", "stability", beside, "silhouette", beside, "beyond all"), rows)
 
 
 def members(found: Clusters) -> RenderableType:

@@ -21,6 +21,7 @@ from abliterate.projection import orthonormal_span
 from abliterate.studies.clusters.acting import Acting
 from abliterate.studies.clusters.asked import SHOWN, Asked
 from abliterate.studies.clusters.clustering import Clustering
+from abliterate.studies.clusters.compared import CONE
 from abliterate.studies.clusters.material import Material
 from abliterate.studies.clusters.sides import Sides
 from abliterate.studies.replies import Tokens, Unit
@@ -95,10 +96,11 @@ def conditional_of(
     clustering: Clustering,
     sides: Sides,
     single: tuple[str, Float[Tensor, " d_model"]],
+    cone: Float[Tensor, "k d_model"] | None,
     said_no: Mapping[str, Sequence[bool]],
     asked: Asked,
 ) -> Conditional | None:
-    """Return what each prompt's nearest centroid does, beside all of them, and beside a single direction for all prompts.
+    """Return what each prompt's nearest centroid does, beside all of them, a single direction for all prompts, and a whole cone.
 
     `said_no` tells by name which replies to the unit's report part refuse, unedited and with what was ablated already. None for
     fewer than two centroids, and where no prompt of a side has a cluster.
@@ -125,6 +127,8 @@ def conditional_of(
         (UNION, "all centroids at once"): span[span.norm(dim=1) > 0],
         (single[0], "the best single direction"): single[1][None],
     }
+    if cone is not None:
+        bases[CONE, f"a whole cone of {len(cone)} by gradient training"] = cone
     arms = [
         Arm(
             name, what, mean_of((acting.ablated(basis[None], held.harmful)[0] - plain).tolist()),

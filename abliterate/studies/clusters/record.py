@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from abliterate.evaluation.statistics import Rate, json_number, mean_of
-from abliterate.studies.clusters.compared import CONTROL_KINDS
+from abliterate.studies.clusters.compared import CONE, CONTROL_KINDS, RDO
 from abliterate.studies.clusters.geometry import plane_of
 from abliterate.studies.clusters.run import Clusters
 from abliterate.studies.clusters.stability import NULLS
@@ -62,7 +62,7 @@ def results_of(found: Clusters) -> dict[str, Any]:
         "effects": found.effects.to_json(),
         "conditional": found.conditional.to_json() if found.conditional else None,
         "independence": found.independence.to_json() if found.independence else None,
-        "rdo": found.trained.to_json() if found.trained else None,
+        **{kind: found.trained[kind].to_json() if kind in found.trained else None for kind in (RDO, CONE)},
         "plane": {
             **plane_of(clustering),
             "labels": [int(label) for label in clustering.labels],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -22,7 +22,7 @@ from abliterate.studies.clusters.acting import Acting
 from abliterate.studies.clusters.anchors import anchor_agreements, specific_agreement
 from abliterate.studies.clusters.asked import CHOSEN, QUICK_NULL, QUICK_STEPS, SHOWN, Asked
 from abliterate.studies.clusters.clustering import Clustering, cluster
-from abliterate.studies.clusters.compared import CENTROID, CONTROL_KINDS, DIFFERENCE, RDO, difference, rows_of
+from abliterate.studies.clusters.compared import CENTROID, CONE, CONTROL_KINDS, DIFFERENCE, RDO, difference, rows_of
 from abliterate.studies.clusters.conditional import UNEDITED, UNION, Conditional, conditional_of
 from abliterate.studies.clusters.effects import Effects, Held, measured, strongest
 from abliterate.studies.clusters.geometry import cosines_of, mean_cosine, mean_gradient, reach_of
@@ -71,7 +71,7 @@ class Clusters:
     effects: Effects
     conditional: Conditional | None
     independence: Independence | None
-    trained: Trained | None = None
+    trained: Mapping[str, Trained] = field(default_factory=dict)
     words: CentroidWords | None = None
     notes: tuple[str, ...] = ()
 
@@ -154,13 +154,14 @@ def studied(live: LiveModel, material: Material, asked: Asked, kept: RecordLog |
     quiet = states.at(PLACE, layer)[middle:].float()
     acting = Acting(live, layer, material.openings, kept)
     shared = shared_with(clustering.labels, attributes_of(material, acting, made, calm, clustering), seed=asked.seed)
-    trained = trained_of(live, material, made, quiet[train], layer, asked, kept)
+    trained = trained_of(live, material, made, quiet[train], layer, asked, clustering.shown, kept)
     held = held_of(material, own, asked)
     effects = effects_of(acting, material, clustering, quiet, held, trained, asked)
-    said_no = refusals_of(acting, material.units[0], effects, held, asked.tokens) if material.units else {}
+    cone = trained[CONE].basis if CONE in trained else None
+    said_no = refusals_of(acting, material.units[0], effects, held, cone, asked.tokens) if material.units else {}
     effects = replace(effects, refused={name: Rate(sum(some), len(some)) for name, some in said_no.items()})
     best = effects.rows[strongest(effects, held)[0]]
-    conditional = conditional_of(acting, material, clustering, sides, (best.name, best.vector), said_no, asked)
+    conditional = conditional_of(acting, material, clustering, sides, (best.name, best.vector), cone, said_no, asked)
     usual = mean_gradient(calm)
     _, near = clustering.assign(own.of(material.places(*asked.held_out)))
     cosines = cosines_of(clustering, states.resid[:, :, 0], train, middle, usual)
@@ -205,24 +206,28 @@ def trained_of(
     quiet: Float[Tensor, "train d_model"],
     layer: int,
     asked: Asked,
+    k: int,
     kept: RecordLog | None,
-) -> Trained | None:
-    """Return the direction by gradient training, where it is asked for."""
+) -> dict[str, Trained]:
+    """Return by kind the direction by gradient training, and a cone of as many as there are clusters, where these are asked for."""
     if RDO not in asked.compare:
-        return None
+        return {}
     start = difference(made.states, quiet)
     train = material.places(*asked.made_of)
     harmful, harmless = ([some[place].tokens for place in train] for some in (material.harmful, material.harmless))
     lessons = Lessons(harmful, harmless, material.targets.refusal[0], start, float(start.norm()), layer)
     steps = QUICK_STEPS if asked.quick else None
 
-    def make() -> list[Any]:
-        one = rdo(live, lessons, steps=steps, seed=asked.seed)
-        return [one.vector.tolist(), list(one.losses)]
+    def trained(number: int) -> Trained:
+        def make() -> list[Any]:
+            one = rdo(live, lessons, number, steps=steps, seed=asked.seed)
+            return [one.basis.tolist(), list(one.losses)]
 
-    key = ["rdo", layer, digest(start.tolist()), [*map(list, harmful)], steps, asked.seed]
-    vector, losses = once(kept, key, make)
-    return Trained(torch.tensor(vector), tuple(losses))
+        key = ["rdo", number, layer, digest(start.tolist()), [*map(list, harmful)], steps, asked.seed]
+        basis, losses = once(kept, key, make)
+        return Trained(torch.tensor(basis), tuple(losses))
+
+    return {RDO: trained(1), **({CONE: trained(k)} if k > 1 else {})}
 
 
 def held_of(material: Material, own: InputDirections, asked: Asked) -> Held:
@@ -249,7 +254,7 @@ def effects_of(
     clustering: Clustering,
     quiet: Float[Tensor, "prompts d_model"],
     held: Held,
-    trained: Trained | None,
+    trained: Mapping[str, Trained],
     asked: Asked,
 ) -> Effects:
     """Return what all directions do. Raises InputError where nothing is held out."""
@@ -258,13 +263,18 @@ def effects_of(
     calm = quiet[material.places(*asked.made_of)]
     own = clustering.own
     categories = [material.attributes["category"][place] for place in own.kept]
-    more = {} if trained is None else {RDO: trained.vector}
+    more = {kind: one.basis for kind, one in trained.items()}
     rows = rows_of(clustering, calm, categories, asked.compare, more, controls=asked.controls, seed=asked.seed)
     return measured(acting, rows, held, float(difference(own.states, calm).norm()), seed=asked.seed)
 
 
-def refusals_of(acting: Acting, unit: Unit, found: Effects, held: Held, tokens: int) -> dict[str, tuple[bool, ...]]:
-    """Return which replies to the report part refuse: unedited, with the single directions that do most on the select part, with all centroids."""
+def refusals_of(
+    acting: Acting, unit: Unit, found: Effects, held: Held, cone: Float[Tensor, "k d_model"] | None, tokens: int
+) -> dict[str, tuple[bool, ...]]:
+    """Return which replies to the report part refuse: unedited, with single directions, with all centroids, with a whole cone.
+
+    Single ones are those that do most on the select part.
+    """
     part = unit.part(SHOWN)
     said_no = {UNEDITED: acting.refusals(part, None, tokens)}
     for place in strongest(found, held)[:TOP]:
@@ -272,6 +282,8 @@ def refusals_of(acting: Acting, unit: Unit, found: Effects, held: Held, tokens: 
     if found.k > 1:
         centroids = torch.stack([one.vector for one in found.rows if one.kind == CENTROID])
         said_no[UNION] = acting.refusals(part, centroids, tokens)
+    if cone is not None:
+        said_no[CONE] = acting.refusals(part, cone, tokens)
     return said_no
 
 

@@ -66,11 +66,15 @@ def test_clusters_are_decided_on_the_prompt_alone(three: Clusters, toy: Toy) -> 
     sides = both_sides(live, material, LAYER, asked)
     acting = Acting(live, LAYER, material.openings)
     best = ("cluster 1", three.centroids[0])
-    found = conditional_of(acting, material, three.clustering, sides, best, {}, asked)
+    found = conditional_of(acting, material, three.clustering, sides, best, None, {}, asked)
     assert found is not None
     assert "less the mean of harmless prompts" in found.by
     assert "gradients" in three.conditional.by  # type: ignore[union-attr]
-    assert conditional_of(acting, material, one_cluster(three), sides, best, {}, asked) is None
+    assert conditional_of(acting, material, one_cluster(three), sides, best, None, {}, asked) is None
+    cone = conditional_of(acting, material, three.clustering, sides, best, toy[2], {}, asked)
+    assert cone is not None
+    assert [one.name for one in cone.arms] == ["nearest", "union", "cluster 1", "cone"]
+    assert cone.arms[-1].change.value < -1
 
 
 def one_cluster(three: Clusters) -> Clustering:
