@@ -52,7 +52,7 @@ def numbers(found: Clusters) -> RenderableType:
             figures += [f"{own:.2f}", " ".join(f"{value:.2f}" for value in nulls if value is not None)]
         rows.append((str(one.k), *figures, "yes" if one.beyond_all else "no"))
     beside = "Gaussian, shuffled (95%), harmless"
-    return plain_table(("clusters", "stability", beside, "silhouette", beside, "beyond all"), rows)
+    return plain_table(("k", "stability", beside, "silhouette", beside, "beyond all"), rows)
 
 
 def members(found: Clusters) -> RenderableType:
