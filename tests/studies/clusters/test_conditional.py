@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy
 import pytest
 import torch
 
-from abliterate.interventions import ablated_rows
+from abliterate.interventions import ablated
 from abliterate.models.live_model import LiveModel
 from abliterate.prompts.forms import Form
 from abliterate.prompts.phrases import Phrase
@@ -41,13 +42,13 @@ def test_the_nearest_centroid_does_what_all_of_them_do_and_the_others_nothing(th
     assert found.to_json()["arms"][0]["refused"] is None
 
 
-def test_changes_are_those_of_a_batch_in_which_every_row_has_its_own_basis(three: Clusters, toy: Toy) -> None:
+def test_changes_are_those_of_a_batch_in_which_each_centroid_acts_on_its_own_rows(three: Clusters, toy: Toy) -> None:
     live, material, _ = toy
     found = three.conditional
     assert found is not None
     shown = material.places("report")
     tokens = torch.tensor([material.harmful[place].tokens for place in shown])
-    bases = three.centroids[list(found.clusters[0])][:, None]
+    clusters = torch.tensor(found.clusters[0])
 
     def log_odds(logits: torch.Tensor) -> torch.Tensor:
         share = logits[:, -1].softmax(-1)[:, SAFE]
@@ -55,7 +56,9 @@ def test_changes_are_those_of_a_batch_in_which_every_row_has_its_own_basis(three
 
     with torch.no_grad():
         plain = log_odds(live.model(tokens).logits)
-        with ablated_rows(live.model, bases):
+        with ExitStack() as under:
+            for place, centroid in enumerate(three.centroids):
+                under.enter_context(ablated(live.model, centroid, when=clusters == place))
             edited = log_odds(live.model(tokens).logits)
     assert (edited - plain).tolist() == pytest.approx(list(found.arms[0].change.values), abs=1e-3)
 
