@@ -10,10 +10,11 @@ from abliterate.pipeline.open_study import open_study
 from abliterate.pipeline.study_options import StudyOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.forms import load_forms
+from abliterate.studies.clusters.asked import Asked
 from abliterate.studies.clusters.material import frames_of
 from abliterate.studies.clusters.options import ClustersOptions
 from abliterate.studies.clusters.record import controls_of, results_of, settings_of, verdicts_of
-from abliterate.studies.clusters.run import Asked, Clusters, check_possible, study, vectors_to_save
+from abliterate.studies.clusters.run import Clusters, check_possible, study, vectors_to_save
 from abliterate.studies.record import StudyRecord
 
 

@@ -481,13 +481,13 @@ function stability(colours) {
     type: "scatter", mode: "lines+markers", name: title, legendgroup: title, showlegend: first, x: ones.map((one) => one.k), y: ones.map((one) => one[name]), yaxis,
     line: { color: colour, dash, width: dash === "solid" ? 2.6 : 1.6 }, marker: { color: colour, size: 7 }, hovertemplate: `${title}, %{x} clusters: %{y:.3f}<extra></extra>`,
   });
-  const three = (name, yaxis, first) => [
+  const four = (name, yaxis, first) => [
     curve(name, "harmful prompts", palette[1], "solid", yaxis, first), curve(`null_${name}`, "Gaussian, 95%", colours.muted, "dash", yaxis, first),
-    curve(`harmless_${name}`, "harmless phrases", palette[0], "dot", yaxis, first),
+    curve(`shuffled_${name}`, "shuffled coordinates, 95%", colours.muted, "dashdot", yaxis, first), curve(`harmless_${name}`, "harmless phrases", palette[0], "dot", yaxis, first),
   ];
   const across = axis(colours, "clusters", { tickvals: ones.map((one) => one.k) });
   const more = { showlegend: true, yaxis2: axis(colours, "silhouette", { domain: [0, 0.44] }), height: 460 };
-  return { data: [...three("stability", "y", true), ...three("silhouette", "y2", false)], layout: layout(colours, { ...across, anchor: "y2" }, axis(colours, "stability", { domain: [0.56, 1] }), more) };
+  return { data: [...four("stability", "y", true), ...four("silhouette", "y2", false)], layout: layout(colours, { ...across, anchor: "y2" }, axis(colours, "stability", { domain: [0.56, 1] }), more) };
 }
 
 function sharedWith(colours) {

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.directions.scores import final_states, first_token_log_probs, prepare_openings
-from abliterate.evaluation.statistics import Rate
 from abliterate.interventions import ablated, ablated_rows, added_rows
 from abliterate.models.decoding import Decoding
 from abliterate.models.head import HEAD_ROWS, Head, kl_divergence
@@ -65,10 +64,12 @@ class Acting:
 
         return scores_under(self.live, self.openings, vectors.float(), prompts, under, ["added", self.layer], self.kept)
 
-    def divergence(self, basis: Float[Tensor, "k d_model"], prompts: Sequence[Tokens], strength: float = 1.0) -> float:
-        """Return the mean KL(original || ablated) at the first reply token, in nats."""
+    def divergences(
+        self, basis: Float[Tensor, "k d_model"], prompts: Sequence[Tokens], strength: float = 1.0
+    ) -> Float[Tensor, " prompts"]:
+        """Return each prompt's KL(original || ablated) at the first reply token, in nats; rounding may leave it below 0."""
 
-        def make() -> float:
+        def make() -> list[float]:
             model, head = self.live.model, Head(self.live.model)
             usual = first_token_log_probs(model, head, prompts, self.live.batch_size)
             batch = prepare_openings(model, prompts, batch_size=self.live.batch_size)
@@ -76,12 +77,20 @@ class Acting:
             with ablated_rows(model, basis[None].float(), architecture=self.live.architecture, strengths=strengths):
                 states = final_states(model, batch)[0, :, -1]
                 edited = torch.cat([head.log_probs(rows).cpu() for rows in torch.split(states, HEAD_ROWS)])
-            return max(0.0, float(kl_divergence(usual, edited).double().mean()))
+            found: list[float] = kl_divergence(usual, edited).double().tolist()
+            return found
 
-        return once(self.kept, ["divergence", digest(basis.tolist()), strength, [*map(list, prompts)]], make)
+        key = ["divergences", digest(basis.tolist()), strength, [*map(list, prompts)]]
+        return torch.tensor(once(self.kept, key, make), dtype=torch.float64)
 
-    def refused(self, unit: Unit, basis: Float[Tensor, "k d_model"] | None, tokens: int = REPLY_TOKENS) -> Rate:
-        """Return how many greedy replies refuse, with a basis ablated, or without for None."""
+    def divergence(self, basis: Float[Tensor, "k d_model"], prompts: Sequence[Tokens], strength: float = 1.0) -> float:
+        """Return the mean KL(original || ablated) at the first reply token, in nats."""
+        return max(0.0, float(self.divergences(basis, prompts, strength).mean()))
+
+    def refusals(
+        self, unit: Unit, basis: Float[Tensor, "k d_model"] | None, tokens: int = REPLY_TOKENS
+    ) -> tuple[bool, ...]:
+        """Return which greedy replies refuse, with a basis ablated, or without for None."""
         if basis is None:
             replies = said(self.live, unit, Decoding(), tokens=tokens, kept=self.kept)
         else:
@@ -89,4 +98,4 @@ class Acting:
             with ablated(self.live.model, basis.float(), architecture=self.live.architecture):
                 replies = said(self.live, unit, Decoding(), tokens=tokens, kept=scope)
         texts = [str(self.live.tokenizer.decode(list(one), skip_special_tokens=True)) for one in replies]
-        return Rate(sum(map(is_refusal, texts)), len(texts))
+        return tuple(map(is_refusal, texts))

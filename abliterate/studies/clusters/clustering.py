@@ -43,7 +43,7 @@ class Clustering:
 
     @property
     def k(self) -> int:
-        """Return the number of clusters that is more than both nulls: 1 for none."""
+        """Return the number of clusters that is more than all nulls: 1 for none."""
         return self.choice.k
 
     @property
@@ -128,7 +128,7 @@ def cluster(
     """Cluster prompts by their input directions, and say how many clusters are more than chance.
 
     `harmless` are the directions of the matched harmless prompts, made in the same way: clusters that those have as well are
-    none of refusals. `null` is the number of Gaussian draws. Raises InputError for fewer than 16 prompts, and for more
+    none of refusals. `null` is the number of draws of a Gaussian, and of shuffled coordinates. Raises InputError for fewer than 16 prompts, and for more
     clusters than an eighth of them.
 
     Examples:

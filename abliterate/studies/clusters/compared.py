@@ -14,8 +14,8 @@ from abliterate.studies.clusters.inputs import InputDirections
 from abliterate.studies.clusters.som import som_directions
 from abliterate.studies.common import CONTROLS, random_vectors
 
-CENTROID, DIFFERENCE, CATEGORY, SOM, RDO, PRINCIPAL, RANDOM, SPLIT = (
-    "centroid", "difference in means", "category", "som", "rdo", "principal", "random", "random split",
+CENTROID, DIFFERENCE, CATEGORY, SOM, RDO, CONE, PRINCIPAL, RANDOM, SPLIT = (
+    "centroid", "difference in means", "category", "som", "rdo", "cone", "principal", "random", "random split",
 )  # fmt: skip
 
 CONTROL_KINDS = (RANDOM, SPLIT)
@@ -47,7 +47,7 @@ def rows_of(
     calm: Float[Tensor, "calm d_model"],
     categories: Sequence[str],
     baselines: Sequence[str],
-    more: Mapping[str, Float[Tensor, " d_model"]],
+    more: Mapping[str, Float[Tensor, "directions d_model"]],
     *,
     controls: int = CONTROLS,
     seed: int = 0,
@@ -55,7 +55,7 @@ def rows_of(
     """Return all directions: centroids, baselines, then what is chance.
 
     `calm` are the states of harmless prompts; `categories` are those of the clustered prompts; `more` are directions made
-    elsewhere, by kind.
+    elsewhere, by kind: one alone has the kind's name.
     """
     own, k = found.own, found.shown
     together = difference(own.states, calm)
@@ -69,7 +69,9 @@ def rows_of(
     if "som" in baselines:
         neurons = som_directions(own.states, calm, seed=seed)[:NEURONS].float()
         rows += [(f"neuron {place}", SOM, row) for place, row in enumerate(neurons, 1)]
-    rows += [(name, name, vector) for name, vector in more.items()]
+    for kind, vectors in more.items():
+        names = [kind] if len(vectors) == 1 else [f"{kind} {place}" for place in range(1, len(vectors) + 1)]
+        rows += [(name, kind, vector) for name, vector in zip(names, vectors, strict=True)]
     rows += [(f"principal {place}", PRINCIPAL, row) for place, row in enumerate(principal(own, k), 1)]
     rows += [
         (f"random {place}", RANDOM, row)

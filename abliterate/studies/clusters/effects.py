@@ -219,8 +219,7 @@ def union_of(
     centroids = torch.stack([one.vector for one in rows if one.kind == CENTROID])
     if len(centroids) < 2 or not held.chosen or not held.shown or not held.harmless_chosen:
         return None
-    singles = [place for place, one in enumerate(rows) if one.kind not in CONTROL_KINDS]
-    best = min(singles, key=lambda place: float(ablated[place, list(held.chosen)].mean()))
+    best = ranked(rows, ablated, held)[0]
     span = orthonormal_span(centroids)
     bases = (span[span.norm(dim=1) > 0], rows[best].vector[None])
     moved = [acting.divergence(one, held.harmless_chosen) for one in bases]
@@ -243,6 +242,18 @@ def union_of(
         (sum(union) / len(union), sum(single) / len(single)),
         paired_difference(single, union),
     )
+
+
+def strongest(found: Effects, held: Held) -> list[int]:
+    """Return the places of the single directions, those first that lower the refusal log-odds most where they are chosen."""
+    return ranked(found.rows, found.ablated, held)
+
+
+def ranked(rows: Sequence[Compared], ablated: Float[Tensor, "rows harmful"], held: Held) -> list[int]:
+    """Return the places of single directions by their effect on the chosen part, or on all where a quick study has none."""
+    tried = list(held.chosen) or list(range(len(held.harmful)))
+    singles = [place for place, one in enumerate(rows) if one.kind not in CONTROL_KINDS]
+    return sorted(singles, key=lambda place: float(ablated[place, tried].mean()))
 
 
 def weakened(

@@ -1,9 +1,13 @@
-"""Refusal direction optimisation: one direction by gradient. Wollschläger et al. 2025, arXiv 2502.17420, section 3 and code.
+"""Refusal direction optimisation: one direction, or a cone of several, by gradient. Wollschläger et al. 2025, arXiv 2502.17420.
 
     1 CE(own ablated reply | r ablated) + .2 CE(refusal | |dim| r added at the layer) + 1 KL(harmless reply | r ablated)
 
 AdamW at 1e-2, betas (.9, .98), amsgrad, no weight decay, batches of 16, one epoch, patience of 5 steps, two cuts of the rate. What
 is to be said under ablation is what the model itself says with the difference in means ablated: kept in memory, never written.
+
+A cone is all `|w| R` of an orthonormal basis `R` (section 5 and code): each step tries the basis itself and 8 directions drawn in the
+cone, `w` from N(0, I), and Gram-Schmidt follows. The authors try each of them on every prompt of a batch; here each prompt is tried
+with one of the basis and with one of those drawn, in turn: the same on average, at the cost of two single directions for any k.
 """
 
 from __future__ import annotations
@@ -36,17 +40,20 @@ RATE, BETAS = 1e-2, (0.9, 0.98)
 PATIENCE, CUTS = 5, 2
 ADDED = 0.2
 
+DRAWN = 8
+"""Directions drawn in a cone of several, each step."""
+
 
 @dataclass(frozen=True)
 class Trained:
-    """The unit direction, and the loss of every step."""
+    """The orthonormal basis of the cone (one unit direction is a cone of one), and the loss of every step."""
 
-    vector: Float[Tensor, " d_model"]
+    basis: Float[Tensor, "k d_model"]
     losses: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the losses and their number."""
-        return {"steps": len(self.losses), "losses": list(self.losses)}
+        return {"k": len(self.basis), "steps": len(self.losses), "losses": list(self.losses)}
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,22 @@ class Lessons:
     layer: int
 
 
-def rdo(live: LiveModel, lessons: Lessons, *, steps: int | None = None, tokens: int = TOKENS, seed: int = 0) -> Trained:
-    """Return the trained direction, begun at the difference in means; `steps` ends it before its epoch does.
+def rdo(
+    live: LiveModel,
+    lessons: Lessons,
+    k: int = 1,
+    *,
+    steps: int | None = None,
+    tokens: int = TOKENS,
+    seed: int = 0,
+) -> Trained:
+    """Return the trained direction, begun at the difference in means, or a cone of `k`, whose other directions begin at random.
 
-    Raises InputError for a streaming model, for prompts that are missing on a side, and for a loss that is no number.
+    `steps` ends it before its epoch does. Raises InputError for a streaming model, for prompts that are missing on a side, for
+    a `k` below 1, and for a loss that is no number.
     """
+    if k < 1:
+        raise InputError(f"a cone of {k} directions: give a number from 1 up")
     check_gradients(live, "a trained direction", "give more memory, or --compare without rdo")
     if not lessons.harmful or not lessons.harmless:
         raise InputError("a trained direction needs prompts of both sides; give more phrases")
@@ -73,19 +91,23 @@ def rdo(live: LiveModel, lessons: Lessons, *, steps: int | None = None, tokens: 
     with ablated(live.model, unit, architecture=live.architecture):
         wanted = replies(live, lessons.harmful, tokens)
     usual = replies(live, lessons.harmless, tokens)
-    raw = unit.clone().requires_grad_()
+    raw = begun(unit, k, seed).requires_grad_()
     optimiser = torch.optim.AdamW([raw], lr=RATE, betas=BETAS, weight_decay=0.0, amsgrad=True)
     order = torch.randperm(len(lessons.harmful), generator=torch.Generator().manual_seed(seed)).tolist()
     batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)][:steps]
     losses: list[float] = []
-    best, vector, waited, cuts = float("inf"), unit, 0, 0
-    with live.progress.step("training a direction", len(batches), "steps") as advance:
+    best, basis, waited, cuts = float("inf"), unit[None], 0, 0
+    drawing = torch.Generator().manual_seed(seed)
+    what = "training a direction" if k == 1 else f"training a cone of {k}"
+    with live.progress.step(what, len(batches), "steps") as advance:
         for batch in batches:
-            before = torch.nn.functional.normalize(raw.detach(), dim=0)
-            losses.append(stepped(live, lessons, raw, batch, wanted, usual))
-            best, vector, waited = (losses[-1], before, 0) if losses[-1] < best else (best, vector, waited + 1)
+            before = torch.nn.functional.normalize(raw.detach(), dim=-1)
+            losses.append(stepped(live, lessons, raw, drawn_weights(k, drawing), batch, wanted, usual))
+            best, basis, waited = (losses[-1], before, 0) if losses[-1] < best else (best, basis, waited + 1)
             optimiser.step()
             optimiser.zero_grad()
+            with torch.no_grad():
+                raw.copy_(orthogonal(raw))
             advance(1)
             if waited >= PATIENCE:
                 waited, cuts = 0, cuts + 1
@@ -93,8 +115,38 @@ def rdo(live: LiveModel, lessons: Lessons, *, steps: int | None = None, tokens: 
                     break
                 optimiser.param_groups[0]["lr"] /= 10
     if losses[-1] <= best:  # the last step was not tried again: it counts where it was still falling
-        vector = torch.nn.functional.normalize(raw.detach(), dim=0)
-    return Trained(vector, tuple(losses))
+        basis = torch.nn.functional.normalize(raw.detach(), dim=-1)
+    return Trained(basis, tuple(losses))
+
+
+def begun(unit: Float[Tensor, " d_model"], k: int, seed: int) -> Float[Tensor, "k d_model"]:
+    """Return where a cone begins: at a unit direction, and at random ones orthogonal to it and to each other."""
+    more = torch.randn(k - 1, len(unit), generator=torch.Generator().manual_seed(seed)).to(unit)
+    return orthogonal(torch.cat([unit[None], torch.nn.functional.normalize(more, dim=-1)]))
+
+
+def orthogonal(rows: Float[Tensor, "k d_model"]) -> Float[Tensor, "k d_model"]:
+    """Return rows each without what it has of those before (Gram-Schmidt); lengths are left, since losses take each at length 1."""
+    found = rows[:1]
+    for row in rows[1:]:
+        axes = torch.nn.functional.normalize(found, dim=-1)
+        for _ in range(2):  # once more, for what rounding leaves
+            row = row - (row @ axes.T) @ axes
+        found = torch.cat([found, row[None]])
+    return found.clone()
+
+
+def drawn_weights(k: int, generator: torch.Generator) -> Float[Tensor, "drawn k"]:
+    """Return the weights of directions drawn in a cone, at length 1; none where the cone is one direction."""
+    weights = torch.randn(DRAWN if k > 1 else 0, k, generator=generator).abs()
+    return torch.nn.functional.normalize(weights, dim=-1)
+
+
+def shares(weights: Float[Tensor, "drawn k"], batch: Sequence[int]) -> list[tuple[Float[Tensor, " k"], Sequence[int]]]:
+    """Return which prompts of a batch are tried with which direction, as its weights: with the basis in turn, and with those drawn in turn."""
+    basis = torch.eye(weights.shape[1])
+    found = [(row, batch[place :: len(some)]) for some in (basis, weights) for place, row in enumerate(some)]
+    return [(row, own) for row, own in found if own]
 
 
 def replies(live: LiveModel, prompts: Sequence[Tokens], tokens: int) -> list[Tokens]:
@@ -105,21 +157,25 @@ def replies(live: LiveModel, prompts: Sequence[Tokens], tokens: int) -> list[Tok
 def stepped(
     live: LiveModel,
     lessons: Lessons,
-    raw: Float[Tensor, " d_model"],
+    raw: Float[Tensor, "k d_model"],
+    weights: Float[Tensor, "drawn k"],
     batch: Sequence[int],
     wanted: Sequence[Tokens],
     usual: Sequence[Tokens],
 ) -> float:
     """Add the gradient of one batch to `raw`, and return its loss. Raises InputError for a loss that is no number."""
     total = 0.0
-    for start in range(0, len(batch), PART):
-        part = batch[start : start + PART]
+    parts = [
+        (row, own[start : start + PART]) for row, own in shares(weights, batch) for start in range(0, len(own), PART)
+    ]
+    for row, part in parts:
         calm = [place % len(lessons.harmless) for place in part]
         harmful = [lessons.harmful[place] for place in part]
         harmless = [lessons.harmless[place] for place in calm]
         with torch.enable_grad():
+            direction = row.to(raw) @ torch.nn.functional.normalize(raw, dim=-1)
             losses = losses_of(
-                live, lessons, raw, harmful, harmless, [wanted[p] for p in part], [usual[p] for p in calm]
+                live, lessons, direction, harmful, harmless, [wanted[p] for p in part], [usual[p] for p in calm]
             )
             loss = losses * len(part) / len(batch)
             if not bool(torch.isfinite(loss)):
@@ -135,15 +191,14 @@ def stepped(
 def losses_of(
     live: LiveModel,
     lessons: Lessons,
-    raw: Float[Tensor, " d_model"],
+    direction: Float[Tensor, " d_model"],
     harmful: Sequence[Tokens],
     harmless: Sequence[Tokens],
     wanted: Sequence[Tokens],
     usual: Sequence[Tokens],
 ) -> Float[Tensor, ""]:
-    """Return the three losses of some prompts, weighted and added."""
+    """Return the three losses of some prompts, weighted and added, under a unit direction."""
     model, head = live.model, Head(live.model)
-    direction = torch.nn.functional.normalize(raw, dim=0)
     with torch.no_grad():
         original = replied(live, head, harmless, usual)
     edits = dict.fromkeys(live.architecture.writers, (direction[None, None], 1.0))

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from abliterate.evaluation.statistics import Rate, json_number, mean_of
-from abliterate.studies.clusters.compared import CONTROL_KINDS
+from abliterate.studies.clusters.compared import CONE, CONTROL_KINDS, RDO
 from abliterate.studies.clusters.geometry import plane_of
 from abliterate.studies.clusters.run import Clusters
+from abliterate.studies.clusters.stability import NULLS
 from abliterate.studies.clusters.verdicts import conclusion, verdicts_of
 from abliterate.studies.clusters.walks import ETA, FURTHEST, SATURATED, STEPS
 
@@ -42,10 +43,12 @@ def results_of(found: Clusters) -> dict[str, Any]:
         "directions": directions_json(found),
         "clusters": {
             **clustering.to_json(),
+            "vocabulary": found.words.vocabulary if found.words else None,
             "members": [
                 {
                     "size": size, "closeness": sum(own) / len(own),
                     "medoids": [material.names[place] for place in clustering.members(cluster)[:MEDOIDS]],
+                    "words": list(found.words.words[cluster]) if found.words else None,
                 }
                 for cluster, size in enumerate(clustering.partition.sizes)
                 if (own := clustering.closeness[clustering.labels == cluster].tolist())
@@ -57,8 +60,9 @@ def results_of(found: Clusters) -> dict[str, Any]:
         "anchors": [{"first": one, "second": other, "agreement": value} for (one, other), value in found.anchors.items()],
         "specific_agreement": found.specific,
         "effects": found.effects.to_json(),
+        "conditional": found.conditional.to_json() if found.conditional else None,
         "independence": found.independence.to_json() if found.independence else None,
-        "rdo": found.trained.to_json() if found.trained else None,
+        **{kind: found.trained[kind].to_json() if kind in found.trained else None for kind in (RDO, CONE)},
         "plane": {
             **plane_of(clustering),
             "labels": [int(label) for label in clustering.labels],
@@ -88,12 +92,6 @@ def controls_of(found: Clusters) -> dict[str, Any]:
     return {
         "random": [row for row in effects["rows"] if row["kind"] in CONTROL_KINDS],
         "splits": [one.to_json() if one else None for one in found.effects.splits],
-        "nulls": [
-            {
-                name: row[name]
-                for name in ("k", "null_stability", "null_silhouette", "harmless_stability", "harmless_silhouette")
-            }
-            for row in found.clustering.choice.to_json()["spreads"]
-        ],
+        "nulls": [{name: row[name] for name in ("k", *NULLS)} for row in found.clustering.choice.to_json()["spreads"]],
         "floor": list(found.clustering.floor),
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from abliterate.activations.places import capture_places
 from abliterate.errors import InputError
-from abliterate.evaluation.statistics import Mean, mean_of
+from abliterate.evaluation.statistics import Mean, Rate, mean_of
 from abliterate.extras import require
 from abliterate.models.live_model import LiveModel
 from abliterate.prompts.forms import Forms
@@ -20,73 +20,30 @@ from abliterate.prompts.phrases import Phrases
 from abliterate.storage.record_log import RecordLog, digest, once
 from abliterate.studies.clusters.acting import Acting
 from abliterate.studies.clusters.anchors import anchor_agreements, specific_agreement
+from abliterate.studies.clusters.asked import CHOSEN, QUICK_NULL, QUICK_STEPS, SHOWN, Asked
 from abliterate.studies.clusters.clustering import Clustering, cluster
-from abliterate.studies.clusters.compared import CENTROID, CONTROL_KINDS, DIFFERENCE, RDO, difference, rows_of
-from abliterate.studies.clusters.effects import Effects, Held, measured
+from abliterate.studies.clusters.compared import CENTROID, CONE, CONTROL_KINDS, DIFFERENCE, RDO, difference, rows_of
+from abliterate.studies.clusters.conditional import UNEDITED, UNION, Conditional, conditional_of
+from abliterate.studies.clusters.effects import Effects, Held, measured, strongest
 from abliterate.studies.clusters.geometry import cosines_of, mean_cosine, mean_gradient, reach_of
 from abliterate.studies.clusters.independence import Independence, independence_of
-from abliterate.studies.clusters.inputs import PLACE, InputDirections, input_directions
+from abliterate.studies.clusters.inputs import PLACE, InputDirections
 from abliterate.studies.clusters.kmeans import spherical_kmeans
 from abliterate.studies.clusters.margin import check_exact
-from abliterate.studies.clusters.material import ENOUGH, QUICK_ENOUGH, Material, material_of
+from abliterate.studies.clusters.material import Material, material_of
 from abliterate.studies.clusters.options import BASELINES, Anchor, Baseline, Method, Step, Target
 from abliterate.studies.clusters.rdo import Lessons, Trained, rdo
-from abliterate.studies.clusters.stability import NULL
+from abliterate.studies.clusters.sides import both_sides
 from abliterate.studies.clusters.wording import HARMLESS, SCORE, Shared, quartiles, shared_with
-from abliterate.studies.common import CONTROLS
+from abliterate.studies.clusters.words import CentroidWords, centroid_words, texts_of
 from abliterate.studies.layers import layer_of
 from abliterate.studies.replies import Unit
-
-TRAIN, CHOSEN, SHOWN = "train", "select", "report"
-
-QUICK_NULL = 10
-QUICK_CONTROLS = 2
 
 TOP = 3
 """Single directions of which replies are made, besides the union."""
 
 INDEPENDENT = 16
 """Prompts whose states are looked at with directions ablated."""
-
-QUICK_STEPS = 1
-"""Steps of the trained direction in a quick study."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a study of clusters is asked, besides model, phrases and forms."""
-
-    method: Method = "gradient"
-    layer: Literal["auto"] | int = "auto"
-    clusters: Literal["auto"] | int = "auto"
-    anchor: Anchor = "matched"
-    target: Target = "crossed"
-    step: Step = "scaled"
-    compare: tuple[Baseline, ...] = BASELINES
-    tokens: int = 32
-    seed: int = 0
-    quick: bool = False
-    null: int = NULL
-
-    @property
-    def enough(self) -> int:
-        """Return how many refused prompts are needed."""
-        return QUICK_ENOUGH if self.quick else ENOUGH
-
-    @property
-    def made_of(self) -> tuple[str, ...]:
-        """Return the parts that clusters are made of: with the select part in a quick study, whose train part is too small."""
-        return (TRAIN, CHOSEN) if self.quick else (TRAIN,)
-
-    @property
-    def held_out(self) -> tuple[str, ...]:
-        """Return the parts that effects are shown on."""
-        return (SHOWN,) if self.quick else (CHOSEN, SHOWN)
-
-    @property
-    def controls(self) -> int:
-        """Return how many random directions, and random splits, there are."""
-        return QUICK_CONTROLS if self.quick else CONTROLS
 
 
 @dataclass(frozen=True)
@@ -95,7 +52,7 @@ class Clusters:
 
     `own` and `calm` are the directions of all harmful prompts, and of the harmless ones that match clustered ones; `cosines` are those of
     each centroid with the difference in means by layer, and with the mean harmless gradient; `closeness` of train and held-out
-    prompts with their centroid; `reach` tells how far out gradient points are among real states, as quantiles.
+    prompts with their centroid; `words` are those of each centroid; `reach` tells how far out gradient points are among real states, as quantiles.
     """
 
     asked: Asked
@@ -112,13 +69,15 @@ class Clusters:
     specific: float | None
     between: tuple[float, float]
     effects: Effects
+    conditional: Conditional | None
     independence: Independence | None
-    trained: Trained | None = None
+    trained: Mapping[str, Trained] = field(default_factory=dict)
+    words: CentroidWords | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def k(self) -> int:
-        """Return the number of clusters that is more than both nulls: 1 for none."""
+        """Return the number of clusters that is more than all nulls: 1 for none."""
         return self.clustering.k
 
     @property
@@ -182,7 +141,8 @@ def check_possible(live: LiveModel, asked: Asked) -> None:
 def studied(live: LiveModel, material: Material, asked: Asked, kept: RecordLog | None = None) -> Clusters:
     """Return what is found in prompts that were made ready."""
     layer = layer_of(asked.layer, live.architecture.depth)
-    own, calm = both_directions(live, material, layer, asked, kept)
+    sides = both_sides(live, material, layer, asked, kept)
+    own, calm = sides.own, sides.calm
     train = material.places(*asked.made_of)
     made = own.of(train)
     null = QUICK_NULL if asked.quick else asked.null
@@ -194,9 +154,14 @@ def studied(live: LiveModel, material: Material, asked: Asked, kept: RecordLog |
     quiet = states.at(PLACE, layer)[middle:].float()
     acting = Acting(live, layer, material.openings, kept)
     shared = shared_with(clustering.labels, attributes_of(material, acting, made, calm, clustering), seed=asked.seed)
-    trained = trained_of(live, material, made, quiet[train], layer, asked, kept)
+    trained = trained_of(live, material, made, quiet[train], layer, asked, clustering.shown, kept)
     held = held_of(material, own, asked)
     effects = effects_of(acting, material, clustering, quiet, held, trained, asked)
+    cone = trained[CONE].basis if CONE in trained else None
+    said_no = refusals_of(acting, material.units[0], effects, held, cone, asked.tokens) if material.units else {}
+    effects = replace(effects, refused={name: Rate(sum(some), len(some)) for name, some in said_no.items()})
+    best = effects.rows[strongest(effects, held)[0]]
+    conditional = conditional_of(acting, material, clustering, sides, (best.name, best.vector), cone, said_no, asked)
     usual = mean_gradient(calm)
     _, near = clustering.assign(own.of(material.places(*asked.held_out)))
     cosines = cosines_of(clustering, states.resid[:, :, 0], train, middle, usual)
@@ -210,50 +175,9 @@ def studied(live: LiveModel, material: Material, asked: Asked, kept: RecordLog |
         anchor_agreements(made, quiet[list(made.kept)], clustering.shown, asked.seed),
         None if usual is None else specific_agreement(made, usual, clustering.labels, clustering.shown, asked.seed),
         (mean_cosine(made.vectors), mean_cosine(calm.vectors)),
-        effects, independence, trained, notes_of(own, calm, clustering),
+        effects, conditional, independence, trained,
+        centroid_words(live, clustering.centroids, texts_of(material)), notes_of(own, calm, clustering),
     )  # fmt: skip
-
-
-def both_directions(
-    live: LiveModel, material: Material, layer: int, asked: Asked, kept: RecordLog | None
-) -> tuple[InputDirections, InputDirections]:
-    """Return the directions of all harmful prompts, and by the same procedure those of the harmless ones that match clustered ones.
-
-    A harmless state has no match of its own: those are held against their mean.
-    """
-    own = input_directions(
-        live, material.harmful, layer, asked.method, targets=material.targets, harmless=material.harmless,
-        anchor=asked.anchor, step=asked.step, kept=kept,
-    )  # fmt: skip
-    anchor: Anchor = "mean" if asked.anchor == "matched" else asked.anchor
-    places = material.places(*asked.made_of)
-    quiet = [material.harmless[place] for place in places]
-    calm = input_directions(
-        live,
-        quiet,
-        layer,
-        asked.method,
-        targets=material.targets,
-        harmless=quiet,
-        anchor=anchor,
-        step=asked.step,
-        kept=kept,
-    )
-    calm = replace(calm, kept=tuple(places[row] for row in calm.kept))
-    frames = material.attributes.get("frame", ())
-    if len(set(frames)) > 1:
-        own, calm = (without_frames(one, frames) for one in (own, calm))
-    return own, calm
-
-
-def without_frames(own: InputDirections, frames: Sequence[str]) -> InputDirections:
-    """Return directions from which each frame's mean is taken away, beyond what all frames have."""
-    vectors, whole = own.vectors.clone(), own.vectors.mean(0)
-    named = [frames[place] for place in own.kept]
-    for name in set(named):
-        inside = [row for row, one in enumerate(named) if one == name]
-        vectors[inside] -= own.vectors[inside].mean(0) - whole
-    return replace(own, vectors=torch.nn.functional.normalize(vectors, dim=-1))
 
 
 def attributes_of(
@@ -282,24 +206,28 @@ def trained_of(
     quiet: Float[Tensor, "train d_model"],
     layer: int,
     asked: Asked,
+    k: int,
     kept: RecordLog | None,
-) -> Trained | None:
-    """Return the direction by gradient training, where it is asked for."""
+) -> dict[str, Trained]:
+    """Return by kind the direction by gradient training, and a cone of as many as there are clusters, where these are asked for."""
     if RDO not in asked.compare:
-        return None
+        return {}
     start = difference(made.states, quiet)
     train = material.places(*asked.made_of)
     harmful, harmless = ([some[place].tokens for place in train] for some in (material.harmful, material.harmless))
     lessons = Lessons(harmful, harmless, material.targets.refusal[0], start, float(start.norm()), layer)
     steps = QUICK_STEPS if asked.quick else None
 
-    def make() -> list[Any]:
-        one = rdo(live, lessons, steps=steps, seed=asked.seed)
-        return [one.vector.tolist(), list(one.losses)]
+    def trained(number: int) -> Trained:
+        def make() -> list[Any]:
+            one = rdo(live, lessons, number, steps=steps, seed=asked.seed)
+            return [one.basis.tolist(), list(one.losses)]
 
-    key = ["rdo", layer, digest(start.tolist()), [*map(list, harmful)], steps, asked.seed]
-    vector, losses = once(kept, key, make)
-    return Trained(torch.tensor(vector), tuple(losses))
+        key = ["rdo", number, layer, digest(start.tolist()), [*map(list, harmful)], steps, asked.seed]
+        basis, losses = once(kept, key, make)
+        return Trained(torch.tensor(basis), tuple(losses))
+
+    return {RDO: trained(1), **({CONE: trained(k)} if k > 1 else {})}
 
 
 def held_of(material: Material, own: InputDirections, asked: Asked) -> Held:
@@ -326,37 +254,37 @@ def effects_of(
     clustering: Clustering,
     quiet: Float[Tensor, "prompts d_model"],
     held: Held,
-    trained: Trained | None,
+    trained: Mapping[str, Trained],
     asked: Asked,
 ) -> Effects:
-    """Return what all directions do, with replies for those that do most. Raises InputError where nothing is held out."""
+    """Return what all directions do. Raises InputError where nothing is held out."""
     if not held.harmful or not held.harmless_shown:
         raise InputError("no prompt with a direction is held out of the clusters; give more phrases")
     calm = quiet[material.places(*asked.made_of)]
     own = clustering.own
     categories = [material.attributes["category"][place] for place in own.kept]
-    more = {} if trained is None else {RDO: trained.vector}
+    more = {kind: one.basis for kind, one in trained.items()}
     rows = rows_of(clustering, calm, categories, asked.compare, more, controls=asked.controls, seed=asked.seed)
-    found = measured(acting, rows, held, float(difference(own.states, calm).norm()), seed=asked.seed)
-    if not material.units:
-        return found
-    return replace(found, refused=refused_of(acting, material.units[0], found, held, asked.tokens))
+    return measured(acting, rows, held, float(difference(own.states, calm).norm()), seed=asked.seed)
 
 
-def refused_of(acting: Acting, unit: Unit, found: Effects, held: Held, tokens: int) -> dict[str, Any]:
-    """Return refusals in replies to the report part: unedited, of the single directions that do most on the select part, and of all centroids."""
-    own = [place for place, phrase in enumerate(unit.phrases) if phrase.split == SHOWN]
-    part = replace(unit, phrases=tuple(unit.phrases[p] for p in own), texts=tuple(unit.texts[p] for p in own))
-    tried = list(held.chosen) or list(range(len(held.harmful)))
-    singles = [place for place, one in enumerate(found.rows) if one.kind not in CONTROL_KINDS]
-    top = sorted(singles, key=lambda place: float(found.ablated[place, tried].mean()))[:TOP]
-    refused = {"unedited": acting.refused(part, None, tokens)}
-    for place in top:
-        refused[found.rows[place].name] = acting.refused(part, found.rows[place].vector[None], tokens)
+def refusals_of(
+    acting: Acting, unit: Unit, found: Effects, held: Held, cone: Float[Tensor, "k d_model"] | None, tokens: int
+) -> dict[str, tuple[bool, ...]]:
+    """Return which replies to the report part refuse: unedited, with single directions, with all centroids, with a whole cone.
+
+    Single ones are those that do most on the select part.
+    """
+    part = unit.part(SHOWN)
+    said_no = {UNEDITED: acting.refusals(part, None, tokens)}
+    for place in strongest(found, held)[:TOP]:
+        said_no[found.rows[place].name] = acting.refusals(part, found.rows[place].vector[None], tokens)
     if found.k > 1:
         centroids = torch.stack([one.vector for one in found.rows if one.kind == CENTROID])
-        refused["union"] = acting.refused(part, centroids, tokens)
-    return refused
+        said_no[UNION] = acting.refusals(part, centroids, tokens)
+    if cone is not None:
+        said_no[CONE] = acting.refusals(part, cone, tokens)
+    return said_no
 
 
 def notes_of(own: InputDirections, calm: InputDirections, clustering: Clustering) -> tuple[str, ...]:
@@ -366,7 +294,7 @@ def notes_of(own: InputDirections, calm: InputDirections, clustering: Clustering
         notes += [f"{count} {side} prompts are left out: {why}" for why, count in (one.dropped or {}).items()]
     if clustering.k == 1 and clustering.shown > 1 and clustering.asked is None:
         notes.append(
-            f"no number of clusters is more than both nulls; the {clustering.shown} clusters shown are a candidate, to be looked at"
+            f"no number of clusters is more than all nulls; the {clustering.shown} clusters shown are a candidate, to be looked at"
         )
     return tuple(notes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from abliterate.evaluation.figure_names import interval_text, percent, rate_text
+from abliterate.evaluation.figure_names import interval_text, percent, rate_words
 from abliterate.evaluation.statistics import Mean, Rate
 from abliterate.studies.clusters.anchors import DECIDES
 from abliterate.studies.clusters.matrix import Diagonal
@@ -21,12 +21,12 @@ REACHED = 0.8
 def conclusion(found: Clusters) -> str:
     """Return what the study concludes.
 
-    Clusters that a Gaussian has as well are none. Clusters that share more with how things are asked, or with the harmless
+    Clusters that a Gaussian or shuffled coordinates have as well are none. Clusters that share more with how things are asked, or with the harmless
     phrases that match, than with categories are of wording. Of the others there are several directions only where each acts
     most on its own held-out prompts, and all of them do more than the best single one at the same divergence.
     """
     choice = found.clustering.choice
-    if choice.against_null == 1:
+    if choice.against_drawn == 1:
         return ONE
     if is_wording(found.shared):
         return CLUSTERS_OF_WORDING
@@ -81,7 +81,8 @@ def number_claims(found: Clusters) -> list[Verdict]:
         Verdict(
             "prompts fall into clusters by their own directions",
             f"{spread.k} clusters: stability {spread.stability:.2f}, silhouette {spread.silhouette:.2f}",
-            f"95% of a Gaussian of equal mean and covariance {spread.null_stability:.2f}, {spread.null_silhouette:.2f}{beside}",
+            f"95% of a Gaussian of equal mean and covariance {spread.null_stability:.2f}, {spread.null_silhouette:.2f}; of "
+            f"shuffled coordinates {spread.shuffled_stability:.2f}, {spread.shuffled_silhouette:.2f}{beside}",
             f"{choice.k} clusters" if choice.k > 1 else "no more than the nulls",
             "",
         )
@@ -180,8 +181,8 @@ def last_claim(found: Clusters) -> Verdict:
     }
     return Verdict(
         "the model has several refusal directions",
-        f"number of clusters beyond both nulls {choice.k}, beyond the Gaussian alone {choice.against_null}",
-        "Gaussian, harmless phrases, wording, random splits, the best single direction",
+        f"number of clusters beyond all nulls {choice.k}, beyond the drawn ones alone {choice.against_drawn}",
+        "Gaussian, shuffled coordinates, harmless phrases, wording, random splits, the best single direction",
         verdict,
         "" if found.asked.quick else f"{verdict[0].upper()}{verdict[1:]}: {why[verdict]}.",
     )
@@ -190,12 +191,6 @@ def last_claim(found: Clusters) -> Verdict:
 def diagonal_words(one: Diagonal) -> str:
     """Return D as `+0.52 [+0.31, +0.70], p 0.0005`."""
     return f"{one.value:+.2f} {interval_text(f'{one.low:+.2f}', f'{one.high:+.2f}')}, p {one.p:.2g}"
-
-
-def rate_words(rate: Rate) -> str:
-    """Return a rate as `3/65 = 5% [2%, 13%]`."""
-    ends = interval_text(*(percent(end, 0) for end in rate.interval))
-    return rate_text(rate.count, rate.total, percent(rate.value, 0), ends)
 
 
 def mean_words(mean: Mean) -> str:

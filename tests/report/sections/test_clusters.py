@@ -23,11 +23,29 @@ def test_tables_hold_what_the_plots_show(tmp_path: Path) -> None:
     assert found["conclusion"] == "several directions"
     assert found["of"] == ""
     assert [row[-1] for row in found["spreads"]] == ["yes", "no"]
+    assert [len(row) for row in found["spreads"]] == [10, 10]
+    assert [row[-1] for row in found["members"]] == [f"{HOSTILE}, bread", "none"]
     assert found["effects"][0][-1].startswith("3/10")
     assert found["columns"] == ["on 1", "on 2"]
     drawn = numbers(records)["clusters"]
     assert len(drawn["rows"]) == len(found["effects"])
     assert len(drawn["plane"]["points"]) == 3
+
+
+def test_conditional_use_is_shown_with_how_a_cluster_is_decided(tmp_path: Path) -> None:
+    found = words(gathered(tmp_path))
+    assert found is not None
+    assert [row[0].split(":")[0] for row in found["conditional"]] == [
+        "nearest",
+        HOSTILE,
+        "the centroids of the other clusters, on average",
+        "nothing",
+    ]
+    assert found["conditional"][0][2].startswith("2/10")
+    assert "by the cosine with its state; 1 harmful and 0 harmless prompts have no direction" in found["decided"]
+    one = words(gathered(tmp_path, results={**results(), "conditional": None}))
+    assert one is not None
+    assert one["conditional"] == []
 
 
 def test_a_candidate_is_called_so(tmp_path: Path) -> None:
@@ -46,6 +64,13 @@ def test_without_controls_nothing_is_drawn(tmp_path: Path) -> None:
     assert numbers(records) == {"clusters": None}
     assert 'id="clusters"' not in render(records)
     assert words(Gathered({})) is None
+
+
+def test_without_one_of_the_nulls_nothing_is_drawn(tmp_path: Path) -> None:
+    made = results()
+    spreads = made["clusters"]["choice"]["spreads"]
+    spreads[0] = {name: value for name, value in spreads[0].items() if name != "shuffled_stability"}
+    assert words(gathered(tmp_path, results=made)) is None
 
 
 def test_phrases_are_no_markup(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from abliterate.models.live_model import LiveModel
+from abliterate.studies.clusters.asked import Asked
 from abliterate.studies.clusters.material import Material
-from abliterate.studies.clusters.run import Asked, Clusters, studied
+from abliterate.studies.clusters.run import Clusters, studied
 from fixtures.planted_clusters import LAYER, planted_clusters
 
 Toy = tuple[LiveModel, Material, torch.Tensor]

@@ -7,6 +7,7 @@ import torch
 from abliterate.studies.clusters.compared import (
     CATEGORY,
     CENTROID,
+    CONE,
     RANDOM,
     RDO,
     SPLIT,
@@ -21,10 +22,19 @@ def test_every_kind_is_there_at_length_one(three: Clusters) -> None:
     own = three.clustering.own
     calm = torch.zeros(4, 64) + torch.eye(64)[:4]
     categories = [three.material.attributes["category"][place] for place in own.kept]
-    trained = torch.ones(64)
-    rows = rows_of(three.clustering, calm, categories, ("categories",), {RDO: trained}, controls=2)
+    trained = {RDO: torch.ones(1, 64), CONE: torch.eye(64)[:2]}
+    rows = rows_of(three.clustering, calm, categories, ("categories",), trained, controls=2)
     kinds = [one.kind for one in rows]
-    assert [kinds.count(kind) for kind in (CENTROID, CATEGORY, RDO, "principal", RANDOM, SPLIT)] == [3, 3, 1, 3, 2, 6]
+    assert [kinds.count(kind) for kind in (CENTROID, CATEGORY, RDO, CONE, "principal", RANDOM, SPLIT)] == [
+        3,
+        3,
+        1,
+        2,
+        3,
+        2,
+        6,
+    ]
+    assert [one.name for one in rows if one.kind in (RDO, CONE)] == ["rdo", "cone 1", "cone 2"]
     assert all(abs(float(one.vector.norm()) - 1) < 1e-5 for one in rows)
     assert not any(one.kind in (CATEGORY, "som") for one in rows_of(three.clustering, calm, categories, (), {}))
 

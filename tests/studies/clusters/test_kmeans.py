@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy
 import pytest
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from abliterate.studies.clusters.kmeans import agreement, by_density, in_span, silhouette, spherical_kmeans, unit
+from abliterate.studies.clusters.kmeans import agreement, by_density, in_span, seeds, silhouette, spherical_kmeans, unit
 
 
 @pytest.fixture
@@ -29,6 +29,24 @@ def test_clusters_are_those_of_plain_kmeans_on_unit_rows(rows: numpy.ndarray) ->
     assert same >= 0.95
     assert found.sizes == (22, 21, 20)
     assert numpy.allclose(numpy.linalg.norm(found.centroids, axis=1), 1)
+
+
+def test_starts_are_as_far_apart_as_the_librarys(rows: numpy.ndarray) -> None:
+    vectors, random = unit(rows), numpy.random.RandomState(0)
+
+    def left(chosen: numpy.ndarray) -> float:
+        return float((2 - 2 * vectors @ vectors[chosen].T).min(1).sum())
+
+    for k in (2, 5, 8):
+        begun = seeds(vectors, k, 200, random)
+        assert begun.shape == (200, k)
+        own = [left(one) for one in begun]
+        library = [left(kmeans_plusplus(vectors, k, random_state=random)[1]) for _ in range(200)]
+        error = float(numpy.hypot(numpy.std(own), numpy.std(library))) / 200**0.5
+        assert abs(numpy.mean(own) - numpy.mean(library)) < 4 * error + 1e-9
+    assert len(set(seeds(numpy.ones((4, 1)), 3, 2, random).flatten().tolist())) >= 1, (
+        "rows that are all alike are no error"
+    )
 
 
 def test_one_cluster_is_the_mean_direction(rows: numpy.ndarray) -> None:

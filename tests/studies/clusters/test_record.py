@@ -24,6 +24,9 @@ def test_figures_are_those_of_the_study(three: Clusters) -> None:
     results, controls = results_of(three), controls_of(three)
     assert results["clusters"]["k"] == 3
     assert [one["size"] for one in results["clusters"]["members"]] == list(three.clustering.partition.sizes)
+    assert [one["words"] for one in results["clusters"]["members"]] == [None] * 3, (
+        "the toy's phrases have hardly a word"
+    )
     assert results["directions"]["crossed"]["total"] == 48
     assert len(results["plane"]["points"]) == len(results["plane"]["phrases"]) == len(three.clustering.own)
     assert len(controls["splits"]) == 5
