@@ -46,7 +46,17 @@ def test_a_quick_study_as_tables_and_as_json(capsys: pytest.CaptureFixture[str],
         cli.main([*words, "--out", str(tmp_path / "out")])
     assert stop.value.code == 0
     said = capsys.readouterr().out
-    for part in ("stability", "shared with", "neuron 1", "rdo", "quick: no verdicts", "clusters.json"):
+    for part in (
+        "stability",
+        "shuffled",
+        "shared with",
+        "neuron 1",
+        "rdo",
+        "cone 1",
+        "unedited",
+        "quick: no verdicts",
+        "clusters.json",
+    ):
         assert part in said
     with pytest.raises(SystemExit):
         cli.main([*words, "--method", "concept", "--compare", "none", "--json"])

@@ -136,9 +136,9 @@ def cluster(
         >>> texts = {side: [Text.of(tokenizer, form, one.on(side)) for one in phrases] for side in ("harmful", "harmless")}
         >>> live = LiveModel.of(model, tokenizer)
         >>> own = input_directions(live, texts["harmful"], 5, "concept", harmless=texts["harmless"])
-        >>> found = cluster(own, null=5)
-        >>> found.k, found.centroids.shape[1]
-        (1, 160)
+        >>> found = cluster(own, clusters=2, null=5)
+        >>> found.asked, found.centroids.shape
+        (2, torch.Size([2, 160]))
     """
     require("study", "clustering", "sklearn")
     most = len(own) // PER_CLUSTER
