@@ -92,6 +92,9 @@ class Head:
             self._decoder.hidden = hidden[:, None].contiguous()
             tokens = torch.zeros(len(hidden), 1, dtype=torch.long, device=hidden.device)
             logits = self._shell(input_ids=tokens).logits
+            # The decoder's stand-in is part of a circle: what it holds, and the whole graph behind that, would stay until the
+            # collector comes round.
+            del self._decoder.hidden
             return cast(Tensor, logits[:, 0].float().log_softmax(-1))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -109,3 +111,18 @@ def test_head_keeps_nothing_but_the_head_alive() -> None:
     gc.collect()
     assert layer() is None
     assert head.log_probs(torch.randn(2, 48)).shape == (2, 97)
+
+
+def test_what_a_head_was_given_goes_with_its_answer() -> None:
+    model = random_model("llama")
+    head = Head(model)
+    hidden = torch.randn(3, model.config.hidden_size, requires_grad=True) * 2
+    there = weakref.ref(hidden)
+    gc.disable()
+    try:
+        answer = head.log_probs(hidden, gradient=True)
+        assert answer.requires_grad
+        del hidden, answer, head
+        assert there() is None
+    finally:
+        gc.enable()
