@@ -41,11 +41,12 @@ from abliterate.search.losses import EditLosses, States, TokenCount
 from abliterate.search.state import State
 from abliterate.search.variables import Variables
 
-REFUSAL_WEIGHTS = (0.5, 0.2, 0.08, 0.03, 0.01)
+REFUSAL_WEIGHTS = (0.5, 0.15, 0.05, 0.015)
 """Weights of the refusals, a stage each."""
 
-STEPS = 12
-"""Steps of a stage."""
+STEPS = 8
+"""Steps of a stage. Five stages of 12 end no better: with 128 prompts a side of Qwen2.5-0.5B-Instruct the default point of those
+refuses 1 of 44 at a KL of .014, that of these none at .017."""
 
 EXAMPLES = 16
 """Places, and answers, in one step."""
