@@ -27,6 +27,9 @@ from abliterate.training.harden_options import HardenOptions
 CONDITIONS = (*declarations(TemplateOptions), "harmful", "harmless")
 """Options that decide what a model is asked, and how."""
 
+LISTS = ("harmful", "harmless", "look_alikes", "report_look_alikes", "keep")
+"""Options that name prompts, whose files may lie beside a record."""
+
 PUT = tuple(declarations(TemplateOptions))
 """Those of them that a conversation has."""
 
@@ -229,7 +232,7 @@ def carry(folder: Path, staging: Staging) -> dict[str, Any] | None:
     texts = told(one.command, {*RECORDED, *OF_TRAINING})
     if TEMPLATE in (texts.get("chat_template"), (one.template or {}).get("file")):
         staging.copy_file(beside(TEMPLATE, folder, "chat_template"), TEMPLATE)
-    for side in ("harmful", "harmless"):
+    for side in LISTS:
         path, _ = as_file(texts.get(side) or "")
         lies_there = path is not None and path.name == str(path) and (folder / path).is_file()
         if path is not None and lies_there and not staging.path(path.name).exists():

@@ -11,7 +11,8 @@ import abliterate
 from abliterate.cli.completion import DEFAULT_VERB
 from abliterate.exports.forms import EXPORT_FORMS
 from abliterate.pipeline.evaluate_options import MEASURED_SPLITS
-from abliterate.pipeline.options import MODES, PROMPT_LISTS
+from abliterate.pipeline.options import MODES
+from abliterate.pipeline.prompt_specs import PROMPT_LISTS
 from abliterate.training.examples import TRAINING_METHODS
 
 ROOT = Path(abliterate.__file__).parent.parent
