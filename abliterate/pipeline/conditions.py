@@ -14,6 +14,7 @@ from typing import Any
 from abliterate.errors import InputError
 from abliterate.hub.download import download
 from abliterate.pipeline.command import FETCHED, RECORDED, beside, options_of_command, told
+from abliterate.pipeline.keep_options import REPORT_LOOK_ALIKES
 from abliterate.pipeline.open_prompts import check_recorded_prompts
 from abliterate.pipeline.options import AskOptions, Options, TemplateOptions
 from abliterate.prompts.chat_format import template_digest
@@ -168,6 +169,16 @@ def records_of(options: AskOptions, models: Sequence[str]) -> list[Recorded]:
     revisions = {options.model: options.revision}
     found = (recorded(name, revisions.get(name), options.offline) for name in dict.fromkeys(models))
     return [one for one in found if one is not None]
+
+
+def look_alikes_note(options: AskOptions, models: Sequence[str], digest: str) -> tuple[str, ...]:
+    """Return a line for each of the models whose edit was found on the look-alikes of this digest, which measure it now."""
+    return tuple(
+        f"{one.where}: its edit was found on these look-alikes, so their refusals say little of others; give others with "
+        f"--look-alikes, such as {REPORT_LOOK_ALIKES}"
+        for one in records_of(options, models)
+        if one.digest("look-alikes") == digest
+    )
 
 
 def unlike(
