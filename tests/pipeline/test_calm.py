@@ -95,8 +95,9 @@ def test_manifest_card_and_page_say_what_was_kept(calmed: Result) -> None:
 
 @pytest.mark.slow
 def test_a_calm_run_is_repeated_from_its_manifest_and_another_point_keeps_refusals_too(
-    calmed: Result, tmp_path: Path
+    calmed: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "cache"))  # in which no search is
     lists = {
         name: str(TINY / f"{file}.txt")
         for name, file in (("harmful", "harmful"), ("harmless", "harmless"), ("keep", "harmful"))
