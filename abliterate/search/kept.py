@@ -7,7 +7,7 @@ answers. What judges them is the count of refusals on prompts of the select spli
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from abliterate.parallel.processes import Processes
 from abliterate.search.examples import OriginalReply, Tokens
@@ -36,8 +36,8 @@ class Kept:
 class Keeping:
     """What holds the refusals of `kept` at each step; `original` are the states of this process's own of them all."""
 
-    kept: Kept
-    original: Sequence[States]
+    kept: Kept = field(default_factory=Kept)
+    original: Sequence[States] = ()
 
     @classmethod
     def of(cls, kept: Kept, edit_losses: EditLosses) -> Keeping:

@@ -108,7 +108,7 @@ class Search:
     data: SearchData
     processes: Processes
     original: Sequence[States]
-    keeping: Keeping
+    keeping: Keeping = field(default_factory=Keeping)
 
     def replies(self, prompts: Sequence[Tokens], edit: Variables | None, tokens: int, title: str) -> list[list[int]]:
         """Return the replies to the prompts, each process generating its own."""

@@ -10,6 +10,7 @@ from abliterate.report import format as text
 from abliterate.report.load import Gathered
 from abliterate.report.sections.section import Section
 from abliterate.search.front import SLACK
+from abliterate.search.kept import KEPT_SLACK
 
 MARKUP = """\
 <section id="search"><h2>Search</h2>
@@ -45,7 +46,14 @@ def front(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     # A reply that goes round in circles is no refusal: such edits are shown, and do not make the front.
     allowed = max(search["points"][search["chosen"]]["incoherent"], SLACK * search["original"]["prompts"])
-    good = [(one["refusals"], one["kl"]) for one in search["points"] if one["incoherent"] <= allowed]
+    original = search["original"]
+    # As for those that lose refusals that should stay.
+    least = (original.get("kept") or 0) - KEPT_SLACK * (original.get("kept_prompts") or 0)
+    good = [
+        (one["refusals"], one["kl"])
+        for one in search["points"]
+        if one["incoherent"] <= allowed and (one.get("kept") or 0) >= least
+    ]
     points = []
     for place, one in enumerate(search["points"]):
         own = (one["refusals"], one["kl"])
@@ -57,13 +65,16 @@ def front(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
             "kept": kept_words(one),
             "words": [text.number_html(one["kl"]), text.rate_html(rate), text.number_html(one["pressure"])],
         })  # fmt: skip
-    original = Rate(search["original"]["refusals"], search["original"]["prompts"]).to_json()
-    calmed = "look-alikes" in (manifest["prompts"] or {})
-    words = text.rate_html(original) + (
-        f" of the look-alikes, and {held} of what should stay" if (held := kept_words(search["original"])) else ""
-    )
-    removed = "look-alikes" if calmed else "harmful"
-    return {"points": points, "original": original, "words": words, "removed": removed, "keeps": bool(held)}
+    before = Rate(original["refusals"], original["prompts"]).to_json()
+    calmed, held = "look-alikes" in (manifest["prompts"] or {}), kept_words(original)
+    said = " of the look-alikes" * calmed + f", and {held} of what should stay" * bool(held)
+    return {
+        "points": points,
+        "original": before,
+        "words": text.rate_html(before) + said,
+        "removed": "look-alikes" if calmed else "harmful",
+        "keeps": bool(held),
+    }
 
 
 def kept_words(one: Mapping[str, Any]) -> str:
