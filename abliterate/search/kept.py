@@ -34,7 +34,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Keeping:
-    """What holds the refusals of `kept` at each step; `original` are the states of this process's own of them all."""
+    """What holds the refusals of `kept` at each step; `original` are the states that predict each."""
 
     kept: Kept = field(default_factory=Kept)
     original: Sequence[States] = ()
