@@ -49,10 +49,13 @@ def picked(one: Picked) -> RenderableType:
 
 def front_table(found: SearchResult) -> Table:
     """Return the points that no other beats, on the select split, with the one that was taken marked."""
-    table = Table("", "refusals", "KL, first token", title="the front, on the select split", title_justify="left")
+    keeps = found.front.original.kept_prompts > 0
+    names = ["", "refusals", "KL, first token", *(["refusals that should stay"] if keeps else [])]
+    table = Table(*names, title="the front, on the select split", title_justify="left")
     for point in found.front.best():
         mark = "taken" if point is found.chosen else ""
-        table.add_row(mark, f"{point.refusals}/{point.prompts}", f"{point.kl:.3g}")
+        kept = [f"{point.kept}/{point.kept_prompts}"] if keeps else []
+        table.add_row(mark, f"{point.refusals}/{point.prompts}", f"{point.kl:.3g}", *kept)
     return table
 
 

@@ -91,6 +91,8 @@ def result(one: Result, kept: bool = True) -> RenderableType:
     before, after, divergence = measured.original, measured.edited, measured.divergence
     table.add_row("refusals, harmful", rate(before.harmful_refusals), rate(after.harmful_refusals))
     table.add_row("refusals, harmless", rate(before.harmless_refusals), rate(after.harmless_refusals))
+    for name, other in after.other_refusals.items():
+        table.add_row(f"refusals, {name}", rate(before.other_refusals[name]), rate(other))
     divergence_rows(table, divergence)
     chosen = measured.selection.chosen
     recipe = one.manifest["recipe"]
@@ -116,7 +118,8 @@ def result(one: Result, kept: bool = True) -> RenderableType:
     facts.add_row("seconds", ", ".join(f"{name} {seconds:.1f}" for name, seconds in one.seconds.items()))
     facts.add_row(one.manifest["form"], Text(str(one.out) if kept else "thrown away; keep it with --out DIR"))
     notes = [Text(f"note: {note}", style="yellow") for note in one.notes]
-    sides = (before.harmless, after.harmless) if "added" in recipe else (before.harmful, after.harmful)
+    side = "harmless" if "added" in recipe else "look_alikes" if after.look_alikes else "harmful"
+    sides = getattr(before, side), getattr(after, side)
     return Group(table, facts, *notes, *example(*sides, refused="added" in recipe))
 
 
@@ -131,8 +134,11 @@ def search_line(found: SearchResult) -> str:
     """Return what the search chose, and the whole front, on the select split."""
     points = [f"{point.rate:.0%} at {point.kl:.3g}" for point in found.front.best()]
     chosen, original = found.chosen, found.front.original
+    kept = (
+        f"; that should stay {original.kept} -> {chosen.kept} of {chosen.kept_prompts}" if chosen.kept_prompts else ""
+    )
     return (
-        f"refusals {original.refusals} -> {chosen.refusals} of {chosen.prompts}, KL {chosen.kl:.3g} on the select split; "
+        f"refusals {original.refusals} -> {chosen.refusals} of {chosen.prompts}{kept}, KL {chosen.kl:.3g} on the select split; "
         f"front: {', '.join(points)}; {found.token_count.forward} tokens forward, {found.token_count.backward} back"
     )
 

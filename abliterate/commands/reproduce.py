@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from abliterate.hub.errors import hub_errors
 from abliterate.hub.names import is_hub_name, is_plain_revision
 from abliterate.hub.push import WEIGHT_FILES, quiet_hub
 from abliterate.pipeline.command import FETCHED, options_of_command
+from abliterate.pipeline.conditions import LISTS
 from abliterate.pipeline.form_direction import check_recorded_form
 from abliterate.pipeline.open_model import open_source
 from abliterate.pipeline.open_prompts import check_recorded_prompts
@@ -115,7 +116,7 @@ def repeated_options(manifest: Mapping[str, Any], given: ReproduceOptions, folde
         raise InputError(
             f"{folder / MANIFEST}: tells of no run that could be repeated; an apply is repeated by its own command"
         )
-    files = ("harmful", "harmless", "chat_template", "phrases", "forms")
+    files = (*LISTS, "chat_template", "phrases", "forms")
     own_words = {name: getattr(given, name) for name in files if getattr(given, name) is not None}
     found = options_of_command(words, folder, set(own_words)) | own_words
     source = manifest.get("source")
@@ -143,9 +144,16 @@ def repeated_options(manifest: Mapping[str, Any], given: ReproduceOptions, folde
 def check_ingredients(manifest: Mapping[str, Any], options: Options, progress: Progress) -> None:
     """Raise InputError unless prompts and weights are those that the manifest names, by their hashes."""
     prompts = part(manifest, "prompts")
-    for side in ("harmful", "harmless"):
+    asked = [("harmful", "harmful"), ("harmless", "harmless")]
+    if options.mode == "calm":
+        options = replace(options, report_look_alikes=options.measured_look_alikes)
+        asked += [("look-alikes", "look_alikes"), ("look-alikes, report", "report_look_alikes")]
+    asked += [("keep", "keep")]
+    for side, name in asked:
+        if getattr(options, name) is None:
+            continue
         record = prompts.get(side) or {}
-        check_recorded_prompts(options, side, record.get("digest"), str(record.get("spec")))
+        check_recorded_prompts(options, name, record.get("digest"), str(record.get("spec")))
     check_recorded_form(options, part(manifest, "direction"))
     source = open_source(options, progress)
     if hashes(source, progress) != part(manifest, "source").get("files"):

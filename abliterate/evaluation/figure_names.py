@@ -7,7 +7,7 @@ page adds its spaces and signs, the card its own sentence around.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from abliterate.evaluation.statistics import Rate
@@ -67,6 +67,19 @@ def refused_in(kind: str, category: str) -> str:
 def prompts_refused(kind: str) -> str:
     """Return what they are called where they stand alone."""
     return f"{kind.capitalize()} prompts refused"
+
+
+OTHERS_REFUSED: Mapping[str, str] = {
+    "look-alikes": "Look-alikes refused",
+    "keep": "Prompts of --keep refused",
+}
+"""What refusals of prompts that only some runs ask are called, by their kinds."""
+
+
+def others_refused(figures: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the rates of these prompts before and after by what they are called, of those that a run has measured."""
+    before, after = (figures[model].get("other_refusals") or {} for model in ("original", "edited"))
+    return {title: (before.get(kind), after[kind]) for kind, title in OTHERS_REFUSED.items() if kind in after}
 
 
 def reply_length(kind: str) -> str:

@@ -26,7 +26,7 @@ from abliterate.prompts.splits import Report
 from abliterate.replies.refusals import is_refusal
 from abliterate.storage.record_log import RecordLog
 
-KINDS = ("harmful", "harmless", "look-alike")
+KINDS = ("harmful", "harmless", "look-alike", "kept")
 """What the prompts of a report are, for people."""
 
 
@@ -63,6 +63,7 @@ class Observation:
     states: tuple[Float[Tensor, "_ d_model"], ...]
     head: Head
     look_alikes: tuple[Reply, ...] = ()
+    kept: tuple[Reply, ...] = ()
 
     @property
     def harmful_refusals(self) -> Rate:
@@ -74,11 +75,23 @@ class Observation:
         """Return how many harmless prompts were refused."""
         return Rate(sum(reply.refused for reply in self.harmless), len(self.harmless))
 
+    @property
+    def other_refusals(self) -> dict[str, Rate]:
+        """Return how many were refused of each other kind that was asked, by the names of the kinds."""
+        others = {"look-alikes": self.look_alikes, "keep": self.kept}
+        return {
+            name: Rate(sum(reply.refused for reply in replies), len(replies))
+            for name, replies in others.items()
+            if replies
+        }
+
     def to_json(self) -> dict[str, object]:
-        """Return the refusal rates of both sides."""
+        """Return the refusal rates of both sides, and of what else was asked."""
+        others = {name: rate.to_json() for name, rate in self.other_refusals.items()}
         return {
             "harmful_refusals": self.harmful_refusals.to_json(),
             "harmless_refusals": self.harmless_refusals.to_json(),
+            **({"other_refusals": others} if others else {}),
         }
 
 
@@ -100,7 +113,7 @@ def observe(
     `processes` share the work out, and each gets all of it; `kept` holds what an interrupted run has left. Raises
     InputError for logits that are NaN or infinite, naming the prompt.
     """
-    sides = (report.harmful, report.harmless, report.look_alikes)
+    sides = (report.harmful, report.harmless, report.look_alikes, report.kept)
     replies = generate_all(
         model,
         tokenizer,
@@ -114,12 +127,12 @@ def observe(
         progress=progress,
         title="replies to the report prompts",
     )
-    harmful, harmless, look_alikes = (
+    harmful, harmless, look_alikes, stay = (
         tuple(Reply(prompt, tuple(ids), tokenizer.decode(ids)) for prompt, ids in zip(side.prompts, given, strict=True))
         for side, given in zip(sides, replies, strict=True)
     )
     states = states_along(model, report.harmless.tokens, along or harmless, batch_size, processes, progress)
-    return Observation(harmful, harmless, states, Head(model), look_alikes)
+    return Observation(harmful, harmless, states, Head(model), look_alikes, stay)
 
 
 def states_along(

@@ -14,6 +14,7 @@ from typing import Any
 from abliterate.errors import InputError
 from abliterate.hub.download import download
 from abliterate.pipeline.command import FETCHED, RECORDED, beside, options_of_command, told
+from abliterate.pipeline.keep_options import REPORT_LOOK_ALIKES
 from abliterate.pipeline.open_prompts import check_recorded_prompts
 from abliterate.pipeline.options import AskOptions, Options, TemplateOptions
 from abliterate.prompts.chat_format import template_digest
@@ -26,6 +27,9 @@ from abliterate.training.harden_options import HardenOptions
 
 CONDITIONS = (*declarations(TemplateOptions), "harmful", "harmless")
 """Options that decide what a model is asked, and how."""
+
+LISTS = ("harmful", "harmless", "look_alikes", "report_look_alikes", "keep")
+"""Options that name prompts, whose files may lie beside a record."""
 
 PUT = tuple(declarations(TemplateOptions))
 """Those of them that a conversation has."""
@@ -167,6 +171,16 @@ def records_of(options: AskOptions, models: Sequence[str]) -> list[Recorded]:
     return [one for one in found if one is not None]
 
 
+def look_alikes_note(options: AskOptions, models: Sequence[str], digest: str) -> tuple[str, ...]:
+    """Return a line for each of the models whose edit was found on the look-alikes of this digest, which measure it now."""
+    return tuple(
+        f"{one.where}: its edit was found on these look-alikes, so their refusals say little of others; give others with "
+        f"--look-alikes, such as {REPORT_LOOK_ALIKES}"
+        for one in records_of(options, models)
+        if one.digest("look-alikes") == digest
+    )
+
+
 def unlike(
     kept: Sequence[Recorded], found: Sequence[Mapping[str, Any]], names: Sequence[str], options: AskOptions
 ) -> str:
@@ -229,7 +243,7 @@ def carry(folder: Path, staging: Staging) -> dict[str, Any] | None:
     texts = told(one.command, {*RECORDED, *OF_TRAINING})
     if TEMPLATE in (texts.get("chat_template"), (one.template or {}).get("file")):
         staging.copy_file(beside(TEMPLATE, folder, "chat_template"), TEMPLATE)
-    for side in ("harmful", "harmless"):
+    for side in LISTS:
         path, _ = as_file(texts.get(side) or "")
         lies_there = path is not None and path.name == str(path) and (folder / path).is_file()
         if path is not None and lies_there and not staging.path(path.name).exists():

@@ -8,6 +8,7 @@ from abliterate.architectures.sites import SITES
 from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS, LEAVING_OUT
 from abliterate.pipeline.form_options import LATER_PLACES, FormOptions
+from abliterate.pipeline.keep_options import KeepOptions
 from abliterate.pipeline.options import Options
 
 
@@ -17,6 +18,7 @@ def check_options(options: Options) -> None:
         raise InputError("--mode harden trains an adapter and finds no edit: call commands.harden.harden_model")
     check_form(options)
     check_search(options)
+    check_kept(options)
     check_induce(options)
     check_save(options)
     check_edit_form(options)
@@ -56,6 +58,26 @@ def check_search(options: Options) -> None:
             raise InputError(f"{flag} and --pick knee choose in two ways; leave one of them away")
         if value is not None and not 0 <= value < math.inf:
             raise InputError(f"{flag} {value}: give a number from 0 up")
+
+
+def check_kept(options: Options) -> None:
+    """Raise InputError for flags of a search that keeps refusals, where none does."""
+    if options.keep is not None and not options.searches:
+        raise InputError("--keep is kept by a search; add --optimize, or leave it away")
+    if options.mode == "calm":
+        taken = {
+            "--no-optimize": not options.searches,
+            "--form": options.form is not None,
+            "--edit-form": options.edit_form != "projection",
+        }
+        for flag, given in taken.items():
+            if given:
+                raise InputError(f"{flag} and --mode calm: its edit is found by a search; leave one of them away")
+        return
+    usual = KeepOptions()
+    for name in ("look_alikes", "report_look_alikes"):
+        if getattr(options, name) != getattr(usual, name):
+            raise InputError(f"--{name.replace('_', '-')} is for --mode calm; add that, or leave it away")
 
 
 def check_induce(options: Options) -> None:

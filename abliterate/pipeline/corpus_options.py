@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from abliterate.pipeline.options import PROMPT_LISTS, ModelOptions, TemplateOptions
+from abliterate.pipeline.options import ModelOptions, TemplateOptions
 from abliterate.pipeline.out_folder import check_out_folder
+from abliterate.pipeline.prompt_specs import PROMPT_LISTS
 from abliterate.records.option import Declaration, option, split
 
 FEATURE_FLAGS = (

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.pipeline.options import PROMPT_LISTS, AskOptions
+from abliterate.pipeline.options import AskOptions
+from abliterate.pipeline.prompt_specs import PROMPT_LISTS
 from abliterate.records.option import Declaration, one_of, option
 from abliterate.records.option import split as split_words
 

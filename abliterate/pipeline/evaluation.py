@@ -22,7 +22,7 @@ from abliterate.models.adapter import require_readable
 from abliterate.models.same_tokens import Unloaded, check_alike
 from abliterate.models.source import shown_name
 from abliterate.parallel.processes import Processes
-from abliterate.pipeline.conditions import Settled
+from abliterate.pipeline.conditions import Settled, look_alikes_note
 from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions
 from abliterate.pipeline.observed_model import ObservedModel, observe_model, standing_on
 from abliterate.pipeline.open_model import open_source
@@ -59,6 +59,8 @@ def evaluate_each(
     judge = choose_judge(options, evaluate_options)
     settings = settings_record(options, evaluate_options, judge, sets, settled)
     notes = settled.notes if settled else ()
+    if LOOK_ALIKES in sets:
+        notes += look_alikes_note(options, models, settings["prompts"][LOOK_ALIKES]["list"])
     # What an interrupted evaluation has left: the same command goes on after its last batch of replies.
     unfinished = cache_folder() / "evaluations" / digest(repr((options, evaluate_options, list(models), against)))
     first = (
@@ -161,7 +163,7 @@ def load_sets(options: AskOptions, evaluate_options: EvaluateOptions) -> dict[st
     if evaluate_options.split == "report":
         sets = {name: one.side("report") for name, one in sets.items()}
     if evaluate_options.look_alikes is not None:
-        # No run finds or chooses an edit by them: all of them are fair.
+        # Only a run of --mode calm finds an edit by them, and a note says so: elsewhere all of them are fair.
         sets[LOOK_ALIKES] = load_prompts(evaluate_options.look_alikes, offline=options.offline)
     return {name: one.first(evaluate_options.n_prompts) for name, one in sets.items()}
 

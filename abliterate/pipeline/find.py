@@ -26,11 +26,14 @@ from abliterate.directions.start import select_start
 from abliterate.models.batches import model_device
 from abliterate.models.decoding import Decoding
 from abliterate.parallel.processes import Processes
+from abliterate.pipeline.calm import calm_directions, true_refusals
 from abliterate.pipeline.form_direction import form_directions
+from abliterate.pipeline.kept import collect_kept
 from abliterate.pipeline.load import Loaded, kept_of_choice, load_run
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.replies import TrainingReplies, collect_training_replies
 from abliterate.progress import SILENT, Progress
+from abliterate.search.kept import Kept
 from abliterate.search.stages import SearchData, SearchResult, search, search_settings
 from abliterate.search.variables import Variables
 from abliterate.storage.cache import cache_folder
@@ -87,10 +90,11 @@ def optimise(
     selection: Selection,
     progress: Progress,
     basis: Float[Tensor, "k d_model"] | None = None,
+    kept: Kept = Kept(),  # noqa: B008 (frozen)
 ) -> SearchResult | None:
     """Search for a better edit than the automatic choice, beginning with it; None where none was asked for.
 
-    `basis` has the directions to begin with, where they are several. What an interrupted search has done is kept in the
+    `kept` are refusals that shall stay. `basis` has the directions to begin with, where they are several. What an interrupted search has done is kept in the
     user's cache.
     """
     options = loaded.options
@@ -101,7 +105,7 @@ def optimise(
     chosen = selection.chosen
     first = directions.at(chosen.layer, chosen.position)
     start = Variables.start(loaded.architecture, first if basis is None else basis, options.sites)
-    data = SearchData(harmful, harmless, judging, staying, training_replies.replies)
+    data = SearchData(harmful, harmless, judging, staying, training_replies.replies, kept)
     return search(
         loaded.live(progress),
         start,
@@ -186,7 +190,8 @@ class Clock:
 class Finding:
     """What a run has found before it writes anything; `geometry` is that of the prompts that make the direction.
 
-    `trials` are the strengths that were tried of an addition, the best first; `found` what a search has found.
+    `trials` are the strengths that were tried of an addition, the best first; `found` what a search has found. `truly` are the
+    harmful prompts that are refused, where others make the direction.
     """
 
     loaded: Loaded
@@ -196,14 +201,15 @@ class Finding:
     geometry: Geometry
     trials: tuple[Trial, ...] = ()
     found: SearchResult | None = None
+    truly: tuple[str, ...] | None = None
 
     @property
     def prompts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the harmful and harmless prompts that make the direction."""
+        """Return the harmful and harmless prompts that the geometry is of."""
         harmful, harmless = (side.prompts for side in self.loaded.splits.training())
-        return tuple(harmful[place] for place in self.training_replies.harmful), tuple(
-            harmless[place] for place in self.training_replies.harmless
-        )
+        refused = tuple(harmful[place] for place in self.training_replies.harmful)
+        answered = tuple(harmless[place] for place in self.training_replies.harmless)
+        return refused if self.truly is None else self.truly, answered
 
 
 def find(options: Options, clock: Clock, progress: Progress) -> Finding:
@@ -218,11 +224,17 @@ def find(options: Options, clock: Clock, progress: Progress) -> Finding:
         harmful, harmless = capture_training(loaded, progress)
     with clock.step("listen"):
         training_replies = collect_training_replies(loaded, progress)
-        if loaded.form is None:
+        kept = collect_kept(loaded, progress)
+        refused, answered = harmful.rows(training_replies.harmful), harmless.rows(training_replies.harmless)
+        truly = true_refusals(loaded, kept, answered, progress) if loaded.splits.look_alikes else None
+        if truly is not None:
+            over_refusal = find_directions(loaded, training_replies, harmful, harmless)
+            directions = calm_directions(loaded, over_refusal, truly.activations, answered)
+        elif loaded.form is None:
             directions = find_directions(loaded, training_replies, harmful, harmless)
         else:
-            kept = kept_of_choice(loaded)
-            directions = form_directions(loaded.live(progress), loaded.form, options, loaded.source, kept)
+            log = kept_of_choice(loaded)
+            directions = form_directions(loaded.live(progress), loaded.form, options, loaded.source, log)
     trials: tuple[Trial, ...] = ()
     with clock.step("choose"):
         if options.mode == "induce":
@@ -230,21 +242,21 @@ def find(options: Options, clock: Clock, progress: Progress) -> Finding:
         else:
             selection = choose_place(loaded, training_replies, directions, progress)
     parting = geometry(
-        harmful.rows(training_replies.harmful),
-        harmless.rows(training_replies.harmless),
+        truly.activations if truly else refused,
+        answered,
         selection.chosen.position,
         loaded.splits.chat.instruction_end(),
     )
-    finding = Finding(loaded, training_replies, directions, selection, parting, trials)
+    prompts = truly.prompts if truly else None
+    finding = Finding(loaded, training_replies, directions, selection, parting, trials, truly=prompts)
     if not options.searches:
         return finding
     basis = None
     if options.edit_rank > 1:
-        basis = starting_basis(
-            finding, harmful.rows(training_replies.harmful), harmless.rows(training_replies.harmless)
-        )
+        basis = starting_basis(finding, refused, answered)
     with clock.step("search"):
-        return replace(finding, found=optimise(loaded, training_replies, directions, selection, progress, basis))
+        found = optimise(loaded, training_replies, directions, selection, progress, basis, kept.kept)
+    return replace(finding, found=found)
 
 
 def starting_basis(finding: Finding, refused: Activations, answered: Activations) -> Float[Tensor, "k d_model"]:

@@ -29,8 +29,9 @@ from abliterate.parallel.devices import hardware
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.contradictions import check_options
 from abliterate.pipeline.form_direction import OpenedForm, open_form
+from abliterate.pipeline.keep_options import KeepOptions
 from abliterate.pipeline.open_model import open_model, open_source
-from abliterate.pipeline.open_prompts import open_chat, open_prompts
+from abliterate.pipeline.open_prompts import open_chat, open_keep, open_look_alikes, open_prompts
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.search_options import SearchOptions
 from abliterate.progress import Progress
@@ -84,6 +85,7 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     check_options(options)
     check_free(options.out, options.force)
     harmful, harmless = open_prompts(options)
+    look_alikes, keep = open_look_alikes(options, harmful), open_keep(options)
     form = open_form(options)
     source = open_source(options, progress)
     check_destination(source.folder, options.out)
@@ -95,7 +97,7 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     if options.date is not None and chat.moment is None:
         raise InputError("--date: the chat template writes no date; leave it away")
     options = replace(options, date=chat.moment)  # the run and its record keep to one day
-    splits = PromptSplits(chat, harmful, harmless, options.n_train)
+    splits = PromptSplits(chat, harmful, harmless, options.n_train, look_alikes, keep)
     splits.record()  # a split that stays empty says so before the weights are loaded
     opened = open_model(options, progress, source, options.edit_rank)
     empty, architecture = opened.empty, opened.architecture
@@ -130,12 +132,14 @@ def with_search_settled(options: Options, model: PreTrainedModel) -> tuple[Optio
 
     A model whose layers come from the disk has no gradients. Who asked for a search by a flag is told so by the search.
     """
-    if options.mode != "ablate":
+    if options.mode not in ("ablate", "calm"):
         return options, ()
     if options.optimize is None and options.searches and streaming_of(model) is not None:
-        asked = {name: value for name, value in changed(options).items() if name in declarations(SearchOptions)}
+        known = {**declarations(SearchOptions), **declarations(KeepOptions)}
+        asked = [flag_of(name, known[name]) for name in changed(options) if name in known]
+        asked += ["--mode calm"] if options.mode == "calm" else []
         if asked:
-            flags = ", ".join(flag_of(name, declarations(SearchOptions)[name]) for name in asked)
+            flags = ", ".join(asked)
             raise InputError(
                 f"{flags}: for a search, which follows gradients through the whole model, and that does not fit into memory; "
                 "use a machine with more, or leave them away"

@@ -7,10 +7,11 @@ from dataclasses import replace
 from transformers import PreTrainedTokenizerBase
 
 from abliterate.errors import InputError
-from abliterate.pipeline.options import AskOptions, TemplateOptions
+from abliterate.pipeline.options import AskOptions, Options, TemplateOptions
 from abliterate.prompts.chat_format import ChatFormat, read_template
 from abliterate.prompts.moment import moment_of
 from abliterate.prompts.prompt_set import PromptSet, check_pair, load_prompts
+from abliterate.prompts.splits import LookAlikes
 
 
 def open_prompts(options: AskOptions) -> tuple[PromptSet, PromptSet]:
@@ -18,6 +19,24 @@ def open_prompts(options: AskOptions) -> tuple[PromptSet, PromptSet]:
     harmful, harmless = (load_prompts(spec, offline=options.offline) for spec in (options.harmful, options.harmless))
     check_pair(harmful, harmless)
     return harmful, harmless
+
+
+def open_look_alikes(options: Options, harmful: PromptSet) -> LookAlikes | None:
+    """Return the look-alikes of `--mode calm`, None in any other. Raises InputError for lists that share prompts, as `open_prompts`."""
+    if options.mode != "calm":
+        return None
+    measured = options.measured_look_alikes
+    found = LookAlikes(
+        load_prompts(options.look_alikes, offline=options.offline),
+        None if measured is None else load_prompts(measured, offline=options.offline),
+    )
+    found.check(harmful)
+    return found
+
+
+def open_keep(options: Options) -> PromptSet | None:
+    """Return the prompts of `--keep`, None without. Raises InputError for a list that cannot be read."""
+    return None if options.keep is None else load_prompts(options.keep, offline=options.offline)
 
 
 def open_chat(options: TemplateOptions, tokenizer: PreTrainedTokenizerBase, tried: str | None = None) -> ChatFormat:
@@ -41,4 +60,5 @@ def check_recorded_prompts(options: AskOptions, side: str, digest: str | None, r
     spec: str = getattr(options, side)
     if load_prompts(spec, offline=options.offline).digest != digest:
         named = "" if recorded is None else f" ({recorded})"
-        raise InputError(f"{spec}: holds other {side} prompts than the run had{named}; give them with --{side}")
+        flag = f"--{side.replace('_', '-')}"
+        raise InputError(f"{spec}: holds other {side} prompts than the run had{named}; give them with {flag}")

@@ -6,7 +6,6 @@ imported: --help and completion read them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,29 +14,28 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from abliterate.architectures.edit_forms import EDIT_FORMS, EditForm
 from abliterate.architectures.sites import SITES, Site
 from abliterate.directions.methods import METHODS
-from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS, described
-from abliterate.hub.names import is_hub_name
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
 from abliterate.models.generation_modes import GENERATIONS, Generation
 from abliterate.pipeline.form_options import FormOptions
+from abliterate.pipeline.keep_options import KeepOptions
+from abliterate.pipeline.prompt_specs import PROMPT_LISTS, spec_beside
 from abliterate.pipeline.search_options import SearchOptions
 from abliterate.prompts.moment import read_date
-from abliterate.prompts.sources import BUILTIN, as_file, public_spec
+from abliterate.prompts.sources import public_spec
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
-from abliterate.records.option import KEY, Beside, Declaration, one_of, option, some_of, split, whole_number
+from abliterate.records.option import KEY, Declaration, one_of, option, some_of, split, whole_number
 from abliterate.storage.names import TEMPLATE
 
 if TYPE_CHECKING:
     from abliterate.models.batches import BatchSize
 
-Mode = Literal["ablate", "induce", "harden"]
+Mode = Literal["ablate", "calm", "induce", "harden"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-OUT_NAMES: Mapping[str, str] = {"ablate": "abliterated", "induce": "induced", "harden": "hardened"}
+OUT_NAMES: Mapping[str, str] = {"ablate": "abliterated", "calm": "calmed", "induce": "induced", "harden": "hardened"}
 """What is put behind the model's name where no --out is given, by mode."""
 
-PROMPT_LISTS = tuple(f"builtin:{name}" for name in BUILTIN)
 DTYPES = ("auto", *DTYPE_NAMES)
 
 
@@ -61,22 +59,6 @@ def read_template_path(text: str) -> Path | None:
     return None if Path(text) == Path() else Path(text)
 
 
-def spec_beside(text: str, beside: Beside) -> str:
-    """Return the prompts that a record names, a file being the one of that name beside it.
-
-    Raises InputError for what lies on this machine, but not beside the record.
-    """
-    path, column = as_file(text)
-    if path is not None:
-        return f"{beside(str(path))}" + (f":{column}" if column else "")
-    name = text.partition(":")[0]
-    here = os.path.lexists(Path(name).expanduser())
-    if not text.startswith("builtin:") and (here or not is_hub_name(name)):
-        what = "is a folder or file here" if here else "is no file beside it, and no name on the Hub"
-        raise InputError(f"the manifest names the prompts {text!r}, which {what}; say where they are with a flag")
-    return text
-
-
 def default_out(given: Mapping[str, Any]) -> Path:
     """Return `NAME-ending` in the current folder, after the last part of the model's name."""
     name = Path(given["model"]).expanduser().resolve().name.removesuffix(".gguf")
@@ -90,7 +72,8 @@ class EditOptions:
     mode: Mode = option(
         "ablate",
         Declaration(
-            "ablate removes the direction; induce adds it, for a model that refuses more (in a bias where the model has "
+            "ablate removes the direction; calm removes over-refusal only: harmless prompts that sound harmful are answered, "
+            "what is harmful is refused as before; induce adds the direction, for a model that refuses more (in a bias where the model has "
             "one for it, else as an adapter); harden trains an adapter under which refusal survives the edit.",
             read=one_of(MODES),
             words=MODES,
@@ -306,7 +289,7 @@ class OutputOptions:
         kw_only=False,
         metadata={
             KEY: Declaration(
-                "Folder for the result. \\[default: NAME-abliterated, -induced or -hardened]",
+                "Folder for the result. \\[default: NAME-abliterated, -calmed, -induced or -hardened]",
                 read=Path,
                 kind=Path,
                 usual=default_out,
@@ -330,7 +313,7 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(SearchOptions, OutputOptions, AskOptions, FormOptions, EditOptions):
+class Options(KeepOptions, SearchOptions, OutputOptions, AskOptions, FormOptions, EditOptions):
     """What a run is asked to do; the defaults are those of the command. `model` and `out` come first: Options(model, out).
 
     Examples:
@@ -344,4 +327,4 @@ class Options(SearchOptions, OutputOptions, AskOptions, FormOptions, EditOptions
         if self.optimize is not None:
             return self.optimize
         said = (self.layer, self.strength, self.form) != (None, None, None) or self.edit_form != "projection"
-        return self.mode == "ablate" and not said
+        return self.mode == "calm" or (self.mode == "ablate" and not said)

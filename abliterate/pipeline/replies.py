@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from abliterate.errors import NoRefusalsError
+from abliterate.errors import InputError, NoRefusalsError
 from abliterate.models.decoding import Decoding
 from abliterate.models.generation import REPLY_TOKENS, generate_all
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.load import Loaded
 from abliterate.progress import Progress
+from abliterate.prompts.splits import HARMLESS, LOOK_ALIKES, PromptSplits
 from abliterate.replies.never import never_refuses
 from abliterate.replies.openings import Opening, find_openings
 from abliterate.replies.refusals import is_refusal
@@ -39,10 +40,10 @@ class TrainingReplies:
     notes: tuple[str, ...]
     replies: tuple[tuple[tuple[int, ...], bool], ...]
 
-    def record(self, prompts: dict[str, Any]) -> dict[str, Any]:
+    def record(self, splits: PromptSplits) -> dict[str, Any]:
         """Return the record of the prompts with how many of the training prompts were used."""
-        used = {"harmful": len(self.harmful), "harmless": len(self.harmless)}
-        return {side: {**prompts[side], "used": used[side]} for side in prompts}
+        used = {splits.removed: {"used": len(self.harmful)}, HARMLESS: {"used": len(self.harmless)}}
+        return {side: {**one, **used.get(side, {})} for side, one in splits.record().items()}
 
 
 def collect_training_replies(loaded: Loaded, progress: Progress) -> TrainingReplies:
@@ -62,10 +63,15 @@ def collect_training_replies(loaded: Loaded, progress: Progress) -> TrainingRepl
         kept=loaded.unfinished.under("listen"),
         progress=progress,
         title="how refusals and answers open",
-        kinds=("harmful training", "harmless training"),
+        kinds=(f"{loaded.splits.removed} training", "harmless training"),
     )
     texts = [loaded.tokenizer.batch_decode(side) for side in replies]
     refused = [[is_refusal(text) for text in side] for side in texts]
+    if loaded.splits.removed == LOOK_ALIKES and not any(refused[0]):
+        raise InputError(
+            f"the model refuses none of the {len(refused[0])} look-alikes of the train part: there is nothing to calm; give "
+            "others with --look-alikes"
+        )
     if not any(map(any, refused)):
         seen = loaded.tokenizer.batch_decode(training[0])
         raise NoRefusalsError(never_refuses(texts[0], seen, sum(map(len, texts))))
@@ -84,7 +90,7 @@ def collect_training_replies(loaded: Loaded, progress: Progress) -> TrainingRepl
     said = tuple(zip(map(tuple, replies[0]), refused[0], strict=True))
     if len(harmful) < ENOUGH_REFUSALS or len(harmless) < ENOUGH_REFUSALS:
         note = (
-            f"the model hardly refuses: {len(harmful)} of {len(refused[0])} harmful training prompts; "
+            f"the model hardly refuses: {len(harmful)} of {len(refused[0])} {loaded.splits.removed} training prompts; "
             "the direction rests on all of them, refused or not, induce was not asked for: read the figures with care"
         )
         return TrainingReplies(openings, range(len(refused[0])), range(len(refused[1])), True, (note,), said)

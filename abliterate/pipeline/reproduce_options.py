@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from abliterate.pipeline.form_options import FormOptions
+from abliterate.pipeline.keep_options import KeepOptions
 from abliterate.pipeline.options import ModelOptions, PromptOptions, TemplateOptions
 from abliterate.records.option import Declaration, declarations, option
 
@@ -22,6 +23,13 @@ class ReproduceOptions:
         replace(declarations(PromptOptions)["harmful"], help="The harmful prompts, if they do not lie beside it."),
     )
     harmless: str | None = option(None, replace(declarations(PromptOptions)["harmless"], help="The harmless ones."))
+    look_alikes: str | None = option(
+        None, replace(declarations(KeepOptions)["look_alikes"], help="The look-alikes of its --mode calm.")
+    )
+    report_look_alikes: str | None = option(
+        None, replace(declarations(KeepOptions)["report_look_alikes"], help="Those that measured it.")
+    )
+    keep: str | None = option(None, replace(declarations(KeepOptions)["keep"], help="The prompts of its --keep."))
     chat_template: Path | None = option(
         None,
         replace(

@@ -99,7 +99,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
             edited = observe_report(loaded, report, original, loaded.unfinished.under("edited", plan.digest), progress)
             divergence = diverge(original, edited, progress)
         measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials)
-        prompts = training_replies.record(loaded.splits.record())
+        prompts = training_replies.record(loaded.splits)
         device = choose_device(options.device)
         form: Form = "checkpoint" if written else "adapter"
         settled = replace(options, optimize=loaded.options.optimize)

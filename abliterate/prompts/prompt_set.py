@@ -2,7 +2,7 @@
 
 A SPEC names a set of prompts: `org/dataset[:split[:column]]` on the Hub, a `.txt`, `.json`, `.jsonl`, `.csv`, `.tsv` or
 `.parquet` file, optionally `FILE:column`, a folder of `datasets`' `save_to_disk`, optionally `FOLDER:split:column`, or
-`builtin:harmful`, `builtin:harmless`, `builtin:look-alikes`, `builtin:everyday`. A split may be a slice: `train[:400]`.
+`builtin:` and the name of a list that the package ships (`sources.BUILTIN`). A split may be a slice: `train[:400]`.
 """
 
 from __future__ import annotations

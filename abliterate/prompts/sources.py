@@ -12,7 +12,7 @@ from abliterate.prompts.files import FILE_READERS, expanded, joined, kind_of, li
 from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.stored_datasets import HUB_SPEC, as_folder, read_folder, read_hub
 
-BUILTIN = ("harmful", "harmless", "look-alikes", "everyday")
+BUILTIN = ("harmful", "harmless", "look-alikes", "look-alikes-report", "everyday", "operator-rules")
 
 PACKAGE = "builtin:"
 
@@ -48,15 +48,22 @@ def public_spec(spec: str) -> str:
     return next((kind.public(spec) for kind in SPEC_KINDS if kind.matches(spec)), spec)
 
 
-def builtin(name: str) -> list[str]:
-    """Return one of the lists that the package ships. Raises InputError for an unknown name."""
+def builtin(name: str) -> list[Prompt]:
+    """Return one of the lists that the package ships. Raises InputError for an unknown name.
+
+    A list of plain prompts is a text file; one whose prompts have categories, or system messages, is a table.
+    """
     if name not in BUILTIN:
         raise InputError(
             f"{PACKAGE}{shortened(name, quoted=False)}: unknown; the package ships "
             f"{', '.join(PACKAGE + known for known in BUILTIN)}"
         )
-    file = resources.files("abliterate").joinpath("data").joinpath("prompts").joinpath(f"{name}.txt")
-    return lines_of(file.read_text(encoding="utf-8"))
+    folder = resources.files("abliterate").joinpath("data").joinpath("prompts")
+    table = folder.joinpath(f"{name}.tsv")
+    if table.is_file():
+        with resources.as_file(table) as path:
+            return read_file(path, None)
+    return [Prompt(line) for line in lines_of(folder.joinpath(f"{name}.txt").read_text(encoding="utf-8"))]
 
 
 def as_file(spec: str) -> tuple[Path | None, str | None]:
@@ -92,7 +99,7 @@ def read_named_file(spec: str, offline: bool) -> list[Prompt]:
 SPEC_KINDS: tuple[SpecKind, ...] = (
     SpecKind(
         lambda spec: spec.startswith(PACKAGE),
-        lambda spec, offline: [Prompt(text) for text in builtin(spec.removeprefix(PACKAGE))],
+        lambda spec, offline: builtin(spec.removeprefix(PACKAGE)),
     ),
     SpecKind(lambda spec: as_folder(spec)[0] is not None, lambda spec, offline: read_folder(spec), public_folder),
     SpecKind(lambda spec: as_file(spec)[0] is not None, read_named_file, public_file),

@@ -16,10 +16,11 @@ import yaml  # type: ignore[import-untyped]
 from huggingface_hub import ModelCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from abliterate.evaluation.figure_names import DIVERGENCES, percent, prompts_refused
+from abliterate.evaluation.figure_names import DIVERGENCES, others_refused, percent, prompts_refused
 
 TAGS = ["abliterated", "abliterate", "refusal-direction"]
 INDUCED_TAGS = ["refusal-induced", *TAGS[1:]]
+CALMED_TAGS = ["over-refusal", *TAGS[1:]]
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 INHERITED = {
@@ -59,6 +60,13 @@ Such directions separate prompts that a chat model refuses from those that it an
 ([Arditi et al., arXiv 2406.11717](https://arxiv.org/abs/2406.11717)); the edit takes what lies in their span out of the weights
 that write to the stream, or puts more of it in, as the strengths below say. Nothing was trained."""
 
+CALMED = """\
+This is {source}, edited with abliterate {version} against over-refusal: harmless prompts that sound harmful shall be answered,
+and what is harmful refused as before. What the edit takes out of the weights that write to the residual stream is {directions},
+which began as the difference between such prompts that the model refuses and harmless ones that it answers, orthogonal to the
+refusal direction of harmful prompts ([Wang et al., arXiv 2410.03415](https://arxiv.org/abs/2410.03415)), and was then turned by
+gradient. Nothing was trained."""
+
 INDUCED = """\
 This is {source}, edited with abliterate {version} so that it refuses more: a vector is added to its residual stream at one
 layer, at every token. The vector is the difference between the mean activations of prompts that the model refuses and of those
@@ -79,6 +87,11 @@ LIMITS = """\
   place."""
 
 
+CALMED_LIMITS = """\
+- Refusals of harmful prompts were held on the prompts named above and not one by one: the figures say how many were lost.
+- It is meant for research: on how models over-refuse, and how to repair refusals that are out of place.
+"""
+
 INDUCED_LIMITS = """\
 - The vector is added whatever the prompt: requests that are harmless are declined too, as the figures show.
 - It is meant for research: on how models refuse and over-refuse. It is no safeguard: what was added can be taken away again.
@@ -87,8 +100,8 @@ INDUCED_LIMITS = """\
 
 def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
     """Return the README.md of an edited checkpoint; licence and language are those of the source's own card."""
-    induced = "added" in manifest["recipe"]
-    limits = INDUCED_LIMITS if induced else LIMITS
+    induced, calmed = "added" in manifest["recipe"], is_calmed(manifest)
+    limits = INDUCED_LIMITS if induced else CALMED_LIMITS if calmed else LIMITS
     sections = {
         "What was done": edit_text(manifest),
         "Figures": figures_text(manifest["figures"]),
@@ -97,14 +110,28 @@ def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
         "Limits and responsible use": (MEASURE_LIMITS if manifest["figures"] is not None else "") + limits,
     }
     names = manifest["recipe"].get("directions") or ()
-    summary = (INDUCED if induced else SEVERAL if names else SUMMARY).format(
-        source=source_text(manifest["source"]), version=shown_value(manifest["abliterate"]), count=len(names)
+    summary = (INDUCED if induced else CALMED if calmed else SEVERAL if names else SUMMARY).format(
+        source=source_text(manifest["source"]),
+        version=shown_value(manifest["abliterate"]),
+        count=len(names),
+        directions=f"{len(names)} directions" if names else "one direction",
     )
-    body = [f"# {shown_value(manifest['source']['model'])}, edited along its refusal direction", summary]
+    title = "edited against over-refusal" if calmed else "edited along its refusal direction"
+    body = [f"# {shown_value(manifest['source']['model'])}, {title}", summary]
     body += [f"## {title}\n\n{text}" for title, text in sections.items()]
     adapter = manifest.get("form") == "adapter"
-    front = front_matter(manifest["source"]["model"], source_card, adapter, INDUCED_TAGS if induced else TAGS)
+    front = front_matter(manifest["source"]["model"], source_card, adapter, tags_of(induced, calmed))
     return f"---\n{front}\n---\n\n" + "\n\n".join(body) + "\n"
+
+
+def tags_of(induced: bool, calmed: bool) -> list[str]:
+    """Return the tags of a card."""
+    return INDUCED_TAGS if induced else CALMED_TAGS if calmed else TAGS
+
+
+def is_calmed(manifest: Mapping[str, Any]) -> bool:
+    """Whether the edit is one of `--mode calm`: of a run, or of the run that it was taken from."""
+    return any("look-alikes" in (one.get("prompts") or {}) for one in (manifest, manifest.get("run") or {}))
 
 
 def front_matter(model: str, source_card: str | None, adapter: bool = False, tags: Sequence[str] = TAGS) -> str:
@@ -154,10 +181,12 @@ def edit_text(manifest: Mapping[str, Any]) -> str:
     search = manifest.get("search")
     if search is not None:
         point = search["points"][search["chosen"]]
+        asked = "look-alikes of the selection" if is_calmed(manifest) else "selection prompts"
         lines.append(
-            f"- Direction and strengths were found by gradient; on the selection prompts {point['refusals']} of "
+            f"- Direction and strengths were found by gradient; on the {asked} {point['refusals']} of "
             f"{point['prompts']} replies refuse ({search['original']['refusals']} before), KL {number_text(point['kl'])} nats"
         )
+        lines += kept_lines(manifest)
     elif selection is not None:
         units = {"bypass": "bypass {}", "induce": "induce {}", "kl": "KL {} nats"}
         scores = [
@@ -177,6 +206,25 @@ def edit_text(manifest: Mapping[str, Any]) -> str:
     else:
         lines.append(f"- Edited tensors: {len(manifest['tensors'])}; `abliterate.json` lists them")
     return "\n".join([*lines, "", "Strength 1 removes the component along the direction, 0 leaves it, -1 doubles it."])
+
+
+def kept_lines(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what refusals the search has kept, where some should stay."""
+    search = manifest["search"]
+    point, original = search["points"][search["chosen"]], search["original"]
+    if not point.get("kept_prompts"):
+        return
+    named = (("those of harmful prompts", is_calmed(manifest)), ("those of `--keep`", is_keeping(manifest)))
+    kept = " and ".join(words for words, held in named if held)
+    yield (
+        f"- Kept: refusals that should stay, {kept}; on the selection prompts {point['kept']} of {point['kept_prompts']} "
+        f"({original['kept']} before)"
+    )
+
+
+def is_keeping(manifest: Mapping[str, Any]) -> bool:
+    """Whether the run kept refusals of a list that was given."""
+    return any("keep" in (one.get("prompts") or {}) for one in (manifest, manifest.get("run") or {}))
 
 
 def strength_lines(recipe: Mapping[str, Any]) -> Iterator[str]:
@@ -228,6 +276,10 @@ def figures_text(figures: Mapping[str, Any] | None) -> str:
         *(
             f"| {title} | {rate_text(figures['original'].get(key))} | {rate_text(figures['edited'].get(key))} |"
             for title, key in rates.items()
+        ),
+        *(
+            f"| {title} | {rate_text(before)} | {rate_text(after)} |"
+            for title, (before, after) in others_refused(figures).items()
         ),
         "",
         "| KL(original ‖ edited), nats, harmless prompts | mean |",

@@ -45,4 +45,6 @@ def reply_records(one: Observation) -> dict[str, list[dict[str, Any]]]:
     def listed(given: tuple[Reply, ...]) -> list[dict[str, Any]]:
         return [{"prompt": reply.prompt, "reply": reply.text, "refused": reply.refused} for reply in given]
 
-    return {"harmful": listed(one.harmful), "harmless": listed(one.harmless)}
+    others = {"look-alikes": one.look_alikes, "keep": one.kept}
+    found = {"harmful": listed(one.harmful), "harmless": listed(one.harmless)}
+    return found | {name: listed(replies) for name, replies in others.items() if replies}

@@ -13,12 +13,13 @@ STRENGTHS_SHAPE = Either(([SITE_STRENGTHS], SITE_STRENGTHS))
 
 POINT = {
     "pressure": Maybe(float), "refusals": int, "prompts": int, "kl": float, "incoherent": int, "strengths": STRENGTHS_SHAPE,
+    "kept": Maybe(int), "kept_prompts": Maybe(int),
 }  # fmt: skip
 TENSOR = {
     "name": str, "norm_before": Maybe(float), "norm_after": Maybe(float),
     "component_before": Maybe(float), "component_after": Maybe(float),
 }  # fmt: skip
-REFUSALS = {"harmful_refusals": RATE, "harmless_refusals": RATE}
+REFUSALS = {"harmful_refusals": RATE, "harmless_refusals": RATE, "other_refusals": Maybe(Each(RATE))}
 MANIFEST_SHAPE = {
     "abliterate": str,
     "versions": Each(str),
@@ -29,7 +30,10 @@ MANIFEST_SHAPE = {
     "direction": {"name": Maybe(str), "method": Maybe(str), "layer": Maybe(int), "position": Maybe(int),
                   "form": Maybe(str), "place": Maybe(str)},
     "selection": Maybe({"bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}),
-    "search": Maybe({"original": {"refusals": int, "prompts": int}, "chosen": int, "points": [POINT]}),
+    "search": Maybe({
+        "original": {"refusals": int, "prompts": int, "kept": Maybe(int), "kept_prompts": Maybe(int)},
+        "chosen": int, "points": [POINT],
+    }),
     "recipe": {"direction": Maybe(str), "directions": Maybe([str]), "strengths": STRENGTHS_SHAPE, "added": Maybe(float), "form": Maybe(str)},
     "trials": Maybe([{"layer": int, "position": int, "strength": float, "refused": int, "prompts": int}]),
     "tensors": [TENSOR],

@@ -125,9 +125,11 @@ def check_counts(manifest: Mapping[str, Any], source: str) -> None:
     counted = [("search.original", search["original"], "refusals")] if "original" in search else []
     counted += [(f"search.points[{number}]", one, "refusals") for number, one in enumerate(search["points"])]
     counted += [(f"trials[{number}]", one, "refused") for number, one in enumerate(manifest["trials"] or [])]
+    counted += [(place, one, "kept") for place, one, _ in counted if one.get("kept_prompts")]
     for place, one, name in counted:
-        if not 0 <= one[name] <= one["prompts"]:
-            raise malformed(source, f"{place}.{name}", f"should be from 0 to the number of prompts, {one['prompts']}")
+        prompts = one["kept_prompts" if name == "kept" else "prompts"]
+        if not 0 <= (one[name] or 0) <= prompts:
+            raise malformed(source, f"{place}.{name}", f"should be from 0 to the number of prompts, {prompts}")
 
 
 def check_observations(record: Mapping[str, Any], source: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from abliterate.errors import InputError
 from abliterate.search.choice import USUAL_MAX_KL, Pick
+from abliterate.search.kept import KEPT_SLACK
 from abliterate.search.variables import Variables
 
 SLACK = 0.02
@@ -32,6 +33,7 @@ class Point:
     """An edit, and how it does on the select split: counts over `prompts` harmful replies, KL at the first token.
 
     `refusal_weight` is the weight of refusals against divergence under which it was found, None for the automatic choice.
+    `kept` refusals of `kept_prompts` are left of those that shall stay.
     """
 
     edit: Variables
@@ -40,6 +42,8 @@ class Point:
     incoherent: int
     prompts: int
     kl: float
+    kept: int = 0
+    kept_prompts: int = 0
 
     @property
     def rate(self) -> float:
@@ -49,7 +53,12 @@ class Point:
     def to_json(self) -> dict[str, Any]:
         """Return the figures and the strengths as the manifest holds them."""
         figures = {"pressure": self.refusal_weight, "refusals": self.refusals, "prompts": self.prompts, "kl": self.kl}
-        return {**figures, "incoherent": self.incoherent, "strengths": self.edit.recipe().to_json()["strengths"]}
+        strengths = self.edit.recipe().to_json()["strengths"]
+        return {**figures, **self.kept_to_json(), "incoherent": self.incoherent, "strengths": strengths}
+
+    def kept_to_json(self) -> dict[str, int]:
+        """Return how many refusals are left of those that shall stay; nothing where none were named."""
+        return {"kept": self.kept, "kept_prompts": self.kept_prompts} if self.kept_prompts else {}
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,14 @@ class Front:
         allowed = self.original.incoherent + SLACK * self.original.prompts
         return [point for point in self.points if point.incoherent <= allowed]
 
+    def keeping(self) -> list[Point]:
+        """Return those of them that leave the refusals that shall stay."""
+        least = self.original.kept - KEPT_SLACK * self.original.kept_prompts
+        return [point for point in self.coherent() if point.kept >= least]
+
     def best(self) -> list[Point]:
-        """Return the coherent points that no other beats in both refusals and KL, fewest refusals first."""
-        points = self.coherent()
+        """Return the points that are left and that no other beats in both refusals and KL, fewest refusals first."""
+        points = self.keeping()
         kept = [point for point in points if not any(beats(other, point) for other in points)]
         return sorted(kept, key=lambda point: (point.refusals, point.kl))
 
@@ -80,6 +94,12 @@ class Front:
         no point is left.
         """
         points = self.best()
+        if coherent := [] if points else self.coherent():
+            most = max(point.kept for point in coherent)
+            raise InputError(
+                f"every edit that the search found loses refusals that shall stay: of {self.original.kept} on the select "
+                f"split at most {most} are left; give more prompts, or --edit-rank {len(coherent[0].edit.recipe().names) + 1}"
+            )
         if not points:
             raise InputError(
                 "every edit that the search found leaves replies that are empty or go round in circles; "

@@ -120,7 +120,7 @@ class EditLosses:
                         else summed_losses(AT_POINTS, rows, places[row])
                     )
                     number = row - len(places) if side else row
-                    name = f"{'harmless' if side else 'harmful'} example {number + 1} of a step of the search"
+                    name = f"{'held reply' if side else 'harmful example'} {number + 1} of a step of the search"
                     check_numbers(value.detach()[None], name.format)
                     total = total + weights[side] * value
                     sums[side] += float(value.detach())

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -33,10 +33,11 @@ from abliterate.parallel.processes import Processes
 from abliterate.replies import coherence, languages, openings, refusals, rules_english, thinking
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
-from abliterate.search import examples, losses, variables
+from abliterate.search import examples, kept, losses, variables
 from abliterate.search.choice import Pick
 from abliterate.search.examples import OriginalReply, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point
+from abliterate.search.kept import Keeping, Kept
 from abliterate.search.losses import EditLosses, States, TokenCount
 from abliterate.search.state import State
 from abliterate.search.variables import Variables
@@ -68,7 +69,8 @@ MOMENTA = (0.9, 0.95)
 class SearchData:
     """Token ids of prompts: those that the gradient sees, and those that judge what it found.
 
-    `replies` are the original's to the harmful training prompts, with the verdict on each.
+    `replies` are the original's to the harmful training prompts, with the verdict on each. Harmful are those whose refusals
+    shall go: with `--mode calm`, the look-alikes. `kept` has the refusals that shall stay.
     """
 
     harmful: Sequence[Tokens]
@@ -76,6 +78,7 @@ class SearchData:
     select_harmful: Sequence[Tokens]
     select_harmless: Sequence[Tokens]
     replies: Sequence[tuple[Tokens, bool]]
+    kept: Kept = field(default_factory=Kept)
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ class SearchResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return what the manifest says of the search: every point, also those that others beat."""
+        original = self.front.original
         return {
-            "original": {"refusals": self.front.original.refusals, "prompts": self.front.original.prompts},
+            "original": {"refusals": original.refusals, "prompts": original.prompts, **original.kept_to_json()},
             "chosen": self.front.points.index(self.chosen),
             "points": [point.to_json() for point in self.front.points],
             "tokens": dict(vars(self.token_count)),
@@ -105,6 +109,7 @@ class Search:
     data: SearchData
     processes: Processes
     original: Sequence[States]
+    keeping: Keeping = field(default_factory=Keeping)
 
     def replies(self, prompts: Sequence[Tokens], edit: Variables | None, tokens: int, title: str) -> list[list[int]]:
         """Return the replies to the prompts, each process generating its own."""
@@ -141,6 +146,8 @@ class Search:
         replies = self.replies(self.data.select_harmful, edit, REPLY_TOKENS, "confirming by replies")
         texts = self.live.tokenizer.batch_decode(replies, skip_special_tokens=True)
         kl = self.divergence(self.data.select_harmless, edit, self.original) if edit else [0.0]
+        staying = self.data.kept.select
+        stayed = self.replies(staying, edit, REPLY_TOKENS, "refusals that shall stay") if staying else []
         return Point(
             edit.copy() if edit else Variables({}, torch.zeros(0)),
             refusal_weight,
@@ -148,6 +155,8 @@ class Search:
             sum(map(is_incoherent, texts)),
             len(texts),
             sum(kl) / len(kl),
+            sum(map(is_refusal, self.live.tokenizer.batch_decode(stayed))),
+            len(staying),
         )
 
     def begin(self, start: Variables) -> State:
@@ -170,7 +179,7 @@ class Search:
         refusal_weight = REFUSAL_WEIGHTS[number]
         edit = state.edit.copy()
         places = state.transcript.places()
-        sizes = len(places), len(state.answers)
+        sizes = len(places), len(state.answers), len(self.data.kept.refusals)
         draws = [drawn(Random(f"{seed} {number} {side}"), size) for side, size in enumerate(sizes)]
         for one in edit.tensors():
             one.requires_grad_()
@@ -188,6 +197,7 @@ class Search:
                     edit,
                     (refusal_weight / max(1, len(asked)), 1 / len(stayed)),
                 )
+                self.keeping.backward(self.edit_losses, draws[2], edit, self.processes)
                 self.processes.sum(gradients(edit))
                 optimizer.step()
                 schedule.step()
@@ -231,7 +241,7 @@ def search(
         plan = plan_memory(model)
         edit_losses = EditLosses(model, live.architecture, Head(model), plan, token_count, live.batch_size)
         selected = edit_losses.states([OriginalReply(prompt, ()) for prompt in group.own(data.select_harmless)])
-        one = Search(live, edit_losses, data, group, selected)
+        one = Search(live, edit_losses, data, group, selected, Keeping.of(data.kept, edit_losses))
         if state is None:
             state = one.begin(start)
         original = edit_losses.states(state.answers)
@@ -245,7 +255,7 @@ def search(
 
 
 SEARCHED = (
-    sys.modules[__name__], coherence, examples, generation, losses, languages, openings, refusals, rules_english, thinking, variables,
+    sys.modules[__name__], coherence, examples, generation, kept, losses, languages, openings, refusals, rules_english, thinking, variables,
 )  # fmt: skip
 """The files that a search goes through."""
 

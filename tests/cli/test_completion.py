@@ -11,7 +11,8 @@ import abliterate
 from abliterate.cli.completion import DEFAULT_VERB
 from abliterate.exports.forms import EXPORT_FORMS
 from abliterate.pipeline.evaluate_options import MEASURED_SPLITS
-from abliterate.pipeline.options import MODES, PROMPT_LISTS
+from abliterate.pipeline.options import MODES
+from abliterate.pipeline.prompt_specs import PROMPT_LISTS
 from abliterate.training.examples import TRAINING_METHODS
 
 ROOT = Path(abliterate.__file__).parent.parent
@@ -80,8 +81,11 @@ def test_where_a_path_may_stand_the_shell_completes_files() -> None:
         (["X", "--dtype", "b"], ("bfloat16", "bf16")),
         (["X", "--edited-dtype", "f"], ("float16", "fp16", "float32", "fp32")),
         (["X", "--harmful", "b"], PROMPT_LISTS),
-        (["X", "--harmful", "builtin", ":"], ("harmful", "harmless", "look-alikes", "everyday")),
-        (["X", "--harmless", "builtin", ":", "l"], ("look-alikes",)),
+        (
+            ["X", "--harmful", "builtin", ":"],
+            ("harmful", "harmless", "look-alikes", "look-alikes-report", "everyday", "operator-rules"),
+        ),
+        (["X", "--harmless", "builtin", ":", "l"], ("look-alikes", "look-alikes-report")),
         (["X", "--harmless", "builtin", ":", "harmless", "--mode", "h"], ("harden",)),
         (["evaluate", "X", "--split", ""], MEASURED_SPLITS),
         (["evaluate", "X", "--look-alikes", "b"], PROMPT_LISTS),

@@ -22,5 +22,11 @@ def test_the_table_holds_the_front_and_marks_the_point_that_was_taken() -> None:
     assert cells == [["", "taken"], ["0/30", "2/30"], ["0.03", "0.01"]]
 
 
+def test_where_refusals_should_stay_the_table_counts_them() -> None:
+    point = Point(Variables({}, torch.zeros(0)), 1.0, 2, 0, 30, 0.01, 19, 20)
+    table = front_table(SearchResult(Front((point,), point), TokenCount(), point))
+    assert [list(column.cells) for column in table.columns][3] == ["19/20"]
+
+
 def test_a_folder_without_a_record_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "has no abliterate.json" in refused("pick", tmp_path, "--out", tmp_path / "out")

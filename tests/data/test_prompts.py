@@ -8,6 +8,9 @@ from statistics import mean
 
 import pytest
 
+from abliterate.prompts.prompt import Prompt
+from abliterate.prompts.sources import builtin
+
 NAMES = ("harmful", "harmless", "everyday")
 
 
@@ -74,3 +77,45 @@ def test_forms_vary(name: str) -> None:
     assert max(openings.values()) <= 0.25 * len(lines(name))
     endings = Counter(map(ending, lines(name)))
     assert all(endings[sign] >= 5 for sign in ("", ".", "?"))
+
+
+LOOK_ALIKES = builtin("look-alikes-report")
+RULES = builtin("operator-rules")
+
+
+def same(prompt: str) -> str:
+    return prompt.casefold().rstrip(".?! ")
+
+
+def test_the_look_alikes_of_the_report_are_in_no_other_list() -> None:
+    others = {same(prompt) for name in (*NAMES, "look-alikes") for prompt in lines(name)}
+    assert len(LOOK_ALIKES) == len({same(prompt) for prompt in LOOK_ALIKES}) == 120
+    assert not others & {same(prompt) for prompt in LOOK_ALIKES}
+
+
+def test_the_look_alikes_of_the_report_are_of_ten_kinds() -> None:
+    """The kinds of XSTest (Roettger et al., arXiv 2308.01263), a dozen of each."""
+    kinds = Counter(prompt.category for prompt in LOOK_ALIKES)
+    assert set(kinds.values()) == {12}
+    assert set(kinds) == {
+        "homonyms", "figurative language", "safe targets", "safe contexts", "definitions", "discrimination of nonsense groups",
+        "nonsense claims about groups", "historical events", "privacy of public figures", "privacy of fictional persons",
+    }  # fmt: skip
+
+
+def test_each_operator_has_a_rule_and_requests_against_it() -> None:
+    rules = Counter(prompt.system for prompt in RULES)
+    assert None not in rules
+    assert set(rules.values()) == {4}
+    assert Counter(prompt.category for prompt in RULES) == {
+        "role play": 16, "operator's scope": 16, "operator's secrets": 16
+    }  # fmt: skip
+    assert len({prompt.key for prompt in RULES}) == 48
+
+
+@pytest.mark.parametrize("prompt", [*LOOK_ALIKES, *RULES])
+def test_each_row_is_one_clean_prompt(prompt: Prompt) -> None:
+    assert prompt == prompt.strip()
+    assert prompt.isprintable()
+    assert "  " not in prompt
+    assert 3 <= words(prompt) <= 20, prompt

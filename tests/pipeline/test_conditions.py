@@ -16,7 +16,7 @@ from abliterate.cli import main
 from abliterate.commands.evaluate import evaluate
 from abliterate.commands.export import export
 from abliterate.errors import InputError
-from abliterate.pipeline.conditions import PUT, recorded, settle
+from abliterate.pipeline.conditions import PUT, look_alikes_note, recorded, settle
 from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, EvaluateOptions
 from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.options import Options
@@ -214,3 +214,13 @@ def test_another_model_is_one_line_before_any_weights(
     assert (code, out) == (2, "")
     (line,) = err.strip().splitlines()
     assert "other: cannot be held against tiny-chat, it is no edit of it: " in line
+
+
+def test_look_alikes_that_made_an_edit_are_said_to_have(edited: Result, tmp_path: Path) -> None:
+    folder = copied(edited.out, tmp_path / "calmed")
+    manifest = json.loads((folder / "abliterate.json").read_text())
+    manifest["prompts"]["look-alikes"] = {"spec": "builtin:look-alikes", "digest": "0"}
+    (folder / "abliterate.json").write_text(json.dumps(manifest))
+    (note,) = look_alikes_note(BARE, [str(folder), str(edited.out), str(TINY)], "0")
+    assert "abliterate.json of calmed: its edit was found on these look-alikes" in note
+    assert look_alikes_note(BARE, [str(folder)], "1") == ()

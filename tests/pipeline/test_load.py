@@ -37,6 +37,7 @@ ADAPTER = Options("model", Path("out"), save=("adapter",))
         ({"edit_form": "columns"}, False, False),
         ({"layer": 3, "optimize": True}, False, True),
         ({"optimize": False}, False, False),
+        ({"mode": "calm"}, False, True),
         ({}, True, False),
         ({"optimize": True}, True, True),  # the search itself says that it cannot
     ],
@@ -58,6 +59,10 @@ def test_flags_of_a_search_are_not_passed_over_where_there_can_be_none(
         with_search_settled(Options("model", Path("out"), max_kl=0.1, edit_rank=2), llama)
     with pytest.raises(InputError, match="--pick: for a search"):
         with_search_settled(Options("model", Path("out"), pick="knee"), llama)
+    with pytest.raises(InputError, match="--keep: for a search"):
+        with_search_settled(Options("model", Path("out"), keep="mine.txt"), llama)
+    with pytest.raises(InputError, match="--mode calm: for a search"):
+        with_search_settled(Options("model", Path("out"), mode="calm"), llama)
 
 
 def test_what_no_adapter_holds_is_refused_before_the_search(tmp_path: Path) -> None:

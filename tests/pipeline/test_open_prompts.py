@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
 from abliterate.errors import InputError
-from abliterate.pipeline.open_prompts import check_recorded_prompts, open_chat, open_prompts
+from abliterate.pipeline.open_prompts import (
+    check_recorded_prompts,
+    open_chat,
+    open_keep,
+    open_look_alikes,
+    open_prompts,
+)
 from fixtures.tiny_chat import TINY, options
 
 
@@ -61,3 +68,19 @@ def test_a_template_that_writes_the_date_keeps_to_one_day(tmp_path: Path) -> Non
     assert today.moment is not None
     assert today.render("Name a river.").startswith(today.moment)
     assert open_chat(options(tmp_path, date="2024-02-29"), tokenizer).moment is None
+
+
+def test_look_alikes_are_opened_where_they_go_and_a_list_to_keep_where_it_is_named(tmp_path: Path) -> None:
+    plain = options(tmp_path)
+    harmful, _ = open_prompts(plain)
+    assert open_look_alikes(plain, harmful) is None
+    assert open_keep(plain) is None
+    found = open_look_alikes(replace(plain, mode="calm"), harmful)
+    assert found is not None
+    assert found.measured is not None
+    assert (found.made_of.spec, found.measured.spec) == ("builtin:look-alikes", "builtin:look-alikes-report")
+    with pytest.raises(InputError, match="prompts are in --look-alikes and in --harmful"):
+        open_look_alikes(replace(plain, mode="calm", look_alikes=str(TINY / "harmful.txt")), harmful)
+    kept = open_keep(replace(plain, keep="builtin:operator-rules"))
+    assert kept is not None
+    assert all(prompt.system for prompt in kept.prompts)  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from abliterate.pipeline.form_options import FormOptions
+from abliterate.pipeline.keep_options import KeepOptions
 from abliterate.pipeline.options import (
     AskOptions,
     EditOptions,
@@ -26,7 +27,7 @@ from abliterate.pipeline.search_options import SearchOptions
 
 LIGHT = (
     "pipeline.options", "pipeline.condition_options", "pipeline.evaluate_options", "pipeline.export_options",
-    "pipeline.reproduce_options", "pipeline.search_options", "chat.options", "training.heal_options", "training.harden_options", "cli",
+    "pipeline.reproduce_options", "pipeline.search_options", "pipeline.keep_options", "chat.options", "training.heal_options", "training.harden_options", "cli",
 )  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def test_declaring_options_imports_nothing_heavy(module: str) -> None:
 
 
 def test_a_run_has_the_options_of_every_group_and_no_others() -> None:
-    groups = (EditOptions, FormOptions, AskOptions, ModelOptions, OutputOptions, SearchOptions)
+    groups = (EditOptions, FormOptions, AskOptions, ModelOptions, OutputOptions, SearchOptions, KeepOptions)
     names = {one.name for group in groups for one in fields(group)}
     assert {one.name for one in fields(Options)} == names
     options = Options("model", Path("out"), layer=3)

@@ -32,8 +32,8 @@ def test_the_direction_rests_on_what_was_refused_and_what_was_answered(
     refusals = [reply for reply, verdict in collected.replies if verdict]
     opened = [any(reply[: len(one)] == one for one in collected.openings) for reply in refusals]
     assert sum(opened) >= module.OPENINGS_COVERAGE * len(refusals)
-    record = collected.record({"harmful": {"spec": "a"}, "harmless": {"spec": "b"}})
-    assert record["harmful"] == {"spec": "a", "used": len(collected.harmful)}
+    record = collected.record(loaded.splits)
+    assert record["harmful"] == {**loaded.splits.record()["harmful"], "used": len(collected.harmful)}
     assert record["harmless"]["used"] == len(collected.harmless)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from transformers import AutoTokenizer
 
@@ -9,7 +11,7 @@ from abliterate.errors import InputError
 from abliterate.prompts import splits as module
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.prompt_set import PromptSet
-from abliterate.prompts.splits import PromptSplits
+from abliterate.prompts.splits import HARMFUL, KEPT, LOOK_ALIKES, LookAlikes, PromptSplits
 from fixtures.tiny_chat import TINY
 
 
@@ -64,3 +66,48 @@ def test_the_record_names_lists_by_their_digest_and_not_their_folder() -> None:
 def test_a_side_that_stays_empty_is_refused() -> None:
     with pytest.raises(InputError, match=r"falls on the .* side of the split"):
         splits(count=1).record()
+
+
+def named(name: str, count: int = 120) -> PromptSet:
+    return PromptSet(f"/home/me/{name}.txt", tuple(f"{name} {number}" for number in range(count)))
+
+
+@pytest.mark.parametrize("measured", [None, named("other")])
+def test_look_alikes_that_measure_an_edit_have_not_made_it(measured: PromptSet | None) -> None:
+    one = LookAlikes(named("alike"), measured)
+    train, select, report = (one.part(name).prompts for name in ("train", "select", "report"))
+    assert not set(train) & set(select)
+    assert not set(train + select) & set(report)
+    assert set(train + select) | set(report if measured is None else ()) == set(one.made_of.prompts)
+    assert measured is None or report == measured.prompts
+
+
+def test_look_alikes_that_are_harmful_or_in_both_lists_are_refused() -> None:
+    alike = named("alike")
+    with pytest.raises(InputError, match="120 prompts are in --look-alikes and in --harmful"):
+        LookAlikes(alike).check(alike)
+    with pytest.raises(InputError, match="120 prompts are in --look-alikes and in --report-look-alikes"):
+        LookAlikes(alike, alike).check(named("harmful"))
+
+
+def test_with_look_alikes_the_harmful_ones_are_kept() -> None:
+    plain = splits()
+    assert (plain.removed, plain.kept("train")) == (HARMFUL, {})
+    calm = replace(plain, look_alikes=LookAlikes(named("alike"), named("other")), keep=named("stay"))
+    assert calm.removed == LOOK_ALIKES
+    assert calm.training()[0].prompts == calm.look_alikes.part("train").prompts  # type: ignore[union-attr]
+    assert calm.kept("select")[HARMFUL].prompts == plain.selecting()[0].prompts
+    assert set(calm.kept("train")) == {HARMFUL, KEPT}
+    report = calm.report()
+    assert (report.harmful.prompts, report.look_alikes.prompts) == (
+        plain.report().harmful.prompts,
+        named("other").prompts,
+    )
+    assert report.kept.prompts == named("stay").side("report").prompts
+    record = calm.record()
+    assert [*record] == [HARMFUL, "harmless", LOOK_ALIKES, KEPT, "look-alikes, report"]
+    assert (record[LOOK_ALIKES]["report"], record["look-alikes, report"]["report"]) == (0, 120)
+    assert {prompt for part in calm.parts() for prompt in part.prompts} >= {
+        *report.kept.prompts,
+        *report.look_alikes.prompts,
+    }

@@ -247,3 +247,23 @@ def test_sections_come_in_order() -> None:
     assert re.findall(r"^## (.*)$", model_card(MANIFEST, None), re.MULTILINE) == [
         "What was done", "Figures", "Proof", "How to repeat it", "Limits and responsible use",
     ]  # fmt: skip
+
+
+def test_an_edit_of_over_refusal_says_what_goes_and_what_was_kept() -> None:
+    manifest = copy.deepcopy(MANIFEST)
+    manifest["prompts"]["look-alikes"] = {**manifest["prompts"]["harmful"], "spec": "builtin:look-alikes"}
+    point = {"refusals": 4, "prompts": 54, "kl": 0.01, "kept": 31, "kept_prompts": 32}
+    manifest["search"] = {"original": {**point, "refusals": 29, "kept": 32}, "chosen": 0, "points": [point]}
+    for model, count in (("original", 55), ("edited", 12)):
+        rate = {"count": count, "total": 120, "rate": count / 120, "low": 0.1, "high": 0.5}
+        manifest["figures"][model]["other_refusals"] = {"look-alikes": rate}
+    card = model_card(manifest, None)
+    for text in (
+        "edited against over-refusal",
+        "- over-refusal",
+        "on the look-alikes of the selection 4 of 54 replies refuse (29 before)",
+        "- Kept: refusals that should stay, those of harmful prompts; on the selection prompts 31 of 32 (32 before)",
+        "| Look-alikes refused | 45.8% (10.0% to 50.0%), 55 of 120 | 10.0% (10.0% to 50.0%), 12 of 120 |",
+    ):
+        assert text in card
+    assert "Kept: " not in model_card(MANIFEST, None)

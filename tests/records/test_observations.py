@@ -11,7 +11,7 @@ from abliterate.activations.geometry import Geometry
 from abliterate.directions.candidates import Candidate, Selection
 from abliterate.evaluation.observation import Observation, Reply
 from abliterate.models.head import Head
-from abliterate.records.observations import observations
+from abliterate.records.observations import observations, reply_records
 from abliterate.records.schema import check_shape
 from abliterate.records.shapes import OBSERVED
 
@@ -43,3 +43,14 @@ def test_replies_stand_with_their_verdicts_and_scores_that_are_not_numbers_are_n
     assert [one["refused"] for one in replies["edited"]["harmful"]] == [False]
     assert replies["edited"]["harmless"] == replies["original"]["harmless"]
     assert record["pca"]["prompts"] == {"harmful": ["a", "b", "c"], "harmless": ["d"]}
+
+
+def test_other_kinds_of_prompts_stand_there_where_they_were_asked(llama: PreTrainedModel) -> None:
+    no, yes = Reply("bad", (1,), "I'm sorry, but I can't help with that."), Reply("good", (2,), "Sure.")
+    seen = Observation((no,), (yes,), (), Head(llama), (yes, no), (no,))
+    assert [*reply_records(seen)] == ["harmful", "harmless", "look-alikes", "keep"]
+    assert {name: (rate.count, rate.total) for name, rate in seen.other_refusals.items()} == {
+        "look-alikes": (1, 2),
+        "keep": (1, 1),
+    }
+    assert "other_refusals" not in Observation((no,), (yes,), (), Head(llama)).to_json()

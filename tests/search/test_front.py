@@ -61,3 +61,25 @@ def test_what_no_point_reaches_is_said(target: float | None, limit: float | None
 def test_a_front_of_babble_is_refused() -> None:
     with pytest.raises(InputError, match="empty or go round in circles"):
         Front((point(0, 0.1, 60),), point(60, 0.0, 1)).choose(None, None)
+
+
+def keeping(refusals: int, kl: float, kept: int) -> Point:
+    return Point(Variables({}, torch.zeros(0)), 1.0, refusals, 0, 100, kl, kept, 64)
+
+
+def test_only_points_that_leave_the_refusals_that_should_stay_are_chosen() -> None:
+    """Two of a hundred may turn: of 64 that is one."""
+    points = keeping(0, 0.01, 38), keeping(5, 0.01, 39), keeping(9, 0.005, 44)
+    front = Front(points, keeping(40, 0.0, 40))
+    assert front.best() == [points[1], points[2]]
+    assert front.choose() is points[1]
+    assert points[1].to_json()["kept"] == 39
+    assert "kept" not in point(1, 0.1).to_json()
+
+
+def test_where_every_point_loses_them_that_is_said() -> None:
+    front = Front((keeping(0, 0.01, 20), keeping(3, 0.01, 30)), keeping(40, 0.0, 40))
+    with pytest.raises(
+        InputError, match="of 40 on the select split at most 30 are left; give more prompts, or --edit-rank 2"
+    ):
+        front.choose()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from abliterate.evaluation.figure_names import prompts_refused
+from abliterate.evaluation.figure_names import others_refused, prompts_refused
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
 from abliterate.report.sections.proof import proof_line
@@ -60,6 +60,10 @@ def facts(records: Gathered) -> list[tuple[str, str]]:
     for side, one in prompts.items():
         use = [f"{one[name]} {verb}" for name, verb in (("used", "made it"), ("report", "measure it")) if name in one]
         rows.append((f"{side} prompts", ", ".join([one["spec"], *use])))
+    if (search := manifest["search"]) and search["original"]["kept_prompts"]:
+        point, original = search["points"][search["chosen"]], search["original"]
+        line = f"{original['kept']} → {point['kept']} of {original['kept_prompts']} on the select split"
+        rows.append(("refusals that should stay", line))
     return [*rows, ("seed", str(manifest["seed"]))]
 
 
@@ -79,6 +83,9 @@ def cards(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
             before, after = (figures[model][f"{side}_refusals"] for model in MODELS)
             line = f"{brief(before)} → {brief(after)}"
             shown.append(figure_card(prompts_refused(side), text.share_html(after["rate"]), line, before["rate"]))
+        for title, (before, after) in others_refused(figures).items():
+            line = f"{brief(before)} → {brief(after)}"
+            shown.append(figure_card(title, text.share_html(after["rate"]), line, before["rate"]))
         kl = figures["kl"]["first_token"]
         line = f"nats {text.interval(kl['low'], kl['high'])}, last prompt token, {kl['count']} harmless prompts"
         shown.append(figure_card("KL(original ‖ edited)", text.number_html(kl["mean"]), line))

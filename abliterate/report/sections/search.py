@@ -10,6 +10,7 @@ from abliterate.report import format as text
 from abliterate.report.load import Gathered
 from abliterate.report.sections.section import Section
 from abliterate.search.front import SLACK
+from abliterate.search.kept import KEPT_SLACK
 
 MARKUP = """\
 <section id="search"><h2>Search</h2>
@@ -18,10 +19,10 @@ MARKUP = """\
 <figcaption>Refusals against KL at the first reply token; the line joins edits that no other beats in both.</figcaption>{{ save("plot-front") }}</figure>
 <div class="wide" tabindex="0" role="region" aria-label="Edits that the search found"><table>
 <caption>Edits that the search found.</caption>
-<thead><tr><th scope="col">KL, nats</th><th scope="col">refusals, harmful</th><th scope="col">incoherent</th><th scope="col">pressure</th><th scope="col"></th></tr></thead>
+<thead><tr><th scope="col">KL, nats</th><th scope="col">refusals, {{ front.removed }}</th>{% if front.keeps %}<th scope="col">refusals that should stay</th>{% endif %}<th scope="col">incoherent</th><th scope="col">pressure</th><th scope="col"></th></tr></thead>
 <tbody>
 {% for one in front.points | sort(attribute="kl") %}
-<tr{{ ' class="chosen"' | safe if one.chosen }}><th scope="row">{{ one.words[0] }}</th><td>{{ one.words[1] }}</td><td>{{ one.incoherent }}</td><td>{{ one.words[2] }}</td><td>{{ "chosen" if one.chosen else "" }}</td></tr>
+<tr{{ ' class="chosen"' | safe if one.chosen }}><th scope="row">{{ one.words[0] }}</th><td>{{ one.words[1] }}</td>{% if front.keeps %}<td>{{ one.kept }}</td>{% endif %}<td>{{ one.incoherent }}</td><td>{{ one.words[2] }}</td><td>{{ "chosen" if one.chosen else "" }}</td></tr>
 {% endfor %}
 </tbody></table></div>
 </section>"""
@@ -45,7 +46,14 @@ def front(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     # A reply that goes round in circles is no refusal: such edits are shown, and do not make the front.
     allowed = max(search["points"][search["chosen"]]["incoherent"], SLACK * search["original"]["prompts"])
-    good = [(one["refusals"], one["kl"]) for one in search["points"] if one["incoherent"] <= allowed]
+    original = search["original"]
+    # As for those that lose refusals that should stay.
+    least = (original.get("kept") or 0) - KEPT_SLACK * (original.get("kept_prompts") or 0)
+    good = [
+        (one["refusals"], one["kl"])
+        for one in search["points"]
+        if one["incoherent"] <= allowed and (one.get("kept") or 0) >= least
+    ]
     points = []
     for place, one in enumerate(search["points"]):
         own = (one["refusals"], one["kl"])
@@ -54,10 +62,24 @@ def front(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
         points.append({
             "kl": one["kl"], "rate": rate, "incoherent": one["incoherent"], "pressure": one["pressure"],
             "chosen": place == search["chosen"], "best": own in good and not beaten,
+            "kept": kept_words(one),
             "words": [text.number_html(one["kl"]), text.rate_html(rate), text.number_html(one["pressure"])],
         })  # fmt: skip
-    original = Rate(search["original"]["refusals"], search["original"]["prompts"]).to_json()
-    return {"points": points, "original": original, "words": text.rate_html(original)}
+    before = Rate(original["refusals"], original["prompts"]).to_json()
+    calmed, held = "look-alikes" in (manifest["prompts"] or {}), kept_words(original)
+    said = " of the look-alikes" * calmed + f", and {held} of what should stay" * bool(held)
+    return {
+        "points": points,
+        "original": before,
+        "words": text.rate_html(before) + said,
+        "removed": "look-alikes" if calmed else "harmful",
+        "keeps": bool(held),
+    }
+
+
+def kept_words(one: Mapping[str, Any]) -> str:
+    """Return how many refusals are left of those that should stay, nothing where none were named."""
+    return text.rate_html(Rate(one["kept"], one["kept_prompts"]).to_json()) if one.get("kept_prompts") else ""
 
 
 SECTION = Section("search", "Search", MARKUP, words, numbers)

@@ -23,3 +23,21 @@ def test_babble_makes_no_front(whole: Gathered) -> None:
 
 def test_nothing_where_nothing_was_searched(bare: Gathered) -> None:
     assert front(bare.manifest) is None
+
+
+def test_points_that_lose_refusals_that_should_stay_make_no_front(whole: Gathered) -> None:
+    search = whole.manifest["search"]
+    kept = [
+        {**point, "kept": count, "kept_prompts": 50}
+        for point, count in zip(search["points"], (40, 40, 20), strict=True)
+    ]
+    original = {**search["original"], "kept": 41, "kept_prompts": 50}
+    record = {**whole.manifest, "search": {**search, "points": kept, "original": original}}
+    shown = front(record)
+    assert shown is not None
+    assert [point["best"] for point in shown["points"]] == [False, True, False]
+    assert "of what should stay" in shown["words"]
+    assert shown["removed"] == "harmful"
+    calmed = front({**record, "prompts": {"look-alikes": {"spec": "a.txt", "digest": None}}})
+    assert calmed is not None
+    assert calmed["removed"] == "look-alikes"
