@@ -49,6 +49,10 @@ STEPS = 8
 """Steps of a stage. Five stages of 12 end no better: with 128 prompts a side of Qwen2.5-0.5B-Instruct the default point of those
 refuses 1 of 44 at a KL of .014, that of these none at .017."""
 
+KEEPING_WEIGHTS, KEEPING_STEPS = (0.5, 0.2, 0.08, 0.03, 0.01), 12
+"""The same where refusals shall stay: the first stages lose them, and the gentler ones need their time to bring them back. With the
+shorter ones `--mode calm` leaves 11 of 23 look-alikes refused on the tiny chat model, with these 3 (13 before)."""
+
 EXAMPLES = 16
 """Places, and answers, in one step."""
 
@@ -110,6 +114,11 @@ class Search:
     processes: Processes
     original: Sequence[States]
     keeping: Keeping = field(default_factory=Keeping)
+
+    @property
+    def schedule(self) -> tuple[tuple[float, ...], int]:
+        """Return the weights of the refusals, a stage each, and the steps of a stage."""
+        return (KEEPING_WEIGHTS, KEEPING_STEPS) if self.data.kept.refusals else (REFUSAL_WEIGHTS, STEPS)
 
     def replies(self, prompts: Sequence[Tokens], edit: Variables | None, tokens: int, title: str) -> list[list[int]]:
         """Return the replies to the prompts, each process generating its own."""
@@ -176,7 +185,7 @@ class Search:
 
     def stage(self, state: State, number: int, seed: int, original: Sequence[States]) -> None:
         """Run one stage, and add its end to the points."""
-        refusal_weight = REFUSAL_WEIGHTS[number]
+        (weights, steps), refusal_weight = self.schedule, self.schedule[0][number]
         edit = state.edit.copy()
         places = state.transcript.places()
         sizes = len(places), len(state.answers), len(self.data.kept.refusals)
@@ -184,9 +193,9 @@ class Search:
         for one in edit.tensors():
             one.requires_grad_()
         optimizer = torch.optim.Adam(edit.groups(), betas=MOMENTA)
-        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_STEP, STEPS)
-        with self.live.progress.step(f"stage {number + 1} of {len(REFUSAL_WEIGHTS)}", STEPS, "steps") as advance:
-            for _ in range(STEPS):
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_STEP, steps)
+        with self.live.progress.step(f"stage {number + 1} of {len(weights)}", steps, "steps") as advance:
+            for _ in range(steps):
                 asked, stayed = next(draws[0]), next(draws[1])
                 optimizer.zero_grad(set_to_none=False)
                 own = self.processes.own(stayed)
@@ -245,7 +254,7 @@ def search(
         if state is None:
             state = one.begin(start)
         original = edit_losses.states(state.answers)
-        for number in range(len(state.points) - 2, len(REFUSAL_WEIGHTS)):
+        for number in range(len(state.points) - 2, len(one.schedule[0])):
             one.stage(state, number, seed, original)
             if state_file and group.first:
                 with keeping():
