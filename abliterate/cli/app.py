@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 from rich.console import Console, RenderableType
@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from typer.models import CommandInfo
 
+import abliterate
 from abliterate.cli.completion import DEFAULT_VERB, Family, Verb, Verbs, complete_bash, completing_bash
 from abliterate.cli.declared import declared
 from abliterate.cli.failures import UNFORESEEN, one_line, unforeseen
@@ -41,6 +42,23 @@ app = typer.Typer(
     "A first argument that is none of the verbs below is a model.\n\n"
     "Try [bold]abliterate demo[/bold] first: a tiny model that comes with the package, under a minute.",
 )
+
+
+def tell_version(asked: bool) -> bool:
+    """Print the version and end, where it was asked for."""
+    if asked:
+        say(f"abliterate {abliterate.__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def whole(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take what stands before a verb."""
 
 
 Panel = Literal["edit", "measure", "look", "ship", "study"]
