@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from abliterate.commands.heal import Healed
 
 HEALING = flags(
-    "dtype", "device", "force", "offline",
+    "dtype", "device", "force", "offline", "revision",
     model=Declaration("An edited model that abliterate wrote.", argument=True, flag="folder", metavar="DIR"),
     out=Declaration("Folder for the healed model.", read=Path, kind=Path),
 )  # fmt: skip
@@ -47,6 +47,7 @@ def heal(
         dtype=options.dtype,
         device=options.device,
         offline=options.offline,
+        revision=options.revision,
         force=options.force,
         progress=progress(),
     )

@@ -131,7 +131,7 @@ class OpenedExport:
             proof = verify_stream(model, edit.architecture, plan, expected, model.dtype)
             del model
             gc.collect()
-            words = ["abliterate", "export", ".", "--to", self.export_options.kind, "--model", source.public_name]
+            words = ["abliterate", "export", ".", "--to", self.export_options.kind, "--model", source.shown_name]
             words += ["--out", options.out.name]
             run, device = carry(folder, staging), choose_device(options.device)
             origin = Origin(source, words, options.seed, device, form="adapter", run=run)

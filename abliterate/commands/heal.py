@@ -53,6 +53,7 @@ def heal(
     dtype: str = "auto",
     device: str = "auto",
     offline: bool = False,
+    revision: str | None = None,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Healed:
@@ -66,7 +67,7 @@ def heal(
     dtype = dtype_name("--dtype", dtype)
     check_free(out, force)
     examples = read_examples(dataset, chosen.method, limit=chosen.limit, offline=offline)
-    source = resolve(model, offline=offline, progress=progress)
+    source = resolve(model, revision=revision, offline=offline, progress=progress)
     check_destination(source.folder, out)
     if not chosen.adapter:
         source.checkpoint.files()  # a link that cannot be copied is named before there is work to lose
@@ -75,8 +76,13 @@ def heal(
     recipe, basis = edit_of_folder(source)
     live, tokenizer = load_model(source, dtype, device), load_tokenizer(source)
     before = healed_components(live, find_architecture(live), basis, recipe)
-    words = ["abliterate", "heal", source.public_name, "--dataset", public_spec(dataset), *words_of(chosen)]
-    words += [*(["--dtype", dtype] if dtype != "auto" else []), "--out", Path(out).name]
+    words = ["abliterate", "heal", source.shown_name, "--dataset", public_spec(dataset), *words_of(chosen)]
+    words += [
+        *(["--dtype", dtype] if dtype != "auto" else []),
+        *(["--revision", revision] if revision else []),
+        "--out",
+        Path(out).name,
+    ]
     form = "adapter" if chosen.adapter else "checkpoint"
     record = {
         **provenance("healed", form, source, words, ("torch", "transformers", "peft", "trl"), progress),

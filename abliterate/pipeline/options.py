@@ -17,7 +17,7 @@ from abliterate.architectures.sites import SITES, Site
 from abliterate.directions.methods import METHODS
 from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS, described
-from abliterate.hub.names import is_hub_name
+from abliterate.hub.names import is_hub_name, public_name
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
 from abliterate.models.generation_modes import GENERATIONS, Generation
 from abliterate.pipeline.form_options import FormOptions
@@ -79,7 +79,7 @@ def spec_beside(text: str, beside: Beside) -> str:
 
 def default_out(given: Mapping[str, Any]) -> Path:
     """Return `NAME-ending` in the current folder, after the last part of the model's name."""
-    name = Path(given["model"]).expanduser().resolve().name.removesuffix(".gguf")
+    name = Path(public_name(given["model"])).name.removesuffix(".gguf")
     return Path(f"{name}-{OUT_NAMES[given.get('mode', 'ablate')]}")
 
 
@@ -187,7 +187,10 @@ class ModelOptions:
     """Which model, and how it is loaded and run."""
 
     model: str = field(
-        kw_only=False, metadata={KEY: Declaration("Hub id, local folder or .gguf file.", argument=True, here=True)}
+        kw_only=False,
+        metadata={
+            KEY: Declaration("Hub id (org/name@revision), local folder or .gguf file.", argument=True, here=True)
+        },
     )
     dtype: str = option(
         "auto",

@@ -421,7 +421,8 @@ class Handler(BaseHTTPRequestHandler):
         return 206, {**headers, "Content-Range": f"bytes {start}-{end - 1}/{len(content)}"}, content[start:end]
 
 
-NAME = r"(?P<name>[^/]+/[^/]+)"
+NAME = r"(?P<name>[^/]+/[^/]+|legacy[^/]*)"
+"""org/name, or one word for a model of the Hub's first ones."""
 ROUTES = [
     ("GET", r"/api/whoami-v2", "whoami"),
     ("POST", r"/api/repos/create", "create"),
