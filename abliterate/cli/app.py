@@ -23,7 +23,8 @@ import abliterate
 from abliterate.cli.completion import DEFAULT_VERB, Family, Verb, Verbs, complete_bash, completing_bash
 from abliterate.cli.declared import declared
 from abliterate.cli.failures import UNFORESEEN, one_line, unforeseen
-from abliterate.cli.terminal import Terminal, harmless_libraries, say, say_json
+from abliterate.cli.surroundings import kept
+from abliterate.cli.terminal import QUIET, Terminal, harmless_libraries, say, say_json
 from abliterate.errors import AbliterateError, InputError
 from abliterate.progress import Advance
 
@@ -74,11 +75,14 @@ WISHED = threading.Event()
 F = TypeVar("F", bound=Callable[..., None])
 
 
-def verb(panel: Panel, name: str | None = None) -> Callable[[F], F]:
-    """Make a function a verb of the command, its flags being the options that it takes."""
+def verb(panel: Panel, name: str | None = None, hub: bool = False) -> Callable[[F], F]:
+    """Make a function a verb of the command, its flags being the options that it takes.
+
+    `hub` says that it reaches the Hub, which those that know --offline do.
+    """
 
     def register(function: F) -> F:
-        app.command(name or function.__name__, cls=Verb, rich_help_panel=panel)(declared(function))
+        app.command(name or function.__name__, cls=Verb, rich_help_panel=panel)(declared(function, hub))
         return function
 
     return register
@@ -142,14 +146,14 @@ def progress() -> RichProgress:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    return RichProgress(Terminal(stderr=True))
+    return RichProgress(Terminal(stderr=True, quiet=QUIET.get()))
 
 
 def show(rendered: RenderableType, data: dict[str, Any], as_json: bool) -> None:
-    """Print a result, for people or for programs."""
+    """Print a result, for people or for programs; for people nothing where --quiet was said."""
     if as_json:
         say_json(data)
-    else:
+    elif not QUIET.get():
         Terminal(soft_wrap=not sys.stdout.isatty()).print(rendered)
 
 
@@ -159,7 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
     if completing_bash():
         return complete_bash(lambda: app(words, standalone_mode=True))
     quiet()
-    with interruptible(), harmless_libraries():
+    with interruptible(), harmless_libraries(), kept():
         raise SystemExit(guarded(lambda: app(words, standalone_mode=True)))
 
 

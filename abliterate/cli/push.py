@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from abliterate.cli.app import progress, verb
-from abliterate.cli.terminal import say
+from abliterate.cli.terminal import note
 
 
-@verb("ship")
+@verb("ship", hub=True)
 def push(
     folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
     repository: Annotated[
@@ -22,4 +22,4 @@ def push(
     """Upload a finished checkpoint with its card and manifest to the Hub."""
     from abliterate.commands.push import push
 
-    say(f"pushed to {push(folder, repository, public, progress())}", aside=True)
+    note(f"pushed to {push(folder, repository, public, progress())}")

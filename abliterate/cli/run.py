@@ -14,7 +14,7 @@ from rich.text import Text
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson
 from abliterate.cli.figures import mean, proof_line, rate, shown
-from abliterate.cli.terminal import say
+from abliterate.cli.terminal import note
 from abliterate.errors import InputError
 from abliterate.evaluation.figure_names import KL_LAST_TOKEN, KL_OVER_REPLIES, WHERE_ANSWERED
 from abliterate.pipeline.options import Options
@@ -55,7 +55,7 @@ def run(
         return
     show(result(one), result_json(one), as_json)
     for other in save_others(options, progress()):
-        say(f"also written: {other.out}", aside=True)
+        note(f"also written: {other.out}")
     if push:
         publish(options.out, push)
 
@@ -77,7 +77,7 @@ def publish(folder: Path, repository: str) -> None:
     """Push the result, and say where it is."""
     from abliterate.commands.push import push
 
-    say(f"pushed to {push(folder, repository, progress=progress())}", aside=True)
+    note(f"pushed to {push(folder, repository, progress=progress())}")
 
 
 def result(one: Result, kept: bool = True) -> RenderableType:

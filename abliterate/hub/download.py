@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def download(model: str, revision: str | None, offline: bool, files: Sequence[st
             huggingface_hub.snapshot_download(
                 named.repository,
                 revision=revision,
+                cache_dir=os.environ.get("HF_HUB_CACHE")
+                or None,  # as it is now: the library reads it once, when it is imported
                 local_files_only=offline,
                 allow_patterns=list(files),
                 ignore_patterns=list(HUB_COPIES),
