@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from io import StringIO
 from typing import Any
 
@@ -42,6 +43,10 @@ def completer(declaration: Declaration) -> Completer | None:
     return complete
 
 
+MISUSED: ContextVar[str | None] = ContextVar("misused", default=None)
+"""What typer says of the words that were typed, where it has ended the command for them."""
+
+
 @contextmanager
 def told_harmlessly() -> Iterator[None]:
     """Inside the context an error about what was typed, which it quotes, is one short line without controls."""
@@ -51,6 +56,8 @@ def told_harmlessly() -> Iterator[None]:
         # typer brings a copy of click of its own, older ones the package: both keep what they say here.
         if isinstance(message := getattr(error, "message", None), str):
             error.message = one_line(message)  # type: ignore[attr-defined]
+        if callable(whole := getattr(error, "format_message", None)):
+            MISUSED.set(one_line(whole()))
         raise
 
 
@@ -78,6 +85,11 @@ class Family(TyperGroup):
 
 class Verbs(Family):
     """The verbs; a first word that is none of them is the model of a run, when it is run and when it is completed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run what was typed."""
+        with told_harmlessly():
+            return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the verb that the words ask for, and the words that are left for it.

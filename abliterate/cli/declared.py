@@ -18,7 +18,12 @@ from abliterate.cli.surroundings import Surroundings
 from abliterate.errors import InputError
 from abliterate.records.option import KEY, Declaration, declarations, default_of, flag_of, names_of
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="One JSON object on stdout, also of an error (error, code); everything else on stderr."
+    ),
+]
 
 
 @dataclass(frozen=True)
