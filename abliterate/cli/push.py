@@ -9,6 +9,7 @@ import typer
 
 from abliterate.cli.app import progress, verb
 from abliterate.cli.terminal import note
+from abliterate.pipeline.push_options import PushOptions
 
 
 @verb("ship", hub=True)
@@ -17,9 +18,9 @@ def push(
     repository: Annotated[
         str, typer.Argument(help="org/name on the Hub; made if it is not there.", show_default=False)
     ],
-    public: Annotated[bool, typer.Option("--public", help="Make a new repository public; private otherwise.")] = False,
+    push_options: PushOptions,
 ) -> None:
     """Upload a finished checkpoint with its card and manifest to the Hub."""
     from abliterate.commands.push import push
 
-    note(f"pushed to {push(folder, repository, public, progress())}")
+    note(f"pushed to {push(folder, repository, push_options, progress())}")

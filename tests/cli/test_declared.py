@@ -27,7 +27,7 @@ from abliterate.training.harden_options import HardenOptions
 from fixtures.option_values import CLASSES
 
 OWN = {
-    "--json", "--help", "--push", "--directions", "--recipe", "--against", "--csv", "--markdown", "--public", "--open",
+    "--json", "--help", "--push", "--directions", "--recipe", "--against", "--csv", "--markdown", "--open",
     "--dataset", "--row", "--words",
 }  # fmt: skip
 """Flags that one verb has for itself."""
