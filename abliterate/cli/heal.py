@@ -15,6 +15,7 @@ from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.pipeline.options import Options
 from abliterate.records.option import Declaration
+from abliterate.records.training_card import unchanged_text
 from abliterate.training.heal_options import HealOptions
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def healed(one: Healed) -> RenderableType:
     learned = f"{training.examples} examples in {training.steps} steps, {training.held_out} held out"
     facts.add_row("trained", learned)
     facts.add_row("held-out loss", f"{training.loss_before:.3f} -> {training.loss_after:.3f}")
+    if said := unchanged_text({"kind": "healed", "training": asdict(training)}):
+        facts.add_row("", Text(said, style="yellow"))
     silent = f"; the stream at most {max(proof.per_layer):.1e} along it" if proof.per_layer else ""
     facts.add_row(
         "proof", f"the direction is still out: moved by {proof.drift:.1e}, rounding explains {proof.limit:.1e}{silent}"

@@ -177,6 +177,8 @@ def result_json(one: Result) -> dict[str, Any]:
 
 def hardened(one: Hardened) -> RenderableType:
     """Return refusals as it is and under the edit, before and after."""
+    from abliterate.records.training_card import unchanged_text
+
     before, after = one.result.before, one.result.after
     table = Table("refusals", "before", "hardened", title="harden", title_justify="left")
     table.add_row("harmful", rate(before.harmful), rate(after.harmful))
@@ -184,7 +186,9 @@ def hardened(one: Hardened) -> RenderableType:
     table.add_row("harmless", rate(before.harmless), rate(after.harmless))
     table.add_row("harmless, edited", rate(before.edited_harmless), rate(after.edited_harmless))
     said = f"the edit finds its direction anew each time; harmless replies that are the same: {rate(after.same)}"
-    return Group(table, Text.from_markup(said), Text(f"adapter  {one.out}"))
+    unchanged = unchanged_text({"kind": "hardened", **one.result.to_json()})
+    notes = [Text(unchanged, style="yellow")] if unchanged else []
+    return Group(table, Text.from_markup(said), *notes, Text(f"adapter  {one.out}"))
 
 
 def hardened_json(one: Hardened) -> dict[str, Any]:

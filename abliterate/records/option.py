@@ -19,8 +19,13 @@ OFF = "off"
 KEY = "option"
 """Under which a field's metadata holds its declaration."""
 
-ALSO: Mapping[str, tuple[str, ...]] = {"--out": ("-o", "--output-dir"), "--quiet": ("-q",)}
-"""Other names of a flag, on whichever verb it is: those that Hugging Face's tools and the shell's have for it."""
+ALSO: Mapping[str, tuple[str, ...]] = {
+    "--out": ("-o", "--output-dir"),
+    "--quiet": ("-q",),
+    "--steps": ("--max-steps",),
+    "--rank": ("--lora-r",),
+}
+"""Other names of a flag, on whichever verb it is: those that the shell's tools, Hugging Face's and trl have for it."""
 
 Beside = Callable[[str], Path]
 """Returns the file of a name that lies beside a record; raises InputError where it is not there, or lies elsewhere."""

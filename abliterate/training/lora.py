@@ -12,8 +12,8 @@ from abliterate.errors import InputError
 from abliterate.extras import require
 
 
-def new_lora_config(rank: int) -> Any:
-    """Return the config (`peft.LoraConfig`) of a LoRA on all linear maps of a model but its head.
+def new_lora_config(rank: int, alpha: int | None = None) -> Any:
+    """Return the config (`peft.LoraConfig`) of a LoRA on all linear maps of a model but its head; `alpha` None is 2 `rank`.
 
     Raises InputError for a rank below 1, and without the `peft` package.
     """
@@ -22,7 +22,7 @@ def new_lora_config(rank: int) -> Any:
         raise InputError(f"rank {rank}: must be at least 1")
     from peft import LoraConfig, TaskType
 
-    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type=TaskType.CAUSAL_LM)
+    return LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules="all-linear", task_type=TaskType.CAUSAL_LM)
 
 
 def new_lora(model: PreTrainedModel, rank: int, seed: int) -> Any:

@@ -10,7 +10,7 @@ from transformers import (
 )
 
 from abliterate.errors import InputError
-from abliterate.training.lora import new_lora
+from abliterate.training.lora import new_lora, new_lora_config
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -28,3 +28,7 @@ def test_training_needs_the_extra(llama: PreTrainedModel, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(InputError, match="training needs peft, which is not installed: pip install "):
         new_lora(llama, 4, 0)
+
+
+def test_the_scaling_is_twice_the_rank_unless_it_is_said() -> None:
+    assert (new_lora_config(4).r, new_lora_config(4).lora_alpha, new_lora_config(4, 6).lora_alpha) == (4, 8, 6)
