@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from abliterate.commands.heal import Healed
 
 HEALING = flags(
-    "dtype", "device", "force", "offline", "revision",
+    "dtype", "device", "force", "offline", "revision", "keep_paths",
     model=Declaration("An edited model that abliterate wrote.", argument=True, flag="folder", metavar="DIR"),
     out=Declaration("Folder for the healed model.", read=Path, kind=Path),
 )  # fmt: skip
@@ -50,6 +50,7 @@ def heal(
         offline=options.offline,
         revision=options.revision,
         force=options.force,
+        keep_paths=options.keep_paths,
         progress=progress(),
     )
     show(healed(one), healed_json(one), as_json)

@@ -82,6 +82,11 @@ class OpenedExport:
         return self.export_options.leave_out
 
     @property
+    def keep_paths(self) -> bool:
+        """Whether an adapter may name its model by a path of this machine."""
+        return self.options.keep_paths
+
+    @property
     def base(self) -> Path | None:
         """The GGUF file that the form goes with."""
         return self.export_options.base

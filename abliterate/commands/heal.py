@@ -55,6 +55,7 @@ def heal(
     offline: bool = False,
     revision: str | None = None,
     force: bool = False,
+    keep_paths: bool = False,
     progress: Progress = SILENT,
 ) -> Healed:
     """Heal an edited checkpoint (a folder or Hub id with the recipe and directions of its edit) and write it to `out`.
@@ -97,7 +98,7 @@ def heal(
     }
     adapted, training = heal_model(live, tokenizer, examples, basis, recipe, chosen, progress)
     with Staging.open(out, f"heal {source.checkpoint.fingerprint()} {dataset} {chosen}", force) as staging:
-        write(adapted, source, staging, chosen.adapter)
+        write(adapted, source, staging, chosen.adapter, keep_paths)
         del adapted, live
         gc.collect()
         healed = reopened(source, staging, dtype, device, chosen.adapter)

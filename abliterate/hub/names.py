@@ -87,6 +87,20 @@ def below_host(text: str) -> str | None:
     return url.path.strip("/")
 
 
+def cached_name(folder: Path) -> HubName | None:
+    """Return what a folder of the Hub's own cache is a snapshot of, None for any other folder.
+
+    Examples:
+        >>> str(cached_name(Path("hub/models--org--name/snapshots/607a30d")))
+        'org/name@607a30d'
+    """
+    repository = folder.parent.parent.name
+    if folder.parent.name != "snapshots" or not repository.startswith("models--"):
+        return None
+    name = repository.removeprefix("models--").replace("--", "/", 1)
+    return HubName(name, folder.name) if is_hub_name(name) or ONE_WORD.fullmatch(name) else None
+
+
 def shown_name(model: str) -> str:
     """Return how a model is called before people: of a path the last part, of the Hub org/name, with @revision if given."""
     path = Path(model).expanduser()

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from logging import ERROR
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
@@ -35,6 +35,7 @@ from abliterate.checkpoints.other_files import leads_out
 from abliterate.errors import CheckpointError, HubError, InputError
 from abliterate.hub.errors import LOGIN, TOKEN_PAGE, hub_errors
 from abliterate.progress import SILENT, Progress
+from abliterate.storage.foreign_files import read_json
 from abliterate.storage.journal import JOURNAL
 from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS, CARD, CONFIG, HARDENED, HEALED, LOCAL, MANIFEST
 
@@ -178,12 +179,22 @@ def finished_files(folder: Path) -> dict[str, int]:
 
 
 def check_pushed_adapter(path: Path) -> None:
-    """Raise CheckpointError for an adapter's weights that cannot be read."""
+    """Raise CheckpointError for an adapter that cannot be read, InputError where its config holds a path of this machine."""
     try:
         with safe_open(path, framework="np"):
             pass
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); export it again") from error
+    try:
+        config = read_json(path.with_name(ADAPTER))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path.with_name(ADAPTER)}: cannot be read ({error}); export it again") from error
+    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if isinstance(base, str) and (PurePosixPath(base).is_absolute() or PureWindowsPath(base).is_absolute()):
+        raise InputError(
+            f"{path.with_name(ADAPTER)}: names its model by a path of this machine; write it without --keep-paths, or name "
+            "there the model on the Hub"
+        )
 
 
 def check_name(repository: str) -> None:

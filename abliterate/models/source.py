@@ -27,7 +27,7 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import AbliterateError, InputError, first_line
 from abliterate.extras import require
 from abliterate.hub.download import download
-from abliterate.hub.names import public_name, shown_name
+from abliterate.hub.names import cached_name, public_name, shown_name
 from abliterate.models.config_limits import check_config
 from abliterate.models.gguf import GGUF, check_metadata, from_gguf
 from abliterate.progress import SILENT, Progress
@@ -85,6 +85,19 @@ class Source:
     def shown_name(self) -> str:
         """Return `public_name` with the @revision that it was named with: what a command calls it, and a table."""
         return shown_name(self.name)
+
+    def adapter_base(self, keep_path: bool = False) -> tuple[str, str | None]:
+        """Return name and revision as the config of an adapter for this model names them.
+
+        They load the model by themselves (`peft.AutoPeftModelForCausalLM`) where it is on the Hub, also where it was given
+        as a folder of the Hub's cache. Any other folder is named without where it lies, unless `keep_path`.
+        """
+        cached = cached_name(self.folder)
+        if cached is not None:
+            return cached.repository, cached.revision
+        if self.revision is None and keep_path:
+            return str(self.folder.resolve()), None
+        return self.public_name, self.revision
 
 
 def resolve(

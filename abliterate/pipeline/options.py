@@ -330,6 +330,14 @@ class OutputOptions:
         ),
     )
     leave_out: tuple[Site, ...] = option((), LEAVE_OUT)
+    keep_paths: bool = option(
+        False,
+        Declaration(
+            "Let an adapter name a model of this machine by its path, so that PEFT finds it; such an adapter is not pushed.",
+            kind=bool,
+            here=True,
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

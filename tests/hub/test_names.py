@@ -9,6 +9,7 @@ import pytest
 from abliterate.errors import InputError
 from abliterate.hub.download import download
 from abliterate.hub.names import (
+    cached_name,
     hub_name,
     is_hub_name,
     is_path,
@@ -114,6 +115,16 @@ def test_names_for_people_and_for_records(tmp_path: Path) -> None:
         assert shown_name(one) == public_name(one) == "mine"
     assert shown_name("hf.co/org/name/tree/x") == "org/name@x"
     assert public_name("hf.co/org/name/tree/x") == public_name("org/name") == "org/name"
+
+
+@pytest.mark.parametrize(("folder", "named"), [
+    ("x/models--org--name/snapshots/607a30d", "org/name@607a30d"), ("models--gpt2/snapshots/607a30d", "gpt2@607a30d"),
+    ("models--org--a--b/snapshots/1", "org/a--b@1"), ("models--org--name/refs/main", None), ("org/name", None),
+    ("datasets--org--name/snapshots/1", None), ("models--../snapshots/1", None),
+])  # fmt: skip
+def test_a_folder_of_the_hubs_cache_has_a_name_there(folder: str, named: str | None) -> None:
+    found = cached_name(Path(folder))
+    assert (None if found is None else str(found)) == named
 
 
 @pytest.mark.parametrize(("name", "revision", "known"), [

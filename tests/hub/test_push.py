@@ -3,6 +3,7 @@ reads its environment when it is imported, and the tests' own process is kept of
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from abliterate.errors import HubError, InputError
+from abliterate.errors import CheckpointError, HubError, InputError
 from abliterate.hub.push import (
     check_arrived,
     check_name,
@@ -184,6 +185,19 @@ def test_push_refuses_an_adapter_that_is_not_finished(client: Client, adapter: P
     kind, message = client.error(client.push(adapter, "me/never"))
     assert kind == "InputError"
     assert "is not a finished adapter: " + (RECORDS if missing == "abliterate.json" else missing) in message
+
+
+@pytest.mark.parametrize("path", ["/home/me/model", "C:\\\\models\\\\mine"])
+def test_push_refuses_an_adapter_that_names_a_path_of_this_machine(adapter: Path, path: str) -> None:
+    config = adapter / "adapter_config.json"
+    config.write_text(json.dumps({"base_model_name_or_path": path}))
+    with pytest.raises(InputError, match="names its model by a path of this machine; write it without --keep-paths"):
+        finished_files(adapter)
+    config.write_text(json.dumps({"base_model_name_or_path": "org/name"}))
+    assert "adapter_config.json" in finished_files(adapter)
+    config.write_text("{")
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json: cannot be read"):
+        finished_files(adapter)
 
 
 def test_push_refuses_an_adapter_that_is_damaged(client: Client, adapter: Path) -> None:

@@ -94,6 +94,15 @@ def test_a_folder_is_a_source_without_its_place(tmp_path: Path) -> None:
     assert source.shown_name == "mine"
 
 
+def test_an_adapter_names_its_model_as_it_can_be_loaded(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(TINY, tmp_path / "mine"))
+    source = resolve(str(folder))
+    assert source.adapter_base() == ("mine", None)
+    assert source.adapter_base(keep_path=True) == (str(folder.resolve()), None)
+    of_hub = replace(source, name="org/name@main", revision="607a30d")
+    assert of_hub.adapter_base() == of_hub.adapter_base(keep_path=True) == ("org/name", "607a30d")
+
+
 def test_a_revision_in_the_name_stands_in_commands_and_not_in_records() -> None:
     source = replace(resolve(str(TINY)), name="https://hf.co/org/name/tree/main")
     assert (source.public_name, source.shown_name) == ("org/name", "org/name@main")
