@@ -169,7 +169,8 @@ def all_names(name: str, annotation: Any) -> Any:
         if isinstance(one, OptionInfo) and not one.param_decls and not isinstance(one.default, str):
             rest[place] = copy.copy(one)
             rest[place].param_decls = flag_names(flag_of(name, Declaration("")))
-    return Annotated[(kind, *rest)]
+    whole = (kind, *rest)
+    return Annotated[whole]
 
 
 def typer_option(name: str, declaration: Declaration, shown: bool) -> Any:

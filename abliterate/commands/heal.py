@@ -71,19 +71,13 @@ def heal(
     source = resolve(model, revision=revision, offline=offline, progress=progress)
     check_destination(source.folder, out)
     if not chosen.adapter:
-        source.checkpoint.files()  # a link that cannot be copied is named before there is work to lose
-    if not chosen.adapter and quantised_tensors(source.checkpoint):
-        raise InputError(f"{model}: its weights are quantised, and a merged LoRA would not be; write an adapter")
+        check_mergeable(source)
     recipe, basis = edit_of_folder(source)
     live, tokenizer = load_model(source, dtype, device), load_tokenizer(source)
     before = healed_components(live, find_architecture(live), basis, recipe)
     words = ["abliterate", "heal", source.shown_name, "--dataset", public_spec(dataset), *words_of(chosen)]
-    words += [
-        *(["--dtype", dtype] if dtype != "auto" else []),
-        *(["--revision", revision] if revision else []),
-        "--out",
-        Path(out).name,
-    ]
+    others = {"--dtype": None if dtype == "auto" else dtype, "--revision": revision, "--out": Path(out).name}
+    words += [word for flag, value in others.items() if value for word in (flag, value)]
     form = "adapter" if chosen.adapter else "checkpoint"
     record = {
         **provenance("healed", form, source, words, ("torch", "transformers", "peft", "trl"), progress),
@@ -109,6 +103,13 @@ def heal(
         write_record(staging, HEALED, record, source)
         staging.publish()
     return Healed(out, training, proof)
+
+
+def check_mergeable(source: Source) -> None:
+    """Raise InputError for a checkpoint that a LoRA cannot be merged into, or whose files cannot be copied."""
+    source.checkpoint.files()  # a link that cannot be copied is named before there is work to lose
+    if quantised_tensors(source.checkpoint):
+        raise InputError(f"{source.name}: its weights are quantised, and a merged LoRA would not be; write an adapter")
 
 
 def digest_of(examples: Sequence[Mapping[str, Any]]) -> str:
