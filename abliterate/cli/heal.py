@@ -15,7 +15,6 @@ from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.pipeline.options import Options
 from abliterate.records.option import Declaration
-from abliterate.records.training_card import unchanged_text
 from abliterate.training.heal_options import HealOptions
 
 if TYPE_CHECKING:
@@ -58,6 +57,8 @@ def heal(
 
 def healed(one: Healed) -> RenderableType:
     """Return the loss on what was not learned, and the proof that the direction is still out."""
+    from abliterate.records.training_card import unchanged_text
+
     training, proof = one.training, one.proof
     facts = Table.grid(padding=(0, 2))
     learned = f"{training.examples} examples in {training.steps} steps, {training.held_out} held out"
