@@ -8,7 +8,23 @@ with ablated(model, directions[15]):          # hooks: nothing is changed for go
 orthogonalize(model, directions[15])          # in place, ready for fine-tuning
 """
 
+from typing import Any
+
 import lazy_loader
 
 # torch takes seconds to import, which --help and completion need not wait for. The names stand in __init__.pyi alone.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_imported, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, which is imported when it is first used, or the version of what is installed."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
+    return _imported(name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names and the version."""
+    return sorted([*__all__, "__version__"])

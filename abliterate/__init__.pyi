@@ -38,6 +38,8 @@ from .studies.features.words import vocabulary
 from .studies.phases.run import phases
 from .studies.positions.run import positions
 
+__version__: str
+
 __all__ = [
     "AbliterateError",
     "Activations",

@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
+import abliterate
 from fixtures.folders import PROJECT
 
 BESIDE = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "top_level.txt", "licenses/LICENSE"}
@@ -58,3 +60,13 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert "License-File: LICENSE" in head
     assert "Description-Content-Type: text/markdown" in head
     assert body.strip() == (PROJECT / "README.md").read_text(encoding="utf-8").strip()
+
+
+def test_the_package_says_its_names_and_its_version_without_importing_them() -> None:
+    asked = "import abliterate, sys; print(abliterate.__version__, *dir(abliterate)); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    said, *names = done.stdout.split()
+    assert said == version("abliterate") == abliterate.__version__
+    assert names == sorted([*abliterate.__all__, "__version__"])
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = abliterate.no_such_name  # type: ignore[attr-defined]

@@ -20,12 +20,13 @@ from abliterate.architectures.architecture import find_architecture
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.hub.download import download
+from abliterate.hub.names import public_name, shown_name
 from abliterate.interventions import hook_form
 from abliterate.models.adapter import ADAPTER_FILES, READING, adapter_on, attach, base_of, require_readable
 from abliterate.models.loading import choose_dtype, load_model, plan_offload
 from abliterate.models.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
 from abliterate.models.same_tokens import Unloaded, check_alike
-from abliterate.models.source import Source, load_tokenizer, shown_name
+from abliterate.models.source import Source, load_tokenizer
 from abliterate.parallel.devices import choose_device
 from abliterate.pipeline.open_edit import EditFiles
 from abliterate.pipeline.open_model import open_source
@@ -136,7 +137,7 @@ def with_hooks(options: AskOptions, folder: Path, against: str, progress: Progre
     if edit.recipe.to_json() != manifest.get("recipe"):
         raise InputError(f"{folder / RECIPE}: is not the recipe that {MANIFEST} names; edit the original again")
     made_from = part(manifest, "source")
-    recorded = made_from.get("revision") if made_from.get("model") == against else None
+    recorded = made_from.get("revision") if made_from.get("model") == public_name(against) else None
     source = resolve_side(options, against, progress, recorded)
     check_source(folder, made_from, source, progress)
     basis = edit.basis

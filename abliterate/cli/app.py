@@ -8,10 +8,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 from rich.console import Console, RenderableType
@@ -19,10 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from typer.models import CommandInfo
 
-from abliterate.cli.completion import DEFAULT_VERB, Family, Verb, Verbs, complete_bash, completing_bash
+import abliterate
+from abliterate.cli.completion import DEFAULT_VERB, MISUSED, Family, Verb, Verbs, complete_bash, completing_bash
 from abliterate.cli.declared import declared
 from abliterate.cli.failures import UNFORESEEN, one_line, unforeseen
-from abliterate.cli.terminal import Terminal, harmless_libraries, say, say_json
+from abliterate.cli.surroundings import kept
+from abliterate.cli.terminal import QUIET, Terminal, harmless_libraries, say, say_json
 from abliterate.errors import AbliterateError, InputError
 from abliterate.progress import Advance
 
@@ -43,24 +45,47 @@ app = typer.Typer(
 )
 
 
+def tell_version(asked: bool) -> bool:
+    """Print the version and end, where it was asked for."""
+    if asked:
+        say(f"abliterate {abliterate.__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def whole(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take what stands before a verb."""
+
+
 Panel = Literal["edit", "measure", "look", "ship", "study"]
 """What a verb is for: its heading in --help."""
 
 INTERRUPTED = 130
-SAID = "abliterate: interrupted; nothing is half-written, the same command continues"
+SAID = "interrupted; nothing is half-written, the same command continues"
 
 WISHED = threading.Event()
 """Whether Ctrl-C was pressed."""
+
+RESULT_SHOWN = threading.Event()
+"""Whether the object of a result is on stdout."""
 
 
 F = TypeVar("F", bound=Callable[..., None])
 
 
-def verb(panel: Panel, name: str | None = None) -> Callable[[F], F]:
-    """Make a function a verb of the command, its flags being the options that it takes."""
+def verb(panel: Panel, name: str | None = None, hub: bool = False) -> Callable[[F], F]:
+    """Make a function a verb of the command, its flags being the options that it takes.
+
+    `hub` says that it reaches the Hub, which those that know --offline do.
+    """
 
     def register(function: F) -> F:
-        app.command(name or function.__name__, cls=Verb, rich_help_panel=panel)(declared(function))
+        app.command(name or function.__name__, cls=Verb, rich_help_panel=panel)(declared(function, hub))
         return function
 
     return register
@@ -124,25 +149,26 @@ def progress() -> RichProgress:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    return RichProgress(Terminal(stderr=True))
+    return RichProgress(Terminal(stderr=True, quiet=QUIET.get()))
 
 
 def show(rendered: RenderableType, data: dict[str, Any], as_json: bool) -> None:
-    """Print a result, for people or for programs."""
+    """Print a result, for people or for programs; for people nothing where --quiet was said."""
     if as_json:
         say_json(data)
-    else:
+        RESULT_SHOWN.set()
+    elif not QUIET.get():
         Terminal(soft_wrap=not sys.stdout.isatty()).print(rendered)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; errors are one line on stderr and an exit code (2 input, 1 proof, 70 our fault, 130 Ctrl-C)."""
+    """Run the command; errors are one line on stderr, with --json an object on stdout too, and an exit code (2 input, 1 proof, 70 our fault, 130 Ctrl-C)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if completing_bash():
         return complete_bash(lambda: app(words, standalone_mode=True))
     quiet()
-    with interruptible(), harmless_libraries():
-        raise SystemExit(guarded(lambda: app(words, standalone_mode=True)))
+    with interruptible(), harmless_libraries(), kept():
+        raise SystemExit(guarded(lambda: app(words, standalone_mode=True), asks_json(words)))
 
 
 @contextmanager
@@ -172,34 +198,44 @@ def heed() -> None:
         raise KeyboardInterrupt
 
 
-def guarded(call: Callable[[], None]) -> int:
-    """Call, and return the exit code."""
+def guarded(call: Callable[[], None], as_json: bool = False) -> int:
+    """Call, and return the exit code; an error is a line on stderr, and `as_json` an object on stdout as well."""
+    RESULT_SHOWN.clear()
+    MISUSED.set(None)
     try:
         call()
     except AbliterateError as error:
-        say(one_line(f"abliterate: {error}"), aside=True)
-        return error.exit_code
+        return failed(str(error), error.exit_code, as_json)
     except SystemExit as stop:
-        # typer ends so for usage errors, --help, and Ctrl-C, of which it says nothing.
+        # typer ends so for usage errors, of which it has spoken, --help, and Ctrl-C, of which it says nothing.
         if stop.code == INTERRUPTED:
-            say(SAID, aside=True)
+            failed(SAID, INTERRUPTED, as_json)
+        elif as_json and stop.code and MISUSED.get():
+            say_json({"error": MISUSED.get(), "code": stop.code})
         raise
     except KeyboardInterrupt:
-        say(SAID, aside=True)
-        return INTERRUPTED
+        return failed(SAID, INTERRUPTED, as_json)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
-            say(one_line(f"abliterate: {unforeseen(error)}"), aside=True)
-            return UNFORESEEN
-        say(
-            one_line(f"abliterate: {error.filename}: the name is too long for the file system; give a shorter one"),
-            aside=True,
-        )
-        return InputError.exit_code
+            return failed(unforeseen(error), UNFORESEEN, as_json)
+        said = f"{error.filename}: the name is too long for the file system; give a shorter one"
+        return failed(said, InputError.exit_code, as_json)
     except Exception as error:  # noqa: BLE001 - what nobody foresaw; the log holds all of it but the values of variables
-        say(one_line(f"abliterate: {unforeseen(error)}"), aside=True)
-        return UNFORESEEN
+        return failed(unforeseen(error), UNFORESEEN, as_json)
     return 0
+
+
+def failed(message: str, code: int, as_json: bool) -> int:
+    """Say an error, and return its exit code: never a second object beside a result that is there already."""
+    say(one_line(f"abliterate: {message}"), aside=True)
+    if as_json and not RESULT_SHOWN.is_set():
+        say_json({"error": one_line(message), "code": code})
+    return code
+
+
+def asks_json(words: Sequence[str]) -> bool:
+    """Return whether --json stands among the words, before any program has read them."""
+    return "--json" in words[: words.index("--")] if "--" in words else "--json" in words
 
 
 def quiet() -> None:

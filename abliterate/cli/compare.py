@@ -19,7 +19,7 @@ from abliterate.chat.text import harmless
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.figures import conditions
-from abliterate.cli.terminal import say
+from abliterate.cli.terminal import note, say
 from abliterate.errors import InputError
 from abliterate.evaluation.figure_names import (
     AGREEMENT,
@@ -77,7 +77,7 @@ def compare(
     if as_csv or markdown:
         say((compared_csv if as_csv else compared_markdown)(found), end="")
         for line in (conditions(found[0].settings), *(f"note: {note}" for note in found[0].notes)):
-            say(line, aside=True)
+            note(line)
     else:
         show(compared(found), compared_json(found), as_json)
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from io import StringIO
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
 from abliterate.cli.failures import one_line
+from abliterate.errors import InputError
 from abliterate.records.option import Declaration
 
 DEFAULT_VERB = "run"
 
 Completer = Callable[[str], list[str]]
+
+ALIKE = 0.75
+"""How like a verb a word is that was meant for it (difflib's ratio): one letter more, less, other or out of place."""
 
 BREAKS = ":="
 """What bash takes for the end of a word, though it is inside of one."""
@@ -37,6 +43,10 @@ def completer(declaration: Declaration) -> Completer | None:
     return complete
 
 
+MISUSED: ContextVar[str | None] = ContextVar("misused", default=None)
+"""What typer says of the words that were typed, where it has ended the command for them."""
+
+
 @contextmanager
 def told_harmlessly() -> Iterator[None]:
     """Inside the context an error about what was typed, which it quotes, is one short line without controls."""
@@ -46,6 +56,8 @@ def told_harmlessly() -> Iterator[None]:
         # typer brings a copy of click of its own, older ones the package: both keep what they say here.
         if isinstance(message := getattr(error, "message", None), str):
             error.message = one_line(message)  # type: ignore[attr-defined]
+        if callable(whole := getattr(error, "format_message", None)):
+            MISUSED.set(one_line(whole()))
         raise
 
 
@@ -74,11 +86,30 @@ class Family(TyperGroup):
 class Verbs(Family):
     """The verbs; a first word that is none of them is the model of a run, when it is run and when it is completed."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run what was typed."""
+        with told_harmlessly():
+            return super().invoke(ctx)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the verb that the words ask for, and the words that are left for it."""
+        """Return the verb that the words ask for, and the words that are left for it.
+
+        Raises InputError where the first is nearly a verb, and nothing on this machine has its name.
+        """
         if args and args[0] not in self.commands:
+            if not ctx.resilient_parsing:
+                check_verb(args[0], self.commands)
             args = [DEFAULT_VERB, *args]
         return super().resolve_command(ctx, args)
+
+
+def check_verb(word: str, verbs: Iterable[str]) -> None:
+    """Raise InputError for a word that is nearly a verb: no name of org/name, nor of a folder or file here."""
+    alike = [] if "/" in word else difflib.get_close_matches(word.lower(), verbs, 1, ALIKE)
+    if alike and not os.path.lexists(word):
+        raise InputError(
+            f"{word}: no such verb; did you mean {alike[0]}? For a model of this name: abliterate run {word}"
+        )
 
 
 def completing_bash() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -10,12 +11,19 @@ from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from abliterate.cli.completion import completer
+from abliterate.cli.surroundings import Surroundings
 from abliterate.errors import InputError
-from abliterate.records.option import KEY, Declaration, declarations, default_of, flag_of
+from abliterate.records.option import KEY, Declaration, declarations, default_of, flag_of, names_of
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, everything else on stderr.")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="One JSON object on stdout, also of an error (error, code); everything else on stderr."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -87,17 +95,26 @@ def group_of(annotation: Any) -> Group | None:
     return Group(annotation, {name: chosen.own.get(name, known[name]) for name in names}, optional)
 
 
-def declared(function: Callable[..., None]) -> Callable[..., None]:
-    """Return a verb as typer calls it, with a parameter for each flag, for one that takes groups of options."""
+def declared(function: Callable[..., None], hub: bool = False) -> Callable[..., None]:
+    """Return a verb as typer calls it, with a parameter for each flag, for one that takes groups of options.
+
+    Each has the flags of `Surroundings`, those of the Hub where it is said to reach it, or knows --offline.
+    """
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters
     groups = {name: group for name in parameters if (group := group_of(hints[name])) is not None}
     flat: list[inspect.Parameter] = []
     for name, one in parameters.items():
-        own = one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        own = one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=all_names(name, hints[name]))
         flat += groups[name].parameters() if name in groups else [own]
 
+    reaches = hub or any("offline" in group.known for group in groups.values())
+    known = declarations(Surroundings)
+    around = Group(Surroundings, known if reaches else {"quiet": known["quiet"]})
+    flat += around.parameters()
+
     def call(**typed: Any) -> None:
+        around.of(typed).take_effect()
         own = {name: typed[name] for name in parameters if name not in groups}
         function(**own, **{name: group.of(typed) for name, group in groups.items()})
 
@@ -136,10 +153,30 @@ def argument(declaration: Declaration) -> Any:
     return typer.Argument(help=declaration.help, metavar=declaration.metavar, show_default=False)
 
 
+def flag_names(flag: str, off: str | None = None) -> list[str]:
+    """Return all names of a flag as typer takes them, with the one that switches it off."""
+    first, *others = names_of(flag)
+    return ["/".join(filter(None, (first, off))), *others]
+
+
+def all_names(name: str, annotation: Any) -> Any:
+    """Return the annotation of a flag that a verb has for itself, under all the names that others have it under."""
+    if get_origin(annotation) is not Annotated:
+        return annotation
+    kind, *rest = get_args(annotation)
+    for place, one in enumerate(rest):
+        # typer holds a name that was given in the place of the default.
+        if isinstance(one, OptionInfo) and not one.param_decls and not isinstance(one.default, str):
+            rest[place] = copy.copy(one)
+            rest[place].param_decls = flag_names(flag_of(name, Declaration("")))
+    whole = (kind, *rest)
+    return Annotated[whole]
+
+
 def typer_option(name: str, declaration: Declaration, shown: bool) -> Any:
     """Return what typer takes for an option."""
     return typer.Option(
-        "/".join(filter(None, (flag_of(name, declaration), declaration.off))),
+        *flag_names(flag_of(name, declaration), declaration.off),
         help=declaration.help,
         metavar=declaration.metavar,
         show_default=shown,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from abliterate.commands.export import Exported
 
 EXPORTING = flags(
-    "dtype", "device", "max_memory", "force", "offline", "trust_remote_code", "allow_unproved", "revision",
+    "dtype", "device", "max_memory", "force", "offline", "trust_remote_code", "allow_unproved", "revision", "keep_paths",
     model=Declaration("The original. \\[default: the Hub id that the manifest names]", usual=lambda _: ""),
     out=Declaration("Folder for a PEFT adapter, file for the others.", read=Path, kind=Path),
 )  # fmt: skip

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from abliterate.commands.heal import Healed
 
 HEALING = flags(
-    "dtype", "device", "force", "offline",
+    "dtype", "device", "force", "offline", "revision", "keep_paths",
     model=Declaration("An edited model that abliterate wrote.", argument=True, flag="folder", metavar="DIR"),
     out=Declaration("Folder for the healed model.", read=Path, kind=Path),
 )  # fmt: skip
@@ -47,7 +47,9 @@ def heal(
         dtype=options.dtype,
         device=options.device,
         offline=options.offline,
+        revision=options.revision,
         force=options.force,
+        keep_paths=options.keep_paths,
         progress=progress(),
     )
     show(healed(one), healed_json(one), as_json)
@@ -55,11 +57,15 @@ def heal(
 
 def healed(one: Healed) -> RenderableType:
     """Return the loss on what was not learned, and the proof that the direction is still out."""
+    from abliterate.records.training_card import unchanged_text
+
     training, proof = one.training, one.proof
     facts = Table.grid(padding=(0, 2))
     learned = f"{training.examples} examples in {training.steps} steps, {training.held_out} held out"
     facts.add_row("trained", learned)
     facts.add_row("held-out loss", f"{training.loss_before:.3f} -> {training.loss_after:.3f}")
+    if said := unchanged_text({"kind": "healed", "training": asdict(training)}):
+        facts.add_row("", Text(said, style="yellow"))
     silent = f"; the stream at most {max(proof.per_layer):.1e} along it" if proof.per_layer else ""
     facts.add_row(
         "proof", f"the direction is still out: moved by {proof.drift:.1e}, rounding explains {proof.limit:.1e}{silent}"

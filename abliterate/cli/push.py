@@ -8,18 +8,19 @@ from typing import Annotated
 import typer
 
 from abliterate.cli.app import progress, verb
-from abliterate.cli.terminal import say
+from abliterate.cli.terminal import note
+from abliterate.pipeline.push_options import PushOptions
 
 
-@verb("ship")
+@verb("ship", hub=True)
 def push(
     folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
     repository: Annotated[
         str, typer.Argument(help="org/name on the Hub; made if it is not there.", show_default=False)
     ],
-    public: Annotated[bool, typer.Option("--public", help="Make a new repository public; private otherwise.")] = False,
+    push_options: PushOptions,
 ) -> None:
     """Upload a finished checkpoint with its card and manifest to the Hub."""
     from abliterate.commands.push import push
 
-    say(f"pushed to {push(folder, repository, public, progress())}", aside=True)
+    note(f"pushed to {push(folder, repository, push_options, progress())}")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from abliterate.cli.app import verb
-from abliterate.cli.terminal import say
+from abliterate.cli.app import show, verb
 
 
 @verb("look")
@@ -23,6 +23,6 @@ def report(
     from abliterate.commands.report import report
 
     page = report(folder, out)
-    say(str(page))
+    show(Text(str(page)), {}, False)
     if open_page:
         typer.launch(page.absolute().as_uri())

@@ -14,7 +14,7 @@ from rich.text import Text
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson
 from abliterate.cli.figures import mean, proof_line, rate, shown
-from abliterate.cli.terminal import say
+from abliterate.cli.terminal import note
 from abliterate.errors import InputError
 from abliterate.evaluation.figure_names import KL_LAST_TOKEN, KL_OVER_REPLIES, WHERE_ANSWERED
 from abliterate.pipeline.options import Options
@@ -55,7 +55,7 @@ def run(
         return
     show(result(one), result_json(one), as_json)
     for other in save_others(options, progress()):
-        say(f"also written: {other.out}", aside=True)
+        note(f"also written: {other.out}")
     if push:
         publish(options.out, push)
 
@@ -77,7 +77,7 @@ def publish(folder: Path, repository: str) -> None:
     """Push the result, and say where it is."""
     from abliterate.commands.push import push
 
-    say(f"pushed to {push(folder, repository, progress=progress())}", aside=True)
+    note(f"pushed to {push(folder, repository, progress=progress())}")
 
 
 def result(one: Result, kept: bool = True) -> RenderableType:
@@ -185,6 +185,8 @@ def result_json(one: Result) -> dict[str, Any]:
 
 def hardened(one: Hardened) -> RenderableType:
     """Return refusals as it is and under the edit, before and after."""
+    from abliterate.records.training_card import unchanged_text
+
     before, after = one.result.before, one.result.after
     table = Table("refusals", "before", "hardened", title="harden", title_justify="left")
     table.add_row("harmful", rate(before.harmful), rate(after.harmful))
@@ -192,7 +194,9 @@ def hardened(one: Hardened) -> RenderableType:
     table.add_row("harmless", rate(before.harmless), rate(after.harmless))
     table.add_row("harmless, edited", rate(before.edited_harmless), rate(after.edited_harmless))
     said = f"the edit finds its direction anew each time; harmless replies that are the same: {rate(after.same)}"
-    return Group(table, Text.from_markup(said), Text(f"adapter  {one.out}"))
+    unchanged = unchanged_text({"kind": "hardened", **one.result.to_json()})
+    notes = [Text(unchanged, style="yellow")] if unchanged else []
+    return Group(table, Text.from_markup(said), *notes, Text(f"adapter  {one.out}"))
 
 
 def hardened_json(one: Hardened) -> dict[str, Any]:

@@ -10,12 +10,16 @@ import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from abliterate.chat.text import escaped, harmless
+
+QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+"""Whether nothing but errors and JSON shall be said."""
 
 
 class Terminal(Console):
@@ -31,6 +35,12 @@ class Terminal(Console):
 def say(text: str, *, end: str = "\n", aside: bool = False) -> None:
     """Print a text, on stdout or `aside` on stderr, without what a terminal would obey."""
     print(harmless(text), end=end, file=sys.stderr if aside else sys.stdout)
+
+
+def note(text: str) -> None:
+    """Print what is no error and no result on stderr, unless --quiet."""
+    if not QUIET.get():
+        say(text, aside=True)
 
 
 def say_json(data: dict[str, Any]) -> None:
@@ -60,6 +70,8 @@ def harmless_libraries() -> Iterator[None]:
         message: Warning | str, category: type[Warning], filename: str, lineno: int,
         file: TextIO | None = None, line: str | None = None,
     ) -> None:  # fmt: skip
+        if QUIET.get():
+            return
         text = warnings.formatwarning(message, category, filename, lineno, line)
         (file or sys.stderr).write(harmless(text))
 

@@ -38,7 +38,7 @@ def apply(
     check_edited_dtype(options.edited_dtype, source.checkpoint)
     files = EditFiles(recipe_file or directions, given_recipe(options, directions, recipe_file, rows), directions)
     opened = open_edit(options, files, progress, source, options.edited_dtype)
-    words = ["abliterate", "apply", source.public_name, "--directions", DIRECTIONS, "--recipe", RECIPE]
+    words = ["abliterate", "apply", source.shown_name, "--directions", DIRECTIONS, "--recipe", RECIPE]
     words += ["--edited-dtype", opened.plan.edited_dtype] if opened.plan.edited_dtype else []
     return write_edit(opened, options, words, progress)
 

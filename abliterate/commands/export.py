@@ -82,6 +82,11 @@ class OpenedExport:
         return self.export_options.leave_out
 
     @property
+    def keep_paths(self) -> bool:
+        """Whether an adapter may name its model by a path of this machine."""
+        return self.options.keep_paths
+
+    @property
     def base(self) -> Path | None:
         """The GGUF file that the form goes with."""
         return self.export_options.base
@@ -131,7 +136,7 @@ class OpenedExport:
             proof = verify_stream(model, edit.architecture, plan, expected, model.dtype)
             del model
             gc.collect()
-            words = ["abliterate", "export", ".", "--to", self.export_options.kind, "--model", source.public_name]
+            words = ["abliterate", "export", ".", "--to", self.export_options.kind, "--model", source.shown_name]
             words += ["--out", options.out.name]
             run, device = carry(folder, staging), choose_device(options.device)
             origin = Origin(source, words, options.seed, device, form="adapter", run=run)

@@ -26,6 +26,7 @@ from abliterate.storage.names import HARDENED
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.training.harden import HardenResult, harden
 from abliterate.training.harden_options import HardenOptions
+from abliterate.training.lora import save_adapter
 from abliterate.training.robustness import ATTACK_PROMPTS
 
 SHARED = (
@@ -77,9 +78,7 @@ def harden_model(options: Options, harden_options: HardenOptions, progress: Prog
     settings = json.dumps([asdict(harden_options), options.seed])
     identity = f"harden {source.checkpoint.fingerprint()} {settings} {harmful.digest} {harmless.digest}"
     with Staging.open(options.out, identity, options.force) as staging:
-        for config in result.model.peft_config.values():
-            config.base_model_name_or_path = source.public_name
-        result.model.save_pretrained(staging.folder, save_embedding_layers=False)  # it trains none
+        save_adapter(result.model, source, staging.folder, options.keep_paths)
         record = {
             **provenance("hardened", "adapter", source, words, ("torch", "transformers", "peft"), progress),
             "without_flag": without_flag(harden_options),

@@ -53,7 +53,9 @@ def heal(
     dtype: str = "auto",
     device: str = "auto",
     offline: bool = False,
+    revision: str | None = None,
     force: bool = False,
+    keep_paths: bool = False,
     progress: Progress = SILENT,
 ) -> Healed:
     """Heal an edited checkpoint (a folder or Hub id with the recipe and directions of its edit) and write it to `out`.
@@ -66,17 +68,16 @@ def heal(
     dtype = dtype_name("--dtype", dtype)
     check_free(out, force)
     examples = read_examples(dataset, chosen.method, limit=chosen.limit, offline=offline)
-    source = resolve(model, offline=offline, progress=progress)
+    source = resolve(model, revision=revision, offline=offline, progress=progress)
     check_destination(source.folder, out)
     if not chosen.adapter:
-        source.checkpoint.files()  # a link that cannot be copied is named before there is work to lose
-    if not chosen.adapter and quantised_tensors(source.checkpoint):
-        raise InputError(f"{model}: its weights are quantised, and a merged LoRA would not be; write an adapter")
+        check_mergeable(source)
     recipe, basis = edit_of_folder(source)
     live, tokenizer = load_model(source, dtype, device), load_tokenizer(source)
     before = healed_components(live, find_architecture(live), basis, recipe)
-    words = ["abliterate", "heal", source.public_name, "--dataset", public_spec(dataset), *words_of(chosen)]
-    words += [*(["--dtype", dtype] if dtype != "auto" else []), "--out", Path(out).name]
+    words = ["abliterate", "heal", source.shown_name, "--dataset", public_spec(dataset), *words_of(chosen)]
+    others = {"--dtype": None if dtype == "auto" else dtype, "--revision": revision, "--out": Path(out).name}
+    words += [word for flag, value in others.items() if value for word in (flag, value)]
     form = "adapter" if chosen.adapter else "checkpoint"
     record = {
         **provenance("healed", form, source, words, ("torch", "transformers", "peft", "trl"), progress),
@@ -91,7 +92,7 @@ def heal(
     }
     adapted, training = heal_model(live, tokenizer, examples, basis, recipe, chosen, progress)
     with Staging.open(out, f"heal {source.checkpoint.fingerprint()} {dataset} {chosen}", force) as staging:
-        write(adapted, source, staging, chosen.adapter)
+        write(adapted, source, staging, chosen.adapter, keep_paths)
         del adapted, live
         gc.collect()
         healed = reopened(source, staging, dtype, device, chosen.adapter)
@@ -102,6 +103,13 @@ def heal(
         write_record(staging, HEALED, record, source)
         staging.publish()
     return Healed(out, training, proof)
+
+
+def check_mergeable(source: Source) -> None:
+    """Raise InputError for a checkpoint that a LoRA cannot be merged into, or whose files cannot be copied."""
+    source.checkpoint.files()  # a link that cannot be copied is named before there is work to lose
+    if quantised_tensors(source.checkpoint):
+        raise InputError(f"{source.name}: its weights are quantised, and a merged LoRA would not be; write an adapter")
 
 
 def digest_of(examples: Sequence[Mapping[str, Any]]) -> str:

@@ -53,6 +53,6 @@ def pick(folder: Path, options: Options, progress: Progress = SILENT) -> Picked:
         write_rows(directions, rows | chosen.edit.rows(), record)
         files = EditFiles(folder, chosen.edit.recipe(), directions)
         opened = open_edit(options, files, progress, source, manifest.get("edited_dtype"))
-        words = ["abliterate", "apply", source.public_name, "--directions", DIRECTIONS, "--recipe", RECIPE]
+        words = ["abliterate", "apply", source.shown_name, "--directions", DIRECTIONS, "--recipe", RECIPE]
         words += ["--edited-dtype", opened.plan.edited_dtype] if opened.plan.edited_dtype else []
         return Picked(found, write_edit(opened, options, words, progress, Taken(folder, found)))

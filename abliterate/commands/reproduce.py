@@ -16,7 +16,7 @@ from abliterate.checkpoints.checkpoint import content_hash
 from abliterate.errors import InputError
 from abliterate.hub.download import download
 from abliterate.hub.errors import hub_errors
-from abliterate.hub.names import is_hub_name, is_plain_revision
+from abliterate.hub.names import is_plain_revision, is_recorded_name
 from abliterate.hub.push import WEIGHT_FILES, quiet_hub
 from abliterate.pipeline.command import FETCHED, options_of_command
 from abliterate.pipeline.conditions import LISTS
@@ -122,11 +122,11 @@ def repeated_options(manifest: Mapping[str, Any], given: ReproduceOptions, folde
     source = manifest.get("source")
     model = given.model or (source.get("model") if isinstance(source, dict) else None)
     if given.model is None:
-        if not is_hub_name(model) or os.path.lexists(str(model)):
+        revision = source.get("revision") if isinstance(source, dict) else None
+        if not is_recorded_name(model, revision) or os.path.lexists(str(model)):
             raise InputError(
                 f"the manifest names the model {model!r}, which is not on the Hub; say where it is with --model"
             )
-        revision = source.get("revision") if isinstance(source, dict) else None
         if revision is not None and not is_plain_revision(revision):
             raise InputError(f"the manifest names the revision {revision!r}, which is no commit; give --model")
         found["revision"] = revision

@@ -64,6 +64,10 @@ class Export(Protocol):
         """Sites that the user leaves out."""
 
     @property
+    def keep_paths(self) -> bool:
+        """Whether an adapter may name its model by a path of this machine."""
+
+    @property
     def base(self) -> Path | None:
         """The GGUF file that the form goes with, where the user named it."""
 

@@ -74,9 +74,8 @@ def export_form(export: Export) -> Written:
     """Write the edit for PEFT, with its records and a proof."""
     edit = export.planned()
     source = edit.source
-    files = prepare_adapter(
-        edit.plan, source.empty, edit.architecture, source.checkpoint, source.public_name, source.revision
-    )
+    base = source.adapter_base(export.keep_paths)
+    files = prepare_adapter(edit.plan, source.empty, edit.architecture, source.checkpoint, *base)
 
     def write(staging: Staging) -> None:
         write_files(files, source.empty, source.checkpoint, staging, export.progress)

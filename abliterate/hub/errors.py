@@ -78,7 +78,10 @@ def told_of_reading(error: BaseException, name: str) -> AbliterateError | None:
     if isinstance(error, RevisionNotFoundError):
         return InputError(f"{name}: has no such --revision; give a branch, a tag or a commit")
     if isinstance(error, LocalEntryNotFoundError) and not isinstance(error.__cause__, HfHubHTTPError):
-        return HubError(f"{name}: is not in the local cache and the Hub cannot be reached; connect, or drop --offline")
+        here = "" if "/" in name else "no such folder or file here, and "
+        return HubError(
+            f"{name}: {here}is not in the local cache and the Hub cannot be reached; connect, or drop --offline"
+        )
     if isinstance(error, HFValidationError):
         return InputError(f"{name}: not a name that the Hub allows; give a folder, a .gguf file or org/name")
     # A server that answers with an error also ends as one without a local entry, once nothing is cached.

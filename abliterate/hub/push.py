@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from logging import ERROR
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but exported out of mypy's sight
@@ -34,6 +35,7 @@ from abliterate.checkpoints.other_files import leads_out
 from abliterate.errors import CheckpointError, HubError, InputError
 from abliterate.hub.errors import LOGIN, TOKEN_PAGE, hub_errors
 from abliterate.progress import SILENT, Progress
+from abliterate.storage.foreign_files import read_json
 from abliterate.storage.journal import JOURNAL
 from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS, CARD, CONFIG, HARDENED, HEALED, LOCAL, MANIFEST
 
@@ -53,11 +55,21 @@ UNFINISHED = (".partial", ".replaced")
 
 
 def push(
-    folder: Path, repository: str, *, public: bool = False, token: str | None = None, progress: Progress = SILENT
+    folder: Path,
+    repository: str,
+    *,
+    public: bool = False,
+    token: str | None = None,
+    message: str | None = None,
+    create_pr: bool = False,
+    revision: str | None = None,
+    progress: Progress = SILENT,
 ) -> str:
     """Upload a finished checkpoint or adapter in one commit, and return the address of its page.
 
-    A repository that is not there is made, private unless `public`; one that is there keeps its visibility. Weights and
+    A repository that is not there is made, private unless `public`; one that is there keeps its visibility. The commit is
+    one to the branch `revision`, which is made if it is not there (main if None), or with `create_pr` a pull request to
+    that branch, whose address is returned. Weights and
     records that an earlier push left there and this one does not bring are removed in the same commit. Raises InputError
     for a folder that is not a finished result, a bad name and a repository that holds another model,
     CheckpointError for damaged shards, HubError for all that the Hub refuses; the folder stays as it is.
@@ -66,24 +78,52 @@ def push(
     sizes = finished_files(folder)
     check_name(repository)
     key = find_token(token)
-    retry = shlex.join(["abliterate", "push", str(folder), repository, *(["--public"] if public else [])])
+    retry = retry_command(folder, repository, public, message, create_pr, revision)
     with hub_errors(repository, f"the local result in {folder} is whole; retry with: {retry}", key), quiet_hub():
         api = HfApi(token=key, library_name="abliterate")
         page = api.create_repo(repository, private=not public, exist_ok=True)
-        old = old_result(repository, remote_files(api, repository))
+        if revision is not None:
+            require_branch(api, repository, revision, make=not create_pr)
+        old = old_result(repository, remote_files(api, repository, revision))
         with progress.step(f"upload to {repository}", sum(sizes.values()), "B") as advance:
             additions = [CommitOperationAdd(name, folder / name) for name in sizes]
             for addition in additions:
                 if addition.path_in_repo.endswith(".safetensors"):
-                    api.preupload_lfs_files(repository, [addition])
+                    api.preupload_lfs_files(repository, [addition], revision=revision, create_pr=create_pr)
                     advance(sizes[addition.path_in_repo])
             removals = [CommitOperationDelete(name) for name in sorted(old - set(sizes))]
             what = next(what for name, what in PUSHED_RECORDS.items() if name in sizes)
-            message = f"Upload {what} with abliterate"
-            commit = api.create_commit(repository, [*removals, *additions], commit_message=message)
+            commit = api.create_commit(
+                repository,
+                [*removals, *additions],
+                commit_message=message or f"Upload {what} with abliterate",
+                create_pr=create_pr,
+                revision=revision,
+            )
             advance(sum(size for name, size in sizes.items() if not name.endswith(".safetensors")))
-        check_arrived(repository, sizes, remote_files(api, repository, commit.oid))
-    return str(page)
+        check_arrived(repository, sizes, remote_files(api, repository, commit.pr_revision or commit.oid))
+    return str(commit.pr_url or (page if revision is None else f"{page}/tree/{revision}"))
+
+
+def retry_command(
+    folder: Path, repository: str, public: bool, message: str | None, create_pr: bool, revision: str | None
+) -> str:
+    """Return the command that does the same push again."""
+    words = ["abliterate", "push", str(folder), repository, *(["--public"] if public else [])]
+    words += [*(["--commit-message", message] if message else []), *(["--create-pr"] if create_pr else [])]
+    return shlex.join([*words, *(["--revision", revision] if revision else [])])
+
+
+def require_branch(api: HfApi, repository: str, branch: str, make: bool) -> None:
+    """Make a branch that is not there, if that may be. Raises InputError where it may not."""
+    try:
+        api.repo_info(repository, revision=branch)
+    except RevisionNotFoundError:
+        if not make:
+            raise InputError(
+                f"{repository}: has no branch {branch} to open a pull request to; leave --revision or --create-pr away"
+            ) from None
+        api.create_branch(repository, branch=branch, exist_ok=True)
 
 
 def check_push(repository: str, token: str | None = None) -> None:
@@ -139,12 +179,22 @@ def finished_files(folder: Path) -> dict[str, int]:
 
 
 def check_pushed_adapter(path: Path) -> None:
-    """Raise CheckpointError for an adapter's weights that cannot be read."""
+    """Raise CheckpointError for an adapter that cannot be read, InputError where its config holds a path of this machine."""
     try:
         with safe_open(path, framework="np"):
             pass
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); export it again") from error
+    try:
+        config = read_json(path.with_name(ADAPTER))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path.with_name(ADAPTER)}: cannot be read ({error}); export it again") from error
+    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if isinstance(base, str) and (PurePosixPath(base).is_absolute() or PureWindowsPath(base).is_absolute()):
+        raise InputError(
+            f"{path.with_name(ADAPTER)}: names its model by a path of this machine; write it without --keep-paths, or name "
+            "there the model on the Hub"
+        )
 
 
 def check_name(repository: str) -> None:

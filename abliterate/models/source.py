@@ -27,6 +27,7 @@ from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import AbliterateError, InputError, first_line
 from abliterate.extras import require
 from abliterate.hub.download import download
+from abliterate.hub.names import cached_name, public_name, shown_name
 from abliterate.models.config_limits import check_config
 from abliterate.models.gguf import GGUF, check_metadata, from_gguf
 from abliterate.progress import SILENT, Progress
@@ -78,13 +79,25 @@ class Source:
     @property
     def public_name(self) -> str:
         """Return the Hub id, or the name of the local folder or file without where it lies."""
+        return public_name(self.name)
+
+    @property
+    def shown_name(self) -> str:
+        """Return `public_name` with the @revision that it was named with: what a command calls it, and a table."""
         return shown_name(self.name)
 
+    def adapter_base(self, keep_path: bool = False) -> tuple[str, str | None]:
+        """Return name and revision as the config of an adapter for this model names them.
 
-def shown_name(model: str) -> str:
-    """Return a Hub id as it is, of a path its last part."""
-    path = Path(model).expanduser()
-    return path.resolve().name if path.exists() else model
+        They load the model by themselves (`peft.AutoPeftModelForCausalLM`) where it is on the Hub, also where it was given
+        as a folder of the Hub's cache. Any other folder is named without where it lies, unless `keep_path`.
+        """
+        cached = cached_name(self.folder)
+        if cached is not None:
+            return cached.repository, cached.revision
+        if self.revision is None and keep_path:
+            return str(self.folder.resolve()), None
+        return self.public_name, self.revision
 
 
 def resolve(
@@ -157,7 +170,7 @@ def resolve_config(
     empty = build_empty(model, config, trust_remote_code)
     if path.is_dir() and any(path.glob("*.safetensors")) and stored_apart(empty, Checkpoint.open(path)):
         untie(empty)
-    return path.resolve().name if path.exists() else model, empty
+    return public_name(model), empty
 
 
 def read_config(name: str, folder: Path, trust_remote_code: bool, **extra: Any) -> Any:

@@ -31,7 +31,7 @@ SWITCHED_OFF = {one.off: name for name, one in RUN_OPTIONS.items() if one.off}
 
 def command(options: Options, source: Source) -> list[str]:
     """Return the command that repeats this run; folders of this machine stay out of it."""
-    return ["abliterate", source.public_name, *words_of(options), "--out", options.out.name]
+    return ["abliterate", source.shown_name, *words_of(options), "--out", options.out.name]
 
 
 def options_of_command(words: Sequence[object], folder: Path, given: Collection[str] = ()) -> dict[str, Any]:

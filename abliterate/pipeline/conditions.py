@@ -13,6 +13,7 @@ from typing import Any
 
 from abliterate.errors import InputError
 from abliterate.hub.download import download
+from abliterate.hub.names import shown_name
 from abliterate.pipeline.command import FETCHED, RECORDED, beside, options_of_command, told
 from abliterate.pipeline.keep_options import REPORT_LOOK_ALIKES
 from abliterate.pipeline.open_prompts import check_recorded_prompts
@@ -107,11 +108,11 @@ def recorded(name: str, revision: str | None = None, offline: bool = False) -> R
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        folder, shown = path, path.resolve().name
+        folder, shown = path, shown_name(name)
     elif path.exists() or path.suffix == ".gguf":
         return None
     else:
-        folder, shown = download(name, revision, offline, FETCHED), name
+        folder, shown = download(name, revision, offline, FETCHED), shown_name(name)
     return recorded_in(folder, shown)
 
 

@@ -18,9 +18,9 @@ from abliterate.evaluation.judges.choose import choose_judge as judge_of
 from abliterate.evaluation.judges.judge import Judge, RuleJudge
 from abliterate.evaluation.observation import Reply
 from abliterate.evaluation.statistics import Rate
+from abliterate.hub.names import shown_name
 from abliterate.models.adapter import require_readable
 from abliterate.models.same_tokens import Unloaded, check_alike
-from abliterate.models.source import shown_name
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.conditions import Settled, look_alikes_note
 from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, LOOK_ALIKES, EvaluateOptions

@@ -105,7 +105,7 @@ def observe_model(
     losses, tasks = losses_and_tasks(model, tokenizer, windows, options, evaluate_options, progress)
     for one in opened:
         one.require_unchanged()
-    shown = source.public_name if folder is None else folder.resolve().name
+    shown = source.shown_name if folder is None else folder.resolve().name
     return ObservedModel(shown, base, tokenizer, report, windows, seen, losses, tasks, kept.notes)
 
 

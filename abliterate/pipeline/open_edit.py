@@ -16,7 +16,7 @@ from abliterate.checkpoints.other_files import leads_out
 from abliterate.directions.files import load_basis
 from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
 from abliterate.errors import InputError
-from abliterate.hub.names import is_hub_name, is_plain_revision
+from abliterate.hub.names import is_plain_revision, is_recorded_name
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.source import Source
 from abliterate.pipeline.open_model import OpenedModel, open_model
@@ -98,9 +98,9 @@ def with_original(options: Options, manifest: Mapping[str, Any] | None) -> Optio
     name = made_from.get("model")
     if not isinstance(name, str) or not name:
         raise InputError("an edit is written anew from its original; say where it is with --model")
-    if not is_hub_name(name) or os.path.lexists(name):
-        raise InputError(f"the original {name} is not on the Hub; say where it is with --model")
     revision = made_from.get("revision")
+    if not is_recorded_name(name, revision) or os.path.lexists(name):
+        raise InputError(f"the original {name} is not on the Hub; say where it is with --model")
     if options.revision is None and revision is not None and not is_plain_revision(revision):
         raise InputError(
             f"the manifest names the revision {revision!r}, which is no commit; choose one with --revision"

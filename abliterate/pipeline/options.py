@@ -15,6 +15,7 @@ from abliterate.architectures.edit_forms import EDIT_FORMS, EditForm
 from abliterate.architectures.sites import SITES, Site
 from abliterate.directions.methods import METHODS
 from abliterate.exports.forms import EXPORT_FORMS, SAVED_FORMS, described
+from abliterate.hub.names import public_name
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
 from abliterate.models.generation_modes import GENERATIONS, Generation
 from abliterate.pipeline.form_options import FormOptions
@@ -61,7 +62,7 @@ def read_template_path(text: str) -> Path | None:
 
 def default_out(given: Mapping[str, Any]) -> Path:
     """Return `NAME-ending` in the current folder, after the last part of the model's name."""
-    name = Path(given["model"]).expanduser().resolve().name.removesuffix(".gguf")
+    name = Path(public_name(given["model"])).name.removesuffix(".gguf")
     return Path(f"{name}-{OUT_NAMES[given.get('mode', 'ablate')]}")
 
 
@@ -170,7 +171,10 @@ class ModelOptions:
     """Which model, and how it is loaded and run."""
 
     model: str = field(
-        kw_only=False, metadata={KEY: Declaration("Hub id, local folder or .gguf file.", argument=True, here=True)}
+        kw_only=False,
+        metadata={
+            KEY: Declaration("Hub id (org/name@revision), local folder or .gguf file.", argument=True, here=True)
+        },
     )
     dtype: str = option(
         "auto",
@@ -310,6 +314,14 @@ class OutputOptions:
         ),
     )
     leave_out: tuple[Site, ...] = option((), LEAVE_OUT)
+    keep_paths: bool = option(
+        False,
+        Declaration(
+            "Let an adapter name a model of this machine by its path, so that PEFT finds it; such an adapter is not pushed.",
+            kind=bool,
+            here=True,
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,7 +131,8 @@ def write_form(loaded: Loaded, plan: EditPlan, staging: Staging, progress: Progr
     checkpoint, source = loaded.source.checkpoint, loaded.source
     if "checkpoint" in loaded.options.save:
         return write_edited(plan, checkpoint, staging, progress)
-    files = prepare_adapter(plan, loaded.empty, loaded.architecture, checkpoint, source.public_name, source.revision)
+    base = source.adapter_base(loaded.options.keep_paths)
+    files = prepare_adapter(plan, loaded.empty, loaded.architecture, checkpoint, *base)
     write_files(files, loaded.empty, checkpoint, staging, progress)
     return None
 

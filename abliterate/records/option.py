@@ -19,6 +19,14 @@ OFF = "off"
 KEY = "option"
 """Under which a field's metadata holds its declaration."""
 
+ALSO: Mapping[str, tuple[str, ...]] = {
+    "--out": ("-o", "--output-dir"),
+    "--quiet": ("-q",),
+    "--steps": ("--max-steps",),
+    "--rank": ("--lora-r",),
+}
+"""Other names of a flag, on whichever verb it is: those that the shell's tools, Hugging Face's and trl have for it."""
+
 Beside = Callable[[str], Path]
 """Returns the file of a name that lies beside a record; raises InputError where it is not there, or lies elsewhere."""
 
@@ -98,6 +106,11 @@ def default_of(options: type, name: str) -> Any:
 def flag_of(name: str, declaration: Declaration) -> str:
     """Return the flag of an option, as it is typed."""
     return declaration.flag or f"--{name.replace('_', '-')}"
+
+
+def names_of(flag: str) -> tuple[str, ...]:
+    """Return all names of a flag, the one that records and messages use first."""
+    return (flag, *ALSO.get(flag, ()))
 
 
 def changed(options: Any) -> dict[str, Any]:

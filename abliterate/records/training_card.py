@@ -150,11 +150,32 @@ def losses_text(record: Mapping[str, Any]) -> str:
     training = record["training"]
     what = "DPO's loss" if record["options"]["method"] == "dpo" else "cross-entropy of the tokens, nats"
     counted = f"{training['held_out']} held-out examples" if training["held_out"] > 1 else "1 held-out example"
+    unchanged = unchanged_text(record)
     return (
         f"| Mean loss on {counted} ({what}) | |\n|---|---|\n"
         f"| before training | {loss_text(training['loss_before'])} |\n| after | {loss_text(training['loss_after'])} |\n\n"
         "Measured on the live model before the files were written; no interval is known."
+        + (f"\n\n{unchanged}" if unchanged else "")
     )
+
+
+def unchanged_text(record: Mapping[str, Any]) -> str | None:
+    """Return the sentence that says that training changed nothing of what was measured, None where something did.
+
+    Training that left every weight as it was is an error before there is a record.
+
+    Examples:
+        >>> unchanged_text({"kind": "healed", "training": {"loss_before": 2.0, "loss_after": 1.5}}) is None
+        True
+    """
+    if record["kind"] == "healed":
+        same = record["training"]["loss_before"] == record["training"]["loss_after"]
+        return "Nothing was healed: the loss on the held-out examples is what it was." if same else None
+    before, after = record["before"], record["after"]
+    rates = ("harmful", "edited", "harmless", "edited_harmless")
+    same = after["same"]["count"] == after["same"]["total"] and all(before[name] == after[name] for name in rates)
+    said = "Nothing was hardened: every rate is what it was, and every reply to harmless prompts, to the letter."
+    return said if same else None
 
 
 def loss_text(value: float) -> str:
@@ -208,6 +229,7 @@ def robustness_text(record: Mapping[str, Any]) -> str:
         f"| Layer of the edit | {number_text(before['layer'])} | {number_text(after['layer'])} |",
         "",
         f"Replies to harmless prompts that stayed the same to the letter: {rate_text(after['same'])}.",
+        *(["", unchanged] if (unchanged := unchanged_text(record)) else []),
     ])  # fmt: skip
 
 

@@ -22,10 +22,12 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
+
+from filelock import lock_descriptor
 
 from abliterate.errors import InputError, first_line
 from abliterate.storage.exchange import exchange, exchanged, numbers_of
@@ -33,11 +35,6 @@ from abliterate.storage.journal import JOURNAL, JOURNAL_DRAFT, append_journal, b
 from abliterate.storage.names import ADAPTER, CONFIG, MANIFEST
 from abliterate.storage.own_files import discard_link, is_folder, open_own, require_own, write_own
 from abliterate.storage.temporary import full_disk
-
-try:
-    import fcntl
-except ImportError:  # Windows: the destination is then not locked
-    fcntl = None  # type: ignore[assignment]
 
 REPLACEABLE = {CONFIG, ADAPTER, MANIFEST}
 """--force deletes only a folder that has one of these, or nothing: a slip of `--out` must not cost someone's home."""
@@ -181,20 +178,18 @@ class Staging:
             _sync(folder)
 
     def _acquire(self) -> None:
-        if fcntl is None:
-            return
         discard_link(self._lock_path)  # ours is none
         while self._lock is None:
             descriptor = open_own(self._lock_path, os.O_RDWR | os.O_CREAT)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                    os.close(descriptor)
-                    raise InputError(
-                        f"{self.destination} is being written by another run; wait for it, or choose another --out"
-                    ) from error
-                # A file system without locks: go on as on a system without them.
+                taken = lock_descriptor(descriptor, blocking=False)  # which the system gives back when a process dies
+            except OSError:
+                taken = True  # a file system or a system without locks: go on without one
+            if not taken:
+                os.close(descriptor)
+                raise InputError(
+                    f"{self.destination} is being written by another run; wait for it, or choose another --out"
+                )
             # The run before may have removed the file between our opening and our locking it: then it locks nothing.
             if os.path.lexists(self._lock_path) and os.path.samestat(os.fstat(descriptor), os.lstat(self._lock_path)):
                 self._lock = descriptor
@@ -203,8 +198,13 @@ class Staging:
 
     def _release(self) -> None:
         if self._lock is not None:
-            self._lock_path.unlink(missing_ok=True)  # while it is held, so that it is not another run's
-            os.close(self._lock)
+            if os.name == "nt":  # nobody removes an open file there: one that another run holds by now stays
+                os.close(self._lock)
+                with suppress(PermissionError):
+                    self._lock_path.unlink(missing_ok=True)
+            else:
+                self._lock_path.unlink(missing_ok=True)  # while it is held, so that it is not another run's
+                os.close(self._lock)
             self._lock = None
 
     def _survey(self) -> dict[str, int]:

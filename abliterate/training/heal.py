@@ -143,7 +143,7 @@ def make_trainer(
         train_dataset=Dataset.from_list(learned),
         eval_dataset=Dataset.from_list(held_out),
         processing_class=tokenizer,
-        peft_config=new_lora_config(options.rank),
+        peft_config=new_lora_config(options.rank, options.lora_alpha),
     )
 
 

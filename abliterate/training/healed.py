@@ -25,6 +25,7 @@ from abliterate.proofs.stream import SILENCE, check_reference, relative_componen
 from abliterate.records.manifest import manifest_beside
 from abliterate.storage.names import ADAPTER, DIRECTIONS, LOCAL, RECIPE
 from abliterate.storage.staging import Staging
+from abliterate.training.lora import save_adapter
 
 SHARD_BYTES = "5GB"
 
@@ -47,16 +48,14 @@ class KeptOut:
     silence: float | None = None
 
 
-def write(adapted: Any, source: Source, staging: Staging, adapter: bool) -> None:
+def write(adapted: Any, source: Source, staging: Staging, adapter: bool, keep_path: bool = False) -> None:
     """Write a trained `peft.PeftModel` into the staging folder, merged or alone, with recipe and directions of the edit.
 
-    The LoRA is merged for good. Figures of the model before it was healed do not travel. Raises InputError where merging
+    An adapter names its model as `Source.adapter_base` has it. The LoRA is merged for good. Figures of the model before it was healed do not travel. Raises InputError where merging
     rounded all of it away.
     """
     if adapter:
-        for config in adapted.peft_config.values():
-            config.base_model_name_or_path = source.public_name
-        adapted.save_pretrained(staging.folder, save_embedding_layers=False)  # it trains none
+        save_adapter(adapted, source, staging.folder, keep_path)
         staging.copy_file(source.folder / RECIPE, RECIPE)
     else:
         adapted.merge_and_unload().save_pretrained(staging.folder, max_shard_size=SHARD_BYTES)

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+import abliterate
 from abliterate import cli
 from abliterate.cli.app import app, in_order_of_help
 from abliterate.prompts.prompt_set import load_prompts
@@ -84,6 +85,10 @@ def test_every_verb_has_help(capsys: pytest.CaptureFixture[str], verb: str) -> N
 def test_help_and_completion_do_not_wait_for_torch() -> None:
     script = "import sys; from abliterate import cli; assert 'torch' not in sys.modules, 'torch was imported'"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--version") == (0, f"abliterate {abliterate.__version__}\n", "")
 
 
 def test_inspect_tells_writers_and_cost(capsys: pytest.CaptureFixture[str]) -> None:

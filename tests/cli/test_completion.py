@@ -3,12 +3,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
 import abliterate
-from abliterate.cli.completion import DEFAULT_VERB
+from abliterate.cli.app import app
+from abliterate.cli.completion import DEFAULT_VERB, check_verb
+from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS
 from abliterate.pipeline.evaluate_options import MEASURED_SPLITS
 from abliterate.pipeline.options import MODES
@@ -111,3 +115,27 @@ def test_completion_is_instant() -> None:
 
 def test_a_first_word_that_is_no_verb_belongs_to_the_run() -> None:
     assert DEFAULT_VERB == "run"
+
+
+VERBS = list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("word", ["evalute", "Evaluate", "evaluat", "inpsect", "ru", "chatt", "pssh", "exprot"])
+def test_a_mistyped_verb_is_no_model(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"^{word}: no such verb; did you mean \w+\? .* abliterate run {word}$"):
+        check_verb(word, VERBS)
+    (tmp_path / word).mkdir()
+    check_verb(word, VERBS)
+
+
+@pytest.mark.parametrize(
+    "word", ["gpt2", "org/evaluate", "./evaluate", "distilgpt2", "model", "qwen", "phi-2", "--layer", ""]
+)
+def test_names_of_models_are_no_mistyped_verbs(word: str) -> None:
+    check_verb(word, VERBS)
+
+
+def test_a_mistyped_verb_is_one_line(refused: Callable[..., str]) -> None:
+    said = "abliterate: evalute: no such verb; did you mean evaluate? For a model of this name: abliterate run evalute"
+    assert refused("evalute", "x") == said

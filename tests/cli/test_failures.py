@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 
-from abliterate.cli.app import app, guarded
+from abliterate.cli import main
+from abliterate.cli.app import app, asks_json, guarded, show
 from abliterate.cli.failures import one_line
-from abliterate.errors import InputError
+from abliterate.errors import InputError, ProofError
 
 HUB_TOKEN = "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH"
 KEY = "our-own-key-0123\r\x01"
@@ -102,3 +104,65 @@ def test_a_name_that_is_too_long_is_bad_input(tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr().err
     assert said.startswith("abliterate: ")
     assert ": the name is too long for the file system; give a shorter one\n" in said
+
+
+def objects(out: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (InputError(f"a line\nof {HUB_TOKEN}"), 2),
+        (ProofError("a leak"), 1),
+        (KeyboardInterrupt(), 130),
+        (ValueError("x"), 70),
+    ],
+)
+def test_an_error_is_an_object_where_json_was_asked_for(
+    raised: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing() -> None:
+        raise raised
+
+    assert guarded(failing, as_json=True) == code
+    out, err = capsys.readouterr()
+    (one,) = objects(out)
+    assert err == f"abliterate: {one['error']}\n"
+    assert one["code"] == code
+    assert guarded(failing) == code
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["inspect", "/nowhere"], ["evalute"], ["inspect"], ["inspect", "x", "--no-such-flag"], ["features", "no-such-verb"],
+     ["push", "x", "y"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_every_refusal_of_the_command_is_one_object(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--json"])
+    out, err = capsys.readouterr()
+    (one,) = objects(out)
+    assert one["code"] == stop.value.code == 2
+    assert isinstance(one["error"], str)
+    assert one["error"]
+    assert err
+
+
+def test_no_second_object_stands_beside_a_result(capsys: pytest.CaptureFixture[str]) -> None:
+    def failing() -> None:
+        show("a table", {"out": "there"}, as_json=True)
+        raise InputError("the push failed")
+
+    assert guarded(failing, as_json=True) == 2
+    out, err = capsys.readouterr()
+    assert objects(out) == [{"out": "there"}]
+    assert err == "abliterate: the push failed\n"
+
+
+def test_json_behind_two_dashes_is_a_name() -> None:
+    assert asks_json(["inspect", "--json", "x"])
+    assert not asks_json(["inspect", "--", "--json"])
+    assert not asks_json(["inspect", "x"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
-from abliterate.cli.heal import healed_json
+from rich.console import Console
+
+from abliterate.cli.heal import healed, healed_json
 from abliterate.commands.heal import Healed
 from abliterate.training.heal import Training
 from abliterate.training.healed import KeptOut
@@ -28,3 +31,12 @@ def test_an_adapter_of_no_edit_has_nothing_to_keep_out(tmp_path: Path) -> None:
     assert shown["out"] == str(tmp_path)
     assert shown["training"]["loss_after"] == 1.5
     assert shown["proof"]["drift"] == 1e-8
+
+
+def test_a_loss_that_stayed_says_that_nothing_was_healed(tmp_path: Path) -> None:
+    proof = KeptOut(drift=1e-8, limit=1e-6, per_layer=())
+    for after, said in ((2.0, True), (1.5, False)):
+        one = Healed(tmp_path, Training(examples=9, held_out=1, steps=2, loss_before=2.0, loss_after=after), proof)
+        console = Console(file=io.StringIO(), width=200)
+        console.print(healed(one))
+        assert ("Nothing was healed" in console.file.getvalue()) == said  # type: ignore[attr-defined]

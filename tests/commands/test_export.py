@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from gguf import GGUFReader
+from transformers import AutoModelForCausalLM
 
 from abliterate.cli import main
 from abliterate.commands.apply import apply
@@ -73,6 +75,30 @@ def test_an_adapter_is_proved_and_does_what_the_checkpoint_does(edited: Result, 
     checkpoint = evaluate(in_float32(Path(), model=str(edited.out)), evaluate_options, str(TINY))
     assert adapter.model.refusals(HARMFUL) == checkpoint.model.refusals(HARMFUL)
     assert adapter.model.refusals(HARMFUL).count == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*tie_word_embeddings.*:UserWarning")
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+def test_peft_finds_the_model_of_an_adapter_by_itself(edited: Result, tmp_path: Path) -> None:
+    """Of a folder by its path, where that was asked for; of a folder of the Hub's cache by its name on the Hub."""
+    from peft import AutoPeftModelForCausalLM
+
+    kept = export(ExportOptions(edited.out, "adapter"), in_float32(tmp_path / "kept", keep_paths=True))
+    adapted = AutoPeftModelForCausalLM.from_pretrained(str(kept.out), dtype=torch.float32)
+    written, original = (AutoModelForCausalLM.from_pretrained(one, dtype=torch.float32) for one in (edited.out, TINY))
+    tokens = torch.arange(1, 9)[None]
+    with torch.no_grad():
+        found, expected, before = (model(tokens).logits for model in (adapted, written, original))
+    # The checkpoint is rounded to bfloat16, the adapter is not.
+    assert (found - expected).norm() < 0.01 * expected.norm() < 0.2 * (before - expected).norm()
+    records = "".join((kept.out / name).read_text() for name in ("abliterate.json", "README.md", "recipe.json"))
+    assert str(TINY) not in records
+
+    cached = tmp_path / "hub" / "models--org--tiny" / "snapshots" / ("0" * 40)
+    shutil.copytree(TINY, cached)
+    found = export(ExportOptions(edited.out, "adapter"), in_float32(tmp_path / "found", model=str(cached)))
+    config = json.loads((found.out / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("org/tiny", "0" * 40)
 
 
 def test_an_adapter_has_its_records(edited: Result, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def complaint(line: str) -> Any:
     """What the command line says of a command that is shown, before it would run; None where it is content."""
     group: Any = typer.main.get_command(app)
     words = words_after(line, "abliterate")
-    if not words or words[0] in ("--install-completion", "--help"):
+    if not words or words[0] in ("--install-completion", "--help", "--version"):
         return None
     verb, arguments = (words[0], words[1:]) if words[0] in group.commands else ("run", words)
     command = group.commands[verb]

@@ -69,7 +69,35 @@ def test_resolve_of_what_cannot_be_had(hub: HubServer, client: Client, result: P
     with hub.unreachable():
         assert client.error(client.resolve("them/uncached"))[0] == "HubError"
     assert client.error(client.resolve("them/sp ace"))[0] == "InputError"
-    assert client.error(client.resolve("nothing-here"))[0] == "InputError"
+    assert client.error(client.resolve("legacy-nothing")) == (
+        "InputError",
+        "legacy-nothing: no such model on the Hub or on this disk; check the name (private ones need `hf auth login`)",
+    )
+    kind, message = client.error(client.resolve("legacy-nothing", offline=True))
+    assert (kind, message.partition(";")[0]) == (
+        "HubError",
+        "legacy-nothing: no such folder or file here, and is not in the local cache and the Hub cannot be reached",
+    )
+
+
+def test_resolve_takes_every_form_of_a_name(hub: HubServer, client: Client, result: Path) -> None:
+    repository = hub.publish("them/named", visible(result))
+    first = repository.commits[-1].oid
+    repository.commit("later", repository.commits[-1].files)
+    hub.publish("legacy2", visible(result))
+    last = hub.repositories["legacy2"].commits[-1].oid
+    for name, commit in (
+        (f"them/named@{first}", first),
+        (f"{hub.endpoint}/them/named/", repository.commits[-1].oid),
+        (f"https://huggingface.co/them/named/tree/{first}", first),
+        ("legacy2", last),
+    ):
+        assert client.run(client.resolve(name))[1] == commit, name
+    assert client.run(client.resolve(f"them/named@{first}", revision=first))[1] == first
+    assert client.error(client.resolve(f"them/named@{first}", revision="main")) == (
+        "InputError",
+        f"them/named@{first}: its name says {first}, and --revision main; give one of the two, or the same",
+    )
 
 
 def test_resolve_with_an_expired_token(hub: HubServer, client: Client, result: Path) -> None:
@@ -83,7 +111,7 @@ def test_resolve_with_an_expired_token(hub: HubServer, client: Client, result: P
     assert "401" in message
 
 
-@pytest.mark.parametrize("name", ["nowhere", "./a/b", "/a/b", "~/a", "a/b/c", ""])
+@pytest.mark.parametrize("name", ["./a/b", "/a/b", "~/a", "a/b/c", ""])
 def test_only_names_of_the_hub_are_looked_for_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*arguments: object, **named: object) -> str:
         raise AssertionError("asked")

@@ -3,6 +3,7 @@ reads its environment when it is imported, and the tests' own process is kept of
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,8 +14,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from abliterate.errors import HubError, InputError
-from abliterate.hub.push import check_arrived, check_name, check_rights, find_token, finished_files, old_result
+from abliterate.errors import CheckpointError, HubError, InputError
+from abliterate.hub.push import (
+    check_arrived,
+    check_name,
+    check_rights,
+    find_token,
+    finished_files,
+    old_result,
+    retry_command,
+)
 from fixtures.checkpoints import snapshot
 from fixtures.folders import PYTHONPATH
 from fixtures.hub import EXPIRED, READER, failed, make_result, visible
@@ -47,6 +56,45 @@ def test_push_sends_all_bytes_in_one_commit_to_a_private_repository(
 def test_public_only_when_asked(hub: HubServer, client: Client, result: Path) -> None:
     client.run(client.push(result, "team/open", public=True))
     assert hub.repositories["team/open"].visibility == "public"
+
+
+def test_a_message_of_ones_own(hub: HubServer, client: Client, result: Path) -> None:
+    client.run(client.push(result, "me/told", message="An edit of 15"))
+    assert [commit.message for commit in hub.repositories["me/told"].commits[1:]] == ["An edit of 15"]
+
+
+def test_a_push_to_a_branch_leaves_main_alone(hub: HubServer, client: Client, result: Path) -> None:
+    client.run(client.push(result, "me/branched"))
+    repository = hub.repositories["me/branched"]
+    main = repository.commits[-1]
+    (result / "README.md").write_text("---\ntags: [x]\n---\nanother card\n")
+    for _ in range(2):  # the branch is made by the first, and there for the second
+        page = client.run(client.push(result, "me/branched", revision="try/2"))
+        assert page == f"{hub.endpoint}/me/branched/tree/try/2"
+    assert repository.commits[-1] is main
+    assert repository.branches["try/2"].files["README.md"].content == (result / "README.md").read_bytes()
+
+
+def test_a_pull_request_leaves_main_alone(hub: HubServer, client: Client, result: Path) -> None:
+    client.run(client.push(result, "me/asked"))
+    repository = hub.repositories["me/asked"]
+    main = repository.commits[-1]
+    (result / "README.md").write_text("---\ntags: [x]\n---\nanother card\n")
+    assert client.run(client.push(result, "me/asked", create_pr=True)) == f"{hub.endpoint}/me/asked/discussions/1"
+    assert repository.commits[-1] is main
+    assert set(repository.branches) == {"refs/pr/1"}
+    kind, message = client.error(client.push(result, "me/asked", create_pr=True, revision="nowhere"))
+    assert (kind, message) == (
+        "InputError",
+        "me/asked: has no branch nowhere to open a pull request to; leave --revision or --create-pr away",
+    )
+
+
+def test_the_command_that_pushes_again_says_the_same(tmp_path: Path) -> None:
+    assert retry_command(tmp_path, "me/x", True, "two words", True, "b") == (
+        f"abliterate push {tmp_path} me/x --public --commit-message 'two words' --create-pr --revision b"
+    )
+    assert retry_command(tmp_path, "me/x", False, None, False, None) == f"abliterate push {tmp_path} me/x"
 
 
 def test_progress_counts_every_byte(client: Client, result: Path) -> None:
@@ -137,6 +185,19 @@ def test_push_refuses_an_adapter_that_is_not_finished(client: Client, adapter: P
     kind, message = client.error(client.push(adapter, "me/never"))
     assert kind == "InputError"
     assert "is not a finished adapter: " + (RECORDS if missing == "abliterate.json" else missing) in message
+
+
+@pytest.mark.parametrize("path", ["/home/me/model", "C:\\\\models\\\\mine"])
+def test_push_refuses_an_adapter_that_names_a_path_of_this_machine(adapter: Path, path: str) -> None:
+    config = adapter / "adapter_config.json"
+    config.write_text(json.dumps({"base_model_name_or_path": path}))
+    with pytest.raises(InputError, match="names its model by a path of this machine; write it without --keep-paths"):
+        finished_files(adapter)
+    config.write_text(json.dumps({"base_model_name_or_path": "org/name"}))
+    assert "adapter_config.json" in finished_files(adapter)
+    config.write_text("{")
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json: cannot be read"):
+        finished_files(adapter)
 
 
 def test_push_refuses_an_adapter_that_is_damaged(client: Client, adapter: Path) -> None:

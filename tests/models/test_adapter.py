@@ -67,7 +67,7 @@ def test_what_names_no_adapter(tmp_path: Path, adapter: tuple[Path, torch.Tensor
     assert adapter_folder("model.gguf") is None
     assert adapter_folder(str(folder / "adapter_config.json")) is None
     with pytest.raises(InputError, match="no such folder or file, and not a Hub id"):
-        adapter_folder("nowhere")
+        adapter_folder("./nowhere")
 
 
 def test_the_model_that_it_belongs_to(adapter: tuple[Path, torch.Tensor]) -> None:

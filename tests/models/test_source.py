@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from abliterate.checkpoints.quantized_weight import quantised_tensors, quantized
 from abliterate.errors import CheckpointError, InputError
 from abliterate.models import source as source_module
 from abliterate.models.loading import choose_dtype, load_model, plan_offload
-from abliterate.models.source import Source, auto_class, build_empty, read_config, resolve, resolve_config, shown_name
+from abliterate.models.source import Source, auto_class, build_empty, read_config, resolve, resolve_config
 from fixtures.models import random_model
 from fixtures.tiny_chat import TINY
 
@@ -90,8 +91,21 @@ def test_a_folder_is_a_source_without_its_place(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(TINY, tmp_path / "mine"))
     source = resolve(str(folder))
     assert (source.folder, source.public_name, source.revision) == (folder, "mine", None)
-    assert shown_name("org/name") == "org/name"
-    assert shown_name(str(folder / "..") + "/mine/") == "mine"
+    assert source.shown_name == "mine"
+
+
+def test_an_adapter_names_its_model_as_it_can_be_loaded(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(TINY, tmp_path / "mine"))
+    source = resolve(str(folder))
+    assert source.adapter_base() == ("mine", None)
+    assert source.adapter_base(keep_path=True) == (str(folder.resolve()), None)
+    of_hub = replace(source, name="org/name@main", revision="607a30d")
+    assert of_hub.adapter_base() == of_hub.adapter_base(keep_path=True) == ("org/name", "607a30d")
+
+
+def test_a_revision_in_the_name_stands_in_commands_and_not_in_records() -> None:
+    source = replace(resolve(str(TINY)), name="https://hf.co/org/name/tree/main")
+    assert (source.public_name, source.shown_name) == ("org/name", "org/name@main")
 
 
 def test_an_empty_model_has_its_shapes_and_no_weights() -> None:
@@ -107,8 +121,8 @@ def test_an_empty_model_has_its_shapes_and_no_weights() -> None:
 
 @pytest.mark.parametrize("read", [resolve, resolve_config])
 def test_what_is_no_model_is_one_line(tmp_path: Path, read: object) -> None:
-    with pytest.raises(InputError, match="nowhere: no such folder or file, and not a Hub id"):
-        read("nowhere")  # type: ignore[operator]
+    with pytest.raises(InputError, match=r"\./nowhere: no such folder or file, and not a Hub id"):
+        read("./nowhere")  # type: ignore[operator]
     with pytest.raises(InputError, match=r"x\.gguf: no such file"):
         read(str(tmp_path / "x.gguf"))  # type: ignore[operator]
 

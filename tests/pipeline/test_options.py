@@ -70,6 +70,9 @@ def test_an_empty_path_is_the_models_own_template() -> None:
     ("given", "name"),
     [
         ({"model": "org/name"}, "name-abliterated"),
+        ({"model": "org/name@v1"}, "name-abliterated"),
+        ({"model": "https://huggingface.co/org/name/tree/main"}, "name-abliterated"),
+        ({"model": "gpt2"}, "gpt2-abliterated"),
         ({"model": "some/file.gguf", "mode": "induce"}, "file-induced"),
         ({"model": "folder/", "mode": "harden"}, "folder-hardened"),
     ],

@@ -11,6 +11,7 @@ from hypothesis import given
 
 from abliterate.pipeline.options import Options
 from abliterate.records.option import Declaration, changed, declarations, flag_of, number_or, one_of, some_of, words_of
+from abliterate.training.harden_options import HardenOptions
 from abliterate.training.heal_options import HealOptions
 from fixtures.option_values import CLASSES, values_of
 
@@ -85,7 +86,8 @@ def test_what_is_at_its_default_or_of_this_machine_is_not_written() -> None:
     assert changed(replace(options, seed=0)) == {
         "device": "cuda", "max_memory": 1, "force": True, "trust_remote_code": True,
     }  # fmt: skip
-    assert words_of(HealOptions(adapter=True, rank=3)) == ["--adapter"]  # the command has no flag for the rank
+    assert words_of(HealOptions(adapter=True, rank=3)) == ["--adapter", "--lora-r", "3"]
+    assert words_of(HardenOptions(batch_size=3)) == []  # the command has no flag for it
 
 
 def test_the_word_for_none_is_of_the_command_line_alone() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from abliterate.evaluation.statistics import Rate
-from abliterate.records.training_card import training_card
+from abliterate.records.training_card import training_card, unchanged_text
 from fixtures.model_cards import HOSTILE, body, metadata, numbers_in, outline, tokens
 
 SHARED: dict[str, Any] = {
@@ -228,3 +228,16 @@ def test_the_name_of_a_dataset_shows_as_it_is(name: str) -> None:
     assert len(fences) == 1
     if name.isprintable():
         assert shlex.split(fences[0].content)[-1] == name
+
+
+def test_training_that_changed_nothing_says_so() -> None:
+    same = {**HEALED, "training": {**HEALED["training"], "loss_after": HEALED["training"]["loss_before"]}}
+    left = {**HARDENED, "after": {**HARDENED["before"], "layer": 3}}
+    for record, usual in ((same, HEALED), (left, HARDENED)):
+        said = unchanged_text(record)
+        assert said is not None
+        assert said in training_card(record, None)
+        assert unchanged_text(usual) is None
+        assert said not in training_card(usual, None)
+    moved = {**left, "after": {**left["after"], "same": Rate(99, 100).to_json()}}
+    assert unchanged_text(moved) is None

@@ -60,16 +60,25 @@ class Repository:
     gated: bool = False
     ignored: tuple[str, ...] = ()
     commits: list[Commit] = field(default_factory=list)
+    """Those of main."""
+    branches: dict[str, Commit] = field(default_factory=dict)
+    """The last commit of every other branch, and of every pull request."""
 
-    def commit(self, message: str, files: dict[str, Blob]) -> Commit:
-        text = json.dumps([len(self.commits), message, {name: blob.oid for name, blob in files.items()}])
-        self.commits.append(Commit(hashlib.sha1(text.encode()).hexdigest(), message, files))
-        return self.commits[-1]
+    def commit(self, message: str, files: dict[str, Blob], branch: str = "main") -> Commit:
+        text = json.dumps([branch, len(self.commits), message, {name: blob.oid for name, blob in files.items()}])
+        made = Commit(hashlib.sha1(text.encode()).hexdigest(), message, files)
+        if branch == "main":
+            self.commits.append(made)
+        else:
+            self.branches[branch] = made
+        return made
 
     def at(self, revision: str) -> Commit | None:
         if revision == "main":
             return self.commits[-1]
-        return next((commit for commit in self.commits if commit.oid == revision), None)
+        if revision in self.branches:
+            return self.branches[revision]
+        return next((one for one in (*self.commits, *self.branches.values()) if one.oid == revision), None)
 
     @property
     def contents(self) -> dict[str, bytes]:
@@ -338,7 +347,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def preupload(self, name: str, revision: str) -> Any:
         repository = self.repository(name, write=True)
-        held = repository.commits[-1].files
+        held = self.commit_of(name, revision).files
         return {
             "files": [
                 {
@@ -371,7 +380,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def commit(self, name: str, revision: str) -> Any:
         repository = self.repository(name, write=True)
-        files = dict(repository.commits[-1].files)
+        files = dict(self.commit_of(name, revision).files)
         message = ""
         for line in self.body.splitlines():
             key, value = json.loads(line)["key"], json.loads(line)["value"]
@@ -387,8 +396,20 @@ class Handler(BaseHTTPRequestHandler):
                 del files[value["path"]]
             else:
                 raise Problem(400, f"unknown operation {key}")
-        made = repository.commit(message, files)
-        return {"success": True, "commitOid": made.oid, "commitUrl": f"{self.hub.endpoint}/{name}/commit/{made.oid}"}
+        request = len([one for one in repository.branches if one.startswith("refs/pr/")]) + 1
+        opened = self.query.get("create_pr") == ["1"]
+        made = repository.commit(message, files, f"refs/pr/{request}" if opened else revision)
+        page = f"{self.hub.endpoint}/{name}"
+        return {
+            "success": True,
+            "commitOid": made.oid,
+            "commitUrl": f"{page}/commit/{made.oid}",
+            **({"pullRequestUrl": f"{page}/discussions/{request}"} if opened else {}),
+        }
+
+    def branch(self, name: str, branch: str) -> Any:
+        self.repository(name, write=True).branches[branch] = self.commit_of(name, "main")
+        return {}
 
     def resolve(self, name: str, revision: str, path: str) -> Any:
         commit = self.commit_of(name, revision)
@@ -421,16 +442,18 @@ class Handler(BaseHTTPRequestHandler):
         return 206, {**headers, "Content-Range": f"bytes {start}-{end - 1}/{len(content)}"}, content[start:end]
 
 
-NAME = r"(?P<name>[^/]+/[^/]+)"
+NAME = r"(?P<name>[^/]+/[^/]+|legacy[^/]*)"
+"""org/name, or one word for a model of the Hub's first ones."""
 ROUTES = [
     ("GET", r"/api/whoami-v2", "whoami"),
     ("POST", r"/api/repos/create", "create"),
     ("POST", r"/api/validate-yaml", "validate"),
     ("GET", rf"/api/models/{NAME}", "info"),
     ("GET", rf"/api/models/{NAME}/revision/(?P<revision>.+)", "info"),
-    ("GET", rf"/api/models/{NAME}/tree/(?P<revision>[^/]+)", "tree"),
-    ("POST", rf"/api/models/{NAME}/preupload/(?P<revision>[^/]+)", "preupload"),
-    ("POST", rf"/api/models/{NAME}/commit/(?P<revision>[^/]+)", "commit"),
+    ("GET", rf"/api/models/{NAME}/tree/(?P<revision>.+)", "tree"),
+    ("POST", rf"/api/models/{NAME}/preupload/(?P<revision>.+)", "preupload"),
+    ("POST", rf"/api/models/{NAME}/commit/(?P<revision>.+)", "commit"),
+    ("POST", rf"/api/models/{NAME}/branch/(?P<branch>.+)", "branch"),
     ("POST", rf"/{NAME}\.git/info/lfs/objects/batch", "batch"),
     ("PUT", r"/storage/(?P<oid>[0-9a-f]{64})", "store"),
     ("GET", r"/storage/(?P<oid>[0-9a-f]{64})", "fetch"),

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 
 from abliterate.checkpoints.checkpoint import Checkpoint, write_shard
@@ -316,10 +317,34 @@ def test_a_file_system_without_locks_is_written_too(destination: Path, monkeypat
     monkeypatch.setattr("fcntl.flock", refuse)
     with Staging.open(destination, "identity") as staging:
         staging.publish()
-    monkeypatch.setattr(module, "fcntl", None)
+    monkeypatch.undo()
+
+    def missing(descriptor: int, *, blocking: bool) -> bool:
+        raise OSError(errno.ENOSYS, "this Python has no locks")
+
+    monkeypatch.setattr(module, "lock_descriptor", missing)
     with Staging.open(destination.with_name("other"), "identity") as staging:
         staging.publish()
     assert around(destination) == {"edited", "other"}
+
+
+def test_the_lock_of_a_process_that_died_is_free(destination: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        Staging.open(destination, "identity")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert destination.with_name(".edited.abliterate-lock").exists()
+    with Staging.open(destination, "identity") as staging:
+        staging.publish()
+    assert around(destination) == {"edited"}
+
+
+def test_it_is_the_lock_that_filelock_takes(destination: Path) -> None:
+    """The same on every platform that filelock knows, and seen by whoever uses it."""
+    path = destination.with_name(".edited.abliterate-lock")
+    with Staging.open(destination, "identity"), pytest.raises(Timeout):
+        FileLock(path).acquire(blocking=False)
 
 
 def test_the_lock_holds_while_threads_come_and_go(destination: Path) -> None:
