@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -247,6 +247,7 @@ def search(
     with frozen(model):
         state = State.load(state_file, data.harmful) if state_file else None
         token_count = state.token_count if state else TokenCount()
+        counted = replace(token_count) if state else None
         plan = plan_memory(model)
         edit_losses = EditLosses(model, live.architecture, Head(model), plan, token_count, live.batch_size)
         selected = edit_losses.states([OriginalReply(prompt, ()) for prompt in group.own(data.select_harmless)])
@@ -254,6 +255,8 @@ def search(
         if state is None:
             state = one.begin(start)
         original = edit_losses.states(state.answers)
+        if counted:  # what is made again was counted when it was first made
+            vars(token_count).update(vars(counted))
         for number in range(len(state.points) - 2, len(one.schedule[0])):
             one.stage(state, number, seed, original)
             if state_file and group.first:
