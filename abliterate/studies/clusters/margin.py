@@ -26,7 +26,7 @@ from abliterate.studies.upper import Upper, check_gradients
 
 WAY_OUT = "give more memory"
 
-NODES = 384
+NODES = 192
 """Places at once whose predictions are looked at: each holds the whole vocabulary, and the weights are read once for all of them."""
 
 

@@ -74,7 +74,7 @@ def test_groups_are_of_one_length() -> None:
     groups = alike([(1, 2), (3,), (4, 5), *[(6,)] * 100], TARGETS)
     assert sorted(place for group in groups for place in group) == list(range(103))
     assert groups[0] == [0, 2]
-    assert max(map(len, groups)) == 96
+    assert max(map(len, groups)) == 48
 
 
 def test_a_model_in_few_digits_is_refused(live: LiveModel) -> None:
