@@ -553,6 +553,13 @@ def test_clusters_are_drawn_with_their_phrases_on_hover(tmp_path: Path, watched:
     assert page.locator("#clusters .plot").count() == 4
     first, second, stars = drawn(page, "plot-clusters")
     assert [len(one["x"]) for one in (first, second, stars)] == [2, 1, 2]
-    assert len(drawn(page, "plot-stability")) == 6
+    curves = drawn(page, "plot-stability")  # stability, and below it silhouette
+    own, gaussian, shuffled, harmless = (
+        "harmful prompts",
+        "Gaussian, 95%",
+        "shuffled coordinates, 95%",
+        "harmless phrases",
+    )
+    assert [one["name"] for one in curves] == 2 * [own, gaussian, shuffled, harmless]
     (matrix,) = drawn(page, "plot-cluster-effects")
     assert [len(row) for row in matrix["z"]] == [2, 2, 2]
