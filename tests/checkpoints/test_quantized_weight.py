@@ -145,6 +145,7 @@ def planned(source: Path, direction: torch.Tensor) -> set[str]:
     return set(make_plan(Recipe.uniform(), direction, find_architecture(empty), empty, found.checkpoint).edits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "name"), PAIRS)
 def test_edited_weights_in_bf16_load_in_transformers(family: str, name: str, tmp_path: Path) -> None:
     source = quantise_checkpoint(random_checkpoint(family, tmp_path / "source"), name)
