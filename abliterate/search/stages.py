@@ -42,16 +42,12 @@ from abliterate.search.losses import EditLosses, States, TokenCount
 from abliterate.search.state import State
 from abliterate.search.variables import Variables
 
-REFUSAL_WEIGHTS = (0.5, 0.15, 0.05, 0.015)
+REFUSAL_WEIGHTS = (0.5, 0.2, 0.08, 0.03, 0.01)
 """Weights of the refusals, a stage each."""
 
-STEPS = 8
-"""Steps of a stage. Five stages of 12 end no better: with 128 prompts a side of Qwen2.5-0.5B-Instruct the default point of those
-refuses 1 of 44 at a KL of .014, that of these none at .017."""
-
-KEEPING_WEIGHTS, KEEPING_STEPS = (0.5, 0.2, 0.08, 0.03, 0.01), 12
-"""The same where refusals shall stay: the first stages lose them, and the gentler ones need their time to bring them back. With the
-shorter ones `--mode calm` leaves 11 of 23 look-alikes refused on the tiny chat model, with these 3 (13 before)."""
+STEPS = 12
+"""Steps of a stage. Four stages of 8 are not enough: of two searches on Qwen2.5-0.5B-Instruct with 128 prompts a side, which differ
+in the number of threads alone, one ended with no refusal of 44 at a KL of .017, the other with 5 at .010 and none at .030."""
 
 EXAMPLES = 16
 """Places, and answers, in one step."""
@@ -114,11 +110,6 @@ class Search:
     processes: Processes
     original: Sequence[States]
     keeping: Keeping = field(default_factory=Keeping)
-
-    @property
-    def schedule(self) -> tuple[tuple[float, ...], int]:
-        """Return the weights of the refusals, a stage each, and the steps of a stage."""
-        return (KEEPING_WEIGHTS, KEEPING_STEPS) if self.data.kept.refusals else (REFUSAL_WEIGHTS, STEPS)
 
     def replies(self, prompts: Sequence[Tokens], edit: Variables | None, tokens: int, title: str) -> list[list[int]]:
         """Return the replies to the prompts, each process generating its own."""
@@ -185,7 +176,7 @@ class Search:
 
     def stage(self, state: State, number: int, seed: int, original: Sequence[States]) -> None:
         """Run one stage, and add its end to the points."""
-        (weights, steps), refusal_weight = self.schedule, self.schedule[0][number]
+        refusal_weight = REFUSAL_WEIGHTS[number]
         edit = state.edit.copy()
         places = state.transcript.places()
         sizes = len(places), len(state.answers), len(self.data.kept.refusals)
@@ -193,9 +184,9 @@ class Search:
         for one in edit.tensors():
             one.requires_grad_()
         optimizer = torch.optim.Adam(edit.groups(), betas=MOMENTA)
-        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_STEP, steps)
-        with self.live.progress.step(f"stage {number + 1} of {len(weights)}", steps, "steps") as advance:
-            for _ in range(steps):
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_STEP, STEPS)
+        with self.live.progress.step(f"stage {number + 1} of {len(REFUSAL_WEIGHTS)}", STEPS, "steps") as advance:
+            for _ in range(STEPS):
                 asked, stayed = next(draws[0]), next(draws[1])
                 optimizer.zero_grad(set_to_none=False)
                 own = self.processes.own(stayed)
@@ -257,7 +248,7 @@ def search(
         original = edit_losses.states(state.answers)
         if counted:  # what is made again was counted when it was first made
             vars(token_count).update(vars(counted))
-        for number in range(len(state.points) - 2, len(one.schedule[0])):
+        for number in range(len(state.points) - 2, len(REFUSAL_WEIGHTS)):
             one.stage(state, number, seed, original)
             if state_file and group.first:
                 with keeping():
