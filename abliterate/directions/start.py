@@ -38,7 +38,7 @@ def select_start(
 ) -> Selection:
     """Choose the finalist with the least bypass that does no more damage than the rule allows, else the one that does least.
 
-    The arguments are those of `selection.select`. The model must not stream from the disk. Raises InputError where the prompts
+    Looked at are the first `PROMPTS` of each side. The arguments are those of `selection.select`. The model must not stream from the disk. Raises InputError where the prompts
     differ at no candidate, and for logits that are NaN or infinite.
     """
     harmful, harmless = harmful[:PROMPTS], harmless[:PROMPTS]

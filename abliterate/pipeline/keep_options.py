@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from abliterate.pipeline.prompt_specs import PROMPT_LISTS, spec_beside
-from abliterate.prompts.sources import public_spec
-from abliterate.records.option import Declaration, option
+from abliterate.pipeline.prompt_specs import prompt_list
+from abliterate.records.option import option
 
 LOOK_ALIKES = "builtin:look-alikes"
 REPORT_LOOK_ALIKES = "builtin:look-alikes-report"
@@ -18,30 +17,19 @@ class KeepOptions:
 
     look_alikes: str = option(
         LOOK_ALIKES,
-        Declaration(
-            "With --mode calm: harmless prompts that sound harmful, to be answered; as --harmful.",
-            words=PROMPT_LISTS,
-            publish=public_spec,
-            locate=spec_beside,
-        ),
+        prompt_list("With --mode calm: harmless prompts that sound harmful, to be answered; as --harmful."),
     )
     report_look_alikes: str | None = option(
         None,
-        Declaration(
+        prompt_list(
             f"With --mode calm: those that measure it. \\[default: {REPORT_LOOK_ALIKES}; of another --look-alikes its report "
-            "part]",
-            words=PROMPT_LISTS,
-            publish=public_spec,
-            locate=spec_beside,
+            "part]"
         ),
     )
     keep: str | None = option(
         None,
-        Declaration(
-            "Prompts whose refusals must stay, as --harmful; builtin:operator-rules are requests against a system prompt.",
-            words=PROMPT_LISTS,
-            publish=public_spec,
-            locate=spec_beside,
+        prompt_list(
+            "Prompts whose refusals must stay, as --harmful; builtin:operator-rules are requests against a system prompt."
         ),
     )
 

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from abliterate.errors import InputError
-from abliterate.models.decoding import Decoding
-from abliterate.models.generation import REPLY_TOKENS, generate_all
-from abliterate.parallel.processes import Processes
 from abliterate.pipeline.load import Loaded
+from abliterate.pipeline.replies import training_replies
 from abliterate.progress import Progress
 from abliterate.replies.refusals import is_refusal
 from abliterate.search.examples import OriginalReply
@@ -34,19 +32,7 @@ def collect_kept(loaded: Loaded, progress: Progress) -> KeptReplies:
     if not lists:
         return KeptReplies()
     tokens = {name: [*map(tuple, splits.chat.encode(one.prompts))] for name, one in lists.items()}
-    replies = generate_all(
-        loaded.model,
-        loaded.tokenizer,
-        [*tokens.values()],
-        REPLY_TOKENS,
-        decoding=Decoding(loaded.options.generation, loaded.options.seed),
-        batch_size=loaded.options.batch_size,
-        processes=Processes.launched(),
-        kept=loaded.unfinished.under("kept"),
-        progress=progress,
-        title="refusals that shall stay",
-        kinds=[f"{name} training" for name in lists],
-    )
+    replies = training_replies(loaded, tokens, "kept", progress, "refusals that shall stay")
     refused, openings = {}, []
     for (name, own), said in zip(tokens.items(), replies, strict=True):
         texts = loaded.tokenizer.batch_decode(said)

@@ -20,10 +20,9 @@ from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
 from abliterate.models.generation_modes import GENERATIONS, Generation
 from abliterate.pipeline.form_options import FormOptions
 from abliterate.pipeline.keep_options import KeepOptions
-from abliterate.pipeline.prompt_specs import PROMPT_LISTS, spec_beside
+from abliterate.pipeline.prompt_specs import prompt_list
 from abliterate.pipeline.search_options import SearchOptions
 from abliterate.prompts.moment import read_date
-from abliterate.prompts.sources import public_spec
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
 from abliterate.records.option import KEY, Declaration, one_of, option, some_of, split, whole_number
 from abliterate.storage.names import TEMPLATE
@@ -148,18 +147,11 @@ class PromptOptions:
 
     harmful: str = option(
         "builtin:harmful",
-        Declaration(
-            "Prompts that the model declines: org/dataset[:split[:column]] or FILE[:column].",
-            words=PROMPT_LISTS,
-            publish=public_spec,
-            locate=spec_beside,
-        ),
+        prompt_list("Prompts that the model declines: org/dataset[:split[:column]] or FILE[:column]."),
     )
     harmless: str = option(
         "builtin:harmless",
-        Declaration(
-            "Prompts that it answers, as --harmful.", words=PROMPT_LISTS, publish=public_spec, locate=spec_beside
-        ),
+        prompt_list("Prompts that it answers, as --harmful."),
     )
     n_train: int = option(
         128, Declaration("Prompts a side, at most, that make the direction.", read=int, kind=int, least=8)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from abliterate.errors import InputError
 from abliterate.hub.names import is_hub_name
-from abliterate.prompts.sources import BUILTIN, as_file
-from abliterate.records.option import Beside
+from abliterate.prompts.sources import BUILTIN, as_file, public_spec
+from abliterate.records.option import Beside, Declaration
 
 PROMPT_LISTS = tuple(f"builtin:{name}" for name in BUILTIN)
 
@@ -27,3 +27,8 @@ def spec_beside(text: str, beside: Beside) -> str:
         what = "is a folder or file here" if here else "is no file beside it, and no name on the Hub"
         raise InputError(f"the manifest names the prompts {text!r}, which {what}; say where they are with a flag")
     return text
+
+
+def prompt_list(text: str) -> Declaration:
+    """Return the declaration of an option that names prompts, `text` being its help."""
+    return Declaration(text, words=PROMPT_LISTS, publish=public_spec, locate=spec_beside)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,25 +46,33 @@ class TrainingReplies:
         return {side: {**one, **used.get(side, {})} for side, one in splits.record().items()}
 
 
+def training_replies(
+    loaded: Loaded, lists: Mapping[str, Sequence[Sequence[int]]], step: str, progress: Progress, title: str
+) -> list[list[list[int]]]:
+    """Return the model's replies to lists of train prompts, of what a run sorts by; `step` is what they are kept under."""
+    return generate_all(
+        loaded.model,
+        loaded.tokenizer,
+        [*lists.values()],
+        REPLY_TOKENS,
+        decoding=Decoding(loaded.options.generation, loaded.options.seed),
+        batch_size=loaded.options.batch_size,
+        processes=Processes.launched(),
+        kept=loaded.unfinished.under(step),
+        progress=progress,
+        title=title,
+        kinds=[f"{name} training" for name in lists],
+    )
+
+
 def collect_training_replies(loaded: Loaded, progress: Progress) -> TrainingReplies:
     """Let the model reply to the training prompts, and sort the replies by the ruler that also measures.
 
     Raises NoRefusalsError when it refuses none, with the likeliest cause.
     """
     training = [loaded.splits.chat.encode(prompts.prompts) for prompts in loaded.splits.training()]
-    replies = generate_all(
-        loaded.model,
-        loaded.tokenizer,
-        training,
-        REPLY_TOKENS,
-        decoding=Decoding(loaded.options.generation, loaded.options.seed),
-        batch_size=loaded.options.batch_size,
-        processes=Processes.launched(),
-        kept=loaded.unfinished.under("listen"),
-        progress=progress,
-        title="how refusals and answers open",
-        kinds=(f"{loaded.splits.removed} training", "harmless training"),
-    )
+    sides = dict(zip((loaded.splits.removed, HARMLESS), training, strict=True))
+    replies = training_replies(loaded, sides, "listen", progress, "how refusals and answers open")
     texts = [loaded.tokenizer.batch_decode(side) for side in replies]
     refused = [[is_refusal(text) for text in side] for side in texts]
     if loaded.splits.removed == LOOK_ALIKES and not any(refused[0]):

@@ -33,9 +33,11 @@ def test_the_start_is_the_exact_best_of_the_finalists(
     assert max(one.estimate or 0 for one in finalists) <= min(one.estimate or 0 for one in others)
     admitted = [one.bypass for one in finalists if one.kl is not None and one.kl < MAX_KL]
     assert found.chosen.bypass == min(one for one in admitted if one is not None)
+    assert found.to_json()["first"] == 12
     known = len(kept)
     assert select_start(live, directions, openings, harmful, harmless, kept=kept) == found
     assert len(kept) == known > 0
     of_rule = select(live, directions, openings, harmful[:12], harmless[:12], layer=found.chosen.layer)
+    assert "first" not in of_rule.to_json()
     same = next(one for one in of_rule.candidates if one.position == found.chosen.position)
     assert same.bypass == pytest.approx(found.chosen.bypass, abs=0.05)

@@ -14,26 +14,31 @@ START = torch.tensor([10.0, 0.0, 0.0])
 
 
 class Slope(Margin):
-    """Stands for a margin: f and its gradient are functions of the state."""
+    """Stands for a margin: f of each prompt and its gradient are functions of its state; `ran` counts prompts that were run."""
 
-    def __init__(self, value: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        self._function = value
+    def __init__(self, *values: Callable[[torch.Tensor], torch.Tensor], ran: list[int] | None = None) -> None:
+        self._functions = values
+        self.ran = [] if ran is None else ran
 
     @property
     def states(self) -> torch.Tensor:
-        return START[None]
+        return START.repeat(len(self._functions), 1)
 
     def part(self, prompts: Sequence[int]) -> Margin:
-        raise AssertionError("one prompt has no parts")
+        return Slope(*(self._functions[place] for place in prompts), ran=self.ran)
 
     def values(self, states: torch.Tensor) -> torch.Tensor:
-        return torch.stack([self._function(state) for state in states]).detach()
+        return self._each(states).detach()
 
     def gradients(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         here = states.clone().requires_grad_()
-        found = torch.stack([self._function(state) for state in here])
+        found = self._each(here)
         (gradient,) = torch.autograd.grad(found.sum(), [here])
         return found.detach(), gradient
+
+    def _each(self, states: torch.Tensor) -> torch.Tensor:
+        self.ran.append(len(states))
+        return torch.stack([value(state) for value, state in zip(self._functions, states, strict=True)])
 
 
 def walked(value: Callable[[torch.Tensor], torch.Tensor], step: str = "scaled") -> Walk:
@@ -68,3 +73,21 @@ def test_what_has_no_direction_says_so() -> None:
     assert walked(lambda state: state[1] * float("nan")).broken
     assert walked(lambda state: state[1] + 9).saturated
     assert walked(lambda state: state[1] + 1).to_json()["crossed"]
+
+
+def test_prompts_that_have_ended_are_not_run_again_and_leave_the_others_as_they_are() -> None:
+    """They end in another order than they stand in, on both walks, and one has no gradient at all."""
+    values: list[Callable[[torch.Tensor], torch.Tensor]] = [
+        lambda state: state[1] + 1.2,
+        lambda state: (0 * state).sum() + 1,
+        lambda state: state[2] ** 2 + 2 * state[2] - 0.4,
+        lambda state: state[1] - 0.7 * state[2] + 0.3,
+    ]
+    together = Slope(*values)
+    for found, value in zip(walks_of(together, "scaled"), values, strict=True):
+        alone = walked(value)
+        assert (found.up, found.down) == (alone.up, alone.down)
+        assert torch.equal(torch.stack([found.point, found.anchor]), torch.stack([alone.point, alone.anchor]))
+    assert together.ran[0] == 4
+    assert set(together.ran[1:]) >= {3, 1}
+    assert max(together.ran[1:]) == 3
