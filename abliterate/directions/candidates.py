@@ -60,7 +60,11 @@ class Selection:
     def to_json(self) -> dict[str, object]:
         """Return the choice as the manifest holds it."""
         scores = {"bypass": self.chosen.bypass, "induce": self.chosen.induce, "kl": self.chosen.kl}
-        found = {**scores, "floor": self.floor, "unedited": {"harmful": self.harmful, "harmless": self.harmless}}
+        found: dict[str, object] = {
+            **scores,
+            "floor": self.floor,
+            "unedited": {"harmful": self.harmful, "harmless": self.harmless},
+        }
         return found if self.first is None else {**found, "first": self.first}
 
 
