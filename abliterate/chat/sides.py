@@ -157,7 +157,10 @@ def with_adapter(options: AskOptions, folder: Path, base: str, compare: bool, pr
     manifest = manifest_beside(folder)
     if manifest is not None:
         check_source(folder, part(manifest, "source"), source, progress)
-    if plan_offload(source, choose_dtype(source, options.dtype), choose_device(options.device), options.max_memory):
+    device = choose_device(options.device)
+    if plan_offload(
+        source, choose_dtype(source, options.dtype, device, options.max_memory), device, options.max_memory
+    ):
         raise InputError(f"{base}: does not fit into memory, and with an adapter it cannot stream from the disk")
     original = load_side("original", source, options)
     attach(original.model, folder)
@@ -181,7 +184,9 @@ def with_both(options: AskOptions, against: str, progress: Progress, why: str) -
 def check_room(sources: list[Source], options: AskOptions) -> None:
     """Raise InputError when two models do not fit the device together."""
     device = choose_device(options.device)
-    sizes = [sizes_of(source.empty, choose_dtype(source, options.dtype)) for source in sources]
+    sizes = [
+        sizes_of(source.empty, choose_dtype(source, options.dtype, device, options.max_memory)) for source in sources
+    ]
     needed = sum(size.whole for size in sizes) + DEFAULT_TOKENS * max(size.token for size in sizes)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else room_left(options.max_memory)
     if needed > free:

@@ -16,7 +16,7 @@ from abliterate.errors import CheckpointError, InputError
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
 from abliterate.models.offload import Offload, place_layers, room_left, sizes_of, watch, working_folder
 from abliterate.models.source import Source, auto_class, load_errors, read_config
-from abliterate.parallel.devices import choose_device
+from abliterate.parallel.devices import choose_device, computes_in
 from abliterate.storage.cache import cache_folder
 
 DTYPE_WORDS: Mapping[str, torch.dtype] = {word: getattr(torch, name) for word, name in DTYPE_NAMES.items()}
@@ -36,7 +36,8 @@ def load_model(
     (`offload`). Raises InputError for an unknown dtype or device and where not even that fits, CheckpointError when a
     tensor that the model needs is missing.
     """
-    place, wanted = choose_device(device), choose_dtype(source, dtype)
+    place = choose_device(device)
+    wanted = choose_dtype(source, dtype, place, max_memory)
     offload = plan_offload(source, wanted, place, max_memory)
     return load_placed(source, wanted, place, offload, checkpoint)
 
@@ -113,19 +114,31 @@ def dequantized(source: Source, config: Any, files: Checkpoint, dtype: torch.dty
     return auto_class(config), {"pretrained_model_name_or_path": files.folder, "config": config}
 
 
-def choose_dtype(source: Source, dtype: str) -> torch.dtype:
-    """Return the dtype to run in; `auto` is that of most of the checkpoint's bytes, quantised weights apart."""
-    if dtype == "auto":
-        sizes: dict[torch.dtype, int] = {}
-        quantised = quantised_tensors(source.checkpoint)
-        for entry in source.checkpoint.tensors.values():
-            if entry.name not in quantised:
-                sizes[entry.torch_dtype] = sizes.get(entry.torch_dtype, 0) + entry.nbytes
-        found = max(sizes, key=lambda one: sizes[one], default=torch.bfloat16)
-        if found not in DTYPE_WORDS.values():
-            raise InputError(f"{source.name}: stores {found}; pass --dtype bfloat16 or float32 to run it")
-        return found
-    return DTYPE_WORDS[dtype_name("--dtype", dtype)]
+def choose_dtype(source: Source, dtype: str, device: torch.device, max_memory: int | None = None) -> torch.dtype:
+    """Return the dtype to run in; `auto` is that of the checkpoint, or float32 where `device` only imitates that one.
+
+    Not where float32, twice as large, does not fit into memory.
+    """
+    if dtype != "auto":
+        return DTYPE_WORDS[dtype_name("--dtype", dtype)]
+    stored = stored_dtype(source)
+    if computes_in(stored, device):
+        return stored
+    fits = sizes_of(source.empty, torch.float32).fit(room_left(max_memory))
+    return torch.float32 if fits else stored
+
+
+def stored_dtype(source: Source) -> torch.dtype:
+    """Return the dtype of most of the checkpoint's bytes, quantised weights apart. Raises InputError for none to run in."""
+    sizes: dict[torch.dtype, int] = {}
+    quantised = quantised_tensors(source.checkpoint)
+    for entry in source.checkpoint.tensors.values():
+        if entry.name not in quantised:
+            sizes[entry.torch_dtype] = sizes.get(entry.torch_dtype, 0) + entry.nbytes
+    found = max(sizes, key=lambda one: sizes[one], default=torch.bfloat16)
+    if found not in DTYPE_WORDS.values():
+        raise InputError(f"{source.name}: stores {found}; pass --dtype bfloat16 or float32 to run it")
+    return found
 
 
 def dtype_name(flag: str, word: str) -> str:

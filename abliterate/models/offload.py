@@ -58,6 +58,10 @@ class Sizes:
         """Return the bytes of all weights."""
         return self.outside + self.head + sum(self.layers)
 
+    def fit(self, free: int) -> bool:
+        """Tell whether all weights, and a pass of the usual size, fit into so many bytes."""
+        return self.whole + DEFAULT_TOKENS * self.token <= free
+
 
 @dataclass(frozen=True)
 class Offload:
@@ -139,7 +143,7 @@ def place_layers(model: PreTrainedModel, sizes: Sizes, device: torch.device, fre
     On the CPU both are the same; there the head too can stay on the disk, since reading it copies nothing.
     Raises InputError when not even one layer and the smallest pass fit.
     """
-    if sizes.whole + DEFAULT_TOKENS * sizes.token <= free:
+    if sizes.fit(free):
         return None
     largest, maps = max(sizes.layers, default=0), device.type == "cpu" and sizes.head > 0
     outside = sizes.outside + (0 if maps else sizes.head)

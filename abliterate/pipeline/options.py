@@ -171,7 +171,8 @@ class ModelOptions:
     dtype: str = option(
         "auto",
         Declaration(
-            "Run in auto (as stored), bfloat16 (bf16), float16 (fp16, half) or float32 (fp32); the files keep theirs.",
+            "Run in auto (as stored; float32 where the processor has no instructions for that), bfloat16 (bf16), float16 (fp16, half) or "
+            "float32 (fp32); the files keep theirs.",
             read=read_dtype,
             words=DTYPES,
         ),

@@ -50,7 +50,7 @@ def test_an_empty_model_and_a_quantisation_are_looked_for_once(built: Counter[st
     for _ in range(2):
         load_model(source)
         assert plan_offload(source, torch.bfloat16, torch.device("cpu"), None) is None
-        choose_dtype(source, "auto")
+        choose_dtype(source, "auto", torch.device("cpu"))
         dequantized_here(source.checkpoint)
         assert quantized_weights(source.checkpoint) == quantised_tensors(source.checkpoint) == {}
     assert built == {"empty": 1, "quantization": 1}
