@@ -23,25 +23,38 @@ class KeptReplies:
 
 
 def collect_kept(loaded: Loaded, progress: Progress) -> KeptReplies:
-    """Let the model reply to the train prompts whose refusals shall stay; nothing where none were named.
+    """Let the model reply to the prompts whose refusals shall stay; nothing where none were named.
 
-    Raises InputError for a list of which it refuses none: there is no refusal to keep.
+    Raises InputError for a list of which it refuses none, on either split: there is no refusal to keep, or none to judge by.
     """
-    splits = loaded.splits
-    lists, chosen = splits.kept("train"), splits.kept("select")
-    if not lists:
+    if not loaded.splits.kept("train"):
         return KeptReplies()
-    tokens = {name: [*map(tuple, splits.chat.encode(one.prompts))] for name, one in lists.items()}
-    replies = training_replies(loaded, tokens, "kept", progress, "refusals that shall stay")
-    refused, openings = {}, []
+    train, select = (refusals_of(loaded, split, progress) for split in ("train", "select"))
+    openings = [OriginalReply(prompt, reply) for own in train.values() for prompt, reply in own.values()]
+    # Of those that are answered none can be lost, and one that an edit makes refused must not hide one that it loses.
+    judged = [prompt for own in select.values() for prompt, _ in own.values()]
+    return KeptReplies(Kept(openings, judged), {name: [*own] for name, own in train.items()})
+
+
+def refusals_of(
+    loaded: Loaded, split: str, progress: Progress
+) -> dict[str, dict[int, tuple[tuple[int, ...], tuple[int, ...]]]]:
+    """Return, list by list, the prompts of a split that the model refuses, by place, and how each of its refusals opens.
+
+    Raises InputError for a list of which it refuses none.
+    """
+    lists, chat = loaded.splits.kept(split), loaded.splits.chat
+    tokens = {name: [*map(tuple, chat.encode(one.prompts))] for name, one in lists.items()}
+    title = f"refusals that shall stay, {split} part"
+    replies = training_replies(loaded, tokens, f"kept {split}", progress, title, split)
+    found = {}
     for (name, own), said in zip(tokens.items(), replies, strict=True):
         texts = loaded.tokenizer.batch_decode(said)
-        refused[name] = [place for place, text in enumerate(texts) if is_refusal(text)]
-        if not refused[name]:
+        refused = [place for place, text in enumerate(texts) if is_refusal(text)]
+        if not refused:
             raise InputError(
-                f"the model refuses none of the {len(own)} train prompts of {lists[name].spec}, so there is no refusal to "
+                f"the model refuses none of the {len(own)} {split} prompts of {lists[name].spec}, so there is no refusal to "
                 f"keep; give others with --{name}"
             )
-        openings += [OriginalReply(own[place], tuple(said[place][:KEPT_TOKENS])) for place in refused[name]]
-    select = [tuple(one) for part in chosen.values() for one in splits.chat.encode(part.prompts)]
-    return KeptReplies(Kept(openings, select), refused)
+        found[name] = {place: (own[place], tuple(said[place][:KEPT_TOKENS])) for place in refused}
+    return found

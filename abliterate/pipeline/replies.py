@@ -47,9 +47,17 @@ class TrainingReplies:
 
 
 def training_replies(
-    loaded: Loaded, lists: Mapping[str, Sequence[Sequence[int]]], step: str, progress: Progress, title: str
+    loaded: Loaded,
+    lists: Mapping[str, Sequence[Sequence[int]]],
+    step: str,
+    progress: Progress,
+    title: str,
+    part: str = "training",
 ) -> list[list[list[int]]]:
-    """Return the model's replies to lists of train prompts, of what a run sorts by; `step` is what they are kept under."""
+    """Return the model's replies to lists of prompts, of what a run sorts by; `step` is what they are kept under.
+
+    `part` says for people which prompts of the lists they are.
+    """
     return generate_all(
         loaded.model,
         loaded.tokenizer,
@@ -61,7 +69,7 @@ def training_replies(
         kept=loaded.unfinished.under(step),
         progress=progress,
         title=title,
-        kinds=[f"{name} training" for name in lists],
+        kinds=[f"{name} {part}" for name in lists],
     )
 
 
