@@ -18,7 +18,7 @@ from abliterate.checkpoints.quantized_weight import quantised_tensors
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.interventions.recipe import Recipe
-from abliterate.models.loading import dtype_name, load_model
+from abliterate.models.loading import dtype_name, load_model, stored_dtype
 from abliterate.models.source import Source, load_tokenizer, resolve
 from abliterate.pipeline.conditions import carry
 from abliterate.pipeline.open_edit import EditFiles
@@ -96,7 +96,7 @@ def heal(
         del adapted, live
         gc.collect()
         healed = reopened(source, staging, dtype, device, chosen.adapter)
-        proof = prove_healed(healed, plain_sequences(tokenizer), basis, recipe, before)
+        proof = prove_healed(healed, plain_sequences(tokenizer), basis, recipe, before, stored_dtype(source))
         run = carry(source.folder, staging)
         record |= {"run": run} if run else {}
         record |= {"learning_rate": chosen.rate, "training": asdict(training), "proof": asdict(proof)}

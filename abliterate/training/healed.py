@@ -18,7 +18,7 @@ from abliterate.architectures.wrappers import live_parameter
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.errors import InputError, ProofError
 from abliterate.interventions.recipe import Recipe
-from abliterate.models.loading import load_model
+from abliterate.models.loading import load_model, stored_dtype
 from abliterate.models.source import Source
 from abliterate.projection import frobenius
 from abliterate.proofs.stream import SILENCE, check_reference, relative_component
@@ -58,7 +58,8 @@ def write(adapted: Any, source: Source, staging: Staging, adapter: bool, keep_pa
         save_adapter(adapted, source, staging.folder, keep_path)
         staging.copy_file(source.folder / RECIPE, RECIPE)
     else:
-        adapted.merge_and_unload().save_pretrained(staging.folder, max_shard_size=SHARD_BYTES)
+        merged = adapted.merge_and_unload().to(stored_dtype(source))  # in whichever it ran, the files keep theirs
+        merged.save_pretrained(staging.folder, max_shard_size=SHARD_BYTES)
         require_other_weights(source.checkpoint, Checkpoint.open(staging.folder))
         for path in source.checkpoint.files():
             # An adapter that lies beside the edited checkpoint is one of its own forms, with its own card and figures.
@@ -131,13 +132,15 @@ def prove_healed(
     basis: Float[Tensor, "k d_model"],
     recipe: Recipe,
     before: Mapping[str, Components],
+    stored: torch.dtype = torch.float32,
 ) -> KeptOut:
     """Prove that a healed model holds along the direction what it held before, and is silent if the edit was complete.
 
-    Raises ProofError naming the weight, or the layer.
+    `stored` is the dtype of the weights on disk, where the model was loaded in a finer one. Raises ProofError naming the weight, or the layer.
     """
     architecture = find_architecture(model)
-    limit = HEALED_ROUNDING * torch.finfo(model.dtype).eps
+    coarsest = max((stored, model.dtype), key=lambda dtype: torch.finfo(dtype).eps)
+    limit = HEALED_ROUNDING * torch.finfo(coarsest).eps
     drifts = {
         name: float((after.rows - before[name].rows).norm()) / max(before[name].usual, after.usual, 1e-30)
         for name, after in healed_components(model, architecture, basis, recipe).items()
@@ -156,5 +159,5 @@ def prove_healed(
     if not recipe.exact:
         return KeptOut(drifts[worst], limit)
     per_layer = relative_component(model, architecture, basis, sequences, ProofError)
-    check_reference("the healed model writes along the direction", per_layer, SILENCE[model.dtype])
-    return KeptOut(drifts[worst], limit, tuple(per_layer), SILENCE[model.dtype])
+    check_reference("the healed model writes along the direction", per_layer, SILENCE[coarsest])
+    return KeptOut(drifts[worst], limit, tuple(per_layer), SILENCE[coarsest])

@@ -159,8 +159,17 @@ def check_frozen(label: str, tensor: Tensor, basis: Float[Tensor, "k d_model"], 
     if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
         return  # a quantised base: what its rounding left is not training's to change
     share = math.sqrt(len(basis) / tensor.shape[axis])
-    if component(tensor, basis, axis) > ROUNDING * share * rounding_of(tensor):
+    stored = tensor.to(dtype_of_numbers(tensor))  # an edit that was written in two bytes, and loaded in four
+    if component(tensor, basis, axis) > ROUNDING * share * rounding_of(stored):
         raise InputError(f"{label} is not trained and holds the direction; call orthogonalize(model, direction) first")
+
+
+def dtype_of_numbers(tensor: Tensor) -> torch.dtype:
+    """Return the dtype of two bytes in which every number of a tensor stays what it is, as after loading it from one; else its own."""
+    for dtype in (torch.bfloat16, torch.float16):
+        if tensor.dtype.itemsize > 2 and torch.equal(tensor.to(dtype).to(tensor.dtype), tensor):
+            return dtype
+    return tensor.dtype
 
 
 def base_model(model: nn.Module) -> PreTrainedModel:

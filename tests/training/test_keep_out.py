@@ -30,7 +30,7 @@ from abliterate.proofs.stream import SILENCE
 from abliterate.training.harden import harden
 from abliterate.training.heal import optimizer_steps
 from abliterate.training.heal_options import HealOptions
-from abliterate.training.keep_out import KeepDirectionOut, base_model
+from abliterate.training.keep_out import KeepDirectionOut, base_model, dtype_of_numbers
 from fixtures.models import random_model
 from fixtures.training import EXACT, SEQUENCES, printed, residue, rows, sets, tiny, written
 
@@ -326,6 +326,26 @@ def test_healing_that_changes_nothing_or_ends_in_nan_writes_nothing(
     with pytest.raises((InputError, ProofError), match=message):
         heal(str(original), path, tmp_path / "healed", settings)
     assert not (tmp_path / "healed").exists()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_an_edit_in_bfloat16_is_healed_in_either_dtype_and_the_files_keep_theirs(
+    original: Path, tmp_path: Path, dtype: str
+) -> None:
+    path = written(tmp_path / "rows.jsonl", rows("sft"))
+    settings = HealOptions(learning_rate=1e-3, steps=2, batch_size=2, accumulation=1, rank=4)
+    before, after = load_file(original / "model.safetensors"), tmp_path / "healed"
+    assert {one.dtype for one in before.values()} == {torch.bfloat16}
+    assert heal(str(original), path, after, settings, dtype=dtype).proof.drift < 0.1
+    assert {one.dtype for one in load_file(after / "model.safetensors").values()} == {torch.bfloat16}
+
+
+def test_numbers_that_two_bytes_hold_are_those_of_a_checkpoint_of_two_bytes() -> None:
+    for dtype in (torch.bfloat16, torch.float16):
+        loaded = torch.randn(8, 4).to(dtype).float()
+        assert dtype_of_numbers(loaded) == dtype_of_numbers(loaded.to(dtype)) == dtype
+        loaded[3, 1] += 1e-4
+        assert dtype_of_numbers(loaded) == torch.float32
 
 
 @pytest.mark.parametrize("count", [2, 5, 24, 100])
