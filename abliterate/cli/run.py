@@ -97,6 +97,8 @@ def result(one: Result, kept: bool = True) -> RenderableType:
     chosen = measured.selection.chosen
     recipe = one.manifest["recipe"]
     facts = Table.grid(padding=(0, 2))
+    if (target := one.manifest.get("target")) is not None:
+        facts.add_row("refusals are", f"replies that show {target}")
     facts.add_row("layer, position", f"{chosen.layer}, {chosen.position}  {scores(measured)}")
     if (form := one.manifest["direction"].get("form")) is not None:
         facts.add_row(

@@ -137,8 +137,20 @@ def repeated_options(manifest: Mapping[str, Any], given: ReproduceOptions, folde
         "offline": given.offline,
         "trust_remote_code": given.trust_remote_code,
         "allow_unproved": given.allow_unproved,
+        **judge_given(manifest, given),
     }
     return Options(str(model), out, **({"seed": seed} if isinstance(seed, int) else {}) | found | own)
+
+
+def judge_given(manifest: Mapping[str, Any], given: ReproduceOptions) -> dict[str, str | None]:
+    """Return who shall judge the edits of the search. Raises InputError where somebody did, and nobody is named."""
+    judge = part(manifest, "search").get("judge")
+    if judge is not None and given.judge is None and given.judge_endpoint is None:
+        raise InputError(
+            f"the edits of its search were judged by {judge!r}, which a manifest may not choose; say who shall with --judge or "
+            "--judge-endpoint"
+        )
+    return {name: getattr(given, name) for name in ("judge", "judge_endpoint", "judge_model")}
 
 
 def check_ingredients(manifest: Mapping[str, Any], options: Options, progress: Progress) -> None:

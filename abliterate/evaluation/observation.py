@@ -23,7 +23,7 @@ from abliterate.models.head import Head
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
-from abliterate.replies.refusals import is_refusal
+from abliterate.replies.behaviours import BEHAVIOURS, REFUSAL, Scorer
 from abliterate.storage.record_log import RecordLog
 
 KINDS = ("harmful", "harmless", "look-alike", "kept")
@@ -42,11 +42,12 @@ class Reply:
     text: str
     served: bool = False
     served_tokens: int | None = None
+    scorer: Scorer = BEHAVIOURS[REFUSAL]
 
     @property
     def refused(self) -> bool:
-        """Whether the reply opens as a refusal."""
-        return is_refusal(self.text)
+        """Whether the reply opens as a refusal; of another behaviour than refusal (`scorer`), whether it shows that."""
+        return self.scorer.shows(self.text)
 
     @property
     def length(self) -> int | None:
@@ -107,8 +108,11 @@ def observe(
     kept: RecordLog | None = None,
     progress: Progress = SILENT,
     decoding: Decoding = GREEDY,
+    scorer: Scorer = BEHAVIOURS[REFUSAL],
 ) -> Observation:
     """Let the model reply to the report prompts, and predict along the replies `along` (its own by default).
+
+    `scorer` says which replies show the behaviour that is counted.
 
     `processes` share the work out, and each gets all of it; `kept` holds what an interrupted run has left. Raises
     InputError for logits that are NaN or infinite, naming the prompt.
@@ -128,7 +132,10 @@ def observe(
         title="replies to the report prompts",
     )
     harmful, harmless, look_alikes, stay = (
-        tuple(Reply(prompt, tuple(ids), tokenizer.decode(ids)) for prompt, ids in zip(side.prompts, given, strict=True))
+        tuple(
+            Reply(prompt, tuple(ids), tokenizer.decode(ids), scorer=scorer)
+            for prompt, ids in zip(side.prompts, given, strict=True)
+        )
         for side, given in zip(sides, replies, strict=True)
     )
     states = states_along(model, report.harmless.tokens, along or harmless, batch_size, processes, progress)

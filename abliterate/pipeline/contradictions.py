@@ -9,7 +9,8 @@ from abliterate.errors import InputError
 from abliterate.exports.forms import EXPORT_FORMS, LEAVING_OUT
 from abliterate.pipeline.form_options import LATER_PLACES, FormOptions
 from abliterate.pipeline.keep_options import KeepOptions
-from abliterate.pipeline.options import Options
+from abliterate.pipeline.options import BUILTIN_HARMFUL, Options
+from abliterate.replies.behaviours import REFUSAL
 
 
 def check_options(options: Options) -> None:
@@ -19,6 +20,8 @@ def check_options(options: Options) -> None:
     check_form(options)
     check_search(options)
     check_kept(options)
+    check_target(options)
+    options.check_judge(options.searches)
     check_induce(options)
     check_save(options)
     check_edit_form(options)
@@ -78,6 +81,26 @@ def check_kept(options: Options) -> None:
     for name in ("look_alikes", "report_look_alikes"):
         if getattr(options, name) != getattr(usual, name):
             raise InputError(f"--{name.replace('_', '-')} is for --mode calm; add that, or leave it away")
+
+
+def check_target(options: Options) -> None:
+    """Raise InputError for another behaviour than refusal with prompts of refusals, or with what knows refusals alone."""
+    if options.target == REFUSAL:
+        return
+    if options.harmful == BUILTIN_HARMFUL:
+        raise InputError(
+            f"--target {options.target}: say with --harmful which prompts show it, such as builtin:slop, and with --harmless "
+            "which do not"
+        )
+    taken = {
+        f"--mode {options.mode}": options.mode != "ablate",
+        "--form": options.form is not None,
+        "--keep": options.keep is not None,
+        "--judge": options.judged,
+    }
+    for flag, given in taken.items():
+        if given:
+            raise InputError(f"{flag} knows refusals alone; leave it or --target {options.target} away")
 
 
 def check_induce(options: Options) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,6 +24,10 @@ from abliterate.directions.directions import Directions
 from abliterate.directions.methods import difference_in_means
 from abliterate.directions.selection import select
 from abliterate.directions.start import select_start
+from abliterate.errors import InputError
+from abliterate.evaluation.judges.choose import JudgeOptions as JudgeChoice
+from abliterate.evaluation.judges.choose import choose_judge
+from abliterate.evaluation.judges.judge import Judge
 from abliterate.models.batches import model_device
 from abliterate.models.decoding import Decoding
 from abliterate.parallel.processes import Processes
@@ -33,6 +38,7 @@ from abliterate.pipeline.load import Loaded, kept_of_choice, load_run
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.replies import TrainingReplies, collect_training_replies
 from abliterate.progress import SILENT, Progress
+from abliterate.replies.behaviours import BEHAVIOURS
 from abliterate.search.kept import Kept
 from abliterate.search.stages import SearchData, SearchResult, search, search_settings
 from abliterate.search.variables import Variables
@@ -106,7 +112,8 @@ def optimise(
     first = directions.at(chosen.layer, chosen.position)
     start = Variables.start(loaded.architecture, first if basis is None else basis, options.sites)
     data = SearchData(harmful, harmless, judging, staying, training_replies.replies, kept)
-    return search(
+    judge = judge_of(loaded)
+    found = search(
         loaded.live(progress),
         start,
         data,
@@ -114,18 +121,38 @@ def optimise(
         target_refusals=options.target_refusals,
         max_kl=options.max_kl,
         pick=options.pick,
-        state_file=None if loaded.unfinished.notes else state_file(loaded, start, data),
+        state_file=None if loaded.unfinished.notes else state_file(loaded, start, data, judge),
         keeping=loaded.unfinished.writing,
+        shows=BEHAVIOURS[options.target].shows,
+        verdicts=None if judge is None else partial(verdicts, judge, loaded.splits.selecting()[0].prompts, progress),
     )
+    return found if judge is None else replace(found, judge=judge.name)
 
 
-def state_file(loaded: Loaded, start: Variables, data: SearchData) -> Path:
+def judge_of(loaded: Loaded) -> Judge | None:
+    """Return who counts refusals at the ends of stages, None where the rules do. Raises what making it raises."""
+    options = loaded.options
+    if not options.judged:
+        return None
+    if Processes.launched().count > 1:
+        raise InputError("--judge is asked by one process; run it without a launcher, or let the rules count")
+    asked = options.judge, options.judge_endpoint, options.judge_model
+    return choose_judge(JudgeChoice(*asked, device=options.device, offline=options.offline))
+
+
+def verdicts(judge: Judge, prompts: Sequence[str], progress: Progress, replies: Sequence[str]) -> list[bool]:
+    """Return which replies a judge calls refusals."""
+    return [label == "refused" for label in judge.judge([*zip(prompts, replies, strict=True)], progress)]
+
+
+def state_file(loaded: Loaded, start: Variables, data: SearchData, judge: Judge | None = None) -> Path:
     """Return where a search is kept in the user's cache: under everything that decides what it finds."""
     options, model = loaded.options, loaded.model
     asked = options.sites, options.seed, options.batch_size, Decoding(options.generation, options.seed).key(model)
     run_by = loaded.source.checkpoint.fingerprint(), model.dtype, model_device(model).type
     identity = hashlib.sha256(start.direction.numpy().tobytes())
-    identity.update(repr([vars(data), asked, run_by, search_settings()]).encode())
+    counted_by = options.target, judge.name if judge else None
+    identity.update(repr([vars(data), asked, run_by, counted_by, search_settings()]).encode())
     return cache_folder() / "searches" / f"{identity.hexdigest()}.safetensors"
 
 

@@ -19,12 +19,14 @@ from abliterate.hub.names import public_name
 from abliterate.models.dtypes import DTYPE_NAMES, read_dtype
 from abliterate.models.generation_modes import GENERATIONS, Generation
 from abliterate.pipeline.form_options import FormOptions
+from abliterate.pipeline.judge_options import JudgeOptions
 from abliterate.pipeline.keep_options import KeepOptions
 from abliterate.pipeline.prompt_specs import prompt_list
 from abliterate.pipeline.search_options import SearchOptions
 from abliterate.prompts.moment import read_date
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
 from abliterate.records.option import KEY, Declaration, one_of, option, some_of, split, whole_number
+from abliterate.replies.behaviours import BEHAVIOURS, REFUSAL
 from abliterate.storage.names import TEMPLATE
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 OUT_NAMES: Mapping[str, str] = {"ablate": "abliterated", "calm": "calmed", "induce": "induced", "harden": "hardened"}
 """What is put behind the model's name where no --out is given, by mode."""
+
+BUILTIN_HARMFUL = "builtin:harmful"
 
 DTYPES = ("auto", *DTYPE_NAMES)
 
@@ -77,6 +81,14 @@ class EditOptions:
             "one for it, else as an adapter); harden trains an adapter under which refusal survives the edit.",
             read=one_of(MODES),
             words=MODES,
+        ),
+    )
+    target: str = option(
+        REFUSAL,
+        Declaration(
+            f"Behaviour that shall go: {' or '.join(BEHAVIOURS)}; of another than refusal, --harmful has prompts whose replies show it.",
+            read=one_of(BEHAVIOURS),
+            words=tuple(BEHAVIOURS),
         ),
     )
     layer: int | None = option(
@@ -146,7 +158,7 @@ class PromptOptions:
     """Which prompts make, choose and measure an edit."""
 
     harmful: str = option(
-        "builtin:harmful",
+        BUILTIN_HARMFUL,
         prompt_list("Prompts that the model declines: org/dataset[:split[:column]] or FILE[:column]."),
     )
     harmless: str = option(
@@ -318,7 +330,7 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(KeepOptions, SearchOptions, OutputOptions, AskOptions, FormOptions, EditOptions):
+class Options(KeepOptions, JudgeOptions, SearchOptions, OutputOptions, AskOptions, FormOptions, EditOptions):
     """What a run is asked to do; the defaults are those of the command. `model` and `out` come first: Options(model, out).
 
     Examples:

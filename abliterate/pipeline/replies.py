@@ -13,9 +13,9 @@ from abliterate.parallel.processes import Processes
 from abliterate.pipeline.load import Loaded
 from abliterate.progress import Progress
 from abliterate.prompts.splits import HARMLESS, LOOK_ALIKES, PromptSplits
+from abliterate.replies.behaviours import BEHAVIOURS, REFUSAL
 from abliterate.replies.never import never_refuses
 from abliterate.replies.openings import Opening, find_openings
-from abliterate.replies.refusals import is_refusal
 
 OPENINGS_COVERAGE = 0.75
 """Share of the refusals that the openings must cover. The rest are lectures that begin with the subject of the prompt:
@@ -82,11 +82,17 @@ def collect_training_replies(loaded: Loaded, progress: Progress) -> TrainingRepl
     sides = dict(zip((loaded.splits.removed, HARMLESS), training, strict=True))
     replies = training_replies(loaded, sides, "listen", progress, "how refusals and answers open")
     texts = [loaded.tokenizer.batch_decode(side) for side in replies]
-    refused = [[is_refusal(text) for text in side] for side in texts]
+    behaviour = BEHAVIOURS[loaded.options.target]
+    refused = [[behaviour.shows(text) for text in side] for side in texts]
     if loaded.splits.removed == LOOK_ALIKES and not any(refused[0]):
         raise InputError(
             f"the model refuses none of the {len(refused[0])} look-alikes of the train part: there is nothing to calm; give "
             "others with --look-alikes"
+        )
+    if loaded.options.target != REFUSAL and not (any(refused[0]) and not all(refused[1])):
+        raise InputError(
+            f"{sum(refused[0])} of {len(refused[0])} replies to --harmful and {sum(refused[1])} of {len(refused[1])} to --harmless show "
+            f"{loaded.options.target}: there is nothing that parts them; give prompts that draw it, and prompts that do not"
         )
     if not any(map(any, refused)):
         seen = loaded.tokenizer.batch_decode(training[0])
@@ -105,8 +111,9 @@ def collect_training_replies(loaded: Loaded, progress: Progress) -> TrainingRepl
     harmless = [place for place, verdict in enumerate(refused[1]) if not verdict]
     said = tuple(zip(map(tuple, replies[0]), refused[0], strict=True))
     if len(harmful) < ENOUGH_REFUSALS or len(harmless) < ENOUGH_REFUSALS:
+        hardly = "refuses" if loaded.options.target == REFUSAL else f"shows {loaded.options.target}"
         note = (
-            f"the model hardly refuses: {len(harmful)} of {len(refused[0])} {loaded.splits.removed} training prompts; "
+            f"the model hardly {hardly}: {len(harmful)} of {len(refused[0])} {loaded.splits.removed} training prompts; "
             "the direction rests on all of them, refused or not, induce was not asked for: read the figures with care"
         )
         return TrainingReplies(openings, range(len(refused[0])), range(len(refused[1])), True, (note,), said)

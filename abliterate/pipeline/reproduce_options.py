@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from abliterate.pipeline.form_options import FormOptions
+from abliterate.pipeline.judge_options import JudgeOptions
 from abliterate.pipeline.keep_options import KeepOptions
 from abliterate.pipeline.options import ModelOptions, PromptOptions, TemplateOptions
 from abliterate.records.option import Declaration, declarations, option
 
 MODEL = declarations(ModelOptions)
+JUDGE = declarations(JudgeOptions)
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class ReproduceOptions:
     report_look_alikes: str | None = option(
         None, replace(declarations(KeepOptions)["report_look_alikes"], help="Those that measured it.")
     )
+    judge: str | None = option(None, replace(JUDGE["judge"], help="Who counted at the ends of its search's stages."))
+    judge_endpoint: str | None = option(None, JUDGE["judge_endpoint"])
+    judge_model: str | None = option(None, JUDGE["judge_model"])
     keep: str | None = option(None, replace(declarations(KeepOptions)["keep"], help="The prompts of its --keep."))
     chat_template: Path | None = option(
         None,

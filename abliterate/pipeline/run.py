@@ -38,6 +38,7 @@ from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verif
 from abliterate.proofs.tensors import verify_tensors
 from abliterate.records.manifest import Form, Measured, Origin, json_text, write_records
 from abliterate.records.observations import observations
+from abliterate.replies.behaviours import BEHAVIOURS
 from abliterate.search.choice import USUAL_MAX_KL
 from abliterate.search.found_file import save_found
 from abliterate.storage.names import OBSERVATIONS, SEARCH
@@ -104,7 +105,9 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         form: Form = "checkpoint" if written else "adapter"
         settled = replace(options, optimize=loaded.options.optimize)
         words, template = command(settled, loaded.source), loaded.splits.chat.template
-        origin = Origin(loaded.source, words, options.seed, device, prompts, form, template, made=made)
+        origin = Origin(
+            loaded.source, words, options.seed, device, prompts, form, template, made=made, target=options.target
+        )
         manifest = write_records(staging, origin, plan, finding.directions, measured)
         seen = observations(finding.geometry, finding.prompts, selection, original, edited, removed)
         staging.write_text(OBSERVATIONS, json_text(seen))
@@ -161,6 +164,7 @@ def observe_report(
         decoding=Decoding(loaded.options.generation, loaded.options.seed),
         kept=kept,
         progress=progress,
+        scorer=BEHAVIOURS[loaded.options.target],
     )
 
 

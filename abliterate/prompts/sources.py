@@ -12,7 +12,7 @@ from abliterate.prompts.files import FILE_READERS, expanded, joined, kind_of, li
 from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.stored_datasets import HUB_SPEC, as_folder, read_folder, read_hub
 
-BUILTIN = ("harmful", "harmless", "look-alikes", "look-alikes-report", "everyday", "operator-rules")
+BUILTIN = ("harmful", "harmless", "look-alikes", "look-alikes-report", "everyday", "operator-rules", "slop")
 
 PACKAGE = "builtin:"
 

@@ -34,6 +34,7 @@ from abliterate.proofs.stream import StreamReport
 from abliterate.records.model_card import model_card
 from abliterate.records.schema import check_shape
 from abliterate.records.shapes import MANIFEST_PARTS, RECORD_PARTS
+from abliterate.replies.behaviours import REFUSAL
 from abliterate.search.stages import SearchResult
 from abliterate.search.variables import is_learned
 from abliterate.storage.foreign_files import read_json
@@ -79,7 +80,8 @@ class Measured:
 class Origin:
     """What an edit was made from, and on what: the source, the command that repeats it, the seed, the device, the prompts
     and the chat template that it was given, if any; and its form. `run` is the record of the run that found the edit,
-    where this is another form of it; `made` is how replies were made, empty for greedy ones."""
+    where this is another form of it; `made` is how replies were made, empty for greedy ones; `target` is the behaviour that
+    shall go."""
 
     source: Source
     command: Sequence[str]
@@ -90,6 +92,7 @@ class Origin:
     template: str | None = None
     run: Mapping[str, Any] | None = None
     made: Mapping[str, Any] = field(default_factory=dict)
+    target: str = REFUSAL
 
 
 def write_records(
@@ -114,6 +117,7 @@ def write_records(
             "revision": source.revision,
             "files": hashes(source),
         },
+        **({} if origin.target == REFUSAL else {"target": origin.target}),
         "seed": origin.seed,
         "command": list(origin.command),
         "prompts": origin.prompts,

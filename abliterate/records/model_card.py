@@ -67,6 +67,12 @@ which began as the difference between such prompts that the model refuses and ha
 refusal direction of harmful prompts ([Wang et al., arXiv 2410.03415](https://arxiv.org/abs/2410.03415)), and was then turned by
 gradient. Nothing was trained."""
 
+TARGETED = """\
+This is {source}, edited with abliterate {version} so that it shows less of one behaviour, {target}, along {directions} of its
+residual stream: what separates prompts whose replies show it from others, by the method of
+[Arditi et al., arXiv 2406.11717](https://arxiv.org/abs/2406.11717) for refusal. Wherever a figure below says refused, it counts
+replies that show {target}, by the rules of the package. Nothing was trained."""
+
 INDUCED = """\
 This is {source}, edited with abliterate {version} so that it refuses more: a vector is added to its residual stream at one
 layer, at every token. The vector is the difference between the mean activations of prompts that the model refuses and of those
@@ -87,6 +93,10 @@ LIMITS = """\
   place."""
 
 
+RESEARCH = """\
+- It is meant for research: on which behaviours of a model one direction carries, and what goes with them.
+"""
+
 CALMED_LIMITS = """\
 - Refusals of harmful prompts were held on the prompts named above and not one by one: the figures say how many were lost.
 - It is meant for research: on how models over-refuse, and how to repair refusals that are out of place.
@@ -101,7 +111,7 @@ INDUCED_LIMITS = """\
 def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
     """Return the README.md of an edited checkpoint; licence and language are those of the source's own card."""
     induced, calmed = "added" in manifest["recipe"], is_calmed(manifest)
-    limits = INDUCED_LIMITS if induced else CALMED_LIMITS if calmed else LIMITS
+    limits = INDUCED_LIMITS if induced else CALMED_LIMITS if calmed else RESEARCH if manifest.get("target") else LIMITS
     sections = {
         "What was done": edit_text(manifest),
         "Figures": figures_text(manifest["figures"]),
@@ -110,22 +120,28 @@ def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
         "Limits and responsible use": (MEASURE_LIMITS if manifest["figures"] is not None else "") + limits,
     }
     names = manifest["recipe"].get("directions") or ()
-    summary = (INDUCED if induced else CALMED if calmed else SEVERAL if names else SUMMARY).format(
+    target = manifest.get("target")
+    text = INDUCED if induced else CALMED if calmed else TARGETED if target else SEVERAL if names else SUMMARY
+    summary = text.format(
         source=source_text(manifest["source"]),
         version=shown_value(manifest["abliterate"]),
         count=len(names),
         directions=f"{len(names)} directions" if names else "one direction",
+        target=shown_value(target),
     )
-    title = "edited against over-refusal" if calmed else "edited along its refusal direction"
+    along = f"edited along its direction of {shown_value(target)}" if target else "edited along its refusal direction"
+    title = "edited against over-refusal" if calmed else along
     body = [f"# {shown_value(manifest['source']['model'])}, {title}", summary]
     body += [f"## {title}\n\n{text}" for title, text in sections.items()]
     adapter = manifest.get("form") == "adapter"
-    front = front_matter(manifest["source"]["model"], source_card, adapter, tags_of(induced, calmed))
+    front = front_matter(manifest["source"]["model"], source_card, adapter, tags_of(induced, calmed, target))
     return f"---\n{front}\n---\n\n" + "\n\n".join(body) + "\n"
 
 
-def tags_of(induced: bool, calmed: bool) -> list[str]:
+def tags_of(induced: bool, calmed: bool, target: str | None) -> list[str]:
     """Return the tags of a card."""
+    if target:
+        return ["abliterate"]
     return INDUCED_TAGS if induced else CALMED_TAGS if calmed else TAGS
 
 

@@ -24,6 +24,7 @@ MANIFEST_SHAPE = {
     "abliterate": str,
     "versions": Each(str),
     "source": {"model": str, "revision": Maybe(str), "files": Each(str)},
+    "target": Maybe(str),
     "seed": int,
     "command": [str],
     "prompts": Maybe(Each({"spec": str, "digest": Maybe(str)})),
@@ -32,7 +33,7 @@ MANIFEST_SHAPE = {
     "selection": Maybe({"bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}),
     "search": Maybe({
         "original": {"refusals": int, "prompts": int, "kept": Maybe(int), "kept_prompts": Maybe(int)},
-        "chosen": int, "points": [POINT],
+        "chosen": int, "points": [POINT], "judge": Maybe(str),
     }),
     "recipe": {"direction": Maybe(str), "directions": Maybe([str]), "strengths": STRENGTHS_SHAPE, "added": Maybe(float), "form": Maybe(str)},
     "trials": Maybe([{"layer": int, "position": int, "strength": float, "refused": int, "prompts": int}]),

@@ -29,6 +29,7 @@ def save_found(path: Path, found: SearchResult) -> None:
         "points": [figures(point) for point in points],
         "chosen": found.front.points.index(found.chosen),
         "tokens": vars(found.token_count),
+        "judge": found.judge,
     }
     save_file(tensors, path, metadata={FOUND_RECORD: json.dumps(record)})
 
@@ -48,6 +49,7 @@ def load_found(path: Path) -> SearchResult:
         for point in points:
             Recipe.from_json(point.edit.recipe().to_json(), str(path))  # strengths are somebody else's word
         front = Front(tuple(points), original)
-        return SearchResult(front, TokenCount(**record["tokens"]), front.points[int(record["chosen"])])
+        chosen = front.points[int(record["chosen"])]
+        return SearchResult(front, TokenCount(**record["tokens"]), chosen, record.get("judge"))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{path}: is damaged ({type(error).__name__}); take it from the run again") from error

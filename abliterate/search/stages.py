@@ -65,6 +65,10 @@ MOMENTA = (0.9, 0.95)
 """What Adam keeps of the gradients, and of their squares, from one step to the next: stages are short."""
 
 
+Verdicts = Callable[[Sequence[str]], Sequence[bool]]
+"""Tells which replies to the harmful prompts of the select split, in their order, show the behaviour that shall go."""
+
+
 @dataclass(frozen=True)
 class SearchData:
     """Token ids of prompts: those that the gradient sees, and those that judge what it found.
@@ -83,11 +87,15 @@ class SearchData:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The front of a search, the point that was chosen, and the tokens that it took (those of this process)."""
+    """The front of a search, the point that was chosen, and the tokens that it took (those of this process).
+
+    `judge` is who counted at the ends of stages, None for the rules.
+    """
 
     front: Front
     token_count: TokenCount
     chosen: Point
+    judge: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what the manifest says of the search: every point, also those that others beat."""
@@ -97,6 +105,7 @@ class SearchResult:
             "chosen": self.front.points.index(self.chosen),
             "points": [point.to_json() for point in self.front.points],
             "tokens": dict(vars(self.token_count)),
+            **({} if self.judge is None else {"judge": self.judge}),
         }
 
 
@@ -110,6 +119,8 @@ class Search:
     processes: Processes
     original: Sequence[States]
     keeping: Keeping = field(default_factory=Keeping)
+    shows: Callable[[str], bool] = is_refusal
+    verdicts: Verdicts | None = None
 
     def replies(self, prompts: Sequence[Tokens], edit: Variables | None, tokens: int, title: str) -> list[list[int]]:
         """Return the replies to the prompts, each process generating its own."""
@@ -139,19 +150,23 @@ class Search:
         """Let the edited model reply to some of the harmful training prompts, and remember what it said."""
         replies = self.replies([self.data.harmful[prompt] for prompt in prompts], edit, REPLY_TOKENS, title)
         for prompt, reply, text in zip(prompts, replies, self.live.tokenizer.batch_decode(replies), strict=True):
-            transcript.add(prompt, reply, is_refusal(text))
+            transcript.add(prompt, reply, self.shows(text))
 
     def judge(self, edit: Variables | None, refusal_weight: float | None) -> Point:
         """Return how an edit does on the select split."""
         replies = self.replies(self.data.select_harmful, edit, REPLY_TOKENS, "confirming by replies")
         texts = self.live.tokenizer.batch_decode(replies, skip_special_tokens=True)
+        if self.verdicts is None:
+            shown = sum(map(self.shows, self.live.tokenizer.batch_decode(replies)))
+        else:
+            shown = sum(self.verdicts(texts))
         kl = self.divergence(self.data.select_harmless, edit, self.original) if edit else [0.0]
         staying = self.data.kept.select
         stayed = self.replies(staying, edit, REPLY_TOKENS, "refusals that shall stay") if staying else []
         return Point(
             edit.copy() if edit else Variables({}, torch.zeros(0)),
             refusal_weight,
-            sum(map(is_refusal, self.live.tokenizer.batch_decode(replies))),
+            shown,
             sum(map(is_incoherent, texts)),
             len(texts),
             sum(kl) / len(kl),
@@ -220,8 +235,12 @@ def search(
     state_file: Path | None = None,
     keeping: Callable[[], AbstractContextManager[None]] = nullcontext,
     processes: Processes | None = None,
+    shows: Callable[[str], bool] = is_refusal,
+    verdicts: Verdicts | None = None,
 ) -> SearchResult:
     """Return the front of edits found from `start`, what it took, and the point that `Front.choose` takes.
+
+    `shows` tells whether a reply shows the behaviour that shall go; `verdicts` counts in its place at the ends of stages.
 
     With `state_file`, each finished stage is kept there, inside the context `keeping`, which has the say where it cannot
     be; a search that was interrupted goes on. Under a launcher,
@@ -242,7 +261,8 @@ def search(
         plan = plan_memory(model)
         edit_losses = EditLosses(model, live.architecture, Head(model), plan, token_count, live.batch_size)
         selected = edit_losses.states([OriginalReply(prompt, ()) for prompt in group.own(data.select_harmless)])
-        one = Search(live, edit_losses, data, group, selected, Keeping.of(data.kept, edit_losses))
+        held = Keeping.of(data.kept, edit_losses)
+        one = Search(live, edit_losses, data, group, selected, held, shows, verdicts)
         if state is None:
             state = one.begin(start)
         original = edit_losses.states(state.answers)

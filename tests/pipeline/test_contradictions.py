@@ -16,6 +16,13 @@ from abliterate.pipeline.options import Options
     ("changes", "message"),
     [
         ({"mode": "harden"}, "--mode harden trains an adapter"),
+        ({"target": "slop"}, "--target slop: say with --harmful which prompts show it, such as builtin:slop"),
+        ({"target": "slop", "harmful": "a.txt", "mode": "calm"}, "--mode calm knows refusals alone"),
+        ({"target": "slop", "harmful": "a.txt", "keep": "b.txt"}, "--keep knows refusals alone"),
+        ({"target": "slop", "harmful": "a.txt", "judge": "org/x"}, "--judge knows refusals alone"),
+        ({"judge": "org/x", "judge_endpoint": "http://127.0.0.1:9"}, "one judge decides"),
+        ({"judge_model": "x"}, "--judge-model names a model on a server; add --judge-endpoint URL"),
+        ({"judge": "org/x", "layer": 3}, "--judge counts where a search ends its stages; add --optimize"),
         ({"place": "2"}, "--place says what --form is made of; add --form, or leave --place away"),
         ({"phrases": "builtin:phrases-tiny"}, "--phrases says what --form is made of"),
         (

@@ -64,6 +64,8 @@ def facts(records: Gathered) -> list[tuple[str, str]]:
         point, original = search["points"][search["chosen"]], search["original"]
         line = f"{original['kept']} → {point['kept']} of {original['kept_prompts']} on the select split"
         rows.append(("refusals that should stay", line))
+    if manifest.get("target"):
+        rows.append(("refused means", f"replies that show {manifest['target']}"))
     return [*rows, ("seed", str(manifest["seed"]))]
 
 
