@@ -49,5 +49,7 @@ def load_found(path: Path) -> SearchResult:
             Recipe.from_json(point.edit.recipe().to_json(), str(path))  # strengths are somebody else's word
         front = Front(tuple(points), original)
         return SearchResult(front, TokenCount(**record["tokens"]), front.points[int(record["chosen"])])
+    except InputError:
+        raise
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{path}: is damaged ({type(error).__name__}); take it from the run again") from error
