@@ -3,7 +3,7 @@
 from .activations.capture import Activations, capture
 from .architectures.architecture import Architecture, find_architecture
 from .directions.directions import Directions
-from .directions.methods import difference_in_means
+from .directions.methods import difference_in_means, projected_difference_in_means
 from .edits.in_place import orthogonalize
 from .errors import AbliterateError
 from .interventions import (
@@ -77,6 +77,7 @@ __all__ = [
     "orthogonalize",
     "phases",
     "positions",
+    "projected_difference_in_means",
     "rows_where",
     "run",
     "vocabulary",

@@ -12,7 +12,7 @@ from fixtures.activations import activations
 
 
 def test_where_nothing_differs_there_is_no_direction() -> None:
-    directions = difference_in_means(activations(0), activations(0), "mean-difference")
+    directions = difference_in_means(activations(0), activations(0))
     assert not directions.exists(2)
     with pytest.raises(InputError, match="do not differ"):
         directions[2]
