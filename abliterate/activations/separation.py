@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,13 +12,12 @@ from torch import Tensor
 from abliterate.activations.notebook import frame_of, lines_by_layer, small_table
 from abliterate.errors import InputError
 
-Measure = Literal["auroc", "cohens_d", "cosine_of_halves"]
-
-TITLES: dict[Measure, str] = {
+TITLES = {
     "auroc": "AUROC",
     "cohens_d": "Cohen's d",
     "cosine_of_halves": "cosine of the directions of two halves",
 }
+"""The measures by their names, each with its title."""
 
 HALVES = (slice(0, None, 2), slice(1, None, 2))
 
@@ -62,14 +61,14 @@ class Separation:
             rows[f"position {position}"] = f"layer {layer}: " + ", ".join(figures)
         return small_table(f"Separation, {places_of(self.positions, self.auroc.shape[1])}", rows)
 
-    def values(self, measure: Measure) -> Float[Tensor, "positions layers"]:
+    def values(self, measure: str) -> Float[Tensor, "positions layers"]:
         """Return one of the measures by its name. Raises InputError for an unknown name."""
         if measure not in TITLES:
-            raise InputError(f"measure {measure!r}: unknown; choose among {', '.join(get_args(Measure))}")
+            raise InputError(f"measure {measure!r}: unknown; choose among {', '.join(TITLES)}")
         found: Tensor = getattr(self, measure)
         return found
 
-    def best(self, measure: Measure = "cohens_d") -> tuple[int, int]:
+    def best(self, measure: str = "cohens_d") -> tuple[int, int]:
         """Return the position and layer where a measure is highest."""
         place, layer = divmod(int(self.values(measure).nan_to_num(-torch.inf).argmax()), self.auroc.shape[1])
         return self.positions[place], layer
@@ -79,7 +78,7 @@ class Separation:
         values = torch.stack([self.values(name) for name in TITLES], dim=-1)
         return frame_of(values, {"position": self.positions, "layer": range(values.shape[1])}, list(TITLES))
 
-    def plot(self, measure: Measure = "auroc") -> Any:
+    def plot(self, measure: str = "auroc") -> Any:
         """Return a plotly Figure of a measure by layer, a line for each position."""
         return lines_by_layer(TITLES.get(measure, ""), self.values(measure), self.positions)
 
@@ -157,7 +156,8 @@ def cosine_of(
 
 
 def check_sides(
-    harmful: Float[Tensor, "a positions layers d_model"], harmless: Float[Tensor, "b positions layers d_model"]
+    harmful: Float[Tensor, "a positions layers d_model"],
+    harmless: Float[Tensor, "b positions other_layers other_width"],
 ) -> None:
     """Raise InputError for sides of different models, and for ones too small to be halved."""
     if harmful.shape[2:] != harmless.shape[2:]:
