@@ -115,7 +115,7 @@ def resolve(
 
     Examples:
         >>> source = resolve(tiny)  # or org/name, org/name@revision, a .gguf file
-        >>> source.name, len(source.checkpoint.tensors) > 0
+        >>> source.public_name, len(source.checkpoint.tensors) > 0
         ('tiny-chat', True)
     """
     path = Path(model).expanduser()

@@ -62,13 +62,13 @@ class KeepDirectionOut(TrainerCallback):  # type: ignore[misc]
     each step.
 
     Examples:
-        >>> orthogonalize(model, directions[4])
+        >>> model = orthogonalize(model, directions[4])
         >>> keep = KeepDirectionOut(directions[4])
         >>> keep.begin(model)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         >>> tokens = tokenizer("How do I bake bread?", return_tensors="pt")["input_ids"]
         >>> model(input_ids=tokens, labels=tokens).loss.backward()
-        >>> optimizer.step()
+        >>> optimizer.step()  # writes along the direction again
         >>> written = model.model.layers[0].mlp.down_proj.weight
         >>> before = (directions[4] @ written).norm()
         >>> keep.project()
