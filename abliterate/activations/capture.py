@@ -134,7 +134,7 @@ class Activations(OnHub):
 
     def plot(self) -> Any:
         """Return a plotly Figure of the mean length of the stream by layer, a line for each position."""
-        lengths = torch.stack([prompt.double().norm(dim=-1) for prompt in self.resid]).mean(0)
+        lengths = torch.stack([prompt.cpu().double().norm(dim=-1) for prompt in self.resid]).mean(0)
         return lines_by_layer("mean length of the residual stream", lengths, self.positions)
 
     def save(self, path: Path | str) -> None:

@@ -150,8 +150,8 @@ def cosine_of(
     first: Float[Tensor, "positions layers d_model"], second: Float[Tensor, "positions layers d_model"]
 ) -> Float[Tensor, "positions layers"]:
     """Return the cosine of two directions at every place; NaN where one of them has no length."""
-    dot = (first.double() * second.double()).sum(-1)
-    cosine: Tensor = dot / (first.double().norm(dim=-1) * second.double().norm(dim=-1))
+    first, second = first.cpu().double(), second.cpu().double()
+    cosine: Tensor = (first * second).sum(-1) / (first.norm(dim=-1) * second.norm(dim=-1))
     return cosine
 
 

@@ -152,7 +152,7 @@ class Directions(OnHub):
 
     def plot(self) -> Any:
         """Return a plotly Figure of the lengths of the differences by layer, a line for each position."""
-        return lines_by_layer("length of the difference", self.differences.double().norm(dim=-1), self.positions)
+        return lines_by_layer("length of the difference", self.differences.cpu().double().norm(dim=-1), self.positions)
 
     def save(self, path: Path | str, position: int | None = None, more: Mapping[str, Tensor] | None = None) -> None:
         """Write `directions.safetensors`: a unit row `resid.{l}` for every layer that has one, at one position.
