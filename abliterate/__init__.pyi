@@ -1,9 +1,11 @@
 """The public names, listed once: the package imports each from here when it is first used."""
 
 from .activations.capture import Activations, capture
+from .activations.separation import Separation
 from .architectures.architecture import Architecture, find_architecture
+from .architectures.tying import untie
 from .directions.directions import Directions
-from .directions.methods import difference_in_means
+from .directions.methods import difference_in_means, projected_difference_in_means
 from .edits.in_place import orthogonalize
 from .errors import AbliterateError
 from .interventions import (
@@ -20,6 +22,8 @@ from .interventions import (
 )
 from .interventions.recipe import Recipe
 from .models.live_model import LiveModel
+from .models.loading import load_model
+from .models.source import load_tokenizer, resolve
 from .pipeline.options import Options
 from .pipeline.run import Result, run
 from .prompts.chat_format import ChatFormat
@@ -37,6 +41,7 @@ from .studies.features.run import explain
 from .studies.features.words import vocabulary
 from .studies.phases.run import phases
 from .studies.positions.run import positions
+from .training.keep_out import KeepDirectionOut
 
 __version__: str
 
@@ -47,11 +52,13 @@ __all__ = [
     "ChatFormat",
     "Condition",
     "Directions",
+    "KeepDirectionOut",
     "LiveModel",
     "Options",
     "PromptSet",
     "Recipe",
     "Result",
+    "Separation",
     "SparseAutoencoder",
     "Text",
     "ablated",
@@ -71,13 +78,18 @@ __all__ = [
     "input_directions",
     "is_refusal",
     "load_forms",
+    "load_model",
     "load_phrases",
     "load_prompts",
+    "load_tokenizer",
     "mean_component",
     "orthogonalize",
     "phases",
     "positions",
+    "projected_difference_in_means",
+    "resolve",
     "rows_where",
     "run",
+    "untie",
     "vocabulary",
 ]

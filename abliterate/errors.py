@@ -9,8 +9,54 @@
     └── ProofError             the written checkpoint is not what was planned; exit code 1
 
 Messages name the thing (tensor, file and line, option), what was expected, what was found, and end
-with the way out.
+with the way out. They are written with the options as flags, and said with them as keywords where no command line
+listens (`in_python`).
 """
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+FLAGS_SPOKEN = threading.Event()
+"""Whether messages name options as the command line takes them, `--layer 3`; otherwise as Python does, `layer=3`."""
+
+SWITCHES = (
+    *("adapter", "allow-unproved", "create-pr", "csv", "force", "json", "keep-norm", "keep-paths", "markdown"),
+    *("offline", "open", "optimize", "orthogonal", "public", "quick", "quiet", "trust-remote-code"),
+)
+"""The flags that take no value; a test holds them to those of the command."""
+
+WORDS = (
+    *(
+        "adapter",
+        "all",
+        "bf16",
+        "bfloat16",
+        "calm",
+        "control-vector",
+        "data",
+        "dpo",
+        "embed",
+        "float32",
+        "gguf-adapter",
+    ),
+    *("greedy", "harden", "induce", "knee", "mean-difference", "model", "off", "refused", "served"),
+)
+"""Values that messages give beside a flag, where prose could follow it too."""
+
+FLAG = re.compile(
+    r"(?<![\w/.-])--(?P<name>[a-z][a-z0-9-]*[a-z0-9])"
+    rf"(?: (?P<value>-?\d[\w.,]*\w|-?\d|(?P<open>[A-Z]+)\b|(?:{'|'.join(WORDS)})\b(?!-)|[^\s:;,]+(?=: )))?"
+)
+"""A flag in a message and its value, if one stands there: a number, a known word, FILE and the like, or what ends in a colon."""
+
+NUMBER = r"-?\d+(\.\d+)?(e-?\d+)?"
+
+SHELL = re.compile(r"(?:abliterate|hf|pip|python|torchrun) [^;`]*")
+"""A command in a message, which is one for a terminal in either spelling."""
 
 LINE_BYTES = 2000
 """The most that the line of an error takes in UTF-8."""
@@ -35,11 +81,12 @@ class AbliterateError(Exception):
     exit_code = 2
 
     def __str__(self) -> str:
-        return one_short_line(super().__str__())
+        said = super().__str__()
+        return one_short_line(said if FLAGS_SPOKEN.is_set() else in_python(said))
 
 
-class InputError(AbliterateError):
-    """What was asked for cannot be done as asked."""
+class InputError(AbliterateError, ValueError):
+    """What was asked for cannot be done as asked: a ValueError, as of any library."""
 
 
 class NoRefusalsError(InputError):
@@ -62,6 +109,42 @@ class ProofError(AbliterateError):
     """A written checkpoint differs from its plan, or still writes along the direction."""
 
     exit_code = 1
+
+
+@contextmanager
+def flags_spoken() -> Iterator[None]:
+    """Let messages name options as the command line does, for the time of the context."""
+    before = FLAGS_SPOKEN.is_set()
+    FLAGS_SPOKEN.set()
+    try:
+        yield
+    finally:
+        if not before:
+            FLAGS_SPOKEN.clear()
+
+
+def in_python(message: str) -> str:
+    """Return a message with its flags as Python's keywords; commands for a terminal stay.
+
+    Examples:
+        >>> in_python("--layer 9 is out of range; pass --dtype float32, --force or another --out")
+        "layer=9 is out of range; pass dtype='float32', force=True or another out=..."
+        >>> in_python("retry with: abliterate push edited me/edited --public")
+        'retry with: abliterate push edited me/edited --public'
+    """
+    commands = [found.span() for found in SHELL.finditer(message)]
+
+    def keyword(found: re.Match[str]) -> str:
+        if any(start <= found.start() < end for start, end in commands):
+            return found[0]
+        name, value = found["name"].replace("-", "_"), found["value"]
+        if value is not None:
+            return f"{name}={value if found['open'] or re.fullmatch(NUMBER, value) else repr(value)}"
+        if name.startswith("no_") and found["name"].removeprefix("no-") in SWITCHES:
+            return f"{name.removeprefix('no_')}=False"
+        return f"{name}={True if found['name'] in SWITCHES else '...'}"
+
+    return FLAG.sub(keyword, message)
 
 
 def first_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "eval": ("lm_eval",),
     "features": ("sae_lens",),
     "gguf": ("gguf", "sentencepiece"),
-    "report": ("plotly",),
+    "report": ("pandas", "plotly"),
     "study": ("minisom", "sklearn"),
     "train": ("peft", "trl"),
 }

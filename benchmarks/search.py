@@ -33,7 +33,15 @@ from rich.table import Table
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from abliterate import capture, difference_in_means, find_architecture, is_refusal, load_prompts, orthogonalize
+from abliterate import (
+    capture,
+    difference_in_means,
+    find_architecture,
+    is_refusal,
+    load_prompts,
+    orthogonalize,
+    projected_difference_in_means,
+)
 from abliterate.architectures.architecture import Architecture
 from abliterate.directions.scores import first_token_log_probs
 from abliterate.directions.start import select_start
@@ -108,10 +116,10 @@ def prepare_search(
         activations.rows([place for place, verdict in enumerate(refused) if verdict]),
         activations.rows(range(len(harmful), len(harmful) + len(harmless))),
     )
-    directions = difference_in_means(*sides)
+    directions = projected_difference_in_means(*sides)
     chosen = select_start(LiveModel(model, chat, architecture), directions, openings, judging, staying).chosen
     start = Variables.start(architecture, directions.at(chosen.layer, chosen.position))
-    second = difference_in_means(*sides, "mean-difference").at(chosen.layer, chosen.position)
+    second = difference_in_means(*sides).at(chosen.layer, chosen.position)
     pool = SearchData(harmful, harmless, judging, staying, list(zip(map(tuple, replies[0]), refused, strict=True)))
     return Prepared(architecture, start, second, pool)
 

@@ -12,9 +12,16 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 from transformers.utils import logging
 
-from abliterate import ChatFormat, capture, difference_in_means, find_architecture, load_prompts, orthogonalize
+from abliterate import (
+    ChatFormat,
+    KeepDirectionOut,
+    capture,
+    difference_in_means,
+    find_architecture,
+    load_prompts,
+    orthogonalize,
+)
 from abliterate.proofs.stream import relative_component
-from abliterate.training.keep_out import KeepDirectionOut
 
 LAYER = 4
 

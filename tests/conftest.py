@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,8 @@ import torch  # noqa: E402
 from transformers import PreTrainedModel  # noqa: E402
 
 import fixtures.tiny_chat  # noqa: E402, F401 - makes the one copy of the tiny model before other processes begin
+from abliterate import errors  # noqa: E402
+from abliterate.errors import flags_spoken  # noqa: E402
 from fixtures.models import FAMILIES, random_model  # noqa: E402
 
 if TYPE_CHECKING:
@@ -73,6 +76,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["ABLITERATE_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def flags() -> Iterator[None]:
+    """Messages are tested as they are written, with options as flags; tests/test_errors.py says how a library says them."""
+    with flags_spoken():
+        yield
+
+
+@pytest.fixture
+def keywords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages name options as Python does, as where no command line listens."""
+    monkeypatch.setattr(errors, "FLAGS_SPOKEN", threading.Event())
 
 
 @pytest.fixture(scope="session")

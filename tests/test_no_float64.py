@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from abliterate.activations.capture import Activations, capture
 from abliterate.activations.geometry import geometry
 from abliterate.architectures.architecture import find_architecture
-from abliterate.directions.methods import difference_in_means
+from abliterate.directions.methods import projected_difference_in_means
 from abliterate.directions.scores import final_states, prepare_openings, refusal_score
 from abliterate.directions.selection import select
 from abliterate.edits.in_place import orthogonalize
@@ -51,7 +51,7 @@ HARMFUL, HARMLESS = (
 
 
 def found(model: PreTrainedModel) -> object:
-    return difference_in_means(HARMFUL, HARMLESS)
+    return projected_difference_in_means(HARMFUL, HARMLESS)
 
 
 def placed(model: PreTrainedModel) -> object:
@@ -92,7 +92,7 @@ def scored(model: PreTrainedModel) -> object:
     refusal_score(Head(model), question, final_states(model, question))
     try:
         live = LiveModel.of(model, tiny_chat())
-        return select(live, difference_in_means(HARMFUL, HARMLESS), [(40,)], SEQUENCES, SEQUENCES)
+        return select(live, projected_difference_in_means(HARMFUL, HARMLESS), [(40,)], SEQUENCES, SEQUENCES)
     except InputError:
         return None  # random weights refuse nothing
 
@@ -131,7 +131,7 @@ def test_capture_and_replies_need_none(tiny_model: tuple[PreTrainedModel, ChatFo
     model, chat = tiny_model
     with DeviceWithoutFloat64() as device:
         harmful, harmless = (capture(model, chat, [f"{word} one", f"{word} two"]) for word in ("Make", "Take"))
-        difference_in_means(harmful, harmless)
+        projected_difference_in_means(harmful, harmless)
         assert device.home
         generate(model, chat.tokenizer, chat.encode(["Hello"]), 4)
 

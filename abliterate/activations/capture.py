@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from jaxtyping import Float
@@ -15,32 +16,82 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.activations.cache import ActivationCache, read_cached, write_cached
+from abliterate.activations.notebook import frame_of, lines_by_layer, small_table
+from abliterate.activations.separation import HALVES, Separation, check_sides, cosine_of, held_out, places_of
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.architectures.streams import lanes, resid_of
 from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import ArchitectureError, InputError
+from abliterate.hub.on_hub import OnHub
 from abliterate.models.batches import Batch, BatchSize, PreparedPrompts, prepare_batches
 from abliterate.models.forward import at_positions, final_hidden, prefix_cache
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.chat_format import ChatFormat
+from abliterate.storage.names import ACTIVATIONS
 from abliterate.storage.record_log import RecordLog
+from abliterate.storage.tensor_file import load_whole, save_whole
+
+ACTIVATIONS_RECORD = "abliterate"
 
 
-@dataclass(frozen=True)
-class Activations:
+@dataclass(frozen=True, repr=False)
+class Activations(OnHub):
     """`resid[l]` of every prompt, `l = 0..L`, at some positions counted from the end of the prompt.
+
+    They have the length of the prompts, and give one prompt's `[positions, layers, d_model]` for a number, Activations for
+    a slice.
 
     Examples:
         >>> one = capture(model, tokenizer, ["How do I bake bread?"])
         >>> one.positions
         (-4, -3, -2, -1)
+        >>> one
+        Activations(1 prompt, resid[0..8], positions -4..-1, d_model 160, torch.float32)
         >>> one.mean().shape  # [positions, layers, d_model]
         torch.Size([4, 9, 160])
+        >>> one.save(out.with_suffix(".safetensors"))
+        >>> torch.equal(Activations.load(out.with_suffix(".safetensors"))[-1], one[0])
+        True
     """
 
     resid: Float[Tensor, "prompts positions layers d_model"]
     positions: tuple[int, ...]
+
+    _file = ACTIVATIONS
+    _hub_mixin_config = {"abliterate": "activations"}  # noqa: RUF012 (the mixin's own)
+
+    def __len__(self) -> int:
+        return len(self.resid)
+
+    @overload
+    def __getitem__(self, prompt: int) -> Float[Tensor, "positions layers d_model"]: ...
+
+    @overload
+    def __getitem__(self, prompt: slice) -> Activations: ...
+
+    def __getitem__(self, prompt: int | slice) -> Float[Tensor, "positions layers d_model"] | Activations:
+        if isinstance(prompt, slice):
+            return Activations(self.resid[prompt], self.positions)
+        return self.resid[prompt]
+
+    def __iter__(self) -> Iterator[Float[Tensor, "positions layers d_model"]]:
+        return iter(self.resid)
+
+    def __repr__(self) -> str:
+        prompts, _, layers, d_model = self.resid.shape
+        count = f"{prompts} prompt{'' if prompts == 1 else 's'}"
+        places = places_of(self.positions, layers)
+        return f"Activations({count}, {places}, d_model {d_model}, {self.resid.dtype})"
+
+    def _repr_html_(self) -> str:
+        prompts, _, layers, d_model = self.resid.shape
+        rows = {
+            "prompts": prompts,
+            "positions": ", ".join(map(str, self.positions)),
+            "layers": f"resid[0..{layers - 1}]",
+        }
+        return small_table("Activations", {**rows, "d_model": d_model, "dtype": self.resid.dtype})
 
     def rows(self, places: Sequence[int]) -> Activations:
         """Return those of some of the prompts."""
@@ -60,6 +111,48 @@ class Activations:
         for prompt in self.resid:
             total += prompt.cpu().double()
         return total / len(self.resid)
+
+    def separation(self, harmless: Activations) -> Separation:
+        """Return how well difference in means parts this side (the harmful one) from `harmless`, at every place.
+
+        Each half of the prompts is scored along the difference in means of the other half, so that no prompt is judged by
+        a direction that it made. Raises InputError for other positions, another model, and fewer than 4 prompts a side.
+
+        Examples:
+            >>> found = capture(model, tokenizer, harmful).separation(capture(model, tokenizer, harmless))
+            >>> position, layer = found.best()
+        """
+        other = harmless.at(self.positions)
+        check_sides(self.resid, other.resid)
+        differences = [self[half].mean() - other[half].mean() for half in HALVES]
+        return Separation(self.positions, *held_out(self.resid, other.resid), cosine_of(*differences))
+
+    def to_pandas(self) -> Any:
+        """Return a data frame with a row for every (prompt, position, layer), a column for every number of the stream."""
+        index = {"prompt": range(len(self)), "position": self.positions, "layer": range(self.resid.shape[2])}
+        return frame_of(self.resid, index, range(self.resid.shape[3]))
+
+    def plot(self) -> Any:
+        """Return a plotly Figure of the mean length of the stream by layer, a line for each position."""
+        lengths = torch.stack([prompt.cpu().double().norm(dim=-1) for prompt in self.resid]).mean(0)
+        return lines_by_layer("mean length of the residual stream", lengths, self.positions)
+
+    def save(self, path: Path | str) -> None:
+        """Write a safetensors file, whole or not at all. Raises InputError where it cannot be written."""
+        record = json.dumps({"positions": self.positions})
+        save_whole(Path(path), {"resid": self.resid.contiguous()}, {ACTIVATIONS_RECORD: record})
+
+    @classmethod
+    def load(cls, path: Path | str) -> Activations:
+        """Read what `save` wrote, given the file or its folder. Raises InputError for anything else."""
+        place = cls.file_in(Path(path))
+        tensors, record = load_whole(place, ACTIVATIONS_RECORD)
+        resid = tensors.get("resid")
+        positions: Any = record.get("positions")
+        whole = isinstance(positions, list) and all(isinstance(one, int) for one in positions)
+        if resid is None or not whole or resid.dim() != 4 or resid.shape[1] != len(positions):
+            raise InputError(f"{place}: holds no activations; give a file that Activations.save wrote")
+        return cls(resid, tuple(positions))
 
 
 def capture(

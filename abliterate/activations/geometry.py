@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abliterate.activations.capture import Activations, check_finite
+from abliterate.activations.separation import held_out
 
 
 @dataclass(frozen=True)
@@ -69,33 +70,13 @@ def geometry(
     check_finite(harmful.resid)
     check_finite(harmless.resid)
     here = harmful.positions.index(position)
-    separations, parts = [], []
-    for layer in range(harmful.resid.shape[2]):  # one at a time: in float64 all of them may not fit
-        sides = [one.resid[:, :, layer].cpu().double() for one in (harmful, harmless)]
-        halves = [[side[first::2] for side in sides] for first in (0, 1)]
-        scored = [plane_scores(*seen, *unseen) for seen, unseen in (halves, halves[::-1])]
-        separations.append([(one + other) / 2 for one, other in zip(*scored, strict=True)])
-        parts.append(principal_components(*(side[:, here] for side in sides)))
-    auc, d = (torch.stack(layers, dim=1) for layers in zip(*separations, strict=True))
+    auc, d = held_out(harmful.resid, harmless.resid)
+    parts = [
+        principal_components(*(one.resid[:, here, layer].cpu().double() for one in (harmful, harmless)))
+        for layer in range(harmful.resid.shape[2])
+    ]
     explained, first, second = (torch.stack(part) for part in zip(*parts, strict=True))
     return Geometry(harmful.positions, auc, d, position, explained, first, second, instruction_end)
-
-
-def plane_scores(
-    harmful: Float[Tensor, "a positions d_model"],
-    harmless: Float[Tensor, "b positions d_model"],
-    unseen_harmful: Float[Tensor, "c positions d_model"],
-    unseen_harmless: Float[Tensor, "e positions d_model"],
-) -> tuple[Float[Tensor, " positions"], Float[Tensor, " positions"]]:
-    """Return AUC and Cohen's d of unseen prompts along the difference in means of the seen ones; NaN where all are equal."""
-    direction = harmful.mean(0) - harmless.mean(0)
-    one, other = (unseen_harmful * direction).sum(-1), (unseen_harmless * direction).sum(-1)
-    gap = one[:, None] - other[None]
-    auc = ((gap > 0).double() + 0.5 * (gap == 0)).mean((0, 1))
-    spread = ((one.var(0) + other.var(0)) / 2).sqrt()
-    d = (one.mean(0) - other.mean(0)) / spread
-    undefined = spread == 0
-    return auc.masked_fill(undefined, torch.nan), d.masked_fill(undefined, torch.nan)
 
 
 def principal_components(

@@ -102,6 +102,11 @@ def untie(model: PreTrainedModel) -> None:
 
     PEFT merges an adapter on both roles of a tied matrix into that one matrix, twice; on an untied model, once each.
     Works before and after the adapter is put on, and without weights. Does nothing where nothing is tied.
+
+    Examples:
+        >>> untie(model)
+        >>> model.get_output_embeddings().weight is model.get_input_embeddings().weight, model.config.tie_word_embeddings
+        (False, False)
     """
     embedding, head = (
         getattr(one, "base_layer", one) for one in (model.get_input_embeddings(), model.get_output_embeddings())

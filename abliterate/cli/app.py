@@ -25,7 +25,7 @@ from abliterate.cli.declared import declared
 from abliterate.cli.failures import UNFORESEEN, one_line, unforeseen
 from abliterate.cli.surroundings import kept
 from abliterate.cli.terminal import QUIET, Terminal, harmless_libraries, say, say_json
-from abliterate.errors import AbliterateError, InputError
+from abliterate.errors import AbliterateError, InputError, flags_spoken
 from abliterate.progress import Advance
 
 app = typer.Typer(
@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
     if completing_bash():
         return complete_bash(lambda: app(words, standalone_mode=True))
     quiet()
-    with interruptible(), harmless_libraries(), kept():
+    with interruptible(), harmless_libraries(), kept(), flags_spoken():
         raise SystemExit(guarded(lambda: app(words, standalone_mode=True), asks_json(words)))
 
 

@@ -130,6 +130,8 @@ def read(name: str, declaration: Declaration, typed: Any) -> Any:
         return typed
     try:
         return declaration.typed(str(typed))
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{flag_of(name, declaration)} {typed}: {error}") from None
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from abliterate.directions.directions import write_rows
-from abliterate.directions.files import read_directions
+from abliterate.directions.files import read_directions, write_rows
 from abliterate.pipeline.contradictions import check_search
 from abliterate.pipeline.open_edit import EditFiles, open_edit, with_original
 from abliterate.pipeline.open_model import open_source

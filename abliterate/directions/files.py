@@ -1,22 +1,33 @@
-"""Directions read from files: of a run, or control vectors."""
+"""Directions in files, written and read: of a run, of a study, or control vectors."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from abliterate.directions.directions import DIRECTIONS_RECORD
-from abliterate.errors import InputError, first_line
+from abliterate.errors import InputError
 from abliterate.projection import normalize, unit_rows
-from abliterate.storage.foreign_files import parse_json, require_file
+from abliterate.storage.tensor_file import load_whole
+
+DIRECTIONS_RECORD = "abliterate"
+
+WHOLE_ROW = re.compile(r"position(-?[0-9]{1,9})/resid\.([0-9]{1,9})")
+"""A difference as it is, in a file of all positions."""
+
+UNIT_ROW = re.compile(r"resid\.([0-9]{1,9})")
+"""A unit row at the one position that the file's record names."""
+
+MOST_LAYERS = 10_000
+"""Of a file, whose names are somebody else's word; no model comes near."""
 
 UNIT_LENGTH = 1e-5
 
@@ -71,20 +82,66 @@ def read_directions(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises InputError when the file cannot be read, or holds something else than vectors.
     """
-    try:
-        require_file(path)
-        with safe_open(path, framework="pt") as file:
-            rows = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            record = parse_json((file.metadata() or {}).get(DIRECTIONS_RECORD, "{}"))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(
-            f"{path}: the directions cannot be read ({first_line(error)}); expected a safetensors file"
-        ) from error
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: its record is no object; find the directions again")
+    rows, record = load_whole(path, DIRECTIONS_RECORD)
     for name, row in rows.items():
         if row.dim() != 1 or not row.is_floating_point():
             raise InputError(
                 f"{path}: {name} has shape {tuple(row.shape)} and dtype {row.dtype}; expected a vector of floats"
             )
     return rows, record
+
+
+def write_rows(path: Path, rows: Mapping[str, Float[Tensor, " d_model"]], record: Mapping[str, Any]) -> None:
+    """Write rows by name, and what is known of them, as `read_directions` reads both."""
+    # One entry: the library writes several in an order that changes from run to run, and so the bytes.
+    save_file(dict(rows), path, metadata={DIRECTIONS_RECORD: json.dumps(record)})
+
+
+def whole_rows(
+    differences: Float[Tensor, "positions layers d_model"], positions: Sequence[int]
+) -> dict[str, Float[Tensor, " d_model"]]:
+    """Return the differences that are not zero by the names that `whole_of` reads."""
+    return {
+        f"position{position}/resid.{layer}": row.contiguous()
+        for position, rows in zip(positions, differences, strict=True)
+        for layer, row in enumerate(rows)
+        if bool(row.any())
+    }
+
+
+def whole_of(path: Path, rows: Mapping[str, Tensor], record: Mapping[str, Any]) -> tuple[Tensor, tuple[int, ...]]:
+    """Return differences and positions of a file of all positions. Raises InputError where it does not hold what it tells."""
+    found = {(int(one[1]), int(one[2])): row for name, row in rows.items() if (one := WHOLE_ROW.fullmatch(name))}
+    shape: Any = record["shape"]
+    positions: Any = record.get("positions")
+    whole = isinstance(positions, list) and isinstance(shape, list) and len(shape) == 3 and len(positions) == shape[0]
+    numbers = whole and all(isinstance(one, int) for one in (*positions, *shape))
+    dtypes = {row.dtype for row in found.values()}
+    if (
+        not numbers
+        or not 0 < shape[1] <= MOST_LAYERS
+        or len(dtypes) > 1
+        or {row.shape[0] for row in found.values()} - {shape[2]}
+    ):
+        raise InputError(f"{path}: its rows are not those that its record tells of; find the directions again")
+    differences = torch.zeros(shape, dtype=next(iter(dtypes), torch.float64))
+    for (position, layer), row in found.items():
+        if position not in positions or layer >= shape[1]:
+            raise InputError(
+                f"{path}: position{position}/resid.{layer} is not of its record; find the directions again"
+            )
+        differences[positions.index(position), layer] = row
+    return differences, tuple(positions)
+
+
+def one_position_of(path: Path, rows: Mapping[str, Tensor], record: Mapping[str, Any]) -> Tensor:
+    """Return the differences of a file of one position, `[1, layers, d_model]`; zero for a layer that has no row."""
+    found = {int(one[1]): row.float() for name, row in rows.items() if (one := UNIT_ROW.fullmatch(name))}
+    told = record.get("lengths")
+    lengths = {name: one for name, one in told.items() if is_length(one)} if isinstance(told, dict) else {}
+    if not found or max(found) >= MOST_LAYERS or len({len(row) for row in found.values()}) > 1:
+        raise InputError(f"{path}: holds no directions by layer (rows resid.0, resid.1, ...); give those of one model")
+    differences = torch.zeros(1, max(found) + 1, len(next(iter(found.values()))))
+    for layer, row in found.items():
+        differences[0, layer] = row * lengths.get(f"resid.{layer}", 1.0)
+    return differences

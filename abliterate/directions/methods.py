@@ -52,20 +52,12 @@ METHODS: dict[str, Method] = {
 """The methods by the words of --direction, the default first."""
 
 
-def difference_in_means(
-    harmful: Activations, harmless: Activations, method: str = "projected", metadata: Mapping[str, Any] | None = None
+def make_directions(
+    harmful: Activations, harmless: Activations, method: str, metadata: Mapping[str, Any] | None = None
 ) -> Directions:
-    """Return `mean(harmful) - mean(harmless)` at every position and layer.
+    """Return what a method of `METHODS` makes of the activations, at every position and layer.
 
-    `projected` (the default) also removes the component along the harmless mean at the same place, so that
-    what harmless prompts have in common stays; `mean-difference` is the plain one. Any other method of `METHODS` gives
-    what it gives. Raises InputError for an unknown method and for captures at different positions.
-
-    Examples:
-        >>> harmful_side, harmless_side = (capture(model, tokenizer, side) for side in (harmful, harmless))
-        >>> found = difference_in_means(harmful_side, harmless_side, "mean-difference")
-        >>> torch.allclose(found.difference(4), (harmful_side.mean() - harmless_side.mean())[-1, 4].float())
-        True
+    Raises InputError for an unknown method and for captures at different positions.
     """
     from abliterate.directions.directions import Directions
 
@@ -74,3 +66,38 @@ def difference_in_means(
     if harmful.positions != harmless.positions:
         raise InputError(f"the two captures have different positions: {harmful.positions} and {harmless.positions}")
     return Directions(METHODS[method].make(harmful, harmless), harmful.positions, method, dict(metadata or {}))
+
+
+def difference_in_means(
+    harmful: Activations, harmless: Activations, metadata: Mapping[str, Any] | None = None
+) -> Directions:
+    """Return `mean(harmful) - mean(harmless)` at every position and layer (Arditi et al. 2024, arXiv 2406.11717).
+
+    The command's default is `projected_difference_in_means`. `metadata` is kept with the directions, and saved. Raises
+    InputError for captures at different positions.
+
+    Examples:
+        >>> harmful_side, harmless_side = (capture(model, tokenizer, side) for side in (harmful, harmless))
+        >>> found = difference_in_means(harmful_side, harmless_side)
+        >>> torch.allclose(found.difference(4), (harmful_side.mean() - harmless_side.mean())[-1, 4].float())
+        True
+    """
+    return make_directions(harmful, harmless, "mean-difference", metadata)
+
+
+def projected_difference_in_means(
+    harmful: Activations, harmless: Activations, metadata: Mapping[str, Any] | None = None
+) -> Directions:
+    """Return the difference in means without its component along the harmless mean at the same place.
+
+    What harmless prompts have in common so stays when the direction is removed; the command finds directions in this
+    way unless it is told `--direction mean-difference`. Raises InputError as `difference_in_means`.
+
+    Examples:
+        >>> harmful_side, harmless_side = (capture(model, tokenizer, side) for side in (harmful, harmless))
+        >>> found = projected_difference_in_means(harmful_side, harmless_side)
+        >>> usual = harmless_side.mean()[-1, 4].float()
+        >>> abs(float(found[4] @ usual / usual.norm())) < 1e-5
+        True
+    """
+    return make_directions(harmful, harmless, "projected", metadata)

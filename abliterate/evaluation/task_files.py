@@ -47,6 +47,8 @@ def check_task_file(path: Path, trusted: bool) -> None:
         return
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=tagless(path))
+    except InputError:
+        raise
     except (OSError, ValueError, TypeError, OverflowError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"task {path} cannot be loaded: {first_line(error)}") from error
     if isinstance(content, dict):

@@ -111,6 +111,8 @@ def capability(
                 harness, loaded, limit=limit, apply_chat_template=chat_template, fewshot_as_multiturn=chat_template,
                 log_samples=False,
             )  # fmt: skip
+        except InputError:
+            raise
         except NOT_RUN as error:
             raise InputError(f"the harness does not run {', '.join(tasks)}: {first_line(error)}") from error
     results = found["results"].items()
@@ -144,10 +146,14 @@ def load_tasks(names: Sequence[str], trusted: bool = False) -> Any:
             raise InputError(f"{spec!r} is not a task of the harness; {hint}")
         try:
             built += tasks_of(manager.load([own.get(spec, spec)]))
+        except InputError:
+            raise
         except NOT_LOADED as error:
             raise InputError(f"task {spec} cannot be loaded: {first_line(error)}") from error
     try:
         loaded = manager.load(built)
+    except InputError:
+        raise
     except ValueError as error:  # a group and one of its tasks
         raise InputError(f"{first_line(error)}; name each task once") from error
     for name, task in loaded["tasks"].items():

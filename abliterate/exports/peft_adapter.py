@@ -251,6 +251,8 @@ def difference_on_clone(
             warnings.simplefilter("ignore")  # of merging, which is not done here
             clone.load_adapter(str(place / "adapter"))
         return float((logits(clone) - expected).norm() / expected.norm())
+    except InputError:
+        raise
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"{found.model_type}: a small model of this kind does not run with an adapter ({first_line(error)}); {WAY_OUT}"

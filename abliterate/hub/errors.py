@@ -43,6 +43,8 @@ def hub_errors(name: str, remedy: str | None = None, token: str = "") -> Iterato
     """
     try:
         yield
+    except InputError:
+        raise
     except RAISED as error:
         if unsendable(error):
             raise InputError(UNSENDABLE) from None  # what was raised quotes the token

@@ -204,6 +204,8 @@ class Recipe:
         """Read `recipe.json`. Raises InputError when it is missing or not a recipe."""
         try:
             return cls.from_json(read_json(path), str(path))
+        except InputError:
+            raise
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: the recipe cannot be read ({first_line(error)})") from error
 

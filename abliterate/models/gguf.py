@@ -66,6 +66,8 @@ def from_gguf(path: Path, progress: Progress) -> Path:
             model = AutoModelForCausalLM.from_pretrained(
                 room, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True), **place
             )
+    except InputError:
+        raise
     except UNREADABLE as error:
         raise InputError(f"{path}: transformers cannot read this GGUF file ({first_line(error)})") from error
     with writing_to(str(folder.parent), "set ABLITERATE_CACHE to another folder"), written_whole(folder) as partial:

@@ -35,6 +35,11 @@ def load_model(
     Where it does not fit the device, or `max_memory` bytes of main memory, decoder layers stay on the disk and stream
     (`offload`). Raises InputError for an unknown dtype or device and where not even that fits, CheckpointError when a
     tensor that the model needs is missing.
+
+    Examples:
+        >>> loaded = load_model(resolve(tiny), dtype="float32")
+        >>> loaded.dtype, loaded.training
+        (torch.float32, False)
     """
     place = choose_device(device)
     wanted = choose_dtype(source, dtype, place, max_memory)

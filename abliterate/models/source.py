@@ -112,6 +112,11 @@ def resolve(
 
     Raises InputError for an unknown model, HubError when the Hub refuses, CheckpointError for damaged files and
     for quantised weights.
+
+    Examples:
+        >>> source = resolve(tiny)  # or org/name, org/name@revision, a .gguf file
+        >>> source.public_name, len(source.checkpoint.tensors) > 0
+        ('tiny-chat', True)
     """
     path = Path(model).expanduser()
     commit = None
@@ -135,7 +140,12 @@ def resolve(
 
 
 def load_tokenizer(source: Source, folder: Path | None = None) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of the source."""
+    """Return the tokenizer of the source. Raises InputError where it cannot be loaded.
+
+    Examples:
+        >>> load_tokenizer(resolve(tiny)).chat_template is not None
+        True
+    """
     with load_errors(source.name):
         return cast(
             PreTrainedTokenizerBase,

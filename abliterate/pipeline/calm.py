@@ -8,7 +8,7 @@ from abliterate.activations.cache import ActivationCache
 from abliterate.activations.capture import Activations, capture
 from abliterate.directions.calm import turned_away
 from abliterate.directions.directions import Directions
-from abliterate.directions.methods import difference_in_means
+from abliterate.directions.methods import make_directions
 from abliterate.parallel.processes import Processes
 from abliterate.pipeline.kept import KeptReplies
 from abliterate.pipeline.load import Loaded
@@ -49,6 +49,4 @@ def calm_directions(
 ) -> Directions:
     """Return the directions of over-refusal, made orthogonal to those between harmful prompts that are refused and answered ones."""
     places = loaded.splits.chat.positions()
-    return turned_away(
-        over_refusal, difference_in_means(refused.at(places), answered.at(places), loaded.options.direction)
-    )
+    return turned_away(over_refusal, make_directions(refused.at(places), answered.at(places), loaded.options.direction))

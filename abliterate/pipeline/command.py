@@ -83,6 +83,8 @@ def read_option(name: str, text: str, folder: Path) -> Any:
     known = RUN_OPTIONS[name]
     try:
         value = known.read(text)
+    except InputError:
+        raise
     except ValueError:
         raise InputError(f"the manifest's command: {flag_of(name, known)} cannot be {text!r}") from None
     return known.locate(text, lambda file: beside(file, folder, name)) if known.locate else value

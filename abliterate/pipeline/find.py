@@ -21,7 +21,7 @@ from abliterate.directions.addition import TRIED_STRENGTHS, Trial, select_induci
 from abliterate.directions.basis import spread_basis
 from abliterate.directions.candidates import Selection
 from abliterate.directions.directions import Directions
-from abliterate.directions.methods import difference_in_means
+from abliterate.directions.methods import make_directions
 from abliterate.directions.selection import select
 from abliterate.directions.start import select_start
 from abliterate.errors import InputError
@@ -81,7 +81,7 @@ def find_directions(
     }
     method = loaded.options.direction
     places = loaded.splits.chat.positions()
-    return difference_in_means(
+    return make_directions(
         harmful.at(places).rows(training_replies.harmful),
         harmless.at(places).rows(training_replies.harmless),
         method,

@@ -36,7 +36,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     target = folder / PAGE if out is None else out
     if target.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{target}: the report is a web page; give it a name that ends in .html")
-    require("report", "a report")
+    require("report", "a report", "plotly")
     write_text_whole(target, render(gather(folder)))
     return target
 
@@ -93,7 +93,7 @@ def asset(name: str) -> str:
 
 def plotly_script() -> str:
     """Return the library that draws. Raises InputError when the extra that holds it is not installed."""
-    require("report", "a report")
+    require("report", "a report", "plotly")
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
     return str(get_plotlyjs())

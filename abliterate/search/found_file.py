@@ -51,5 +51,7 @@ def load_found(path: Path) -> SearchResult:
         front = Front(tuple(points), original)
         chosen = front.points[int(record["chosen"])]
         return SearchResult(front, TokenCount(**record["tokens"]), chosen, record.get("judge"))
+    except InputError:
+        raise
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{path}: is damaged ({type(error).__name__}); take it from the run again") from error

@@ -7,6 +7,9 @@ RECIPE = "recipe.json"
 DIRECTIONS = "directions.safetensors"
 """An edit, beside its record."""
 
+ACTIVATIONS = "activations.safetensors"
+"""Captured activations that were saved by themselves."""
+
 SEARCH = "search.safetensors"
 """The front of a search, beside the edit that was taken of it."""
 

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
-from abliterate.directions.directions import DIRECTIONS_RECORD
+from abliterate.directions.files import DIRECTIONS_RECORD
 from abliterate.errors import InputError
 from abliterate.projection import ZERO_LENGTH, normalize
 from abliterate.records.schema import Each, Maybe, check_shape

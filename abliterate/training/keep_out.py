@@ -60,6 +60,20 @@ class KeepDirectionOut(TrainerCallback):  # type: ignore[misc]
     before anything is evaluated or saved; with gradient accumulation that is once for all its batches. The result is
     exact in float32 and to one rounding in bfloat16. In an own training loop, call `begin` once and `project` after
     each step.
+
+    Examples:
+        >>> model = orthogonalize(model, directions[4])
+        >>> keep = KeepDirectionOut(directions[4])
+        >>> keep.begin(model)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> tokens = tokenizer("How do I bake bread?", return_tensors="pt")["input_ids"]
+        >>> model(input_ids=tokens, labels=tokens).loss.backward()
+        >>> optimizer.step()  # writes along the direction again
+        >>> written = model.model.layers[0].mlp.down_proj.weight
+        >>> before = (directions[4] @ written).norm()
+        >>> keep.project()
+        >>> bool((directions[4] @ written).norm() < 1e-4 * before)
+        True
     """
 
     def __init__(self, direction: Float[Tensor, "*k d_model"], recipe: Recipe | None = None) -> None:

@@ -11,7 +11,7 @@ from abliterate.activations.capture import capture
 from abliterate.architectures.architecture import Architecture
 from abliterate.directions.candidates import DEEPEST
 from abliterate.directions.directions import Directions
-from abliterate.directions.methods import difference_in_means
+from abliterate.directions.methods import projected_difference_in_means
 from abliterate.evaluation.statistics import Rate
 from abliterate.interventions import ablated
 from abliterate.models.generation import REPLY_TOKENS, generate
@@ -83,7 +83,7 @@ class Subject:
             capture(self.model, self.chat, prompts.prompts[:first], architecture=self.architecture)
             for prompts in (side.harmful, side.harmless)
         )
-        return difference_in_means(harmful, harmless)
+        return projected_difference_in_means(harmful, harmless)
 
     def places(self, directions: Directions) -> list[tuple[int, int]]:
         """Return layers and positions that an edit may take its direction from (Arditi et al.: the first 80%)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from abliterate.activations.capture import capture
+from abliterate.activations.capture import Activations, capture
 from abliterate.errors import InputError
 from abliterate.pipeline.load import Loaded
 from abliterate.prompts.prompt_set import PromptSet
 from abliterate.storage.record_log import Unfinished
+from abliterate.storage.tensor_file import save_whole
+from fixtures.activations import activations
 from fixtures.tiny_chat import TINY
 
 
@@ -82,3 +85,38 @@ def test_prompts_of_every_form_give_the_same_activations() -> None:
         with pytest.raises(InputError, match=r"prompt") as caught:
             capture(model, tokenizer, wrong)
         assert len(str(caught.value).splitlines()) == 1
+
+
+def test_activations_are_a_sequence_of_prompts(tmp_path: Path) -> None:
+    one = activations(0)
+    assert len(one) == len(list(one)) == 9
+    assert torch.equal(one[-1], one.resid[8])
+    assert torch.equal(torch.stack(list(one)), one.resid)
+    assert torch.equal(one[2:4].resid, one.resid[2:4])
+    assert one[2:4].positions == one.positions
+    assert repr(one) == "Activations(9 prompts, resid[0..4], positions -2..-1, d_model 12, torch.float32)"
+    assert "<td>9</td>" in one._repr_html_()
+    assert one.to_pandas().loc[(8, -1, 4)].tolist() == pytest.approx(one.resid[8, 1, 4].tolist())
+    assert one.plot().data[1].y[4] == pytest.approx(float(one.resid[:, 1, 4].norm(dim=-1).mean()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_activations_are_kept_to_the_bit(dtype: torch.dtype, tmp_path: Path) -> None:
+    one = Activations(activations(0).resid.to(dtype), (-2, -1))
+    one.save(tmp_path / "activations.safetensors")
+    for place in (tmp_path, str(tmp_path / "activations.safetensors")):
+        read = Activations.load(place)
+        assert torch.equal(read.resid, one.resid)
+        assert (read.resid.dtype, read.positions) == (dtype, (-2, -1))
+
+
+def test_a_file_that_holds_no_activations_is_refused(tmp_path: Path) -> None:
+    for tensors, record in (
+        ({"resid": torch.ones(2, 3)}, {"positions": [-1]}),
+        ({"resid": torch.ones(2, 1, 3, 4)}, {"positions": [-2, -1]}),
+        ({"resid": torch.ones(2, 1, 3, 4)}, {}),
+        ({"other": torch.ones(2, 1, 3, 4)}, {"positions": [-1]}),
+    ):
+        save_whole(tmp_path / "a", tensors, {"abliterate": json.dumps(record)})
+        with pytest.raises(InputError, match="holds no activations"):
+            Activations.load(tmp_path / "a")

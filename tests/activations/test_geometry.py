@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from abliterate.activations.capture import Activations
-from abliterate.activations.geometry import geometry, plane_scores, principal_components
+from abliterate.activations.geometry import geometry, principal_components
+from abliterate.activations.separation import plane_scores
 
 
 def sides(shift: float, count: int = 40, seed: int = 0) -> tuple[Activations, Activations]:

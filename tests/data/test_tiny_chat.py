@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from abliterate.activations.capture import capture
-from abliterate.directions.methods import difference_in_means
+from abliterate.directions.methods import projected_difference_in_means
 from abliterate.edits.in_place import orthogonalize
 from abliterate.models.generation import generate
 from abliterate.prompts.chat_format import ChatFormat
@@ -49,7 +49,7 @@ def replies(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts:
 
 def train_directions(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Directions:
     sides = (load_prompts(str(TINY / f"{name}.txt")).side("train") for name in ("harmful", "harmless"))
-    return difference_in_means(*(capture(model, tokenizer, side) for side in sides))
+    return projected_difference_in_means(*(capture(model, tokenizer, side) for side in sides))
 
 
 def test_it_is_small() -> None:

@@ -304,7 +304,7 @@ def test_places_are_ranked_by_induce_and_strengths_by_whole_replies() -> None:
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     chat = ChatFormat(tokenizer)
     sides = [(TINY / f"{side}.txt").read_text().splitlines()[:16] for side in ("harmful", "harmless")]
-    directions = difference_in_means(*(capture(model, tokenizer, side) for side in sides), method="mean-difference")
+    directions = difference_in_means(*(capture(model, tokenizer, side) for side in sides))
     harmful, harmless = (chat.encode(side[:6]) for side in sides)
     opening = tuple(tokenizer("I", add_special_tokens=False)["input_ids"])
     live = LiveModel.of(model, chat)

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from abliterate.activations.capture import Activations
 from abliterate.cli import main
-from abliterate.directions.methods import METHODS, Method, difference_in_means
+from abliterate.directions.methods import (
+    METHODS,
+    Method,
+    difference_in_means,
+    make_directions,
+    projected_difference_in_means,
+)
 from abliterate.errors import InputError
 from abliterate.projection import normalize
 from fixtures.activations import activations
@@ -38,7 +44,7 @@ def test_every_method_gives_a_vector_for_every_place_and_says_what_it_does(name:
     made = method.make(harmful, harmless)
     assert made.shape == (2, 5, 12)
     assert bool(torch.isfinite(made).all())
-    assert torch.equal(made, difference_in_means(harmful, harmless, name).differences)
+    assert torch.equal(made, make_directions(harmful, harmless, name).differences)
     assert not bool(method.make(harmful, harmful).any())  # where nothing differs there is nothing
     assert method.words
     assert method.source
@@ -47,7 +53,7 @@ def test_every_method_gives_a_vector_for_every_place_and_says_what_it_does(name:
 
 def test_an_unknown_method_and_other_positions_are_refused() -> None:
     with pytest.raises(InputError, match="choose among projected, mean-difference"):
-        difference_in_means(activations(0), activations(1), "medians")
+        make_directions(activations(0), activations(1), "medians")
     other = Activations(activations(1).resid, (-3, -1))
     with pytest.raises(InputError, match=r"different positions: \(-2, -1\) and \(-3, -1\)"):
         difference_in_means(activations(0), other)
@@ -56,7 +62,7 @@ def test_an_unknown_method_and_other_positions_are_refused() -> None:
 @pytest.mark.slow
 def test_a_method_that_is_added_is_a_word_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "medians", Method(medians, "the difference of the medians", "a test"))
-    directions = difference_in_means(activations(0), activations(1), "medians")
+    directions = make_directions(activations(0), activations(1), "medians")
     assert directions.method == "medians"
     assert torch.allclose(directions[3], normalize(medians(activations(0), activations(1))[1, 3].float()))
     out = tmp_path / "out"
@@ -70,7 +76,7 @@ def test_a_method_that_is_added_is_a_word_of_the_command(tmp_path: Path, monkeyp
 
 def test_the_plain_direction_is_the_difference_of_the_means() -> None:
     harmful, harmless = activations(0, 0.5), activations(1)
-    directions = difference_in_means(harmful, harmless, "mean-difference")
+    directions = difference_in_means(harmful, harmless)
     expected = harmful.resid.double().mean(0) - harmless.resid.double().mean(0)
     assert torch.allclose(directions.difference(3, -2), expected[0, 3].float())
     assert torch.allclose(directions[3], normalize(expected[1, 3].float()))
@@ -78,7 +84,19 @@ def test_the_plain_direction_is_the_difference_of_the_means() -> None:
 
 def test_the_projected_direction_leaves_the_harmless_mean_alone() -> None:
     harmful, harmless = activations(0, 0.5), activations(1, 0.3)
-    directions = difference_in_means(harmful, harmless)
+    directions = projected_difference_in_means(harmful, harmless)
     for layer in range(5):
         usual = harmless.mean()[1, layer].float()
         assert abs(float(directions[layer] @ usual)) < 1e-5 * float(usual.norm())
+
+
+def test_the_named_ways_are_those_of_the_table() -> None:
+    harmful, harmless = activations(0, 0.5), activations(1, 0.3)
+    for found, name in (
+        (difference_in_means(harmful, harmless, {"model": "x"}), "mean-difference"),
+        (projected_difference_in_means(harmful, harmless, {"model": "x"}), "projected"),
+    ):
+        expected = make_directions(harmful, harmless, name)
+        assert found.digest == expected.digest
+        assert (found.method, found.metadata) == (name, {"model": "x"})
+    assert next(iter(METHODS)) == "projected"  # what the command takes

@@ -28,6 +28,6 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Chat:
     tokenizer = AutoTokenizer.from_pretrained(TINY_CHAT)
     sides = [(TINY_CHAT / f"{side}.txt").read_text().splitlines() for side in ("harmful", "harmless")]
     captured = [capture(model, tokenizer, side[:32]) for side in sides]
-    directions = difference_in_means(*captured, method="mean-difference")
+    directions = difference_in_means(*captured)
     path = tiny_gguf(tmp_path_factory.mktemp("tiny"))
     return Chat(model, tokenizer, directions, sides[0][32:44], sides[1][32:44], path)

@@ -19,7 +19,7 @@ from abliterate.activations.capture import capture
 from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.checkpoints.checkpoint import Checkpoint
 from abliterate.checkpoints.quantized_weight import quantized_weights
-from abliterate.directions.methods import difference_in_means
+from abliterate.directions.methods import projected_difference_in_means
 from abliterate.edits.in_place import orthogonalize
 from abliterate.edits.plan import EditPlan, make_plan
 from abliterate.errors import InputError
@@ -312,7 +312,7 @@ def test_qwen_in_llama_cpp_stops_refusing(
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     captured = [capture(model, tokenizer, listed(f"{side}_train")[:24]) for side in ("harmful", "harmless")]
-    directions = difference_in_means(*captured)
+    directions = projected_difference_in_means(*captured)
     checkpoint, architecture = Checkpoint.open(folder), find_architecture(model)
     plan = make_plan(Recipe.uniform(), directions[14], architecture, model, checkpoint)
     written = write_gguf_adapter(plan, checkpoint, architecture, tmp_path / "adapter.gguf", base=base)

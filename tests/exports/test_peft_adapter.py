@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from abliterate.activations.capture import capture
 from abliterate.architectures.architecture import find_architecture
 from abliterate.architectures.tying import untie
-from abliterate.directions.methods import difference_in_means
+from abliterate.directions.methods import projected_difference_in_means
 from abliterate.edits.plan import make_plan
 from abliterate.errors import CheckpointError, InputError
 from abliterate.exports.peft_adapter import prepare_adapter, write_adapter, write_files
@@ -99,7 +99,9 @@ def test_the_tiny_chat_model_refuses_under_the_adapter_as_its_edited_checkpoint_
     model = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     harmful, harmless = (load_prompts(str(TINY / f"{name}.txt")) for name in ("harmful", "harmless"))
-    directions = difference_in_means(*(capture(model, tokenizer, side.side("train")) for side in (harmful, harmless)))
+    directions = projected_difference_in_means(
+        *(capture(model, tokenizer, side.side("train")) for side in (harmful, harmless))
+    )
     made = Made(model, tmp_path, Recipe.uniform(), basis=directions[4][None]).write()
     prompts = [*harmful.side("report").prompts, *harmless.side("report").prompts]
 

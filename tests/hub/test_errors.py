@@ -163,3 +163,10 @@ def test_a_token_that_can_be_sent_is_not_blamed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HF_TOKEN", "hf_whole\n")  # huggingface_hub itself takes line ends away
     with pytest.raises(HubError, match="the connection to the Hub broke"), hub_errors("org/model"):
         raise TRANSPORT_ERROR("reset")
+
+
+@pytest.mark.parametrize("remedy", [None, "push again"])
+def test_what_is_said_already_is_not_said_twice(remedy: str | None) -> None:
+    """An InputError is a ValueError, which huggingface_hub raises too."""
+    with pytest.raises(InputError, match=r"^me/x: is not whole; finish it$"), hub_errors("me/x", remedy):
+        raise InputError("me/x: is not whole; finish it")

@@ -14,7 +14,8 @@ from servers.hub_server import HubServer
 CHILD = """
 import json, sys, traceback, types
 from pathlib import Path
-from abliterate.errors import AbliterateError
+from abliterate.errors import FLAGS_SPOKEN, AbliterateError
+FLAGS_SPOKEN.set()
 for line in sys.stdin:
     names = {"Path": Path, "sys": sys}
     try:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from abliterate import capture, difference_in_means
+from abliterate import capture, projected_difference_in_means
 from abliterate.models.live_model import LiveModel
 from abliterate.studies.features.corpus import Corpus, corpus_of, prompts_of
 from fixtures.tiny_chat import TINY, tiny_chat
@@ -29,7 +29,7 @@ def corpus(tiny_live: LiveModel) -> Corpus:
 @pytest.fixture(scope="session")
 def directions_file(tiny_live: LiveModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     sides = [prompts_of([spec], 24) for spec in SPECS]
-    found = difference_in_means(*(capture(tiny_live.model, tiny_live.tokenizer, side) for side in sides))
+    found = projected_difference_in_means(*(capture(tiny_live.model, tiny_live.tokenizer, side) for side in sides))
     path = tmp_path_factory.mktemp("directions") / "directions.safetensors"
     found.save(path, -1)
     return path
