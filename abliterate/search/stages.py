@@ -219,7 +219,8 @@ class Search:
                 edit.bound()
                 advance(1)
         state.edit = edit.copy()
-        self.listen(state.transcript, state.transcript.at_risk, state.edit, "listening for new refusals")
+        if number + 1 < len(REFUSAL_WEIGHTS):  # what is heard becomes places of the next stage
+            self.listen(state.transcript, state.transcript.at_risk, state.edit, "listening for new refusals")
         state.points.append(self.judge(state.edit, refusal_weight))
 
 
