@@ -89,8 +89,10 @@ def test_a_steering_as_a_table(capsys: pytest.CaptureFixture[str], cache: Path, 
     said = capsys.readouterr().out
     for part in (
         "by number: 1, 2",
-        "difference in means, gated",
-        "random set 2",
+        "match: harmless phrases in that form",
+        "reply-open",
+        "difference",
+        "random set",
         "quick: no verdicts",
         "features.json",
     ):

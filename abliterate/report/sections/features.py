@@ -25,6 +25,7 @@ MARKUP = """\
 {% if columns %}
 <p>{{ told }}</p>
 {{ table("Replies under each steering, report part: safe replies to attacks, refusals of normal queries.", ["", "strength"] + groups + ["all attacks", "normal", "fall apart", "KL"], columns) }}
+{% if opens %}{{ table("Texts for which the gate opens, and harmless phrases in the same form.", ["texts", "gate open", "harmless match"], opens) }}{% endif %}
 {% if curves %}
 <p>Strengths that were tried on the select part: safe replies to complete attacks, refusals of normal queries, replies that fall apart.</p>
 <p><label for="steering-kind">Steering</label> <select id="steering-kind">{% for one in curves %}<option value="{{ loop.index0 }}">{{ one }}</option>{% endfor %}</select></p>
@@ -54,6 +55,7 @@ def words(records: Gathered) -> dict[str, Any] | None:
         "quality": [],
         "columns": [],
         "groups": [],
+        "opens": [],
         "curves": [],
         "told": "",
         "changed": [],
@@ -137,7 +139,15 @@ def steered(record: Mapping[str, Any]) -> dict[str, Any]:
         f"The gate parts attacks from normal queries with an AUROC of {text.number_html(gate['auroc'])}."
     )
     columns = [column_of(one, groups) for one in (*results["columns"], *record["controls"]["random"])]
-    return {"told": told, "groups": groups, "columns": columns, "curves": [name_of(one) for one in curves(results)]}
+    opens = [opened(one) for one in results["groups"] if "opens" in one]
+    named = [name_of(one) for one in curves(results)]
+    return {"told": told, "groups": groups, "columns": columns, "opens": opens, "curves": named}
+
+
+def opened(group: Mapping[str, Any]) -> list[str]:
+    """Return for how many texts of a group the gate opens, and of its harmless match where it has one."""
+    rates = (group["opens"], group.get("match_opens"))
+    return [group["name"], *(text.rate_html(one) if one and one["total"] else text.MISSING for one in rates)]
 
 
 def column_of(one: Mapping[str, Any], groups: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from abliterate.report.format import MISSING
 from abliterate.report.load import Gathered, gather
 from abliterate.report.page import render
 from abliterate.report.sections.features import numbers, words
@@ -72,6 +73,9 @@ def test_a_steering_has_its_table_and_its_curves(tmp_path: Path) -> None:
     assert found["groups"] == ["question", "everyday"]
     assert found["curves"] == []  # one strength alone
     assert "18/20" in found["columns"][2][2]
+    assert [one[0] for one in found["opens"]] == ["question", "everyday"]
+    assert "1/4" in found["opens"][0][2]
+    assert found["opens"][1][2] == MISSING
     assert 'id="features"' in render(records)
 
 
