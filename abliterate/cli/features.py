@@ -118,7 +118,16 @@ def share(rate: Mapping[str, Any] | None) -> str:
 def explained(one: FeaturesStudy) -> RenderableType:
     """Return the rows with their words, and what follows."""
     results = one.record.results
-    head = ("row", f"words ({one.record.settings['rule']})", "nearest words", "top tokens", "fires", "refused AUROC")
+    named = ("name",) if "named_by" in one.record.settings else ()
+    head = (
+        "row",
+        *named,
+        f"words ({one.record.settings['rule']})",
+        "nearest words",
+        "top tokens",
+        "fires",
+        "refused AUROC",
+    )
     rows = [explained_row(own) for own in results["rows"][:SHOWN]]
     competing = one.record.settings["competing"]
     words = f"{competing} rows compete for {one.record.settings['vocabulary']} words"
@@ -127,6 +136,7 @@ def explained(one: FeaturesStudy) -> RenderableType:
     return Group(
         plain_table(head, rows),
         "; ".join([words, *more]),
+        *changed(results.get("changed")),
         verdict_table(one.record.verdicts),
         *closing(one.record, one.path),
     )
@@ -150,6 +160,6 @@ def explained_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     """Return one row of the table."""
     auroc = row["refused_auroc"].get("prompt_end")
     return (
-        row["row"], ", ".join(row["words"]), ", ".join(row["nearest"][:5]), " ".join(row["tokens"][:5]),
+        row["row"], *((row["name"],) if "name" in row else ()), ", ".join(row["words"]), ", ".join(row["nearest"][:5]), " ".join(row["tokens"][:5]),
         "" if row["rate"] is None else f"{row['rate']:.1%}", "" if auroc is None else f"{auroc:.2f}",
     )  # fmt: skip

@@ -16,6 +16,7 @@ from abliterate.studies.features.options import ExplainOptions
 from abliterate.studies.record import read_study
 from fixtures.features import random_sae
 from fixtures.tiny_chat import TINY
+from servers.chat_server import ChatServer
 
 CORPUS = (str(TINY / "harmful.txt"), str(TINY / "harmless.txt"))
 
@@ -53,6 +54,26 @@ def test_some_rows_of_a_file_with_words_of_one_s_own(tmp_path: Path, directions_
     assert one.path is None
     assert one.record.settings["vocabulary"] == 6
     assert sorted(row["row"] for row in one.record.results["rows"]) == ["resid.3", "resid.5"]
+
+
+def test_a_served_model_names_the_rows(directions_file: Path, tmp_path: Path, cache: Path) -> None:
+    with ChatServer(lambda request: "\x1b[31mRequests\nto be cut") as server:
+        chosen = ExplainOptions(sae=str(directions_file), words=2, judge_endpoint=server.url)
+        one = explain(options(out=tmp_path / "out"), chosen)
+        assert one.record.settings["named_by"] == "served tiny"
+    assert {row["name"] for row in one.record.results["rows"]} == {"[31mRequests"}
+    assert len(server.requests) == 2
+    assert all("tokens: (not" not in asked and "\n- " in asked for asked in server.asked)
+    assert one.path is not None
+    assert server.url not in one.path.read_text()
+
+
+def test_a_server_that_is_not_there_is_told_before_a_model_is_opened(directions_file: Path, cache: Path) -> None:
+    chosen = ExplainOptions(sae=str(directions_file), judge_endpoint="http://127.0.0.1:1")
+    with pytest.raises(AbliterateError, match=r"127\.0\.0\.1:1"):
+        explain(CorpusOptions("no/such/model"), chosen)
+    with pytest.raises(AbliterateError, match="add --judge-endpoint"):
+        explain(options(), ExplainOptions(sae=str(directions_file), judge_model="tiny"))
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from abliterate.projection import ZERO_LENGTH
 from abliterate.studies.features.activity import Activity, activity_of, aurocs
 from abliterate.studies.features.corpus import Corpus
 from abliterate.studies.features.method import NEAREST, PRIOR, RULES, Competition, Spread, spread_of
+from abliterate.studies.features.names import Evidence
 from abliterate.studies.features.rows import Rows
 from abliterate.studies.features.tested import WordTest, token_counts, word_test
 from abliterate.studies.features.words import Vocabulary, word_vectors
@@ -96,7 +97,10 @@ def explain(
 
 @dataclass(frozen=True)
 class Features:
-    """Rows explained and looked for in a corpus. `rows` are those that fire anywhere in it; `dead` are the others' names."""
+    """Rows explained and looked for in a corpus. `rows` are those that fire anywhere in it; `dead` are the others' names.
+
+    `names` is a line for each row that a served model wrote, where one was asked.
+    """
 
     rows: Rows
     dead: tuple[str, ...]
@@ -108,6 +112,7 @@ class Features:
     refused: Mapping[str, Float[Tensor, " rows"]]
     trained: Mapping[str, Float[Tensor, " rows"]]
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     @cached_property
     def order(self) -> list[int]:
@@ -124,6 +129,12 @@ class Features:
         own = self.strongest[:, place]
         found = own.argsort(descending=True, stable=True)[:TOP_TEXTS].tolist()
         return tuple(self.corpus.passages[one].prompt for one in found if float(own[one]) > 0)
+
+    @property
+    def evidence(self) -> list[Evidence]:
+        """Return what a model that names the rows is shown of each."""
+        words, tokens = self.explained.words, self.top_tokens
+        return [Evidence(words[place], tokens[place], self.top_texts(place)) for place in range(len(self.rows))]
 
     @cached_property
     def strongest(self) -> Float[Tensor, "texts rows"]:

@@ -21,8 +21,8 @@ ROW = {
 }  # fmt: skip
 
 
-def gathered(folder: Path, results: dict[str, Any], controls: dict[str, Any] | None = None) -> Gathered:
-    settings = {"rows": "sae", "vocabulary": 400, "competing": 1}
+def gathered(folder: Path, results: dict[str, Any], controls: dict[str, Any] | None = None, **said: object) -> Gathered:
+    settings = {"rows": "sae", "vocabulary": 400, "competing": 1, **said}
     record = StudyRecord("features", "house/chat", None, "float32", {}, 0, settings, results, controls or {})
     write_study(folder, record)
     return gather(folder)
@@ -51,6 +51,19 @@ def test_rows_with_their_words_can_be_searched(tmp_path: Path) -> None:
     assert 'id="feature-find"' in page
     assert HOSTILE not in page
     assert numbers(records) == {"features": None}
+
+
+def test_names_of_a_served_model_are_shown_as_text(tmp_path: Path) -> None:
+    records = gathered(
+        tmp_path, {"kind": "explain", "rows": [{**ROW, "name": HOSTILE}], "tested": None}, named_by="served tiny"
+    )
+    found = words(records)
+    assert found is not None
+    assert found["rows"][0][:2] == ["3", HOSTILE]
+    assert found["told"].endswith("Names are of served tiny, and are not tested.")
+    page = render(records)
+    assert HOSTILE not in page
+    assert ">name</th>" in page
 
 
 def test_the_figures_of_an_sae(tmp_path: Path) -> None:
