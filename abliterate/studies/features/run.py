@@ -47,7 +47,15 @@ class Explanation:
 
     def by(self, rule: str) -> tuple[tuple[str, ...], ...]:
         """Return the words of each row by `prior`, `published` or `nearest`."""
-        return tuple(tuple(self.vocabulary.words[one] for one in own) for own in self.best[rule].tolist())
+        return self.lists[rule]
+
+    @cached_property
+    def lists(self) -> Mapping[str, tuple[tuple[str, ...], ...]]:
+        """Return the words of each row by each rule, spelled out once."""
+        known = self.vocabulary.words
+        return {
+            rule: tuple(tuple(known[one] for one in own) for own in best.tolist()) for rule, best in self.best.items()
+        }
 
     def shared(self, first: str, second: str) -> float:
         """Return the mean share of a row's words that two rules have in common."""
@@ -91,8 +99,8 @@ def explain(
         raise InputError("a row is zero, NaN or infinite, and means nothing; leave it away")
     rows_behind = behind_final_norm(live.model, live.architecture, rows.float())
     found = Competition(rows_behind, word_vectors(live, words), temperature)
-    best = {name: found.best(count, name) for name in RULES}
-    return Explanation(words, NEAREST if len(rows) == 1 else rule, best, found.information())
+    best, information = found.explained(count)
+    return Explanation(words, NEAREST if len(rows) == 1 else rule, best, information)
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,7 @@ class Features:
         words, tokens = self.explained.words, self.top_tokens
         return [Evidence(words[place], tokens[place], self.top_texts(place)) for place in range(len(self.rows))]
 
-    @cached_property
+    @property
     def strongest(self) -> Float[Tensor, "texts rows"]:
         """Return the greatest value of each row in each text."""
         assert self.activity is not None
