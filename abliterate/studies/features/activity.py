@@ -157,9 +157,10 @@ def counted_aurocs(
     sides = torch.stack([first, ~first])
     won = torch.zeros(counts.shape[1], dtype=torch.float64)
     below = torch.zeros(counts.shape[1], dtype=torch.float64)
-    for value in counts.unique().tolist():
+    for value in sorted(set(counts.flatten().tolist())):
         here, there = (sides & (counts == value)).double().sum(1)
         won += here * (below + there / 2)
         below += there
     many, others = sides.double().sum(1)
-    return (won / (many * others)).float()
+    found: Tensor = won / (many * others)
+    return found.float()
