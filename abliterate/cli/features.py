@@ -71,15 +71,38 @@ def defended(one: SteerStudy) -> RenderableType:
     choice, gate = results["choice"], results["gate"]
     how = f"{choice['how']}: {', '.join(choice['chosen'])} (by words and by data have {choice['overlap']} in common)"
     told = f"resid[{one.found.layer}], unit {one.found.unit:.3g}; the gate parts attacks from normal queries with AUROC {gate['auroc']:.2f}"
-    columns = [*results["columns"], *one.record.controls["random"]]
-    head = ("", "strength", "attacks safe", "complete ones", "normal refused", "fall apart", "KL over replies")
-    rows = [defended_row(column) for column in columns]
-    return Group(how, told, plain_table(head, rows), verdict_table(one.record.verdicts), *closing(one.record, one.path))
+    columns, random = results["columns"], one.record.controls["random"]
+    head = ("", "steering", "at", "attacks safe", "complete ones", "normal refused", "fall apart", "KL")
+    rows = [defended_row(f"{number}", column) for number, column in enumerate(columns, 1)]
+    rows += [defended_row("r", column) for column in random]
+    read = "safe replies to each form and list; gate: texts for which it opens; match: harmless phrases in that form"
+    return Group(
+        how, told, plain_table(head, rows), read, by_group(results, random), verdict_table(one.record.verdicts),
+        *closing(one.record, one.path),
+    )  # fmt: skip
 
 
-def defended_row(column: Mapping[str, Any]) -> tuple[str, ...]:
+def by_group(results: Mapping[str, Any], random: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Return the safe replies to each form and list under each steering, which stands there by its number.
+
+    Beside them for how many texts the gate opens, and for how many harmless phrases in the same form.
+    """
+    columns = results["columns"]
+    head = ("safe", *(f"{number}" for number, _ in enumerate(columns, 1)), "r", "gate", "match")
+    rows = []
+    for group in results["groups"]:
+        name = group["name"]
+        drawn = [column["safe"][name]["count"] for column in random]
+        counts = [f"{column['safe'][name]['count']}" if name in column["safe"] else "" for column in columns]
+        opens = share(group["opens"]), share(group.get("match_opens"))
+        rows.append((name, *counts, f"{min(drawn)}-{max(drawn)}", *opens))
+    return plain_table(head, rows)
+
+
+def defended_row(number: str, column: Mapping[str, Any]) -> tuple[str, ...]:
     """Return one steering as a row."""
     return (
+        number,
         f"{column['name']}{', gated' if column['gated'] else ''}",
         f"{column['strength']:.2g}" if column["strength"] else "",
         *(share(column[key]) for key in ("attacks", "complete", "normal", "broken")),
@@ -95,7 +118,16 @@ def share(rate: Mapping[str, Any] | None) -> str:
 def explained(one: FeaturesStudy) -> RenderableType:
     """Return the rows with their words, and what follows."""
     results = one.record.results
-    head = ("row", f"words ({one.record.settings['rule']})", "nearest words", "top tokens", "fires", "refused AUROC")
+    named = ("name",) if "named_by" in one.record.settings else ()
+    head = (
+        "row",
+        *named,
+        f"words ({one.record.settings['rule']})",
+        "nearest words",
+        "top tokens",
+        "fires",
+        "refused AUROC",
+    )
     rows = [explained_row(own) for own in results["rows"][:SHOWN]]
     competing = one.record.settings["competing"]
     words = f"{competing} rows compete for {one.record.settings['vocabulary']} words"
@@ -104,6 +136,7 @@ def explained(one: FeaturesStudy) -> RenderableType:
     return Group(
         plain_table(head, rows),
         "; ".join([words, *more]),
+        *changed(results.get("changed")),
         verdict_table(one.record.verdicts),
         *closing(one.record, one.path),
     )
@@ -127,6 +160,6 @@ def explained_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     """Return one row of the table."""
     auroc = row["refused_auroc"].get("prompt_end")
     return (
-        row["row"], ", ".join(row["words"]), ", ".join(row["nearest"][:5]), " ".join(row["tokens"][:5]),
+        row["row"], *((row["name"],) if "name" in row else ()), ", ".join(row["words"]), ", ".join(row["nearest"][:5]), " ".join(row["tokens"][:5]),
         "" if row["rate"] is None else f"{row['rate']:.1%}", "" if auroc is None else f"{auroc:.2f}",
     )  # fmt: skip

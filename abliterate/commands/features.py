@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from abliterate.errors import InputError
+from abliterate.evaluation.served.endpoint import Endpoint, served_model
+from abliterate.evaluation.served.reply_cache import ReplyCache
 from abliterate.extras import require
 from abliterate.models.live_model import LiveModel
 from abliterate.pipeline.corpus_options import CorpusOptions
@@ -16,6 +18,7 @@ from abliterate.pipeline.open_study import open_study
 from abliterate.pipeline.study_options import StudyOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.prompt_set import load_prompts
+from abliterate.storage.cache import cache_folder
 from abliterate.storage.record_log import digest
 from abliterate.storage.staging import Staging, check_free
 from abliterate.studies.common import Verdict
@@ -24,6 +27,7 @@ from abliterate.studies.features.activity import activity_of
 from abliterate.studies.features.autoencoder import SparseAutoencoder
 from abliterate.studies.features.changed import changes_of
 from abliterate.studies.features.corpus import Corpus, corpus_of, prompts_of
+from abliterate.studies.features.names import Namer
 from abliterate.studies.features.options import ExplainOptions, RowOptions, SteerOptions, TrainOptions
 from abliterate.studies.features.record import controls_of, results_of, settings_of, verdicts_of
 from abliterate.studies.features.rows import Rows, read_rows, rows_of
@@ -51,6 +55,7 @@ class FeaturesStudy:
 
 def explain(options: CorpusOptions, chosen: ExplainOptions, progress: Progress = SILENT) -> FeaturesStudy:
     """Say what rows mean, and write the study where the options say. Raises InputError for what cannot be read or does not fit."""
+    namer = namer_of(chosen)
     sae, path = opened_rows(chosen, options.offline)
     listed = None if chosen.vocabulary is None else text_of(chosen.vocabulary)
     prompts = prompts_of(options.corpus, options.texts, offline=options.offline)
@@ -62,7 +67,9 @@ def explain(options: CorpusOptions, chosen: ExplainOptions, progress: Progress =
     found = study(
         opened.live, rows, corpus, words, count=chosen.words, rule=chosen.rule, temperature=chosen.temperature, seed=options.seed,
     )  # fmt: skip
+    found = found if namer is None else named(found, namer, progress)
     results, settings = results_of(found), settings_of(found, chosen.temperature)
+    settings |= {} if namer is None else {"named_by": namer.name}
     if chosen.edited is not None:
         opened = replace(opened, live=replace(opened.live, model=opened.source.empty))  # one model in memory at a time
         results["changed"] = changed_by(options, chosen.edited, found, progress)
@@ -71,6 +78,22 @@ def explain(options: CorpusOptions, chosen: ExplainOptions, progress: Progress =
         opened, options, corpus, settings, results, controls_of(found), verdicts_of(found), found.notes,
     )  # fmt: skip
     return FeaturesStudy(found, record, finish(opened, options, record))
+
+
+def namer_of(chosen: ExplainOptions) -> Namer | None:
+    """Return the served model that names rows, None where none is asked. Raises InputError, before a model is opened, without it."""
+    chosen.check()
+    if chosen.judge_endpoint is None:
+        return None
+    endpoint = Endpoint(chosen.judge_endpoint, chosen.judge_model)
+    endpoint = replace(endpoint, model=endpoint.model or served_model(endpoint))
+    return Namer(endpoint, cache=ReplyCache(cache_folder() / "feature-names"))
+
+
+def named(found: Features, namer: Namer, progress: Progress) -> Features:
+    """Return the rows with a line for each."""
+    names = namer.names(found.evidence, progress)
+    return replace(found, names=names, notes=(*found.notes, *namer.notes(names)))
 
 
 def changed_by(options: CorpusOptions, edited: str, found: Features, progress: Progress) -> list[dict[str, object]]:

@@ -25,8 +25,8 @@ STUDIES = ("positions", "phases", "clusters", "features")
 
 STUDY_REPLIES = tuple(f"{study}-replies.jsonl" for study in STUDIES)
 
-LOCAL = (OBSERVATIONS, EVALUATION, PAGE, *STUDY_REPLIES)
-"""Not published: they quote prompts and the model's replies to them."""
+LOCAL = (OBSERVATIONS, EVALUATION, PAGE, *STUDY_REPLIES, "features.json")
+"""Not published: they quote prompts and the model's replies to them (that of features: the prompts in which each is strongest)."""
 
 CARD = "README.md"
 CONFIG = "config.json"

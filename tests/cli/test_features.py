@@ -12,6 +12,7 @@ from abliterate.cli.features import explain, steer, train
 from abliterate.extras import missing
 from fixtures.features import random_sae
 from fixtures.tiny_chat import TINY
+from servers.chat_server import ChatServer
 
 CORPUS = ("--corpus", f"{TINY / 'harmful.txt'},{TINY / 'harmless.txt'}")
 
@@ -89,8 +90,10 @@ def test_a_steering_as_a_table(capsys: pytest.CaptureFixture[str], cache: Path, 
     said = capsys.readouterr().out
     for part in (
         "by number: 1, 2",
-        "difference in means, gated",
-        "random set 2",
+        "match: harmless phrases in that form",
+        "reply-open",
+        "difference",
+        "random set",
         "quick: no verdicts",
         "features.json",
     ):
@@ -145,3 +148,50 @@ def test_training_says_what_it_needs(refused: Callable[..., str], tmp_path: Path
     assert train.__doc__
     said = refused("features", "train", TINY, "--out", tmp_path / "sae")
     assert "training an SAE needs sae_lens" in said
+
+
+def test_what_an_edit_changed_is_a_table_too(capsys: pytest.CaptureFixture[str], cache: Path, tmp_path: Path) -> None:
+    random_sae(160, 24, layer=5).save(tmp_path / "sae")
+    words = [
+        "features",
+        "explain",
+        str(TINY),
+        "--sae",
+        str(tmp_path / "sae"),
+        *CORPUS,
+        "--texts",
+        "24",
+        "--reply-tokens",
+        "0",
+    ]
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, "--device", "cpu", "--edited", str(TINY)])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert "changed most" in said
+    assert "0 [0, 0]" in said
+
+
+def test_names_of_a_served_model_do_nothing_to_the_terminal(
+    capsys: pytest.CaptureFixture[str], cache: Path, tmp_path: Path
+) -> None:
+    random_sae(160, 24, layer=5).save(tmp_path / "sae")
+    words = [
+        "features",
+        "explain",
+        str(TINY),
+        "--sae",
+        str(tmp_path / "sae"),
+        *CORPUS,
+        "--texts",
+        "24",
+        "--reply-tokens",
+        "0",
+    ]
+    with ChatServer(lambda request: "\x1b[2J") as server, pytest.raises(SystemExit) as stop:
+        cli.main([*words, "--device", "cpu", "--judge-endpoint", server.url])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert "\x1b[2J" not in said
+    assert "[2J" in said
+    assert "│ name " in said or "┃ name " in said

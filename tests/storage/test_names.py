@@ -22,5 +22,5 @@ def test_what_quotes_replies_stays_on_this_machine(result: Result) -> None:
     published = set(finished_files(result.out))
     assert not published & set(LOCAL)
     assert MANIFEST in published
-    assert "observations.json" in LOCAL
+    assert {"observations.json", "features.json"} <= set(LOCAL)
     assert (result.out / "observations.json").is_file()

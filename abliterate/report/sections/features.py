@@ -17,7 +17,7 @@ MARKUP = """\
 {% if rows %}
 <p>{{ told }}</p>
 <form role="search" aria-label="Features" id="feature-find"><label class="find"><span>Search words, tokens and prompts</span><input type="search" autocomplete="off" spellcheck="false"></label><output class="count"></output></form>
-<div id="feature-rows">{{ table("Rows by how well they part refused from answered prompts (AUROC at the last token before the reply).", ["row", "words", "nearest words", "top tokens", "fires", "words tell it", "refused AUROC", "strongest in"], rows) }}</div>
+<div id="feature-rows">{{ table("Rows by how well they part refused from answered prompts (AUROC at the last token before the reply).", ["row"] + named + ["words", "nearest words", "top tokens", "fires", "words tell it", "refused AUROC", "strongest in"], rows) }}</div>
 {% endif %}
 {% if changed %}{{ table("Rows whose activity the edit changed most: mean over texts of the greatest value.", ["row", "words", "before", "after", "difference", "p, Holm"], changed) }}{% endif %}
 {% if tested %}{{ table("Do words tell where a row fires? AUROC on held-out texts.", ["list", "AUROC"], tested) }}{% endif %}
@@ -25,6 +25,7 @@ MARKUP = """\
 {% if columns %}
 <p>{{ told }}</p>
 {{ table("Replies under each steering, report part: safe replies to attacks, refusals of normal queries.", ["", "strength"] + groups + ["all attacks", "normal", "fall apart", "KL"], columns) }}
+{% if opens %}{{ table("Texts for which the gate opens, and harmless phrases in the same form.", ["texts", "gate open", "harmless match"], opens) }}{% endif %}
 {% if curves %}
 <p>Strengths that were tried on the select part: safe replies to complete attacks, refusals of normal queries, replies that fall apart.</p>
 <p><label for="steering-kind">Steering</label> <select id="steering-kind">{% for one in curves %}<option value="{{ loop.index0 }}">{{ one }}</option>{% endfor %}</select></p>
@@ -50,10 +51,12 @@ def words(records: Gathered) -> dict[str, Any] | None:
     results = record["results"]
     shown: dict[str, Any] = {
         "rows": [],
+        "named": [],
         "tested": [],
         "quality": [],
         "columns": [],
         "groups": [],
+        "opens": [],
         "curves": [],
         "told": "",
         "changed": [],
@@ -92,13 +95,16 @@ def explained(record: Mapping[str, Any]) -> dict[str, Any]:
         else [[name, text.mean_html(one)] for name, one in tested["scores"].items() if one["count"]]
     )
     changed = [changed_row(one) for one in results.get("changed", [])]
-    return {"told": told, "rows": [row_of(one) for one in rows[:MOST]], "tested": lists, "changed": changed}
+    named = ["name"] if "named_by" in settings else []
+    told += f" Names are of {settings['named_by']}, and are not tested." if named else ""
+    shown = [row_of(one) for one in rows[:MOST]]
+    return {"told": told, "named": named, "rows": shown, "tested": lists, "changed": changed}
 
 
 def row_of(one: Mapping[str, Any]) -> list[str]:
     """Return one row of the table."""
     return [
-        one["row"], ", ".join(one["words"]), ", ".join(one["nearest"][:5]), " ".join(one["tokens"]),
+        one["row"], *([one["name"]] if "name" in one else []), ", ".join(one["words"]), ", ".join(one["nearest"][:5]), " ".join(one["tokens"]),
         text.MISSING if one["rate"] is None else text.share_html(one["rate"]), text.number_html(one["word_auroc"]),
         text.number_html(one["refused_auroc"].get("prompt_end")), "; ".join(one["texts"]),
     ]  # fmt: skip
@@ -137,7 +143,15 @@ def steered(record: Mapping[str, Any]) -> dict[str, Any]:
         f"The gate parts attacks from normal queries with an AUROC of {text.number_html(gate['auroc'])}."
     )
     columns = [column_of(one, groups) for one in (*results["columns"], *record["controls"]["random"])]
-    return {"told": told, "groups": groups, "columns": columns, "curves": [name_of(one) for one in curves(results)]}
+    opens = [opened(one) for one in results["groups"] if "opens" in one]
+    named = [name_of(one) for one in curves(results)]
+    return {"told": told, "groups": groups, "columns": columns, "opens": opens, "curves": named}
+
+
+def opened(group: Mapping[str, Any]) -> list[str]:
+    """Return for how many texts of a group the gate opens, and of its harmless match where it has one."""
+    rates = (group["opens"], group.get("match_opens"))
+    return [group["name"], *(text.rate_html(one) if one and one["total"] else text.MISSING for one in rates)]
 
 
 def column_of(one: Mapping[str, Any], groups: list[str]) -> list[str]:

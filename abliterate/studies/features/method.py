@@ -64,18 +64,20 @@ class Competition:
             found = torch.logaddexp(found, (similarity(rows, self.words) / self.temperature).logsumexp(0))
         return found
 
-    def terms(self, rule: str = PRIOR) -> Iterator[Float[Tensor, "part words"]]:
-        """Yield what each rule ranks words by, some rows at a time. Raises InputError for an unknown rule."""
-        if rule not in RULES:
-            raise InputError(f"--rule {rule}: unknown; choose among {', '.join(RULES)}")
-        totals = self.totals() if rule != NEAREST else torch.zeros(0)
+    def ranked(self) -> Iterator[dict[str, Float[Tensor, "part words"]]]:
+        """Yield what each rule ranks words by, some rows at a time: `u` once for all rules."""
+        totals = self.totals()
         for rows in torch.split(self.behind, AT_ONCE):
             u = similarity(rows, self.words)
-            if rule == NEAREST:
-                yield u
-                continue
-            of_row = u / self.temperature - totals
-            yield u.softmax(-1) * (of_row + (math.log(len(self)) if rule == PRIOR else 0.0))
+            of_row, of_words = u / self.temperature - totals, u.softmax(-1)
+            yield {PRIOR: of_words * (of_row + math.log(len(self))), PUBLISHED: of_words * of_row, NEAREST: u}
+
+    def terms(self, rule: str = PRIOR) -> Iterator[Float[Tensor, "part words"]]:
+        """Yield what a rule ranks words by, some rows at a time. Raises InputError for an unknown rule."""
+        if rule not in RULES:
+            raise InputError(f"--rule {rule}: unknown; choose among {', '.join(RULES)}")
+        for part in self.ranked():
+            yield part[rule]
 
     def best(self, count: int, rule: str = PRIOR) -> Int[Tensor, "rows count"]:
         """Return the places of the words that a rule ranks first, row by row."""
@@ -85,6 +87,17 @@ class Competition:
     def information(self) -> float:
         """Return the mutual information `I(C;V')` in nats: that of the rows and the words, at most `log C`."""
         return math.fsum(float(part.double().sum()) for part in self.terms()) / len(self)
+
+    def explained(self, count: int) -> tuple[dict[str, Int[Tensor, "rows count"]], float]:
+        """Return what `best` finds by every rule, and `information`, in one pass over the rows."""
+        kept = min(count, len(self.words))
+        found: dict[str, list[Tensor]] = {rule: [] for rule in RULES}
+        information = []
+        for part in self.ranked():
+            for rule, terms in part.items():
+                found[rule].append(terms.topk(kept, dim=-1).indices)
+            information.append(float(part[PRIOR].double().sum()))
+        return {rule: torch.cat(parts) for rule, parts in found.items()}, math.fsum(information) / len(self)
 
     def scores(self, places: Sequence[int]) -> Float[Tensor, "rows chosen"]:
         """Return `m_cw` of some words alone."""

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from abliterate.errors import InputError
+from abliterate.extras import require
 from abliterate.records.option import Declaration, one_of, option, split
 
 GATES = ("prompt", "token")
@@ -63,6 +65,18 @@ class ExplainOptions(RowOptions):
         None, Declaration("A file of words to choose from. \\[default: those of the corpus]", read=Path, kind=Path)
     )
     most_words: int = option(5000, Declaration("Words of the vocabulary at most.", read=int, kind=int, least=2))
+    judge_endpoint: str | None = option(
+        None,
+        Declaration("Let a model on an OpenAI-compatible server name each row in a line, from its words and texts."),
+    )
+    judge_model: str | None = option(None, Declaration("Its name there. \\[default: the only one]"))
+
+    def check(self) -> None:
+        """Raise InputError for the name of a served model without its address, and where the package for it is missing."""
+        if self.judge_model and not self.judge_endpoint:
+            raise InputError("--judge-model names a model on a server; add --judge-endpoint URL")
+        if self.judge_endpoint:
+            require("endpoint", "--judge-endpoint")
 
 
 def read_strength(text: str) -> float:

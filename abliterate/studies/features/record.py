@@ -43,6 +43,7 @@ def row_json(found: Features, place: int) -> dict[str, Any]:
     explained = found.explained
     return {
         "row": found.rows.names[place], "layer": found.rows.layers[place],
+        **({"name": found.names[place]} if found.names else {}),
         "words": list(explained.words[place]),
         **{rule: list(explained.by(rule)[place]) for rule in (PUBLISHED, NEAREST)},
         "tokens": list(found.top_tokens[place]),

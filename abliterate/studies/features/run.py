@@ -17,6 +17,7 @@ from abliterate.projection import ZERO_LENGTH
 from abliterate.studies.features.activity import Activity, activity_of, aurocs
 from abliterate.studies.features.corpus import Corpus
 from abliterate.studies.features.method import NEAREST, PRIOR, RULES, Competition, Spread, spread_of
+from abliterate.studies.features.names import Evidence
 from abliterate.studies.features.rows import Rows
 from abliterate.studies.features.tested import WordTest, token_counts, word_test
 from abliterate.studies.features.words import Vocabulary, word_vectors
@@ -46,7 +47,15 @@ class Explanation:
 
     def by(self, rule: str) -> tuple[tuple[str, ...], ...]:
         """Return the words of each row by `prior`, `published` or `nearest`."""
-        return tuple(tuple(self.vocabulary.words[one] for one in own) for own in self.best[rule].tolist())
+        return self.lists[rule]
+
+    @cached_property
+    def lists(self) -> Mapping[str, tuple[tuple[str, ...], ...]]:
+        """Return the words of each row by each rule, spelled out once."""
+        known = self.vocabulary.words
+        return {
+            rule: tuple(tuple(known[one] for one in own) for own in best.tolist()) for rule, best in self.best.items()
+        }
 
     def shared(self, first: str, second: str) -> float:
         """Return the mean share of a row's words that two rules have in common."""
@@ -90,13 +99,16 @@ def explain(
         raise InputError("a row is zero, NaN or infinite, and means nothing; leave it away")
     rows_behind = behind_final_norm(live.model, live.architecture, rows.float())
     found = Competition(rows_behind, word_vectors(live, words), temperature)
-    best = {name: found.best(count, name) for name in RULES}
-    return Explanation(words, NEAREST if len(rows) == 1 else rule, best, found.information())
+    best, information = found.explained(count)
+    return Explanation(words, NEAREST if len(rows) == 1 else rule, best, information)
 
 
 @dataclass(frozen=True)
 class Features:
-    """Rows explained and looked for in a corpus. `rows` are those that fire anywhere in it; `dead` are the others' names."""
+    """Rows explained and looked for in a corpus. `rows` are those that fire anywhere in it; `dead` are the others' names.
+
+    `names` is a line for each row that a served model wrote, where one was asked.
+    """
 
     rows: Rows
     dead: tuple[str, ...]
@@ -108,6 +120,7 @@ class Features:
     refused: Mapping[str, Float[Tensor, " rows"]]
     trained: Mapping[str, Float[Tensor, " rows"]]
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     @cached_property
     def order(self) -> list[int]:
@@ -125,7 +138,13 @@ class Features:
         found = own.argsort(descending=True, stable=True)[:TOP_TEXTS].tolist()
         return tuple(self.corpus.passages[one].prompt for one in found if float(own[one]) > 0)
 
-    @cached_property
+    @property
+    def evidence(self) -> list[Evidence]:
+        """Return what a model that names the rows is shown of each."""
+        words, tokens = self.explained.words, self.top_tokens
+        return [Evidence(words[place], tokens[place], self.top_texts(place)) for place in range(len(self.rows))]
+
+    @property
     def strongest(self) -> Float[Tensor, "texts rows"]:
         """Return the greatest value of each row in each text."""
         assert self.activity is not None

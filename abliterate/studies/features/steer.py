@@ -33,7 +33,7 @@ from abliterate.studies.features.defence import (
 from abliterate.studies.features.method import Competition
 from abliterate.studies.features.rows import Rows
 from abliterate.studies.features.steering import ADD, AMPLIFY, CALIBRATE, RAISE, Gate, Steering
-from abliterate.studies.features.texts import Group, Heard, attacks_of, heard
+from abliterate.studies.features.texts import Group, Heard, attacks_of, heard, matches_of
 from abliterate.studies.features.tokens import Span, capture_tokens
 from abliterate.studies.features.words import Vocabulary, vocabulary, word_vectors
 
@@ -74,7 +74,9 @@ class Asked:
 class Defence:
     """What was found: rows, gate, columns of the table on the report part, and how each strength was chosen.
 
-    `opens` is the share of each group whose gate is open; `unit` the median distance of a state from the mean.
+    `opens` says of each text of each group whether the gate is open, and of the harmless match of each form besides, to which no
+    replies are asked for: a gate that opened for a form and not for what is asked would show there. `unit` is the median
+    distance of a state from the mean.
     """
 
     asked: Asked
@@ -129,14 +131,10 @@ def steer(
     layer = layer_of(rows)
     made = made_on_train(live, phrases, forms, layer, asked, kept)
     choice = chosen_rows(live, rows, made, asked)
-    attacks = attacks_of(live, phrases, forms)
-    matching = [
-        replace(one, name=f"{one.name}, harmless", attack=False)
-        for one in attacks_of(live, phrases, forms, "harmless")[:1]
-    ]
-    groups = [*attacks, *matching, *normal]
-    gate = gate_of(live, made, layer, [*matching, *normal])
-    few = [one.part("select", 4 if asked.quick else SELECT_TEXTS) for one in groups if one.complete or not one.attack]
+    attacks, (matching, *matches) = attacks_of(live, phrases, forms), matches_of(live, phrases, forms)
+    groups = [*attacks, matching, *normal]
+    gate = gate_of(live, made, layer, [matching, *normal])
+    few = chosen_on(groups, 4 if asked.quick else SELECT_TEXTS)
     select = Bench.of(live, few, gate, SELECT_TOKENS, kept, phrases.language, asked.by_token)
     report = Bench.of(
         live,
@@ -158,9 +156,21 @@ def steer(
         gate_values(live, gate, report), torch.tensor([one.attack for one in report.groups for _ in one.texts])
     )
     return Defence(
-        asked, rows, choice, layer, made.unit, gate, float(harm[0]), report.open, report.groups, tuple(columns), random, chosen,
-        notes_of(chosen),
+        asked, rows, choice, layer, made.unit, gate, float(harm[0]), {**report.open, **opened_by(live, gate, matches, asked.texts)},
+        report.groups, tuple(columns), random, chosen, notes_of(chosen),
     )  # fmt: skip
+
+
+def chosen_on(groups: Sequence[Group], most: int) -> list[Group]:
+    """Return what strengths are chosen on: normal queries and complete attacks, or all attacks where none is complete."""
+    some = any(one.complete for one in groups)
+    return [one.part("select", most) for one in groups if not one.attack or one.complete or not some]
+
+
+def opened_by(live: LiveModel, gate: Gate, groups: Sequence[Group], most: int) -> dict[str, tuple[bool, ...]]:
+    """Return for which texts of the report part of each group the gate opens."""
+    parts = [one.part("report", most) for one in groups]
+    return {one.name: tuple(gate.opens(end_states(live, one.spans, gate.layer))) if one.texts else () for one in parts}
 
 
 def layer_of(rows: Rows) -> int:

@@ -11,6 +11,7 @@ from abliterate.studies.common import Verdict
 from abliterate.studies.features.defence import ALLOWED, Column
 from abliterate.studies.features.steer import Defence
 from abliterate.studies.features.steering import CALIBRATE
+from abliterate.studies.features.texts import Group, match_name
 
 LEVEL = 0.05
 
@@ -30,11 +31,8 @@ def results_of(found: Defence) -> dict[str, Any]:
     return {
         "kind": "steer",
         "choice": found.choice.to_json(found.rows.names),
-        "gate": {
-            "auroc": found.gate_auroc, "threshold": found.gate.threshold,
-            "opens": {name: Rate(sum(own), len(own)).to_json() for name, own in found.opens.items()},
-        },
-        "groups": [{"name": one.name, "attack": one.attack, "complete": one.complete, "texts": len(one.texts)} for one in found.groups],
+        "gate": {"auroc": found.gate_auroc, "threshold": found.gate.threshold},
+        "groups": [group_json(found, one) for one in found.groups],
         "columns": [one.to_json(found.groups) for one in found.columns],
         "strengths": [
             {
@@ -43,6 +41,16 @@ def results_of(found: Defence) -> dict[str, Any]:
             }
             for one in found.chosen
         ],
+    }  # fmt: skip
+
+
+def group_json(found: Defence, group: Group) -> dict[str, Any]:
+    """Return a group, with the share of its texts for which the gate opens, and of the harmless match of a form."""
+    match = match_name(group.name)
+    shares = {"opens": group.name, **({"match_opens": match} if group.attack and match in found.opens else {})}
+    return {
+        "name": group.name, "attack": group.attack, "complete": group.complete, "texts": len(group.texts),
+        **{key: Rate(sum(found.opens[name]), len(found.opens[name])).to_json() for key, name in shares.items()},
     }  # fmt: skip
 
 

@@ -17,13 +17,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from abliterate.evaluation.statistics import Mean
-from abliterate.studies.features.activity import aurocs
+from abliterate.studies.features.activity import counted_aurocs
 
 ENOUGH = 3
 """Held-out texts in which a feature must fire, and in which it must not, to be judged."""
 
 DRAWS = 5
 """Lists of random words beside each list."""
+
+LISTS = 512
+"""Lists of words that are counted at once."""
 
 NEAR = 25
 """Ranks of frequency from among which a random word is drawn."""
@@ -57,7 +60,7 @@ def counted(
     held: Float[Tensor, "texts words"], lists: Int[Tensor, "features count"]
 ) -> Float[Tensor, "texts features"]:
     """Return how many words of each list each text holds."""
-    return torch.stack([held[:, own].sum(-1) for own in lists], dim=1)
+    return torch.cat([held[:, own].sum(-1) for own in torch.split(lists, LISTS)], dim=1)
 
 
 def token_counts(texts: Sequence[Sequence[int]], lists: Sequence[Sequence[int]]) -> Float[Tensor, "texts features"]:
@@ -100,10 +103,10 @@ def word_test(
         "top tokens": tokens[:, places],
         "words of another feature": counted(held, words[places[torch.from_numpy(derangement(len(places), rng))]]),
     } if len(places) else {}  # fmt: skip
-    found = {name: by_feature(counts, fires[:, places]) for name, counts in kinds.items()}
+    found = {name: counted_aurocs(counts, fires[:, places]) for name, counts in kinds.items()}
     if len(places):
         drawn = [
-            by_feature(counted(held, random_words(words[places], held.shape[1], rng)), fires[:, places])
+            counted_aurocs(counted(held, random_words(words[places], held.shape[1], rng)), fires[:, places])
             for _ in range(DRAWS)
         ]
         found["random words"] = torch.stack(drawn).mean(0)
@@ -114,13 +117,6 @@ def word_test(
     if found:
         own[places] = found["words"]
     return WordTest(scores, above, len(places), fires.shape[1], len(fires), own)
-
-
-def by_feature(
-    counts: Float[Tensor, "texts features"], fires: Bool[Tensor, "texts features"]
-) -> Float[Tensor, " features"]:
-    """Return the AUROC of counts for each feature, by where it fires."""
-    return torch.stack([aurocs(own[:, None], side)[0] for own, side in zip(counts.T, fires.T, strict=True)])
 
 
 def derangement(count: int, rng: numpy.random.Generator) -> numpy.ndarray[Any, numpy.dtype[numpy.int64]]:

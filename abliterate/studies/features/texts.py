@@ -59,6 +59,23 @@ def attacks_of(live: LiveModel, phrases: Phrases, forms: Forms, side: str = "har
     return groups
 
 
+def matches_of(live: LiveModel, phrases: Phrases, forms: Forms) -> list[Group]:
+    """Return the harmless match of each phrase in each form: normal queries, named after the form."""
+    return [
+        replace(one, name=match_name(one.name), attack=False) for one in attacks_of(live, phrases, forms, "harmless")
+    ]
+
+
+def match_name(form: str) -> str:
+    """Return what the harmless phrases of a form are called.
+
+    Examples:
+        >>> match_name("question")
+        'question, harmless'
+    """
+    return f"{form}, harmless"
+
+
 def normal_of(live: LiveModel, specs: Sequence[str], *, offline: bool = False) -> list[Group]:
     """Return lists of normal queries. Raises InputError for one that cannot be read."""
     groups = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from abliterate.report.format import MISSING
 from abliterate.report.load import Gathered, gather
 from abliterate.report.page import render
 from abliterate.report.sections.features import numbers, words
@@ -20,8 +21,8 @@ ROW = {
 }  # fmt: skip
 
 
-def gathered(folder: Path, results: dict[str, Any], controls: dict[str, Any] | None = None) -> Gathered:
-    settings = {"rows": "sae", "vocabulary": 400, "competing": 1}
+def gathered(folder: Path, results: dict[str, Any], controls: dict[str, Any] | None = None, **said: object) -> Gathered:
+    settings = {"rows": "sae", "vocabulary": 400, "competing": 1, **said}
     record = StudyRecord("features", "house/chat", None, "float32", {}, 0, settings, results, controls or {})
     write_study(folder, record)
     return gather(folder)
@@ -52,6 +53,19 @@ def test_rows_with_their_words_can_be_searched(tmp_path: Path) -> None:
     assert numbers(records) == {"features": None}
 
 
+def test_names_of_a_served_model_are_shown_as_text(tmp_path: Path) -> None:
+    records = gathered(
+        tmp_path, {"kind": "explain", "rows": [{**ROW, "name": HOSTILE}], "tested": None}, named_by="served tiny"
+    )
+    found = words(records)
+    assert found is not None
+    assert found["rows"][0][:2] == ["3", HOSTILE]
+    assert found["told"].endswith("Names are of served tiny, and are not tested.")
+    page = render(records)
+    assert HOSTILE not in page
+    assert ">name</th>" in page
+
+
 def test_the_figures_of_an_sae(tmp_path: Path) -> None:
     quality = {
         "fvu": 0.12, "fvu_pca": 0.5, "active": 8.0, "alive": 0.9, "recovered": None,
@@ -72,6 +86,9 @@ def test_a_steering_has_its_table_and_its_curves(tmp_path: Path) -> None:
     assert found["groups"] == ["question", "everyday"]
     assert found["curves"] == []  # one strength alone
     assert "18/20" in found["columns"][2][2]
+    assert [one[0] for one in found["opens"]] == ["question", "everyday"]
+    assert "1/4" in found["opens"][0][2]
+    assert found["opens"][1][2] == MISSING
     assert 'id="features"' in render(records)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from abliterate.errors import InputError
 from abliterate.models.live_model import LiveModel
-from abliterate.studies.features.activity import FIRES, activity_of, aurocs
+from abliterate.studies.features.activity import FIRES, activity_of, aurocs, counted_aurocs
 from abliterate.studies.features.corpus import Corpus
 from abliterate.studies.features.rows import Rows, read_rows, rows_of
 from abliterate.studies.features.tokens import capture_tokens
@@ -62,3 +62,16 @@ def test_aurocs_are_shares_of_pairs() -> None:
     side = torch.rand(20) > 0.5
     each = torch.cat([aurocs(many[:, one : one + 1], side) for one in range(600)])
     assert torch.allclose(aurocs(many, side), each)
+
+
+def test_aurocs_of_counts_are_those_of_any_values_side_by_side() -> None:
+    drawn = torch.Generator().manual_seed(3)
+    counts = torch.randint(0, 5, (40, 30), generator=drawn).float()
+    first = torch.rand(40, 30, generator=drawn) < 0.3
+    first[:, 0], first[:, 1] = True, False
+    found = counted_aurocs(counts, first)
+    for place in range(30):
+        (usual,) = aurocs(counts[:, place : place + 1], first[:, place])
+        assert torch.allclose(found[place], usual, atol=1e-6, equal_nan=True)
+    assert found[:2].isnan().all()
+    assert torch.allclose(counted_aurocs(counts, ~first)[2:], 1 - found[2:], atol=1e-6)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from abliterate.errors import InputError
 from abliterate.studies.features.autoencoder import SparseAutoencoder
-from fixtures.features import MANY, WIDE, K, random_sae
+from fixtures.features import MANY, WIDE, K, random_sae, sparsify
 
 STATES = torch.randn(30, WIDE, generator=torch.Generator().manual_seed(6))
 
@@ -46,29 +46,6 @@ def test_a_folder_that_was_saved_loads_as_it_was(tmp_path: Path, changes: dict[s
     assert (read.layer, read.model, read.about) == (layer, "house/chat", {"unit": 2.5})
     assert torch.equal(read.encode(STATES), sae.encode(STATES))
     assert torch.equal(read.decoder, sae.decoder)
-
-
-def sparsify(folder: Path, sae: SparseAutoencoder) -> Path:
-    """Write an SAE as sparsify does: a linear encoder, the layer in the folder's name."""
-    own = folder / "layers.3"
-    own.mkdir()
-    tensors = {
-        "encoder.weight": sae.encoder.T.contiguous(),
-        "encoder.bias": sae.encoder_bias,
-        "W_dec": sae.decoder,
-        "b_dec": sae.decoder_bias,
-    }
-    save_file(tensors, own / "sae.safetensors")
-    config = {
-        "activation": "topk",
-        "expansion_factor": 32,
-        "num_latents": MANY,
-        "k": K,
-        "skip_connection": False,
-        "d_in": WIDE,
-    }
-    (own / "cfg.json").write_text(json.dumps(config))
-    return own
 
 
 def test_a_folder_of_sparsify_gives_the_same_codes(tmp_path: Path) -> None:

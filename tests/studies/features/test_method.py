@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from abliterate.errors import InputError
-from abliterate.studies.features.method import NEAREST, PRIOR, PUBLISHED, Competition, spread_of
+from abliterate.studies.features import method
+from abliterate.studies.features.method import NEAREST, PRIOR, PUBLISHED, RULES, Competition, spread_of
 
 WORDS, WIDE = 400, 64
 
@@ -78,3 +79,16 @@ def test_spread_counts_words_in_lists() -> None:
     rare = spread_of(torch.arange(260, 280)[:, None], words)
     assert (rare.diversity, rare.lexical, rare.dominant) == (pytest.approx(20 / 300), 0.0, 0.0)
     assert PRIOR == "prior"
+
+
+def test_one_pass_finds_what_each_rule_finds_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = torch.Generator().manual_seed(2)
+    rows, words = torch.randn(23, 8, generator=drawn), torch.randn(40, 8, generator=drawn)
+    one = Competition(rows, words, 0.7)
+    whole, information = one.explained(6)
+    assert information == pytest.approx(one.information())
+    assert all(torch.equal(whole[rule], one.best(6, rule)) for rule in RULES)
+    monkeypatch.setattr(method, "AT_ONCE", 5)
+    parts, again = one.explained(6)
+    assert all(torch.equal(parts[rule], whole[rule]) for rule in RULES)
+    assert again == pytest.approx(information, abs=1e-6)

@@ -18,6 +18,7 @@ from abliterate.studies.features.rows import Rows, rows_of
 from abliterate.studies.features.steer import (
     Asked,
     Made,
+    chosen_on,
     chosen_rows,
     gate_of,
     layer_of,
@@ -25,7 +26,7 @@ from abliterate.studies.features.steer import (
     others_like,
     steer,
 )
-from abliterate.studies.features.texts import normal_of
+from abliterate.studies.features.texts import Group, normal_of
 from abliterate.studies.record import plain
 from fixtures.features import tied_sae
 from fixtures.tiny_chat import TINY
@@ -102,6 +103,17 @@ def test_random_rows_fire_about_as_often() -> None:
         assert sum(one <= 35 for one in drawn) == 2
 
 
+def test_strengths_are_chosen_on_complete_attacks_or_on_all_where_there_is_none() -> None:
+    def group(name: str, attack: bool, complete: bool) -> Group:
+        return Group(name, attack, complete, ((1,),) * 4, ("select",) * 4)
+
+    attacks = group("question", True, True), group("open", True, False)
+    normal = group("everyday", False, False)
+    assert [one.name for one in chosen_on([*attacks, normal], 2)] == ["question", "everyday"]
+    assert [one.name for one in chosen_on([attacks[1], normal], 2)] == ["open", "everyday"]
+    assert all(len(one.texts) == 2 for one in chosen_on([*attacks, normal], 2))
+
+
 @pytest.mark.slow
 def test_a_small_table_and_its_record(tiny_live: LiveModel, made: Made) -> None:
     phrases, forms = load_phrases("builtin:phrases-tiny").first(60), load_forms().choose(["question", "reply-open"])
@@ -118,4 +130,9 @@ def test_a_small_table_and_its_record(tiny_live: LiveModel, made: Made) -> None:
     held = json.loads(json.dumps(plain(steer_record.results_of(found)), allow_nan=False))
     assert held["kind"] == "steer"
     assert held["gate"]["auroc"] > 0.6
+    forms = [one for one in held["groups"] if one["attack"]]
+    assert [one["name"] for one in forms] == ["question", "reply-open"]
+    assert all(one["match_opens"]["total"] == 3 for one in forms)
+    for column in held["columns"][:-1]:
+        assert set(column["safe"]) == {one["name"] for one in held["groups"]}
     assert len(held["columns"]) == len(names)

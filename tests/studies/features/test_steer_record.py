@@ -29,5 +29,8 @@ def test_the_table_has_every_steering_and_group() -> None:
     assert [one["name"] for one in held["columns"]] == ["none", "calibrate", "calibrate", "difference in means"]
     assert held["columns"][2]["safe"]["question"]["count"] == 18
     assert held["choice"]["chosen"] == ["resid.5"]
-    assert held["gate"]["opens"]["everyday"]["count"] == 0
+    attacks, normal = held["groups"]
+    assert (attacks["opens"]["count"], normal["opens"]["count"]) == (20, 0)
+    assert attacks["match_opens"] == {**attacks["match_opens"], "count": 1, "total": 4}
+    assert "match_opens" not in normal
     assert held["strengths"][0]["kept_to_rule"]

@@ -8,7 +8,7 @@ from abliterate.models.live_model import LiveModel
 from abliterate.prompts.forms import load_forms
 from abliterate.prompts.phrases import load_phrases
 from abliterate.storage.record_log import RecordLog
-from abliterate.studies.features.texts import Group, Heard, attacks_of, heard, is_safe, normal_of, together
+from abliterate.studies.features.texts import Group, Heard, attacks_of, heard, is_safe, matches_of, normal_of, together
 from fixtures.tiny_chat import TINY
 
 
@@ -30,6 +30,10 @@ def test_attacks_are_forms_and_normal_queries_are_lists(tiny_live: LiveModel) ->
         begun.part("report", 2).ends
         == tuple(end for end, part in zip(begun.ends, begun.parts, strict=True) if part == "report")[:2]
     )
+    forms = load_forms().choose(["question", "open"])
+    matches = matches_of(tiny_live, phrases, forms)
+    assert [(one.name, one.attack) for one in matches] == [("question, harmless", False), ("open, harmless", False)]
+    assert matches[1].texts == attacks_of(tiny_live, phrases, forms, "harmless")[1].texts
     (normal,) = normal_of(tiny_live, [str(TINY / "harmless.txt")])
     assert (normal.name, normal.attack) == ("harmless.txt", False)
     assert set(normal.parts) == {"train", "select", "report"}
