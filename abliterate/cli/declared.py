@@ -14,6 +14,7 @@ import typer
 from typer.models import OptionInfo
 
 from abliterate.cli.completion import completer
+from abliterate.cli.config_file import config_reader
 from abliterate.cli.surroundings import Surroundings
 from abliterate.errors import InputError
 from abliterate.records.option import KEY, Declaration, declarations, default_of, flag_of, names_of
@@ -112,6 +113,10 @@ def declared(function: Callable[..., None], hub: bool = False) -> Callable[..., 
     known = declarations(Surroundings)
     around = Group(Surroundings, known if reaches else {"quiet": known["quiet"]})
     flat += around.parameters()
+    all_known = {
+        parameter_name(name, one): one for group in (*groups.values(), around) for name, one in group.known.items()
+    }
+    flat.append(config_parameter(all_known))
 
     def call(**typed: Any) -> None:
         around.of(typed).take_effect()
@@ -148,6 +153,19 @@ def default_shown(declaration: Declaration, usual: Any) -> Any:
     if usual is None and not declaration.none_shown:
         return None
     return declaration.text(usual) or None
+
+
+def config_parameter(known: Mapping[str, Declaration]) -> inspect.Parameter:
+    """Return the parameter of --config, read before any other; `known` are the declared options of the verb."""
+    taken = typer.Option(
+        help="A TOML or YAML file of these options, by their long names; those on the command line have the say.",
+        metavar="FILE",
+        show_default=False,
+        is_eager=True,
+        callback=config_reader(known),
+    )
+    kind = Annotated[Path | None, taken]
+    return inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 
 def argument(declaration: Declaration) -> Any:

@@ -36,7 +36,12 @@ class Surroundings:
     )
     token: str | None = option(
         None,
-        Declaration("Token of the Hub. \\[default: HF_TOKEN, or that of `hf auth login`]", metavar="TOKEN", here=True),
+        Declaration(
+            "Token of the Hub. \\[default: HF_TOKEN, or that of `hf auth login`]",
+            metavar="TOKEN",
+            here=True,
+            refused="is a secret, and stays out of files; set HF_TOKEN or run hf auth login",
+        ),
     )
     cache_dir: Path | None = option(
         None,

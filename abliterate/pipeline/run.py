@@ -23,7 +23,7 @@ from abliterate.models.decoding import Decoding
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_note
 from abliterate.parallel.devices import choose_device
-from abliterate.pipeline.command import command
+from abliterate.pipeline.command import command, settings
 from abliterate.pipeline.find import (
     Clock,
     Finding,
@@ -105,8 +105,9 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         form: Form = "checkpoint" if written else "adapter"
         settled = replace(options, optimize=loaded.options.optimize)
         words, template = command(settled, loaded.source), loaded.splits.chat.template
+        said = settings(loaded.source, settled)
         origin = Origin(
-            loaded.source, words, options.seed, device, prompts, form, template, made=made, target=options.target
+            loaded.source, words, options.seed, device, prompts, form, template, made=made, settings=said, target=options.target
         )
         manifest = write_records(staging, origin, plan, finding.directions, measured)
         seen = observations(finding.geometry, finding.prompts, selection, original, edited, removed)

@@ -6,7 +6,7 @@ what declares options: --help and completion read the declarations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -125,21 +125,30 @@ def without_flag(options: Any) -> dict[str, Any]:
     return {name: value for name, value in changed(options).items() if not known[name].offered}
 
 
+def recorded(options: Any) -> Iterator[tuple[str, Declaration, Any]]:
+    """Yield name, declaration and value of all that a record may decide and that is not at its default.
+
+    What is typed for it is text, without the folders of this machine; a switch is True or False, a number a number.
+    """
+    known = declarations(type(options))
+    for name, value in changed(options).items():
+        one = known[name]
+        if one.recorded:
+            plain = one.switch or (isinstance(value, int | float) and one.text(value) == str(value))
+            text = one.publish(value) if one.publish and value is not None else one.text(value)
+            yield name, one, value if plain else text
+
+
 def words_of(options: Any) -> list[str]:
     """Return the words of a command for all that a record may decide and that is not at its default.
 
     Folders of this machine stay out of it.
     """
-    known, words = declarations(type(options)), list[str]()
-    for name, value in changed(options).items():
-        one = known[name]
-        if one.recorded:
-            text = one.publish(value) if one.publish and value is not None else one.text(value)
-            words += (
-                [one.off or flag_of(name, one)]
-                if value is False
-                else [flag_of(name, one), *([] if one.switch else [text])]
-            )
+    words = list[str]()
+    for name, one, value in recorded(options):
+        words.append(one.off or flag_of(name, one) if value is False else flag_of(name, one))
+        if not one.switch:
+            words.append(str(value))
     return words
 
 

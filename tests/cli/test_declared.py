@@ -28,7 +28,7 @@ from fixtures.option_values import CLASSES
 
 OWN = {
     "--json", "--help", "--push", "--directions", "--recipe", "--against", "--csv", "--markdown", "--open",
-    "--dataset", "--row", "--words",
+    "--dataset", "--row", "--words", "--config",
 }  # fmt: skip
 """Flags that one verb has for itself."""
 
