@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from typer.models import CommandInfo
@@ -78,29 +79,38 @@ RESULT_SHOWN = threading.Event()
 F = TypeVar("F", bound=Callable[..., None])
 
 
-def verb(panel: Panel, name: str | None = None, hub: bool = False) -> Callable[[F], F]:
-    """Make a function a verb of the command, its flags being the options that it takes.
+def verb(panel: Panel, *examples: str, hub: bool = False) -> Callable[[F], F]:
+    """Make a function a verb of the command, its flags being the options that it takes; its help ends with `examples`.
 
     `hub` says that it reaches the Hub, which those that know --offline do.
     """
 
     def register(function: F) -> F:
-        app.command(name or function.__name__, cls=Verb, rich_help_panel=panel)(declared(function, hub))
+        name, said = function.__name__, shown_examples(examples)
+        app.command(name, cls=Verb, rich_help_panel=panel, epilog=said)(declared(function, hub))
         return function
 
     return register
 
 
-def family(name: str, panel: Panel, help: str) -> Callable[[F], F]:
-    """Return what makes functions the verbs of a family, as `abliterate NAME VERB`."""
+def shown_examples(examples: Sequence[str]) -> str:
+    """Return examples as the end of a help has them, a line each."""
+    return "\n\n".join(["[bold]Examples[/bold]", *map(escape, examples)])
+
+
+def family(name: str, panel: Panel, help: str) -> Callable[..., Callable[[F], F]]:
+    """Return what makes functions the verbs of a family, as `abliterate NAME VERB`, given examples as `verb` is."""
     own = typer.Typer(name=name, cls=Family, no_args_is_help=True, rich_markup_mode="rich", help=help)
     app.add_typer(own, rich_help_panel=panel)
 
-    def register(function: F) -> F:
-        own.command(function.__name__, cls=Verb)(declared(function))
-        return function
+    def member(*examples: str) -> Callable[[F], F]:
+        def register(function: F) -> F:
+            own.command(function.__name__, cls=Verb, epilog=shown_examples(examples))(declared(function))
+            return function
 
-    return register
+        return register
+
+    return member
 
 
 def in_order_of_help() -> None:

@@ -48,14 +48,19 @@ Ctrl-C during a reply stops that reply; what was said stays in the conversation.
 A line that begins with a space is never a command. The history of lines is forgotten at the end."""
 
 
-@verb("look")
+@verb("look", "abliterate chat ./edited", "abliterate chat ./edited --against org/model --temperature 0.7")
 def chat(
     options: Annotated[AskOptions, CHATTING],
     said: SaidTemplate,
     chat_options: ChatOptions,
     against: Annotated[
         str | None,
-        typer.Option(help="The original: it answers beside the edited model.", metavar="ORIGINAL", show_default=False),
+        typer.Option(
+            help="The original: it answers beside the edited model.",
+            metavar="ORIGINAL",
+            rich_help_panel="model",
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[
         bool,

@@ -12,7 +12,7 @@ from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson
 
 
-@verb("edit")
+@verb("edit", "abliterate demo", "abliterate demo --out ./edited")
 def demo(
     out: Annotated[
         Path | None, typer.Option(help="Keep the edited tiny model in this folder.", show_default=False)

@@ -27,11 +27,20 @@ HEALING = flags(
 )  # fmt: skip
 
 
-@verb("edit")
+@verb(
+    "edit",
+    "abliterate heal ./edited --dataset examples.jsonl --out ./healed",
+    "abliterate heal ./edited --dataset org/dataset --method dpo --adapter --out ./healed",
+)
 def heal(
     options: Annotated[Options, HEALING],
     dataset: Annotated[
-        str, typer.Option(help="Examples in trl's formats: a file or a Hub dataset, as --harmful.", show_default=False)
+        str,
+        typer.Option(
+            help="Examples in trl's formats: a file or a Hub dataset, as --harmful.",
+            rich_help_panel="training",
+            show_default=False,
+        ),
     ],
     heal_options: HealOptions,
     as_json: AsJson = False,

@@ -28,7 +28,11 @@ PICKING = flags(
 )  # fmt: skip
 
 
-@verb("edit")
+@verb(
+    "edit",
+    "abliterate pick ./edited --max-kl 0.005 --out ./milder",
+    "abliterate pick ./edited --pick knee --out ./knee",
+)
 def pick(
     folder: Annotated[Path, typer.Argument(help="A folder that a run with a search has left.", metavar="DIR")],
     options: Annotated[Options, PICKING],

@@ -32,12 +32,19 @@ if TYPE_CHECKING:
     from abliterate.search.stages import SearchResult
 
 
-@verb("edit")
+@verb(
+    "edit",
+    "abliterate Qwen/Qwen3-4B-Instruct-2507 --out ./edited",
+    "abliterate Qwen/Qwen3-4B-Instruct-2507 --mode calm --max-kl 0.01 --push me/calmed",
+)
 def run(
     options: Options,
     harden_options: HardenOptions | None,
     push: Annotated[
-        str | None, typer.Option(help="Also push the result to this Hub repository (private).", show_default=False)
+        str | None,
+        typer.Option(
+            help="Also push the result to this Hub repository (private).", rich_help_panel="hub", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

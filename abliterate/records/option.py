@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 T = TypeVar("T")
 
@@ -27,6 +27,14 @@ ALSO: Mapping[str, tuple[str, ...]] = {
 }
 """Other names of a flag, on whichever verb it is: those that the shell's tools, Hugging Face's and trl have for it."""
 
+Panel = Literal["model", "prompts", "edit", "search", "training", "measure", "study", "output", "hub", "hardware"]
+"""What an option is about: its heading in the help of every verb, in this order.
+
+A class of options says it for those that it declares, as `PANEL`; an option may say another.
+"""
+
+PANELS: tuple[Panel, ...] = get_args(Panel)
+
 Beside = Callable[[str], Path]
 """Returns the file of a name that lies beside a record; raises InputError where it is not there, or lies elsewhere."""
 
@@ -40,7 +48,7 @@ class Declaration:
     between commas. `off` is the flag that switches off what is neither on nor off by default. `none` is the word for None, shown as the default where `none_shown` says so; `least` a lower bound.
 
     `flag` is the name on the command line where it is not the field's, `argument` says that it stands without a flag,
-    `metavar` what stands for its value in help, `panel` under which heading; `offered` is False for what only the
+    `metavar` what stands for its value in help, `panel` under which heading where it is not its class's; `offered` is False for what only the
     library takes. `usual` gives the value of what is required here, and may be left out on the command line.
 
     `here` marks what says where and how, not what: it stays out of records. `refused` says why a record may not decide
@@ -61,7 +69,7 @@ class Declaration:
     flag: str | None = None
     argument: bool = False
     metavar: str | None = None
-    panel: str | None = None
+    panel: Panel | None = None
     offered: bool = True
     usual: Callable[[Mapping[str, Any]], Any] | None = None
     here: bool = False
@@ -101,6 +109,13 @@ def declarations(options: type) -> Mapping[str, Declaration]:
 def default_of(options: type, name: str) -> Any:
     """Return the default of a field, MISSING for what is required."""
     return next(one.default for one in fields(options) if one.name == name)
+
+
+def panel_of(options: type, name: str) -> Panel | None:
+    """Return what an option is about: as it says, else as the class says that declares it; None where neither does."""
+    declared: Declaration = declarations(options)[name]
+    owner = next(one for one in options.__mro__ if name in vars(one).get("__annotations__", {}))
+    return declared.panel or vars(owner).get("PANEL")
 
 
 def flag_of(name: str, declaration: Declaration) -> str:
