@@ -14,20 +14,18 @@ from types import FrameType
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from typer.models import CommandInfo
 
 import abliterate
 from abliterate.cli.completion import DEFAULT_VERB, MISUSED, Family, Verb, Verbs, complete_bash, completing_bash
 from abliterate.cli.declared import declared
 from abliterate.cli.failures import UNFORESEEN, one_line, unforeseen
+from abliterate.cli.step_panel import WISHED, StepPanel
 from abliterate.cli.surroundings import kept
 from abliterate.cli.terminal import QUIET, Terminal, harmless_libraries, say, say_json
 from abliterate.errors import AbliterateError, InputError, flags_spoken
-from abliterate.progress import Advance
 
 app = typer.Typer(
     name="abliterate",
@@ -68,9 +66,6 @@ Panel = Literal["edit", "measure", "look", "ship", "study"]
 
 INTERRUPTED = 130
 SAID = "interrupted; nothing is half-written, the same command continues"
-
-WISHED = threading.Event()
-"""Whether Ctrl-C was pressed."""
 
 RESULT_SHOWN = threading.Event()
 """Whether the object of a result is on stdout."""
@@ -124,42 +119,12 @@ def in_order_of_help() -> None:
     app.registered_commands.sort(key=place)
 
 
-class RichProgress:
-    """Draws one bar per step, on stderr."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-
-    @contextmanager
-    def step(self, title: str, total: int, unit: str) -> Iterator[Advance]:
-        """Show a bar for the time of the context. Raises KeyboardInterrupt where a Ctrl-C came to nothing."""
-        heed()
-        scale = 1_000_000 if unit == "B" else 1
-        columns = (
-            TextColumn("{task.description}", markup=False),  # a title may hold the name of a folder
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}", markup=False),
-        )
-        with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console) as bars:
-            task = bars.add_task(title, total=max(1, round(total / scale)), unit="MB" if unit == "B" else unit)
-            done = 0
-
-            def advance(units: int) -> None:
-                nonlocal done
-                done += units
-                heed()
-                bars.update(task, completed=round(done / scale))
-
-            yield advance
-
-
-def progress() -> RichProgress:
-    """Return bars on stderr, and turn off those of transformers."""
+def progress() -> StepPanel:
+    """Return the panel on stderr, and turn off the bars of transformers."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    return RichProgress(Terminal(stderr=True, quiet=QUIET.get()))
+    return StepPanel(Terminal(stderr=True, quiet=QUIET.get()))
 
 
 def show(rendered: RenderableType, data: dict[str, Any], as_json: bool) -> None:
@@ -200,12 +165,6 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def heed() -> None:
-    """Raise KeyboardInterrupt where one was raised before, and a library has lost it."""
-    if WISHED.is_set():
-        raise KeyboardInterrupt
 
 
 def guarded(call: Callable[[], None], as_json: bool = False) -> int:

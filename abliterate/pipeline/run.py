@@ -73,7 +73,17 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         >>> run(options).out == out
         True
     """
-    clock = Clock()
+    with progress.step("the run", steps_of(options), "steps") as advance:
+        return run_steps(options, Clock(advance=advance), progress)
+
+
+def steps_of(options: Options) -> int:
+    """Return how many steps the clock of a run will count."""
+    return 9 if options.searches else 8
+
+
+def run_steps(options: Options, clock: Clock, progress: Progress) -> Result:
+    """Do the work of `run`, in steps that the clock counts."""
     finding = find(options, clock, progress)
     loaded, training_replies = finding.loaded, finding.training_replies
     selection, found = finding.selection, finding.found
