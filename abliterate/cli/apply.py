@@ -14,6 +14,7 @@ from rich.text import Text
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.figures import proof_line
+from abliterate.cli.next_steps import say_next
 from abliterate.pipeline.options import Options
 from abliterate.records.option import split
 
@@ -55,6 +56,7 @@ def apply(
 
     one = apply(options, directions, recipe, progress(), split(row or ""))
     show(applied(one), applied_json(one), as_json)
+    say_next(one.out, as_json)
 
 
 def applied(one: WrittenEdit) -> RenderableType:

@@ -10,6 +10,7 @@ import typer
 
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson
+from abliterate.cli.next_steps import say_next
 
 
 @verb("edit", "abliterate demo", "abliterate demo --out ./edited")
@@ -26,3 +27,5 @@ def demo(
     with tempfile.TemporaryDirectory() as temporary:
         one = demo(out or Path(temporary) / "edited-tiny-chat", progress())
         show(result(one, kept=out is not None), result_json(one), as_json)
+    if out is not None:
+        say_next(out, as_json)

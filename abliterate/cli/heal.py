@@ -13,6 +13,7 @@ from rich.text import Text
 
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
+from abliterate.cli.next_steps import say_next
 from abliterate.pipeline.options import Options
 from abliterate.records.option import Declaration
 from abliterate.training.heal_options import HealOptions
@@ -62,6 +63,7 @@ def heal(
         progress=progress(),
     )
     show(healed(one), healed_json(one), as_json)
+    say_next(one.out, as_json)
 
 
 def healed(one: Healed) -> RenderableType:

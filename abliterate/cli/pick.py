@@ -13,6 +13,7 @@ from rich.text import Text
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.apply import applied, applied_json
 from abliterate.cli.declared import AsJson, flags
+from abliterate.cli.next_steps import say_next
 from abliterate.pipeline.options import Options
 from abliterate.records.option import Declaration
 
@@ -43,6 +44,7 @@ def pick(
 
     one = pick(folder, options, progress())
     show(picked(one), picked_json(one), as_json)
+    say_next(one.written.out, as_json)
 
 
 def picked(one: Picked) -> RenderableType:
