@@ -66,6 +66,7 @@ def test_an_adapter_and_what_is_added_are_loaded_in_their_own_way() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
 def test_with_peft(edited: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(TINY, "ORIGINAL")
