@@ -117,7 +117,16 @@ def run_steps(options: Options, clock: Clock, progress: Progress) -> Result:
         words, template = command(settled, loaded.source), loaded.splits.chat.template
         said = settings(loaded.source, settled)
         origin = Origin(
-            loaded.source, words, options.seed, device, prompts, form, template, made=made, settings=said, target=options.target
+            loaded.source,
+            words,
+            options.seed,
+            device,
+            prompts,
+            form,
+            template,
+            made=made,
+            settings=said,
+            target=options.target,
         )
         manifest = write_records(staging, origin, plan, finding.directions, measured)
         seen = observations(finding.geometry, finding.prompts, selection, original, edited, removed)

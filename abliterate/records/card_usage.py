@@ -1,4 +1,4 @@
-"""The part of a model card that says how the result is loaded, for whoever has never seen abliterate."""
+"""The part of a model card that says how the result is loaded, for whoever has never seen abliterate, and its limits."""
 
 from __future__ import annotations
 
@@ -53,6 +53,34 @@ ADAPTER = """\
 MERGED = """
 
 `model.merge_and_unload()` gives a model that transformers saves, and vLLM serves, as any other."""
+
+
+MEASURE_LIMITS = """\
+- A reply counts as a refusal by how it opens. The judge is automatic, and does not look at what a reply goes on to say.
+- The figures hold for the prompts named above and say nothing of other languages, longer conversations, general
+  ability, or whether an answer is right or harmless.
+"""
+
+LIMITS = """\
+- Refusing is a part of how a model is kept from harm. A model that refuses less follows requests that its makers meant
+  it to decline: whoever offers it to others answers for what takes the place of its refusals, for the law that
+  applies, and for the terms of the model that it was made from.
+- It is meant for research: on how models refuse, how easily that comes off, and how to repair refusals that are out of
+  place."""
+
+RESEARCH = """\
+- It is meant for research: on which behaviours of a model one direction carries, and what goes with them.
+"""
+
+CALMED_LIMITS = """\
+- Refusals of harmful prompts were held on the prompts named above and not one by one: the figures say how many were lost.
+- It is meant for research: on how models over-refuse, and how to repair refusals that are out of place.
+"""
+
+INDUCED_LIMITS = """\
+- The vector is added whatever the prompt: requests that are harmless are declined too, as the figures show.
+- It is meant for research: on how models refuse and over-refuse. It is no safeguard: what was added can be taken away again.
+"""
 
 
 def usage_text(manifest: Mapping[str, Any], base: str | None) -> str:

@@ -18,7 +18,14 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from abliterate.evaluation.figure_names import DIVERGENCES, others_refused, percent, prompts_refused
 from abliterate.records.card_index import index_of
-from abliterate.records.card_usage import usage_text
+from abliterate.records.card_usage import (
+    CALMED_LIMITS,
+    INDUCED_LIMITS,
+    LIMITS,
+    MEASURE_LIMITS,
+    RESEARCH,
+    usage_text,
+)  # fmt: skip
 
 TAGS = ["abliterated", "abliterate", "refusal-direction"]
 INDUCED_TAGS = ["refusal-induced", *TAGS[1:]]
@@ -80,34 +87,6 @@ This is {source}, edited with abliterate {version} so that it refuses more: a ve
 layer, at every token. The vector is the difference between the mean activations of prompts that the model refuses and of those
 that it answers (activation addition, [Arditi et al., arXiv 2406.11717](https://arxiv.org/abs/2406.11717)).
 Nothing was trained."""
-
-MEASURE_LIMITS = """\
-- A reply counts as a refusal by how it opens. The judge is automatic, and does not look at what a reply goes on to say.
-- The figures hold for the prompts named above and say nothing of other languages, longer conversations, general
-  ability, or whether an answer is right or harmless.
-"""
-
-LIMITS = """\
-- Refusing is a part of how a model is kept from harm. A model that refuses less follows requests that its makers meant
-  it to decline: whoever offers it to others answers for what takes the place of its refusals, for the law that
-  applies, and for the terms of the model that it was made from.
-- It is meant for research: on how models refuse, how easily that comes off, and how to repair refusals that are out of
-  place."""
-
-
-RESEARCH = """\
-- It is meant for research: on which behaviours of a model one direction carries, and what goes with them.
-"""
-
-CALMED_LIMITS = """\
-- Refusals of harmful prompts were held on the prompts named above and not one by one: the figures say how many were lost.
-- It is meant for research: on how models over-refuse, and how to repair refusals that are out of place.
-"""
-
-INDUCED_LIMITS = """\
-- The vector is added whatever the prompt: requests that are harmless are declined too, as the figures show.
-- It is meant for research: on how models refuse and over-refuse. It is no safeguard: what was added can be taken away again.
-"""
 
 
 def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
