@@ -5,7 +5,7 @@
 All begin with the same edit: the automatic choice at strength 1, further directions at strength 0. `spread` starts those
 along which refused prompts differ most (`abliterate run --optimize --edit-rank K`), `random` anywhere. Every point of every
 front is written into the weights and measured on the report split (`ruler.py`). What is done is kept in DIR, stage by stage
-and point by point: a second call goes on.
+and point by point: a second call goes on. The page of the fronts needs plotly (pip install plotly).
 """
 
 from __future__ import annotations

@@ -90,6 +90,19 @@ class Conversation:
         chat.render("Hello")
         self.chat, self.messages = chat, ()
 
+    @property
+    def last_prompt(self) -> str | None:
+        """Return what was said last to the model, None where nothing was."""
+        return self.messages[-2]["content"] if self.messages else None
+
+    def take_back(self) -> None:
+        """Forget the last prompt and its reply; the next reply has a seed of its own all the same."""
+        self.messages = self.messages[:-2]
+
+    def draw_at(self, temperature: float) -> None:
+        """Make replies at another temperature from now on."""
+        self.settings = replace(self.settings, temperature=temperature)
+
     def begin(self, prompt: str) -> Iterator[ChatReply]:
         """Return the reply to `prompt` as it grows; `record` makes prompt and reply part of the conversation.
 

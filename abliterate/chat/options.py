@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from abliterate.records.option import Declaration, option
+from abliterate.records.option import Declaration, Panel, option
 
 
 @dataclass(frozen=True)
 class ChatOptions:
     """How replies are made."""
+
+    PANEL: ClassVar[Panel] = "prompts"
 
     max_new_tokens: int = option(512, Declaration("Tokens of a reply at most.", read=int, kind=int, least=1))
     temperature: float = option(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from abliterate.checkpoints.shards import TensorEntry, read_shard
 from abliterate.errors import CheckpointError
-from abliterate.storage.names import CARD, HARDENED, HEALED, MANIFEST, TEMPLATE
+from abliterate.storage.names import CARD, HARDENED, HEALED, MANIFEST, SETTINGS, TEMPLATE
 
 COPIES = (
     *("pytorch_model*.bin", "pytorch_model*.pt", "model*.bin", "model*.pt", "consolidated*", "model.ckpt"),
@@ -27,7 +27,7 @@ COPIES = (
 FOLDERS_OF_COPIES = ("original", "onnx", "openvino", "coreml", "metal", "__pycache__")
 """Folders of the whole model in another form, as published next to the safetensors."""
 
-WRITTEN_ANEW = (CARD, MANIFEST, HEALED, HARDENED, TEMPLATE)
+WRITTEN_ANEW = (CARD, MANIFEST, HEALED, HARDENED, SETTINGS, TEMPLATE)
 """What every run writes anew, at the top of the folder."""
 
 READ_BY_LOADERS = (

@@ -14,19 +14,18 @@ from types import FrameType
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import typer
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+from rich.console import RenderableType
+from rich.markup import escape
 from typer.models import CommandInfo
 
 import abliterate
 from abliterate.cli.completion import DEFAULT_VERB, MISUSED, Family, Verb, Verbs, complete_bash, completing_bash
 from abliterate.cli.declared import declared
 from abliterate.cli.failures import UNFORESEEN, one_line, unforeseen
+from abliterate.cli.step_panel import WISHED, StepPanel
 from abliterate.cli.surroundings import kept
 from abliterate.cli.terminal import QUIET, Terminal, harmless_libraries, say, say_json
 from abliterate.errors import AbliterateError, InputError, flags_spoken
-from abliterate.progress import Advance
 
 app = typer.Typer(
     name="abliterate",
@@ -68,9 +67,6 @@ Panel = Literal["edit", "measure", "look", "ship", "study"]
 INTERRUPTED = 130
 SAID = "interrupted; nothing is half-written, the same command continues"
 
-WISHED = threading.Event()
-"""Whether Ctrl-C was pressed."""
-
 RESULT_SHOWN = threading.Event()
 """Whether the object of a result is on stdout."""
 
@@ -78,29 +74,38 @@ RESULT_SHOWN = threading.Event()
 F = TypeVar("F", bound=Callable[..., None])
 
 
-def verb(panel: Panel, name: str | None = None, hub: bool = False) -> Callable[[F], F]:
-    """Make a function a verb of the command, its flags being the options that it takes.
+def verb(panel: Panel, *examples: str, hub: bool = False) -> Callable[[F], F]:
+    """Make a function a verb of the command, its flags being the options that it takes; its help ends with `examples`.
 
     `hub` says that it reaches the Hub, which those that know --offline do.
     """
 
     def register(function: F) -> F:
-        app.command(name or function.__name__, cls=Verb, rich_help_panel=panel)(declared(function, hub))
+        name, said = function.__name__, shown_examples(examples)
+        app.command(name, cls=Verb, rich_help_panel=panel, epilog=said)(declared(function, hub))
         return function
 
     return register
 
 
-def family(name: str, panel: Panel, help: str) -> Callable[[F], F]:
-    """Return what makes functions the verbs of a family, as `abliterate NAME VERB`."""
+def shown_examples(examples: Sequence[str]) -> str:
+    """Return examples as the end of a help has them, a line each."""
+    return "\n\n".join(["[bold]Examples[/bold]", *map(escape, examples)])
+
+
+def family(name: str, panel: Panel, help: str) -> Callable[..., Callable[[F], F]]:
+    """Return what makes functions the verbs of a family, as `abliterate NAME VERB`, given examples as `verb` is."""
     own = typer.Typer(name=name, cls=Family, no_args_is_help=True, rich_markup_mode="rich", help=help)
     app.add_typer(own, rich_help_panel=panel)
 
-    def register(function: F) -> F:
-        own.command(function.__name__, cls=Verb)(declared(function))
-        return function
+    def member(*examples: str) -> Callable[[F], F]:
+        def register(function: F) -> F:
+            own.command(function.__name__, cls=Verb, epilog=shown_examples(examples))(declared(function))
+            return function
 
-    return register
+        return register
+
+    return member
 
 
 def in_order_of_help() -> None:
@@ -114,42 +119,12 @@ def in_order_of_help() -> None:
     app.registered_commands.sort(key=place)
 
 
-class RichProgress:
-    """Draws one bar per step, on stderr."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-
-    @contextmanager
-    def step(self, title: str, total: int, unit: str) -> Iterator[Advance]:
-        """Show a bar for the time of the context. Raises KeyboardInterrupt where a Ctrl-C came to nothing."""
-        heed()
-        scale = 1_000_000 if unit == "B" else 1
-        columns = (
-            TextColumn("{task.description}", markup=False),  # a title may hold the name of a folder
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}", markup=False),
-        )
-        with Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console) as bars:
-            task = bars.add_task(title, total=max(1, round(total / scale)), unit="MB" if unit == "B" else unit)
-            done = 0
-
-            def advance(units: int) -> None:
-                nonlocal done
-                done += units
-                heed()
-                bars.update(task, completed=round(done / scale))
-
-            yield advance
-
-
-def progress() -> RichProgress:
-    """Return bars on stderr, and turn off those of transformers."""
+def progress() -> StepPanel:
+    """Return the panel on stderr, and turn off the bars of transformers."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    return RichProgress(Terminal(stderr=True, quiet=QUIET.get()))
+    return StepPanel(Terminal(stderr=True, quiet=QUIET.get()))
 
 
 def show(rendered: RenderableType, data: dict[str, Any], as_json: bool) -> None:
@@ -190,12 +165,6 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def heed() -> None:
-    """Raise KeyboardInterrupt where one was raised before, and a library has lost it."""
-    if WISHED.is_set():
-        raise KeyboardInterrupt
 
 
 def guarded(call: Callable[[], None], as_json: bool = False) -> int:

@@ -14,6 +14,7 @@ from rich.text import Text
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.figures import proof_line
+from abliterate.cli.next_steps import say_next
 from abliterate.pipeline.options import Options
 from abliterate.records.option import split
 
@@ -26,16 +27,25 @@ APPLYING = flags(
 )  # fmt: skip
 
 
-@verb("edit")
+@verb(
+    "edit",
+    "abliterate apply org/model --directions ./edited/directions.safetensors --layer 15 --out ./again",
+    "abliterate apply org/model --directions directions.safetensors --recipe recipe.json --out ./again",
+)
 def apply(
     options: Annotated[Options, APPLYING],
-    directions: Annotated[Path, typer.Option(help="directions.safetensors of an earlier run.", show_default=False)],
-    recipe: Annotated[Path | None, typer.Option(help="recipe.json of an earlier run.", show_default=False)] = None,
+    directions: Annotated[
+        Path, typer.Option(help="directions.safetensors of an earlier run.", rich_help_panel="edit", show_default=False)
+    ],
+    recipe: Annotated[
+        Path | None, typer.Option(help="recipe.json of an earlier run.", rich_help_panel="edit", show_default=False)
+    ] = None,
     row: Annotated[
         str | None,
         typer.Option(
             help="The direction by its name in the file, as a study names it: open/1/resid.15; several by commas, whose "
             "span is removed.",
+            rich_help_panel="edit",
             show_default=False,
         ),
     ] = None,
@@ -46,6 +56,7 @@ def apply(
 
     one = apply(options, directions, recipe, progress(), split(row or ""))
     show(applied(one), applied_json(one), as_json)
+    say_next(one.out, as_json)
 
 
 def applied(one: WrittenEdit) -> RenderableType:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from abliterate.proofs.census import CensusStatus, Entry
 
 
-@verb("look")
+@verb("look", "abliterate architectures", "abliterate architectures llama qwen3 --json")
 def architectures(
     types: Annotated[
         list[str] | None,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,22 +42,30 @@ FRAMES = 15
 """Times a second, at most, that a growing reply is drawn."""
 
 HELP = """\
-/reset         begin a new conversation
-/system TEXT   set the system message and begin a new conversation; without TEXT, none
-/help          this
-/exit          leave, as Ctrl-D, or Ctrl-C at the prompt
+/reset           begin a new conversation
+/retry           take the last prompt again: other words at a temperature above 0
+/temperature X   how freely words are drawn from now on; 0 takes the likeliest
+/system TEXT     set the system message and begin a new conversation; without TEXT, none
+/save FILE       write the conversation to a new JSON file, as messages of each side
+/help            this
+/exit            leave, as Ctrl-D, or Ctrl-C at the prompt
 Ctrl-C during a reply stops that reply; what was said stays in the conversation. Twice: leaves at once.
 A line that begins with a space is never a command. The history of lines is forgotten at the end."""
 
 
-@verb("look")
+@verb("look", "abliterate chat ./edited", "abliterate chat ./edited --against org/model --temperature 0.7")
 def chat(
     options: Annotated[AskOptions, CHATTING],
     said: SaidTemplate,
     chat_options: ChatOptions,
     against: Annotated[
         str | None,
-        typer.Option(help="The original: it answers beside the edited model.", metavar="ORIGINAL", show_default=False),
+        typer.Option(
+            help="The original: it answers beside the edited model.",
+            metavar="ORIGINAL",
+            rich_help_panel="model",
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[
         bool,
@@ -89,12 +99,16 @@ class Talk:
     def run(self) -> None:
         """Answer line after line until there are no more. Raises what a turn raises, unless someone is there to read it."""
         self.note(self.sides.note)
+        self.note(" · ".join(f"{side.role}: {side.name}" for side in self.sides.sides))
         if self.typed:
             self.note("/help lists commands, Ctrl-C stops a reply, Ctrl-D leaves")
         commands: dict[str, Callable[[str], None]] = {
             "/help": lambda _: self.note(HELP),
             "/reset": lambda _: self.reset(self.conversations[0].chat.system),
+            "/retry": lambda _: self.retry(),
+            "/temperature": self.draw_at,
             "/system": lambda text: self.reset(text or None),
+            "/save": self.save,
         }
         for line in lines(self.typed, not self.as_json):
             word, _, rest = line.partition(" ")
@@ -117,6 +131,36 @@ class Talk:
         for conversation in self.conversations:
             conversation.reset(system)
         self.note("new conversation")
+
+    def retry(self) -> None:
+        """Take the last prompt again. Raises InputError where there is none."""
+        prompt = self.conversations[0].last_prompt
+        if prompt is None:
+            raise InputError("/retry: nothing was said yet in this conversation")
+        for conversation in self.conversations:
+            conversation.take_back()
+        self.answer(prompt)
+
+    def draw_at(self, text: str) -> None:
+        """Set the temperature on every side. Raises InputError for what is none."""
+        try:
+            temperature = float(text)
+        except ValueError:
+            temperature = math.nan
+        if not 0 <= temperature < math.inf:
+            raise InputError(f"/temperature {text}: give a number from 0 on, such as 0.7")
+        for conversation in self.conversations:
+            conversation.draw_at(temperature)
+        self.note(f"temperature {temperature:g}")
+
+    def save(self, name: str) -> None:
+        """Write the conversation to a new file. Raises InputError without a name, and as `save_transcript`."""
+        from abliterate.chat.transcript import save_transcript
+
+        if not name:
+            raise InputError("/save: give the name of a file")
+        save_transcript(Path(name).expanduser(), self.conversations)
+        self.note(f"saved to {name}")
 
     def note(self, text: str) -> None:
         """Say something that is no reply."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from abliterate.studies.clusters.run import Clusters
 
 
-@verb("study")
+@verb("study", "abliterate clusters org/model --quick", "abliterate clusters org/model --clusters 4 --out ./study")
 def clusters(
     options: Annotated[StudyOptions, flags(*FRAMED_FLAGS)],
     clusters_options: ClustersOptions,

@@ -49,7 +49,11 @@ COMPARING = flags(
 MEASURING = flags("look_alikes", "split", "n_prompts", "reply_tokens", "text", "judge", "judge_endpoint", "judge_model")
 
 
-@verb("measure")
+@verb(
+    "measure",
+    "abliterate compare org/model ./edited ./milder",
+    "abliterate compare org/model ./edited ./milder --markdown",
+)
 def compare(
     options: Annotated[AskOptions, COMPARING],
     edits: Annotated[list[str], typer.Argument(metavar="EDIT...", help="Edited models.", show_default=False)],

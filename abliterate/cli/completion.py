@@ -69,6 +69,13 @@ class Verb(TyperCommand):
         with told_harmlessly():
             return super().make_context(*values, **named)
 
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return --help, in a panel as all other options."""
+        found = super().get_help_option(ctx)
+        if found is not None:
+            found.rich_help_panel = "output"  # type: ignore[attr-defined]
+        return found
+
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Return what may follow."""
         return super().shell_complete(ctx, incomplete or "-")

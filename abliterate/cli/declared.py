@@ -14,9 +14,20 @@ import typer
 from typer.models import OptionInfo
 
 from abliterate.cli.completion import completer
+from abliterate.cli.config_file import config_reader
 from abliterate.cli.surroundings import Surroundings
 from abliterate.errors import InputError
-from abliterate.records.option import KEY, Declaration, declarations, default_of, flag_of, names_of
+from abliterate.records.option import (
+    KEY,
+    PANELS,
+    Declaration,
+    Panel,
+    declarations,
+    default_of,
+    flag_of,
+    names_of,
+    panel_of,
+)  # fmt: skip
 
 AsJson = Annotated[
     bool,
@@ -59,7 +70,9 @@ class Group:
                 default=inspect.Parameter.empty if required else shown,
                 annotation=Annotated[
                     one.kind if required or shown is not None else one.kind | None,
-                    argument(one) if one.argument else typer_option(name, one, shown is not None),
+                    argument(one)
+                    if one.argument
+                    else typer_option(name, one, shown is not None, panel_of(self.options, name)),
                 ],
             )
             yield parameter
@@ -112,6 +125,11 @@ def declared(function: Callable[..., None], hub: bool = False) -> Callable[..., 
     known = declarations(Surroundings)
     around = Group(Surroundings, known if reaches else {"quiet": known["quiet"]})
     flat += around.parameters()
+    all_known = {
+        parameter_name(name, one): one for group in (*groups.values(), around) for name, one in group.known.items()
+    }
+    flat.append(config_parameter(all_known))
+    flat.sort(key=place_in_help)
 
     def call(**typed: Any) -> None:
         around.of(typed).take_effect()
@@ -150,6 +168,27 @@ def default_shown(declaration: Declaration, usual: Any) -> Any:
     return declaration.text(usual) or None
 
 
+def place_in_help(parameter: inspect.Parameter) -> int:
+    """Return where a parameter stands in the help of its verb: arguments first, then by panel."""
+    _, *taken = get_args(parameter.annotation)
+    panel = next((one.rich_help_panel for one in taken if isinstance(one, OptionInfo)), None)
+    return 1 + PANELS.index(panel) if panel in PANELS else 0
+
+
+def config_parameter(known: Mapping[str, Declaration]) -> inspect.Parameter:
+    """Return the parameter of --config, read before any other; `known` are the declared options of the verb."""
+    taken = typer.Option(
+        help="A TOML or YAML file of these options, by their long names; those on the command line have the say.",
+        metavar="FILE",
+        show_default=False,
+        rich_help_panel="output",
+        is_eager=True,
+        callback=config_reader(known),
+    )
+    kind = Annotated[Path | None, taken]
+    return inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+
+
 def argument(declaration: Declaration) -> Any:
     """Return what typer takes for an argument."""
     return typer.Argument(help=declaration.help, metavar=declaration.metavar, show_default=False)
@@ -162,20 +201,25 @@ def flag_names(flag: str, off: str | None = None) -> list[str]:
 
 
 def all_names(name: str, annotation: Any) -> Any:
-    """Return the annotation of a flag that a verb has for itself, under all the names that others have it under."""
+    """Return the annotation of a flag that a verb has for itself, under all the names that others have it under.
+
+    Where the verb does not say what it is about, it is about the output.
+    """
     if get_origin(annotation) is not Annotated:
         return annotation
     kind, *rest = get_args(annotation)
     for place, one in enumerate(rest):
         # typer holds a name that was given in the place of the default.
-        if isinstance(one, OptionInfo) and not one.param_decls and not isinstance(one.default, str):
+        if isinstance(one, OptionInfo):
             rest[place] = copy.copy(one)
-            rest[place].param_decls = flag_names(flag_of(name, Declaration("")))
+            rest[place].rich_help_panel = one.rich_help_panel or "output"
+            if not one.param_decls and not isinstance(one.default, str):
+                rest[place].param_decls = flag_names(flag_of(name, Declaration("")))
     whole = (kind, *rest)
     return Annotated[whole]
 
 
-def typer_option(name: str, declaration: Declaration, shown: bool) -> Any:
+def typer_option(name: str, declaration: Declaration, shown: bool, panel: Panel | None) -> Any:
     """Return what typer takes for an option."""
     return typer.Option(
         *flag_names(flag_of(name, declaration), declaration.off),
@@ -183,6 +227,6 @@ def typer_option(name: str, declaration: Declaration, shown: bool) -> Any:
         metavar=declaration.metavar,
         show_default=shown,
         min=declaration.least,
-        rich_help_panel=declaration.panel,
+        rich_help_panel=panel,
         autocompletion=completer(declaration),
     )

@@ -10,9 +10,10 @@ import typer
 
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson
+from abliterate.cli.next_steps import say_next
 
 
-@verb("edit")
+@verb("edit", "abliterate demo", "abliterate demo --out ./edited")
 def demo(
     out: Annotated[
         Path | None, typer.Option(help="Keep the edited tiny model in this folder.", show_default=False)
@@ -26,3 +27,5 @@ def demo(
     with tempfile.TemporaryDirectory() as temporary:
         one = demo(out or Path(temporary) / "edited-tiny-chat", progress())
         show(result(one, kept=out is not None), result_json(one), as_json)
+    if out is not None:
+        say_next(out, as_json)

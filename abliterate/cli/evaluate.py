@@ -36,13 +36,20 @@ EVALUATING = flags(
 )  # fmt: skip
 
 
-@verb("measure")
+@verb(
+    "measure",
+    "abliterate evaluate ./edited --against org/model",
+    "abliterate evaluate ./edited --against org/model --tasks mmlu --task-limit 100 --out ./edited/evaluation.json",
+)
 def evaluate(
     options: Annotated[AskOptions, EVALUATING],
     said: SaidConditions,
     evaluate_options: EvaluateOptions,
     against: Annotated[
-        str | None, typer.Option(help="The original; with --endpoint its name on the server.", show_default=False)
+        str | None,
+        typer.Option(
+            help="The original; with --endpoint its name on the server.", rich_help_panel="model", show_default=False
+        ),
     ] = None,
     out: Annotated[
         Path | None,

@@ -27,7 +27,11 @@ EXPORTING = flags(
 )  # fmt: skip
 
 
-@verb("ship")
+@verb(
+    "ship",
+    "abliterate export ./edited --to adapter --out ./adapter",
+    "abliterate export ./edited --to gguf-adapter --out ./edited.gguf",
+)
 def export(
     export_options: ExportOptions,
     options: Annotated[Options, EXPORTING],

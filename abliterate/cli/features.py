@@ -25,7 +25,10 @@ SHOWN = 20
 verb = family("features", "study", "Say in words what directions mean, learn sparse features, steer by them.")
 
 
-@verb
+@verb(
+    "abliterate features explain org/model --row open/1/resid.15 --out ./study",
+    "abliterate features explain org/model --edited ./edited --layer 15",
+)
 def explain(
     options: Annotated[CorpusOptions, flags(*FEATURE_FLAGS)],
     explain_options: ExplainOptions,
@@ -38,7 +41,10 @@ def explain(
     show(explained(one), study_json(one.record, one.path), as_json)
 
 
-@verb
+@verb(
+    "abliterate features train org/model --layer 15 --out ./sae",
+    "abliterate features train org/model --layer 15 --features 4096 --active 32 --out ./sae",
+)
 def train(
     options: Annotated[CorpusOptions, flags(*FEATURE_FLAGS)],
     train_options: TrainOptions,
@@ -52,7 +58,10 @@ def train(
     show(Group(verdict_table(one.record.verdicts), *closing(one.record, one.out)), told, as_json)
 
 
-@verb
+@verb(
+    "abliterate features steer org/model --sae ./sae --concept refusal --out ./study",
+    "abliterate features steer org/model --sae ./sae --calibrate 0.05",
+)
 def steer(
     options: Annotated[StudyOptions, flags(*(name for name in STUDY_FLAGS if name != "samples"))],
     steer_options: SteerOptions,

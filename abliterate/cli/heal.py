@@ -13,6 +13,7 @@ from rich.text import Text
 
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson, flags
+from abliterate.cli.next_steps import say_next
 from abliterate.pipeline.options import Options
 from abliterate.records.option import Declaration
 from abliterate.training.heal_options import HealOptions
@@ -27,11 +28,20 @@ HEALING = flags(
 )  # fmt: skip
 
 
-@verb("edit")
+@verb(
+    "edit",
+    "abliterate heal ./edited --dataset examples.jsonl --out ./healed",
+    "abliterate heal ./edited --dataset org/dataset --method dpo --adapter --out ./healed",
+)
 def heal(
     options: Annotated[Options, HEALING],
     dataset: Annotated[
-        str, typer.Option(help="Examples in trl's formats: a file or a Hub dataset, as --harmful.", show_default=False)
+        str,
+        typer.Option(
+            help="Examples in trl's formats: a file or a Hub dataset, as --harmful.",
+            rich_help_panel="training",
+            show_default=False,
+        ),
     ],
     heal_options: HealOptions,
     as_json: AsJson = False,
@@ -53,6 +63,7 @@ def heal(
         progress=progress(),
     )
     show(healed(one), healed_json(one), as_json)
+    say_next(one.out, as_json)
 
 
 def healed(one: Healed) -> RenderableType:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from abliterate.commands.inspect import Inspection
 
 
-@verb("look")
+@verb("look", "abliterate inspect org/model", "abliterate inspect ./edited --words")
 def inspect(
     options: Annotated[ModelOptions, flags("model", "offline", "trust_remote_code", "revision")],
     words: Annotated[

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from abliterate.studies.phases.run import Phases
 
 
-@verb("study")
+@verb("study", "abliterate phases org/model --quick", "abliterate phases ./edited --against org/model --out ./study")
 def phases(
     options: Annotated[StudyOptions, flags(*STUDY_FLAGS)],
     phases_options: PhasesOptions,

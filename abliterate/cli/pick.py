@@ -13,6 +13,7 @@ from rich.text import Text
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.apply import applied, applied_json
 from abliterate.cli.declared import AsJson, flags
+from abliterate.cli.next_steps import say_next
 from abliterate.pipeline.options import Options
 from abliterate.records.option import Declaration
 
@@ -28,7 +29,11 @@ PICKING = flags(
 )  # fmt: skip
 
 
-@verb("edit")
+@verb(
+    "edit",
+    "abliterate pick ./edited --max-kl 0.005 --out ./milder",
+    "abliterate pick ./edited --pick knee --out ./knee",
+)
 def pick(
     folder: Annotated[Path, typer.Argument(help="A folder that a run with a search has left.", metavar="DIR")],
     options: Annotated[Options, PICKING],
@@ -39,6 +44,7 @@ def pick(
 
     one = pick(folder, options, progress())
     show(picked(one), picked_json(one), as_json)
+    say_next(one.written.out, as_json)
 
 
 def picked(one: Picked) -> RenderableType:

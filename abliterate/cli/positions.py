@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from abliterate.studies.positions.run import Positions
 
 
-@verb("study")
+@verb("study", "abliterate positions org/model --quick", "abliterate positions org/model --out ./study")
 def positions(
     options: Annotated[StudyOptions, flags(*STUDY_FLAGS)],
     positions_options: PositionsOptions,

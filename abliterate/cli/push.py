@@ -12,7 +12,12 @@ from abliterate.cli.terminal import note
 from abliterate.pipeline.push_options import PushOptions
 
 
-@verb("ship", hub=True)
+@verb(
+    "ship",
+    "abliterate push ./edited me/edited",
+    "abliterate push ./edited me/edited --public --commit-message 'First edit'",
+    hub=True,
+)
 def push(
     folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
     repository: Annotated[

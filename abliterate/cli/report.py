@@ -11,7 +11,7 @@ from rich.text import Text
 from abliterate.cli.app import show, verb
 
 
-@verb("look")
+@verb("look", "abliterate report ./edited", "abliterate report ./edited --open")
 def report(
     folder: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],
     out: Annotated[

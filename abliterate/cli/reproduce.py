@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from abliterate.commands.reproduce import Reproduced
 
 
-@verb("measure")
+@verb("measure", "abliterate reproduce ./edited", "abliterate reproduce me/edited --model ./original --out ./again")
 def reproduce(
     manifest: Annotated[
         str, typer.Argument(help="abliterate.json, its folder, or a Hub repository that holds one.", show_default=False)

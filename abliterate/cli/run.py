@@ -14,6 +14,7 @@ from rich.text import Text
 from abliterate.cli.app import progress, show, verb
 from abliterate.cli.declared import AsJson
 from abliterate.cli.figures import mean, proof_line, rate, shown
+from abliterate.cli.next_steps import say_next
 from abliterate.cli.terminal import note
 from abliterate.errors import InputError
 from abliterate.evaluation.figure_names import KL_LAST_TOKEN, KL_OVER_REPLIES, WHERE_ANSWERED
@@ -32,12 +33,19 @@ if TYPE_CHECKING:
     from abliterate.search.stages import SearchResult
 
 
-@verb("edit")
+@verb(
+    "edit",
+    "abliterate Qwen/Qwen3-4B-Instruct-2507 --out ./edited",
+    "abliterate Qwen/Qwen3-4B-Instruct-2507 --mode calm --max-kl 0.01 --push me/calmed",
+)
 def run(
     options: Options,
     harden_options: HardenOptions | None,
     push: Annotated[
-        str | None, typer.Option(help="Also push the result to this Hub repository (private).", show_default=False)
+        str | None,
+        typer.Option(
+            help="Also push the result to this Hub repository (private).", rich_help_panel="hub", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,6 +66,7 @@ def run(
         note(f"also written: {other.out}")
     if push:
         publish(options.out, push)
+    say_next(options.out, as_json, pushed=push is not None)
 
 
 def harden(options: Options, harden_options: HardenOptions, push: str | None, as_json: bool) -> None:
@@ -71,6 +80,7 @@ def harden(options: Options, harden_options: HardenOptions, push: str | None, as
     show(hardened(one), hardened_json(one), as_json)
     if push:
         publish(options.out, push)
+    say_next(options.out, as_json, pushed=push is not None)
 
 
 def publish(folder: Path, repository: str) -> None:

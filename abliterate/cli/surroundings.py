@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from abliterate.cli.terminal import QUIET
 from abliterate.errors import InputError
-from abliterate.records.option import Declaration, option
+from abliterate.records.option import Declaration, Panel, option
 
 TOKEN = "HF_TOKEN"
 CACHE = "HF_HUB_CACHE"
@@ -26,17 +27,25 @@ NO_BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
 class Surroundings:
     """How a verb speaks, and how it reaches the Hub."""
 
+    PANEL: ClassVar[Panel] = "hub"
+
     quiet: bool = option(
         False,
         Declaration(
             "Print errors alone: no progress, notes or tables; with --json the object.",
             kind=bool,
             here=True,
+            panel="output",
         ),
     )
     token: str | None = option(
         None,
-        Declaration("Token of the Hub. \\[default: HF_TOKEN, or that of `hf auth login`]", metavar="TOKEN", here=True),
+        Declaration(
+            "Token of the Hub. \\[default: HF_TOKEN, or that of `hf auth login`]",
+            metavar="TOKEN",
+            here=True,
+            refused="is a secret, and stays out of files; set HF_TOKEN or run hf auth login",
+        ),
     )
     cache_dir: Path | None = option(
         None,

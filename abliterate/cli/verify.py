@@ -29,7 +29,7 @@ VERIFYING = flags(
 )  # fmt: skip
 
 
-@verb("measure")
+@verb("measure", "abliterate verify org/model ./edited", "abliterate verify org/model ./edited --json")
 def verify(
     options: Annotated[ModelOptions, VERIFYING],
     edited: Annotated[Path, typer.Argument(help="A folder that abliterate wrote.", show_default=False)],

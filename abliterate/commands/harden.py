@@ -13,7 +13,7 @@ from abliterate.models.generation import REPLY_TOKENS
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_of
 from abliterate.models.source import Source, load_tokenizer
-from abliterate.pipeline.command import command
+from abliterate.pipeline.command import command, settings
 from abliterate.pipeline.open_model import open_source
 from abliterate.pipeline.open_prompts import open_chat, open_prompts
 from abliterate.pipeline.options import Options
@@ -22,7 +22,7 @@ from abliterate.prompts.prompt_set import PromptSet
 from abliterate.records.manifest import keep_template
 from abliterate.records.option import changed, declarations, flag_of, without_flag, words_of
 from abliterate.records.training_card import provenance, write_record
-from abliterate.storage.names import HARDENED
+from abliterate.storage.names import HARDENED, SETTINGS
 from abliterate.storage.staging import Staging, check_destination, check_free
 from abliterate.training.harden import HardenResult, harden
 from abliterate.training.harden_options import HardenOptions
@@ -75,8 +75,8 @@ def harden_model(options: Options, harden_options: HardenOptions, progress: Prog
         progress=progress,
     )
     words = hardening_command(options, source, harden_options)
-    settings = json.dumps([asdict(harden_options), options.seed])
-    identity = f"harden {source.checkpoint.fingerprint()} {settings} {harmful.digest} {harmless.digest}"
+    numbers = json.dumps([asdict(harden_options), options.seed])
+    identity = f"harden {source.checkpoint.fingerprint()} {numbers} {harmful.digest} {harmless.digest}"
     with Staging.open(options.out, identity, options.force) as staging:
         save_adapter(result.model, source, staging.folder, options.keep_paths)
         record = {
@@ -89,6 +89,7 @@ def harden_model(options: Options, harden_options: HardenOptions, progress: Prog
             **result.to_json(),
         }
         write_record(staging, HARDENED, record, source)
+        staging.write_text(SETTINGS, settings(source, options, harden_options))
         staging.publish()
     return Hardened(options.out, result)
 

@@ -10,6 +10,6 @@ from abliterate.report.page import write_report
 def report(folder: Path, out: Path | None = None) -> Path:
     """Write the page about a folder that abliterate wrote, to `out` or into it, and return where it is.
 
-    Raises InputError for any other folder, and without the `plotly` package.
+    Raises InputError for any other folder.
     """
     return write_report(folder, out)

@@ -37,7 +37,7 @@ from abliterate.hub.errors import LOGIN, TOKEN_PAGE, hub_errors
 from abliterate.progress import SILENT, Progress
 from abliterate.storage.foreign_files import read_json
 from abliterate.storage.journal import JOURNAL
-from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS, CARD, CONFIG, HARDENED, HEALED, LOCAL, MANIFEST
+from abliterate.storage.names import ADAPTER, ADAPTER_WEIGHTS, CARD, CONFIG, HARDENED, HEALED, LOCAL, MANIFEST, SETTINGS
 
 PUSHED_RECORDS: Mapping[str, str] = {HEALED: "a healed model", HARDENED: "a hardening adapter", MANIFEST: "an edit"}
 """What tells that abliterate wrote a folder or a repository, and which kind of result it holds."""
@@ -247,7 +247,8 @@ def old_result(repository: str, files: Mapping[str, int]) -> set[str]:
             f"{repository}: holds weights that abliterate did not write ({min(weights)}); choose another name, "
             "or delete that repository first"
         )
-    return weights | records
+    # The options of a run say nothing of the result that takes its place.
+    return weights | records | ({SETTINGS} & set(files) if records else set())
 
 
 def check_arrived(repository: str, sizes: Mapping[str, int], files: Mapping[str, int]) -> None:

@@ -5,6 +5,8 @@ A manifest can name no code, no way around a proof, and no file outside its own 
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -13,8 +15,8 @@ from abliterate.checkpoints.other_files import leads_out
 from abliterate.errors import InputError
 from abliterate.models.source import Source
 from abliterate.pipeline.options import Options
-from abliterate.records.option import OFF, declarations, flag_of, words_of
-from abliterate.storage.names import MANIFEST
+from abliterate.records.option import OFF, declarations, flag_of, recorded, words_of
+from abliterate.storage.names import MANIFEST, SETTINGS
 
 FETCHED = (MANIFEST, "*.json", "*.jsonl", "*.txt", "*.csv", "*.tsv", "*.toml", "*.jinja")
 """What is fetched of a repository: the manifest, and prompts or templates that may lie beside it; no weights."""
@@ -32,6 +34,26 @@ SWITCHED_OFF = {one.off: name for name, one in RUN_OPTIONS.items() if one.off}
 def command(options: Options, source: Source) -> list[str]:
     """Return the command that repeats this run; folders of this machine stay out of it."""
     return ["abliterate", source.shown_name, *words_of(options), "--out", options.out.name]
+
+
+def settings(source: Source, *options: Any) -> str:
+    """Return the text of a file with which `--config` repeats a run: all that its command says of each of `options`."""
+    name = "".join(mark if mark.isprintable() else "?" for mark in source.shown_name)
+    lines = [f"# abliterate {shlex.quote(name)} --config {SETTINGS}"]
+    for group in options:
+        lines += [
+            f"{flag_of(key, one).removeprefix('--')} = {toml_value(value)}" for key, one, value in recorded(group)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def toml_value(value: bool | int | float | str) -> str:
+    """Return a value as TOML has it, whose strings are those of JSON but for one control character."""
+    return (
+        json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        if isinstance(value, str | bool)
+        else str(value)
+    )
 
 
 def options_of_command(words: Sequence[object], folder: Path, given: Collection[str] = ()) -> dict[str, Any]:

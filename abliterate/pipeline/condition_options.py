@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from abliterate.models.generation_modes import Generation
 from abliterate.pipeline.options import AskOptions, PromptOptions, TemplateOptions, read_template_path
 from abliterate.prompts.thinking_modes import Thinking
-from abliterate.records.option import Declaration, declarations, option
+from abliterate.records.option import Declaration, Panel, declarations, option
 
 
 def as_run(options: type, name: str, help: str, usual: str) -> Declaration:
@@ -20,6 +21,8 @@ def as_run(options: type, name: str, help: str, usual: str) -> Declaration:
 @dataclass(frozen=True, kw_only=True)
 class SaidTemplate:
     """How a prompt is put to the model, and how it replies, as far as it was said; an empty text is none."""
+
+    PANEL: ClassVar[Panel] = "prompts"
 
     system: str | None = option(
         None, as_run(TemplateOptions, "system", "System message to put before every prompt; '' for none.", "none")
@@ -64,6 +67,8 @@ class SaidTemplate:
 @dataclass(frozen=True, kw_only=True)
 class SaidConditions(SaidTemplate):
     """What a model is asked, and how, as far as it was said."""
+
+    PANEL: ClassVar[Panel] = "prompts"
 
     harmful: str | None = option(
         None,

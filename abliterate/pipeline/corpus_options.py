@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from abliterate.pipeline.options import ModelOptions, TemplateOptions
 from abliterate.pipeline.out_folder import check_out_folder
 from abliterate.pipeline.prompt_specs import PROMPT_LISTS
-from abliterate.records.option import Declaration, option, split
+from abliterate.records.option import Declaration, Panel, option, split
 
 FEATURE_FLAGS = (
     "model", "corpus", "texts", "reply_tokens", "out", "seed", "system", "thinking", "chat_template", "date", "dtype", "device",
@@ -20,6 +21,8 @@ FEATURE_FLAGS = (
 @dataclass(frozen=True, kw_only=True)
 class CorpusOptions(TemplateOptions, ModelOptions):
     """A model, and the texts in which features are looked for."""
+
+    PANEL: ClassVar[Panel] = "study"
 
     corpus: tuple[str, ...] = option(
         PROMPT_LISTS,
@@ -35,7 +38,9 @@ class CorpusOptions(TemplateOptions, ModelOptions):
         240, Declaration("Prompts to take at most, of each list as many.", read=int, kind=int, least=24)
     )
     reply_tokens: int = option(16, Declaration("Tokens of each reply; 0 for none.", read=int, kind=int, least=0))
-    out: Path | None = option(None, Declaration("Folder for the result.", read=Path, kind=Path, here=True))
+    out: Path | None = option(
+        None, Declaration("Folder for the result.", read=Path, kind=Path, here=True, panel="output")
+    )
 
     def check(self) -> None:
         """Raise InputError, before anything is opened, for an --out that is a file, or lies in no folder."""

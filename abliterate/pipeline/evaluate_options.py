@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.pipeline.options import AskOptions
 from abliterate.pipeline.prompt_specs import PROMPT_LISTS
-from abliterate.records.option import Declaration, one_of, option
+from abliterate.records.option import Declaration, Panel, one_of, option
 from abliterate.records.option import split as split_words
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class EvaluateOptions:
 
     `split` says which prompts count: those that no run has used to find or choose an edit, or all of a list.
     """
+
+    PANEL: ClassVar[Panel] = "measure"
 
     reply_tokens: int = option(
         128, Declaration("Length of the replies; shorter ones are counted again from the same.", read=int, kind=int)

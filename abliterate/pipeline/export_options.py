@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from abliterate.architectures.sites import Site
 from abliterate.exports.forms import EXPORT_FORMS, described
 from abliterate.pipeline.options import LEAVE_OUT
-from abliterate.records.option import KEY, Declaration, one_of, option, split
+from abliterate.records.option import KEY, Declaration, Panel, one_of, option, split
 
 if TYPE_CHECKING:
     pass
@@ -29,6 +29,8 @@ class ExportOptions:
 
     `base` is the GGUF file that an adapter for llama.cpp goes with, `layers` those of a control vector.
     """
+
+    PANEL: ClassVar[Panel] = "output"
 
     edit: Path = field(
         metadata={

@@ -37,7 +37,7 @@ from abliterate.pipeline.kept import collect_kept
 from abliterate.pipeline.load import Loaded, kept_of_choice, load_run
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.replies import TrainingReplies, collect_training_replies
-from abliterate.progress import SILENT, Progress
+from abliterate.progress import SILENT, Advance, Progress
 from abliterate.replies.behaviours import BEHAVIOURS
 from abliterate.search.kept import Kept
 from abliterate.search.stages import SearchData, SearchResult, search, search_settings
@@ -201,9 +201,10 @@ def choose_addition(
 
 @dataclass
 class Clock:
-    """Seconds that each step of a run took, in order."""
+    """Seconds that each step of a run took, in order; `advance` is told of each."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    advance: Advance | None = None
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -211,6 +212,8 @@ class Clock:
         begin = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - begin
+        if self.advance:
+            self.advance(1)
 
 
 @dataclass(frozen=True)

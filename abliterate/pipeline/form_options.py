@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from abliterate.records.option import Beside, Declaration, one_of, option
+from abliterate.records.option import Beside, Declaration, Panel, one_of, option
 
 PHRASES, FORMS = "builtin:phrases", "builtin:forms"
 """As `prompts/phrases.py` and `prompts/forms.py` call them, which take time to import."""
@@ -29,6 +30,8 @@ def file_beside(text: str, beside: Beside) -> str:
 @dataclass(frozen=True, kw_only=True)
 class FormOptions:
     """Which form of matched phrases makes the direction, where it is not the training prompts."""
+
+    PANEL: ClassVar[Panel] = "edit"
 
     form: str | None = option(
         None,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.records.option import Declaration, option
+from abliterate.records.option import Declaration, Panel, option
 
 ASKED = "asks a judge that the manifest names; pass --judge or --judge-endpoint yourself"
 
@@ -14,6 +15,8 @@ ASKED = "asks a judge that the manifest names; pass --judge or --judge-endpoint 
 @dataclass(frozen=True, kw_only=True)
 class JudgeOptions:
     """The judge of the edits that a search ends its stages with; the rules without any."""
+
+    PANEL: ClassVar[Panel] = "measure"
 
     judge: str | None = option(
         None,

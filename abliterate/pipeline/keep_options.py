@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from abliterate.pipeline.prompt_specs import prompt_list
-from abliterate.records.option import option
+from abliterate.records.option import Panel, option
 
 LOOK_ALIKES = "builtin:look-alikes"
 REPORT_LOOK_ALIKES = "builtin:look-alikes-report"
@@ -14,6 +15,8 @@ REPORT_LOOK_ALIKES = "builtin:look-alikes-report"
 @dataclass(frozen=True, kw_only=True)
 class KeepOptions:
     """The look-alikes of `--mode calm`, and prompts whose refusals must stay, in whichever mode searches."""
+
+    PANEL: ClassVar[Panel] = "prompts"
 
     look_alikes: str = option(
         LOOK_ALIKES,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from abliterate.architectures.edit_forms import EDIT_FORMS, EditForm
 from abliterate.architectures.sites import SITES, Site
@@ -25,7 +25,7 @@ from abliterate.pipeline.prompt_specs import prompt_list
 from abliterate.pipeline.search_options import SearchOptions
 from abliterate.prompts.moment import read_date
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
-from abliterate.records.option import KEY, Declaration, one_of, option, some_of, split, whole_number
+from abliterate.records.option import KEY, Declaration, Panel, one_of, option, some_of, split, whole_number
 from abliterate.replies.behaviours import BEHAVIOURS, REFUSAL
 from abliterate.storage.names import TEMPLATE
 
@@ -72,6 +72,8 @@ def default_out(given: Mapping[str, Any]) -> Path:
 @dataclass(frozen=True, kw_only=True)
 class EditOptions:
     """Which edit; `strength` None is 1 for an ablation; for an addition it is found."""
+
+    PANEL: ClassVar[Panel] = "edit"
 
     mode: Mode = option(
         "ablate",
@@ -157,6 +159,8 @@ class EditOptions:
 class PromptOptions:
     """Which prompts make, choose and measure an edit."""
 
+    PANEL: ClassVar[Panel] = "prompts"
+
     harmful: str = option(
         BUILTIN_HARMFUL,
         prompt_list("Prompts that the model declines: org/dataset[:split[:column]] or FILE[:column]."),
@@ -174,6 +178,8 @@ class PromptOptions:
 class ModelOptions:
     """Which model, and how it is loaded and run."""
 
+    PANEL: ClassVar[Panel] = "model"
+
     model: str = field(
         kw_only=False,
         metadata={
@@ -187,10 +193,14 @@ class ModelOptions:
             "float32 (fp32); the files keep theirs.",
             read=read_dtype,
             words=DTYPES,
+            panel="hardware",
         ),
     )
     device: str = option(
-        "auto", Declaration("auto, cpu, cuda, cuda:1, mps ...", words=("auto", "cpu", "cuda", "mps"), here=True)
+        "auto",
+        Declaration(
+            "auto, cpu, cuda, cuda:1, mps ...", words=("auto", "cpu", "cuda", "mps"), here=True, panel="hardware"
+        ),
     )
     max_memory: int | None = option(
         None,
@@ -199,18 +209,22 @@ class ModelOptions:
             read=read_memory,
             write=lambda value: f"{value / 1024}KiB",
             here=True,
+            panel="hardware",
         ),
     )
     batch_size: BatchSize = option(
-        "auto", Declaration("auto, or prompts per batch.", read=read_batch_size, words=("auto",))
+        "auto", Declaration("auto, or prompts per batch.", read=read_batch_size, words=("auto",), panel="hardware")
     )
     seed: int = option(0, Declaration("Seed of everything random.", read=int, kind=int))
-    offline: bool = option(False, Declaration("Never contact the Hub; use what is in its cache.", kind=bool, here=True))
+    offline: bool = option(
+        False, Declaration("Never contact the Hub; use what is in its cache.", kind=bool, here=True, panel="hub")
+    )
     trust_remote_code: bool = option(
         False,
         Declaration(
             "Allow code that comes with the model. Read it first.",
             kind=bool,
+            panel="model",
             refused="runs code that comes with the model; read it, then pass --trust-remote-code yourself",
         ),
     )
@@ -219,6 +233,7 @@ class ModelOptions:
         Declaration(
             "Edit an architecture whose writers cannot be proved; the result says so.",
             kind=bool,
+            panel="model",
             refused="edits an architecture that cannot be proved; pass --allow-unproved yourself",
         ),
     )
@@ -228,6 +243,8 @@ class ModelOptions:
 @dataclass(frozen=True, kw_only=True)
 class TemplateOptions:
     """How a prompt is put to the model, and how it replies."""
+
+    PANEL: ClassVar[Panel] = "prompts"
 
     system: str | None = option(None, Declaration("System message to put before every prompt.", none=""))
     thinking: Thinking = option(
@@ -293,6 +310,8 @@ LEAVE_OUT = Declaration(
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
     """What is written, and where."""
+
+    PANEL: ClassVar[Panel] = "output"
 
     out: Path = field(
         kw_only=False,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from abliterate.errors import InputError
 from abliterate.hub.names import is_path
-from abliterate.records.option import Declaration, option
+from abliterate.records.option import Declaration, Panel, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class PushOptions:
     """Who may see a new repository, and as which commit of which branch the folder gets there."""
+
+    PANEL: ClassVar[Panel] = "hub"
 
     public: bool = option(False, Declaration("Make a new repository public; private otherwise.", kind=bool))
     commit_message: str | None = option(

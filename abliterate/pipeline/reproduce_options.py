@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from abliterate.pipeline.form_options import FormOptions
 from abliterate.pipeline.judge_options import JudgeOptions
 from abliterate.pipeline.keep_options import KeepOptions
 from abliterate.pipeline.options import ModelOptions, PromptOptions, TemplateOptions
-from abliterate.records.option import Declaration, declarations, option
+from abliterate.records.option import Declaration, Panel, declarations, option
 
 MODEL = declarations(ModelOptions)
 JUDGE = declarations(JudgeOptions)
@@ -19,7 +20,11 @@ JUDGE = declarations(JudgeOptions)
 class ReproduceOptions:
     """What whoever repeats a run says about it; what is None is taken from the manifest."""
 
-    model: str | None = option(None, Declaration("The original. \\[default: the Hub id that the manifest names]"))
+    PANEL: ClassVar[Panel] = "prompts"
+
+    model: str | None = option(
+        None, Declaration("The original. \\[default: the Hub id that the manifest names]", panel="model")
+    )
     harmful: str | None = option(
         None,
         replace(declarations(PromptOptions)["harmful"], help="The harmful prompts, if they do not lie beside it."),

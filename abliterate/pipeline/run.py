@@ -23,7 +23,7 @@ from abliterate.models.decoding import Decoding
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_note
 from abliterate.parallel.devices import choose_device
-from abliterate.pipeline.command import command
+from abliterate.pipeline.command import command, settings
 from abliterate.pipeline.find import (
     Clock,
     Finding,
@@ -73,7 +73,17 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         >>> run(options).out == out
         True
     """
-    clock = Clock()
+    with progress.step("the run", steps_of(options), "steps") as advance:
+        return run_steps(options, Clock(advance=advance), progress)
+
+
+def steps_of(options: Options) -> int:
+    """Return how many steps the clock of a run will count."""
+    return 9 if options.searches else 8
+
+
+def run_steps(options: Options, clock: Clock, progress: Progress) -> Result:
+    """Do the work of `run`, in steps that the clock counts."""
     finding = find(options, clock, progress)
     loaded, training_replies = finding.loaded, finding.training_replies
     selection, found = finding.selection, finding.found
@@ -105,8 +115,18 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
         form: Form = "checkpoint" if written else "adapter"
         settled = replace(options, optimize=loaded.options.optimize)
         words, template = command(settled, loaded.source), loaded.splits.chat.template
+        said = settings(loaded.source, settled)
         origin = Origin(
-            loaded.source, words, options.seed, device, prompts, form, template, made=made, target=options.target
+            loaded.source,
+            words,
+            options.seed,
+            device,
+            prompts,
+            form,
+            template,
+            made=made,
+            settings=said,
+            target=options.target,
         )
         manifest = write_records(staging, origin, plan, finding.directions, measured)
         seen = observations(finding.geometry, finding.prompts, selection, original, edited, removed)

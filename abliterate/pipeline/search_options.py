@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from abliterate.records.option import OFF, Declaration, one_of, option, whole_number
+from abliterate.records.option import OFF, Declaration, Panel, one_of, option, whole_number
 from abliterate.search.choice import PICKS, USUAL_MAX_KL, Pick
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
     """Whether an edit is searched for by gradient, and which one of those found is taken; `optimize` None is as `searches` has it."""
+
+    PANEL: ClassVar[Panel] = "search"
 
     optimize: bool | None = option(
         None,

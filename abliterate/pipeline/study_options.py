@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from abliterate.pipeline.form_options import FORMS, PHRASES
 from abliterate.pipeline.options import ModelOptions, TemplateOptions
 from abliterate.pipeline.out_folder import check_out_folder
-from abliterate.records.option import Declaration, option, split
+from abliterate.records.option import Declaration, Panel, option, split
 
 QUICK_PHRASES, QUICK_FORMS = 24, 3
 
@@ -28,6 +29,8 @@ FRAMED_FLAGS = tuple(name for name in STUDY_FLAGS if name not in ("only", "sampl
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions(TemplateOptions, ModelOptions):
     """A model, what a study asks it, and where the result goes."""
+
+    PANEL: ClassVar[Panel] = "study"
 
     phrases: str = option(
         PHRASES,
@@ -56,7 +59,10 @@ class StudyOptions(TemplateOptions, ModelOptions):
         ),
     )
     out: Path | None = option(
-        None, Declaration("Folder for the record, the vectors and the replies.", read=Path, kind=Path, here=True)
+        None,
+        Declaration(
+            "Folder for the record, the vectors and the replies.", read=Path, kind=Path, here=True, panel="output"
+        ),
     )
 
     def check(self) -> None:

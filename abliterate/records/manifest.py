@@ -38,7 +38,7 @@ from abliterate.replies.behaviours import REFUSAL
 from abliterate.search.stages import SearchResult
 from abliterate.search.variables import is_learned
 from abliterate.storage.foreign_files import read_json
-from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, TEMPLATE
+from abliterate.storage.names import CARD, DIRECTIONS, MANIFEST, RECIPE, SETTINGS, TEMPLATE
 from abliterate.storage.staging import Staging
 
 Form = Literal["checkpoint", "adapter"]
@@ -80,8 +80,8 @@ class Measured:
 class Origin:
     """What an edit was made from, and on what: the source, the command that repeats it, the seed, the device, the prompts
     and the chat template that it was given, if any; and its form. `run` is the record of the run that found the edit,
-    where this is another form of it; `made` is how replies were made, empty for greedy ones; `target` is the behaviour that
-    shall go."""
+    where this is another form of it; `made` is how replies were made, empty for greedy ones; `settings` the text of the
+    file with which `--config` repeats it; `target` is the behaviour that shall go."""
 
     source: Source
     command: Sequence[str]
@@ -93,6 +93,7 @@ class Origin:
     run: Mapping[str, Any] | None = None
     made: Mapping[str, Any] = field(default_factory=dict)
     target: str = REFUSAL
+    settings: str | None = None
 
 
 def write_records(
@@ -142,6 +143,8 @@ def write_records(
     }
     staging.write_text(RECIPE, json_text(plan.recipe.to_json()))
     staging.write_text(MANIFEST, json_text(manifest))
+    if origin.settings is not None:
+        staging.write_text(SETTINGS, origin.settings)
     staging.write_text(CARD, model_card(manifest, own_card(source.folder)))
     source.checkpoint.snapshot.require_unchanged()
     return manifest

@@ -13,10 +13,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from huggingface_hub import ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from abliterate.evaluation.figure_names import DIVERGENCES, others_refused, percent, prompts_refused
+from abliterate.records.card_index import index_of
+from abliterate.records.card_usage import (
+    CALMED_LIMITS,
+    INDUCED_LIMITS,
+    LIMITS,
+    MEASURE_LIMITS,
+    RESEARCH,
+    usage_text,
+)  # fmt: skip
 
 TAGS = ["abliterated", "abliterate", "refusal-direction"]
 INDUCED_TAGS = ["refusal-induced", *TAGS[1:]]
@@ -79,44 +88,20 @@ layer, at every token. The vector is the difference between the mean activations
 that it answers (activation addition, [Arditi et al., arXiv 2406.11717](https://arxiv.org/abs/2406.11717)).
 Nothing was trained."""
 
-MEASURE_LIMITS = """\
-- A reply counts as a refusal by how it opens. The judge is automatic, and does not look at what a reply goes on to say.
-- The figures hold for the prompts named above and say nothing of other languages, longer conversations, general
-  ability, or whether an answer is right or harmless.
-"""
-
-LIMITS = """\
-- Refusing is a part of how a model is kept from harm. A model that refuses less follows requests that its makers meant
-  it to decline: whoever offers it to others answers for what takes the place of its refusals, for the law that
-  applies, and for the terms of the model that it was made from.
-- It is meant for research: on how models refuse, how easily that comes off, and how to repair refusals that are out of
-  place."""
-
-
-RESEARCH = """\
-- It is meant for research: on which behaviours of a model one direction carries, and what goes with them.
-"""
-
-CALMED_LIMITS = """\
-- Refusals of harmful prompts were held on the prompts named above and not one by one: the figures say how many were lost.
-- It is meant for research: on how models over-refuse, and how to repair refusals that are out of place.
-"""
-
-INDUCED_LIMITS = """\
-- The vector is added whatever the prompt: requests that are harmless are declined too, as the figures show.
-- It is meant for research: on how models refuse and over-refuse. It is no safeguard: what was added can be taken away again.
-"""
-
 
 def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
     """Return the README.md of an edited checkpoint; licence and language are those of the source's own card."""
     induced, calmed = "added" in manifest["recipe"], is_calmed(manifest)
     limits = INDUCED_LIMITS if induced else CALMED_LIMITS if calmed else RESEARCH if manifest.get("target") else LIMITS
+    model = manifest["source"]["model"]
+    base = model if HUB_ID.fullmatch(model) else None
     sections = {
-        "What was done": edit_text(manifest),
         "Figures": figures_text(manifest["figures"]),
+        "How to use it": usage_text(manifest, base),
+        "What was done": edit_text(manifest),
         "Proof": proof_text(manifest["proof"], "directions" if manifest["recipe"].get("directions") else "direction"),
         "How to repeat it": repeat_text(manifest),
+        "Licence": licence_text(manifest["source"], inherited(source_card)),
         "Limits and responsible use": (MEASURE_LIMITS if manifest["figures"] is not None else "") + limits,
     }
     names = manifest["recipe"].get("directions") or ()
@@ -134,7 +119,7 @@ def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
     body = [f"# {shown_value(manifest['source']['model'])}, {title}", summary]
     body += [f"## {title}\n\n{text}" for title, text in sections.items()]
     adapter = manifest.get("form") == "adapter"
-    front = front_matter(manifest["source"]["model"], source_card, adapter, tags_of(induced, calmed, target))
+    front = front_matter(model, source_card, adapter, tags_of(induced, calmed, target), index_of(manifest))
     return f"---\n{front}\n---\n\n" + "\n\n".join(body) + "\n"
 
 
@@ -150,9 +135,20 @@ def is_calmed(manifest: Mapping[str, Any]) -> bool:
     return any("look-alikes" in (one.get("prompts") or {}) for one in (manifest, manifest.get("run") or {}))
 
 
-def front_matter(model: str, source_card: str | None, adapter: bool = False, tags: Sequence[str] = TAGS) -> str:
-    """Return the metadata that the Hub reads, as YAML."""
+def front_matter(
+    model: str,
+    source_card: str | None,
+    adapter: bool = False,
+    tags: Sequence[str] = TAGS,
+    results: Sequence[EvalResult] = (),
+) -> str:
+    """Return the metadata that the Hub reads, as YAML, with `results` as its model-index."""
     fields = inherited(source_card)
+    if results:
+        fields |= {
+            "model_name": f"{model.partition('/')[2] if HUB_ID.fullmatch(model) else 'model'}, edited",
+            "eval_results": list(results),
+        }
     if HUB_ID.fullmatch(model):
         fields |= {"base_model": model, "base_model_relation": "adapter" if adapter else "finetune"}
     data = ModelCardData(
@@ -177,6 +173,16 @@ def inherited(source_card: str | None) -> dict[str, Any]:
         if values and len(values) < 300 and all(isinstance(one, str) and pattern.fullmatch(one) for one in values):
             kept[name] = value
     return kept
+
+
+def licence_text(source: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    """Return under which licence the result is: that of its source, as far as the source's card names one."""
+    licences = known.get("license")
+    if licences is None:
+        return f"That of {source_text(source)}, whose card names none in its head: read what comes with it."
+    names = ", ".join(map(shown_value, [licences] if isinstance(licences, str) else licences))
+    named = f" ({shown_value(known['license_name'])})" if "license_name" in known else ""
+    return f"That of {source_text(source)}: {names}{named}."
 
 
 def source_text(source: Mapping[str, Any]) -> str:

@@ -6,10 +6,10 @@ what declares options: --help and completion read the declarations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 T = TypeVar("T")
 
@@ -27,6 +27,14 @@ ALSO: Mapping[str, tuple[str, ...]] = {
 }
 """Other names of a flag, on whichever verb it is: those that the shell's tools, Hugging Face's and trl have for it."""
 
+Panel = Literal["model", "prompts", "edit", "search", "training", "measure", "study", "output", "hub", "hardware"]
+"""What an option is about: its heading in the help of every verb, in this order.
+
+A class of options says it for those that it declares, as `PANEL`; an option may say another.
+"""
+
+PANELS: tuple[Panel, ...] = get_args(Panel)
+
 Beside = Callable[[str], Path]
 """Returns the file of a name that lies beside a record; raises InputError where it is not there, or lies elsewhere."""
 
@@ -40,7 +48,7 @@ class Declaration:
     between commas. `off` is the flag that switches off what is neither on nor off by default. `none` is the word for None, shown as the default where `none_shown` says so; `least` a lower bound.
 
     `flag` is the name on the command line where it is not the field's, `argument` says that it stands without a flag,
-    `metavar` what stands for its value in help, `panel` under which heading; `offered` is False for what only the
+    `metavar` what stands for its value in help, `panel` under which heading where it is not its class's; `offered` is False for what only the
     library takes. `usual` gives the value of what is required here, and may be left out on the command line.
 
     `here` marks what says where and how, not what: it stays out of records. `refused` says why a record may not decide
@@ -61,7 +69,7 @@ class Declaration:
     flag: str | None = None
     argument: bool = False
     metavar: str | None = None
-    panel: str | None = None
+    panel: Panel | None = None
     offered: bool = True
     usual: Callable[[Mapping[str, Any]], Any] | None = None
     here: bool = False
@@ -103,6 +111,13 @@ def default_of(options: type, name: str) -> Any:
     return next(one.default for one in fields(options) if one.name == name)
 
 
+def panel_of(options: type, name: str) -> Panel | None:
+    """Return what an option is about: as it says, else as the class says that declares it; None where neither does."""
+    declared: Declaration = declarations(options)[name]
+    owner = next(one for one in options.__mro__ if name in vars(one).get("__annotations__", {}))
+    return declared.panel or vars(owner).get("PANEL")
+
+
 def flag_of(name: str, declaration: Declaration) -> str:
     """Return the flag of an option, as it is typed."""
     return declaration.flag or f"--{name.replace('_', '-')}"
@@ -125,21 +140,30 @@ def without_flag(options: Any) -> dict[str, Any]:
     return {name: value for name, value in changed(options).items() if not known[name].offered}
 
 
+def recorded(options: Any) -> Iterator[tuple[str, Declaration, Any]]:
+    """Yield name, declaration and value of all that a record may decide and that is not at its default.
+
+    What is typed for it is text, without the folders of this machine; a switch is True or False, a number a number.
+    """
+    known = declarations(type(options))
+    for name, value in changed(options).items():
+        one = known[name]
+        if one.recorded:
+            plain = one.switch or (isinstance(value, int | float) and one.text(value) == str(value))
+            text = one.publish(value) if one.publish and value is not None else one.text(value)
+            yield name, one, value if plain else text
+
+
 def words_of(options: Any) -> list[str]:
     """Return the words of a command for all that a record may decide and that is not at its default.
 
     Folders of this machine stay out of it.
     """
-    known, words = declarations(type(options)), list[str]()
-    for name, value in changed(options).items():
-        one = known[name]
-        if one.recorded:
-            text = one.publish(value) if one.publish and value is not None else one.text(value)
-            words += (
-                [one.off or flag_of(name, one)]
-                if value is False
-                else [flag_of(name, one), *([] if one.switch else [text])]
-            )
+    words = list[str]()
+    for name, one, value in recorded(options):
+        words.append(one.off or flag_of(name, one) if value is False else flag_of(name, one))
+        if not one.switch:
+            words.append(str(value))
     return words
 
 

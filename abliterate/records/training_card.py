@@ -12,11 +12,10 @@ from abliterate.checkpoints.other_files import own_card
 from abliterate.evaluation.figure_names import prompts_refused
 from abliterate.models.source import Source
 from abliterate.progress import SILENT, Progress
+from abliterate.records.card_usage import LIMITS, MEASURE_LIMITS
 from abliterate.records.manifest import hashes, json_text
 from abliterate.records.model_card import (
     HUB_ID,
-    LIMITS,
-    MEASURE_LIMITS,
     NOT_MEASURED,
     TAGS,
     fence_for,

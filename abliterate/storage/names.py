@@ -3,6 +3,9 @@
 MANIFEST, HEALED, HARDENED = "abliterate.json", "healed.json", "hardened.json"
 """The records of what abliterate wrote: of an edit, of a healed model, of a hardening adapter."""
 
+SETTINGS = "abliterate.toml"
+"""The options of a run, beside its record, as `--config` reads them."""
+
 RECIPE = "recipe.json"
 DIRECTIONS = "directions.safetensors"
 """An edit, beside its record."""

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from abliterate.records.option import Declaration, option
-
-PANEL = "With --mode harden"
+from abliterate.records.option import Declaration, Panel, option
 
 
 @dataclass(frozen=True)
 class HardenOptions:
     """How to harden: `harden` says what each of them does."""
 
-    steps: int = option(150, Declaration("Optimiser steps. \\[default: 150]", read=int, kind=int, panel=PANEL))
+    PANEL: ClassVar[Panel] = "training"
+
+    steps: int = option(150, Declaration("With --mode harden: optimiser steps. \\[default: 150]", read=int, kind=int))
     learning_rate: float = option(
         1e-3,
         Declaration(
-            "\\[default: 1e-3, which suits the tiny model; a model of 0.5B was given 5e-4]",
+            "With --mode harden: step of the optimiser. \\[default: 1e-3, which suits the tiny model; a model of 0.5B was given 5e-4]",
             read=float,
             kind=float,
-            panel=PANEL,
         ),
     )
-    rank: int = option(16, Declaration("Rank of the LoRA. \\[default: 16]", read=int, kind=int, panel=PANEL))
+    rank: int = option(16, Declaration("With --mode harden: rank of the LoRA. \\[default: 16]", read=int, kind=int))
     ablate_probability: float = option(
         0.5,
         Declaration(
-            "Share of the harmful rows under ablation; 0 is the control that hardens nothing. \\[default: 0.5]",
+            "With --mode harden: share of the harmful rows under ablation; 0 is the control that hardens nothing. \\[default: 0.5]",
             read=float,
             kind=float,
-            panel=PANEL,
         ),
     )
     batch_size: int = option(8, Declaration("Prompts a side and step.", read=int, kind=int, offered=False))

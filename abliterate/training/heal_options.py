@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from abliterate.errors import InputError
-from abliterate.records.option import Declaration, declarations, flag_of, option
+from abliterate.records.option import Declaration, Panel, declarations, flag_of, option
 from abliterate.training.examples import TRAINING_METHODS, check_method
 
 RATES: Mapping[str, float] = {"sft": 2e-4, "dpo": 1e-5}
@@ -21,6 +22,8 @@ class HealOptions:
     of the merged checkpoint, `lora_alpha` None is twice the `rank`. `beta` is DPO's. The flags are called as trl calls
     them. Raises InputError for values out of range.
     """
+
+    PANEL: ClassVar[Panel] = "training"
 
     method: str = option(
         "sft",

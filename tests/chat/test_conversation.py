@@ -59,6 +59,24 @@ def test_each_side_remembers_its_own_replies(sides: ChatSides) -> None:
         assert conversation.messages == ()
 
 
+def test_a_prompt_is_taken_again_at_another_temperature(sides: ChatSides) -> None:
+    conversation = Conversation(sides.sides[0], ChatOptions())
+    assert conversation.last_prompt is None
+    first = [*take_turn([conversation], GOOD)][-1]
+    assert conversation.last_prompt == GOOD
+    said = conversation.messages
+    conversation.take_back()
+    assert conversation.messages == ()
+    assert [*take_turn([conversation], GOOD)][-1] == first
+    assert conversation.messages == said
+    conversation.draw_at(5.0)
+    drawn = []
+    for _ in range(2):
+        conversation.take_back()
+        drawn.append([*take_turn([conversation], GOOD)][-1][0].tokens)
+    assert len({first[0].tokens, *drawn}) == 3
+
+
 def test_both_sides_grow_together(sides: ChatSides) -> None:
     conversations = [Conversation(side, ChatOptions()) for side in sides.sides]
     for place, replies in enumerate(take_turn(conversations, BAD)):

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -15,8 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from abliterate.chat.conversation import Conversation
+from abliterate.chat.options import ChatOptions
 from abliterate.chat.sides import ChatSides, open_sides
-from abliterate.cli.chat import HELP
+from abliterate.cli.chat import HELP, Talk
+from abliterate.errors import InputError
 from abliterate.pipeline.run import Result
 from fixtures.chat import BAD, GOOD, options, said
 from fixtures.tiny_chat import TINY
@@ -44,11 +48,21 @@ def chat(*words: str, lines: str | bytes, code: int = 0) -> tuple[str, str]:
     return done.stdout.decode(), done.stderr.decode()
 
 
-def test_lines_from_a_pipe_are_answered_as_json(edited: Path, sides: ChatSides) -> None:
-    lines = f"{BAD}\n\n{GOOD}\r\n/help\n/reset\n/system Be short.\n/system\n {GOOD}"
+def test_lines_from_a_pipe_are_answered_as_json(edited: Path, sides: ChatSides, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    lines = (
+        f"{BAD}\n\n{GOOD}\r\n/help\n/reset\n/system Be short.\n/system\n {GOOD}\n/temperature 0\n/retry\n/save {kept}"
+    )
     out, err = chat(str(edited), "--against", str(TINY), "--json", lines=lines)
     turns = [json.loads(line) for line in out.splitlines()]
-    assert [turn["prompt"] for turn in turns] == [BAD, GOOD, GOOD]
+    assert [turn["prompt"] for turn in turns] == [BAD, GOOD, GOOD, GOOD]
+    *turns, again = turns
+    assert again == turns[-1]
+    saved = json.loads(kept.read_text())["sides"]
+    assert [one["role"] for one in saved] == ["original", "edited"]
+    for one in saved:
+        assert [message["content"] for message in one["messages"]] == [GOOD, again["replies"][one["role"]]]
+        assert f"{one['role']}: {one['name']}" in err
     assert turns[0]["refused"] == {"original": True, "edited": False}
     assert turns[0]["ended"] == {"original": "end", "edited": "end"}
     for side in sides.sides:
@@ -118,6 +132,25 @@ def test_ctrl_c_stops_a_reply_and_at_the_prompt_leaves(edited: Path) -> None:
     os.close(ours)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/retry", "/retry: nothing was said yet in this conversation"),
+        ("/temperature warm", "/temperature warm: give a number from 0 on, such as 0.7"),
+        ("/temperature -1", "/temperature -1: give a number from 0 on"),
+        ("/temperature inf", "/temperature inf: give a number from 0 on"),
+        ("/save", "/save: give the name of a file"),
+        (f"/save {TINY}", "is there already; give another name"),
+    ],
+)
+def test_a_command_that_cannot_be_done_says_why(line: str, message: str, sides: ChatSides) -> None:
+    talk = Talk(sides, [Conversation(side, ChatOptions()) for side in sides.sides], as_json=True)
+    word, _, rest = line.partition(" ")
+    does = {"/retry": lambda _: talk.retry(), "/temperature": talk.draw_at, "/save": talk.save}
+    with pytest.raises(InputError, match=re.escape(message)):
+        does[word](rest)
+
+
 def test_the_help_of_a_conversation_names_its_commands() -> None:
-    for command in ("/reset", "/system", "/help", "/exit"):
+    for command in ("/reset", "/retry", "/temperature", "/system", "/save", "/help", "/exit"):
         assert command in HELP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,13 +23,13 @@ from abliterate.pipeline.condition_options import SaidConditions
 from abliterate.pipeline.evaluate_options import EvaluateOptions
 from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.options import ModelOptions, Options
-from abliterate.records.option import Declaration, declarations, flag_of, names_of, option
+from abliterate.records.option import PANELS, Declaration, declarations, flag_of, names_of, option, panel_of
 from abliterate.training.harden_options import HardenOptions
 from fixtures.option_values import CLASSES
 
 OWN = {
     "--json", "--help", "--push", "--directions", "--recipe", "--against", "--csv", "--markdown", "--open",
-    "--dataset", "--row", "--words",
+    "--dataset", "--row", "--words", "--config",
 }  # fmt: skip
 """Flags that one verb has for itself."""
 
@@ -77,6 +78,47 @@ def test_help_has_a_panel_for_each_kind_of_verb() -> None:
     places = [said.index(f" {panel} ─") for panel in ("edit", "measure", "look", "ship", "study")]
     assert places == sorted(places)
     assert {one.rich_help_panel for one in commands()} <= {"edit", "measure", "look", "ship", "study"}
+
+
+def test_every_option_of_every_verb_stands_in_a_panel_and_panels_in_one_order() -> None:
+    for command in callable_ones():
+        context = command.make_context(command.name, [], resilient_parsing=True)
+        options = [one for one in command.get_params(context) if one.param_type_name == "option"]
+        headings = [one.rich_help_panel for one in options]
+        assert set(headings) <= set(PANELS), (
+            command.name,
+            [one.opts for one in options if one.rich_help_panel is None],
+        )
+        places = [PANELS.index(one) for one in headings[: len(command.params)] if one]
+        own = places[: len([one for one in command.params if one.param_type_name == "option"])]
+        assert own == sorted(own)
+
+
+def test_every_declared_option_is_about_something() -> None:
+    for options in CLASSES:
+        for name, one in declarations(options).items():
+            assert panel_of(options, name) in PANELS or not one.offered, (options, name)
+    assert (panel_of(Options, "device"), panel_of(Options, "layer")) == ("hardware", "edit")
+
+
+def test_the_help_of_every_verb_ends_with_two_examples_that_parse() -> None:
+    group: Any = get_command(app)
+    for command in callable_ones():
+        title, *examples = command.epilog.split("\n\n")
+        assert title == "[bold]Examples[/bold]"
+        assert len(set(examples)) == 2, command.name
+        for example in examples:
+            first, *words = shlex.split(example.replace("\\[", "["))
+            assert first == "abliterate"
+            found = group.commands.get(words[0])
+            if found is None:  # a model
+                found, words = group.commands["run"], ["run", *words]
+            elif hasattr(found, "commands"):
+                found, words = found.commands[words[1]], words[1:]
+            assert found.name == command.name
+            found.make_context(words[0], words[1:])
+    said = CliRunner().invoke(app, ["push", "--help"], env={"COLUMNS": "200"}).output
+    assert said.rstrip().splitlines()[-1].strip().startswith("abliterate push ./edited me/edited --public")
 
 
 def test_every_verb_has_its_work_and_its_flags_and_no_others() -> None:

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from abliterate import cli
 from abliterate.chat.text import CONTROL
-from abliterate.cli.app import RichProgress
+from abliterate.cli.step_panel import StepPanel
 from abliterate.cli.terminal import Terminal, harmless_libraries, say, say_json
 
 PAYLOAD = "\x1b]0;owned\x07\x1b[2J\x9b2J\x1b]8;;https:example.org\x1b\\\u202e\udcff"
@@ -71,7 +71,7 @@ def test_json_means_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_titles_of_progress_bars_are_text() -> None:
     file = io.StringIO()
-    bars = RichProgress(Terminal(file=file, force_terminal=True, width=200))
+    bars = StepPanel(Terminal(file=file, force_terminal=True, width=200))
     with bars.step(f"upload to [/b] {PAYLOAD}", 2, "[/x]") as advance:
         advance(2)
     assert "upload to [/b] ␛]0;owned␛[2J" in file.getvalue()

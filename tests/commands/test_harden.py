@@ -42,13 +42,16 @@ def test_a_hardened_adapter_is_written_with_its_figures(hardened: tuple[Path, di
         "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
+        "abliterate.toml",
         "hardened.json",
     }
     record = record_of(out / "hardened.json")
     assert said["after"] == record["after"]
     assert record["before"]["edited"]["count"] == 0
     assert record["before"]["harmful"]["rate"] == 1
-    written = "".join((out / name).read_text() for name in ("hardened.json", "adapter_config.json", "README.md"))
+    written = "".join(
+        (out / name).read_text() for name in ("abliterate.toml", "hardened.json", "adapter_config.json", "README.md")
+    )
     assert str(TINY.parent) not in written
     assert str(out.parent) not in written
     one = evaluate(

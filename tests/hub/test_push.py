@@ -350,6 +350,9 @@ def test_only_what_abliterate_wrote_gives_way() -> None:
     ours = {"model.safetensors": 3, "abliterate.json": 1, "README.md": 1, "notes/model.safetensors": 2}
     assert old_result("me/x", ours) == {"model.safetensors", "abliterate.json"}
     assert old_result("me/x", {"README.md": 1}) == set()
+    options = "abliterate.toml"
+    assert old_result("me/x", {**ours, options: 1}) == {"model.safetensors", "abliterate.json", options}
+    assert old_result("me/x", {options: 1}) == set()  # which may be anybody's
     with pytest.raises(InputError, match=r"me/x: holds weights that abliterate did not write \(model\.safetensors\)"):
         old_result("me/x", {name: size for name, size in ours.items() if name != "abliterate.json"})
 

@@ -72,7 +72,7 @@ def test_the_proof_holds(result: Result) -> None:
 
 def test_the_folder_holds_all_that_a_user_needs(result: Result) -> None:
     assert {path.name for path in result.out.iterdir()} == {
-        "README.md", "abliterate.json", "chat_template.jinja", "config.json", "directions.safetensors",
+        "README.md", "abliterate.json", "abliterate.toml", "chat_template.jinja", "config.json", "directions.safetensors",
         "generation_config.json", "harmful.txt", "harmless.txt", "look-alikes.txt", "model.safetensors", "observations.json", "recipe.json",
         "tokenizer.json", "tokenizer_config.json",
     }  # fmt: skip

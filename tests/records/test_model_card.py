@@ -69,6 +69,8 @@ def test_front_matter_is_what_the_hub_reads() -> None:
     found = metadata(
         model_card(MANIFEST, "---\nlicense: apache-2.0\nlanguage:\n- en\n- zh\ntags: [chat]\n---\n# Theirs\n")
     )
+    (index,) = found.pop("model-index")
+    assert index["name"] == "Qwen3-4B-Instruct-2507, edited"
     assert found == {
         "base_model": "Qwen/Qwen3-4B-Instruct-2507",
         "base_model_relation": "finetune",
@@ -232,7 +234,8 @@ def test_any_text_is_shown_as_it_is(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_command_stays_inside_its_fence(text: str) -> None:
     card = model_card(changed("command", ["abliterate", text, "--out", "x"]), None)
-    fences = [token for token in tokens(card) if token.type == "fence"]
+    fences = [token for token in tokens(card) if token.type == "fence" and token.content.startswith("abliterate ")]
+    fences = [token for token in fences if not token.content.startswith("abliterate export")]
     assert len(fences) == 1
     assert outline(card) == outline(model_card(MANIFEST, None))
     if text.isprintable():
@@ -245,7 +248,7 @@ def test_strengths_are_not_rounded_to_one() -> None:
 
 def test_sections_come_in_order() -> None:
     assert re.findall(r"^## (.*)$", model_card(MANIFEST, None), re.MULTILINE) == [
-        "What was done", "Figures", "Proof", "How to repeat it", "Limits and responsible use",
+        "Figures", "How to use it", "What was done", "Proof", "How to repeat it", "Licence", "Limits and responsible use",
     ]  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -83,14 +82,6 @@ def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_abliterate_did_not_write_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it was not written by abliterate"):
         write_report(tmp_path)
-
-
-def test_without_the_library_that_draws_the_message_names_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "plotly", None)
-    with pytest.raises(InputError, match="a report needs plotly, which is not installed: pip install "):
-        write_report(folder_of(tmp_path, manifest()))
 
 
 @pytest.mark.parametrize(

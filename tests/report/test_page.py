@@ -261,7 +261,7 @@ def test_hostile_texts_are_shown_and_run_nothing(watched: Watched, tmp_path: Pat
     page.locator("#explorer-run input[name=find]").fill("onerror='window")
     assert page.locator("#explorer-run .count").text_content() == f"1 of {2 * PROMPTS} prompts"
     assert page.locator("#explorer-run mark").count() == 3
-    page.locator("#layer").scroll_into_view_if_needed()
+    page.locator("#plot-pca").evaluate("(one) => one.scrollIntoView({ block: 'center', behavior: 'instant' })")
     box = page.locator("#plot-pca .scatterlayer .trace").first.locator(".point").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=3)
     hover = page.locator("#plot-pca .hoverlayer .hovertext").first
@@ -501,6 +501,21 @@ def test_a_narrow_page_does_not_scroll_sideways(watched: Watched, tmp_path: Path
         )
         <= width
     )
+
+
+def test_a_phone_has_rows_as_blocks_large_targets_and_the_sections_in_sight(watched: Watched, full: Path) -> None:
+    page = watched(full, 390)
+    small = page.evaluate(
+        "[...document.querySelectorAll('button, select, summary, nav a, .choices label, input:not([type=radio])')]"
+        ".filter((one) => one.offsetParent && one.getBoundingClientRect().height < 43.5).map((one) => one.outerHTML)"
+    )
+    assert not small
+    cell = page.locator("td[data-head]:visible").first
+    assert cell.evaluate("(one) => getComputedStyle(one, '::before').content") == f'"{cell.get_attribute("data-head")}"'
+    assert cell.evaluate("(one) => getComputedStyle(one.parentElement).display") == "block"
+    page.evaluate("scrollTo({ top: 2000, behavior: 'instant' })")
+    assert abs(page.locator("nav").bounding_box()["y"]) < 1
+    assert full.stat().st_size < 2_500_000
 
 
 @pytest.mark.slow

@@ -170,11 +170,16 @@ function explorer(place) {
 
 function tensors(place) {
   const find = place.querySelector("input"), count = place.querySelector(".count");
+  const heads = ["norm before", "norm after", "component before", "component after"];
   const row = (one) => {
     const made = element("tr"), name = element("th", "", one.name);
     name.scope = "row";
     const figures = [one.norm_before, one.norm_after, one.component_before, one.component_after];
-    made.append(name, ...figures.map((value) => element("td", "", number(value))));
+    made.append(name, ...figures.map((value, column) => {
+      const cell = element("td", "", number(value));
+      cell.dataset.head = heads[column];
+      return cell;
+    }));
     return made;
   };
   const show = lazily(place.querySelector("tbody"), place.querySelector(".more"), 100, row);

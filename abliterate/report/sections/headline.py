@@ -18,13 +18,21 @@ def headline(records: Gathered) -> dict[str, Any]:
     """Return what the page's own template is filled with."""
     manifest = records.manifest
     if not manifest:
-        return {"model": records.model, "version": version("abliterate"), "facts": study_facts(records), "cards": []}
+        studied = {"facts": study_facts(records), "cards": [], "edited": None}
+        return {"model": records.model, "version": version("abliterate"), **studied}
     return {
         "model": records.model,
+        "edited": edited_name(manifest),
         "version": manifest["abliterate"],
         "facts": facts(records),
         "cards": cards(manifest),
     }
+
+
+def edited_name(manifest: Mapping[str, Any]) -> str | None:
+    """Return the name of the edited model: that of the folder which its command has written, None where none is known."""
+    words = [str(one) for one in manifest.get("command") or ()]
+    return words[-1] if "--out" in words[-2:-1] else None
 
 
 def study_facts(records: Gathered) -> list[tuple[str, str]]:

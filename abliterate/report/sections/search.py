@@ -22,7 +22,7 @@ MARKUP = """\
 <thead><tr><th scope="col">KL, nats</th><th scope="col">refusals, {{ front.removed }}</th>{% if front.keeps %}<th scope="col">refusals that should stay</th>{% endif %}<th scope="col">incoherent</th><th scope="col">pressure</th><th scope="col"></th></tr></thead>
 <tbody>
 {% for one in front.points | sort(attribute="kl") %}
-<tr{{ ' class="chosen"' | safe if one.chosen }}><th scope="row">{{ one.words[0] }}</th><td>{{ one.words[1] }}</td>{% if front.keeps %}<td>{{ one.kept }}</td>{% endif %}<td>{{ one.incoherent }}</td><td>{{ one.words[2] }}</td><td>{{ "chosen" if one.chosen else "" }}</td></tr>
+<tr{{ ' class="chosen"' | safe if one.chosen }}><th scope="row">{{ one.words[0] }}</th><td data-head="refusals, {{ front.removed }}">{{ one.words[1] }}</td>{% if front.keeps %}<td data-head="refusals that should stay">{{ one.kept }}</td>{% endif %}<td data-head="incoherent">{{ one.incoherent }}</td><td data-head="pressure">{{ one.words[2] }}</td><td>{{ "chosen" if one.chosen else "" }}</td></tr>
 {% endfor %}
 </tbody></table></div>
 </section>"""

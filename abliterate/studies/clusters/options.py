@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
-from abliterate.records.option import Declaration, number_or, option, split
+from abliterate.records.option import Declaration, Panel, number_or, option, split
 
 Method = Literal["gradient", "concept", "activation"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -77,6 +77,8 @@ def read_frame(text: str) -> str:
 @dataclass(frozen=True, kw_only=True)
 class ClustersOptions:
     """How each prompt's direction is made, how many clusters there are, and what they are held against."""
+
+    PANEL: ClassVar[Panel] = "study"
 
     method: str = option(
         "gradient", Declaration("How each prompt's direction is made.", read=among(METHODS), words=METHODS)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.records.option import Declaration, one_of, option, split
+from abliterate.records.option import Declaration, Panel, one_of, option, split
 
 GATES = ("prompt", "token")
 
@@ -22,6 +23,8 @@ RULES = ("prior", "published", "nearest")
 @dataclass(frozen=True, kw_only=True)
 class RowOptions:
     """Which rows."""
+
+    PANEL: ClassVar[Panel] = "study"
 
     sae: str | None = option(
         None,
@@ -38,6 +41,8 @@ class RowOptions:
 @dataclass(frozen=True, kw_only=True)
 class ExplainOptions(RowOptions):
     """Which rows are explained, and by which words."""
+
+    PANEL: ClassVar[Panel] = "study"
 
     row: tuple[str, ...] = option(
         (),
@@ -90,6 +95,8 @@ def read_strength(text: str) -> float:
 @dataclass(frozen=True, kw_only=True)
 class SteerOptions(RowOptions):
     """By which rows, how strongly, and what is measured."""
+
+    PANEL: ClassVar[Panel] = "study"
 
     row: tuple[str, ...] = option(
         (),
@@ -158,6 +165,8 @@ class SteerOptions(RowOptions):
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """What is learned, and from how much."""
+
+    PANEL: ClassVar[Panel] = "study"
 
     layer: int | None = option(
         None,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from abliterate.errors import InputError
 from abliterate.extras import require
-from abliterate.records.option import Declaration, number_or, option, split
+from abliterate.records.option import Declaration, Panel, number_or, option, split
 
 Way = Literal["dim", "optimised", "one-shot", "forward", "attribution"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -31,6 +31,8 @@ def read_ways(text: str) -> tuple[Way, ...]:
 @dataclass(frozen=True, kw_only=True)
 class PhasesOptions:
     """Phrases, lengths, the original, and the ways to a safety vector."""
+
+    PANEL: ClassVar[Panel] = "study"
 
     against: str | None = option(
         None,

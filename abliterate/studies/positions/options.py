@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from abliterate.prompts.sources import BUILTIN
-from abliterate.records.option import Declaration, number_or, option
+from abliterate.records.option import Declaration, Panel, number_or, option
 
 ALPHAS = (-2.0, -1.4, -1.0, -0.7, -0.35, 0.0, 0.35, 0.7, 1.0, 1.4, 2.0)
 """Times a vector's own length."""
@@ -26,6 +27,8 @@ def read_alphas(text: str) -> tuple[float, ...]:
 @dataclass(frozen=True, kw_only=True)
 class PositionsOptions:
     """Layers, alphas, and what is held against the vectors."""
+
+    PANEL: ClassVar[Panel] = "study"
 
     layer: str | int = option(
         "auto",
