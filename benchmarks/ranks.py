@@ -88,10 +88,11 @@ def main() -> None:
     parser.add_argument("--report", type=int, default=100, help="report prompts a side")
     parser.add_argument("--look-alikes", type=int, default=120)
     parser.add_argument("--steps", type=int, default=stages.STEPS, help="steps of a stage")
+    parser.add_argument("--examples", type=int, default=stages.EXAMPLES, help="places, and answers, in one step")
     parser.add_argument("--pressures", type=float, nargs="+", default=stages.REFUSAL_WEIGHTS)
     parser.add_argument("--plot", type=Path, help="page that shows the fronts")
     asked = parser.parse_args()
-    stages.STEPS, stages.REFUSAL_WEIGHTS = asked.steps, tuple(asked.pressures)
+    stages.STEPS, stages.REFUSAL_WEIGHTS, stages.EXAMPLES = asked.steps, tuple(asked.pressures), asked.examples
     sides = {"harmful": asked.harmful, "harmless": asked.harmless}
     options = Options(asked.model, asked.out / "edited", optimize=True, n_train=asked.n_train, **sides)
     prepared = Prepared.of(options)
