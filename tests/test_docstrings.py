@@ -43,7 +43,13 @@ def prepared() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", abliterate.__all__)
+LONG = {"clusters"}
+"""Examples that take a quarter of a minute."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[pytest.mark.slow] if one in LONG else []) for one in abliterate.__all__]
+)
 def test_the_example_runs_as_it_is_printed(
     name: str,
     prepared: dict[str, Any],

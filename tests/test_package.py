@@ -15,7 +15,8 @@ import pytest
 import abliterate
 from fixtures.folders import PROJECT
 
-BESIDE = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "top_level.txt", "licenses/LICENSE"}
+PLOTLY = "licenses/abliterate/report/assets/plotly.LICENSE"
+BESIDE = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "top_level.txt", "licenses/LICENSE", PLOTLY}
 """What the wheel says about itself."""
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from abliterate.extras import require
+from abliterate.models.loading import DTYPE_WORDS
 from abliterate.pipeline.open_study import open_study
 from abliterate.pipeline.study_options import StudyOptions
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.forms import load_forms
 from abliterate.studies.clusters.asked import Asked
+from abliterate.studies.clusters.margin import check_digits
 from abliterate.studies.clusters.material import frames_of
 from abliterate.studies.clusters.options import ClustersOptions
 from abliterate.studies.clusters.record import controls_of, results_of, settings_of, verdicts_of
@@ -38,6 +40,7 @@ def clusters(
     require("study", "clusters")
     chosen = clusters_options or ClustersOptions()
     options = replace(options, samples=0, dtype="float32" if options.dtype == "auto" else options.dtype)
+    check_digits(DTYPE_WORDS[options.dtype])  # before anything is loaded
     forms = frames_of(chosen.frame, load_forms(options.forms, language=options.language))
     opened = open_study("clusters", options, chosen.reply_tokens, progress, forms)
     asked = Asked(

@@ -87,7 +87,7 @@ def test_where_a_path_may_stand_the_shell_completes_files() -> None:
         (["X", "--harmful", "b"], PROMPT_LISTS),
         (
             ["X", "--harmful", "builtin", ":"],
-            ("harmful", "harmless", "look-alikes", "look-alikes-report", "everyday", "operator-rules"),
+            ("harmful", "harmless", "look-alikes", "look-alikes-report", "everyday", "operator-rules", "slop"),
         ),
         (["X", "--harmless", "builtin", ":", "l"], ("look-alikes", "look-alikes-report")),
         (["X", "--harmless", "builtin", ":", "harmless", "--mode", "h"], ("harden",)),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from abliterate.pipeline.form_options import FormOptions
+from abliterate.pipeline.judge_options import JudgeOptions
 from abliterate.pipeline.keep_options import KeepOptions
 from abliterate.pipeline.options import (
     AskOptions,
@@ -40,7 +41,16 @@ def test_declaring_options_imports_nothing_heavy(module: str) -> None:
 
 
 def test_a_run_has_the_options_of_every_group_and_no_others() -> None:
-    groups = (EditOptions, FormOptions, AskOptions, ModelOptions, OutputOptions, SearchOptions, KeepOptions)
+    groups = (
+        EditOptions,
+        FormOptions,
+        AskOptions,
+        ModelOptions,
+        OutputOptions,
+        SearchOptions,
+        KeepOptions,
+        JudgeOptions,
+    )
     names = {one.name for group in groups for one in fields(group)}
     assert {one.name for one in fields(Options)} == names
     options = Options("model", Path("out"), layer=3)

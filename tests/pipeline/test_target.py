@@ -38,6 +38,7 @@ def declining(monkeypatch: pytest.MonkeyPatch) -> None:
     known["declining"] = Declining()
 
 
+@pytest.mark.slow
 def test_what_shows_where_refusals_do_is_edited_to_the_same_weights(declining: None, tmp_path: Path) -> None:
     usual, other = (
         run(options(tmp_path / name, layer=4, target=name, n_train=32)) for name in ("refusal", "declining")

@@ -225,6 +225,8 @@ async def ask(
         return CachedReply(text.encode(errors="replace").decode(), finish, tokens)
     except openai.OpenAIError as error:
         raise await explained(error, client, endpoint) from error
+    except InputError:
+        raise
     # The package hands on what it was given: text that is no JSON, or JSON of another shape.
     except MISSHAPEN as error:
         raise FailingServerError(not_the_protocol(endpoint)) from error
@@ -278,7 +280,10 @@ async def check_reachable(client: Any, endpoint: Endpoint) -> None:
             raise InputError(
                 f"nothing listens at {endpoint.base}; start the server, or give the URL that it printed"
             ) from error
-    except (openai.OpenAIError, FailingServerError, *MISSHAPEN):
+    except InputError as error:
+        if not isinstance(error, FailingServerError):
+            raise
+    except (openai.OpenAIError, *MISSHAPEN):
         return  # some servers have no list of models: the first request will tell what is wrong, if anything
 
 
@@ -292,6 +297,8 @@ async def model_names(client: Any, endpoint: Endpoint) -> list[str]:
         raise InputError(f"{not_the_protocol(endpoint)} or name the model with --served-model") from error
     except openai.OpenAIError as error:
         raise await explained(error, client, endpoint) from error
+    except InputError:
+        raise
     except MISSHAPEN as error:
         raise FailingServerError(not_the_protocol(endpoint)) from error
 

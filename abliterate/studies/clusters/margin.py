@@ -33,7 +33,11 @@ NODES = 192
 def check_exact(live: LiveModel) -> None:
     """Raise InputError for a model through which no gradient can be trusted: layers on the disk, or fewer digits than float32."""
     check_gradients(live, "a direction by gradient", WAY_OUT)
-    dtype = live.model.dtype
+    check_digits(live.model.dtype)
+
+
+def check_digits(dtype: torch.dtype) -> None:
+    """Raise InputError for a dtype of fewer digits than float32."""
     if dtype not in (torch.float32, torch.float64):
         raise InputError(
             f"gradients in {str(dtype).removeprefix('torch.')} are noise; load the model in float32 (--dtype float32)"
