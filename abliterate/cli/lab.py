@@ -10,16 +10,23 @@ from rich.text import Text
 
 from abliterate.chat.options import ChatOptions
 from abliterate.cli.app import progress, show, verb
-from abliterate.cli.chat import CHATTING
-from abliterate.cli.declared import AsJson
+from abliterate.cli.declared import AsJson, flags
 from abliterate.cli.terminal import note
 from abliterate.pipeline.condition_options import SaidTemplate
 from abliterate.pipeline.options import AskOptions
+from abliterate.records.option import Declaration
+
+LOOKING = flags(
+    "dtype", "device", "max_memory", "offline", "trust_remote_code", "revision",
+    model=Declaration(
+        "An edit that abliterate wrote, with its recipe and directions: folder or Hub id.", argument=True, metavar="DIR"
+    ),
+)  # fmt: skip
 
 
 @verb("look", "abliterate lab ./edited --against org/model", "abliterate lab ./edited --against org/model --open")
 def lab(
-    options: Annotated[AskOptions, CHATTING],
+    options: Annotated[AskOptions, LOOKING],
     said: SaidTemplate,
     chat_options: ChatOptions,
     against: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -105,3 +106,16 @@ def test_what_the_pickers_offer(session: Session) -> None:
     offered = edit_of(session)
     assert offered["directions"][0] == {"name": session.choices[0].name, "layer": session.choices[0].layer}
     assert (offered["depth"], offered["adjustable"], offered["roles"]) == (8, True, ["original", "edited"])
+
+
+def test_an_edit_that_is_no_hooks_is_measured_along_what_is_picked(session: Session) -> None:
+    own, other = (one.name for one in session.choices[:2])
+    _, before = last(session, Wish(BAD, own))
+    session.edited.side = replace(session.edited.side, edit=None)
+    assert not session.adjustable
+    replies, measured = last(session, Wish(None, other, 0.5))
+    assert replies == {}
+    assert [len(one.messages) for one in session.conversations] == [2, 2]
+    for role, found in measured.items():
+        assert found["pieces"] == before[role]["pieces"]
+        assert found["components"] != before[role]["components"]
