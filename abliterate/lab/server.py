@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ SHUTDOWN_SECONDS = 5
 def bound(port: int) -> socket.socket:
     """Return a socket at a port of the loopback, a free one for 0. Raises InputError where it cannot be had."""
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if os.name == "posix":  # a port that was left a moment ago can be had; on Windows this would share one with others
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         held.bind((LOOPBACK, port))
     except (OSError, OverflowError) as error:
