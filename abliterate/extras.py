@@ -19,6 +19,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "eval": ("lm_eval",),
     "features": ("sae_lens",),
     "gguf": ("gguf", "sentencepiece"),
+    "lab": ("starlette", "uvicorn"),
     "report": ("pandas", "plotly"),
     "study": ("minisom", "sklearn"),
     "train": ("peft", "trl"),

@@ -180,6 +180,8 @@ LACKING: dict[str, tuple[list[str], str, str]] = {
     "chat ADAPTER": (["chat", "ADAPTER"], "peft", "reading an adapter"),
     "chat GGUF": (["chat", str(TINY), "--against", "GGUF"], "gguf", "reading a .gguf file"),
     "clusters": (["clusters", str(TINY)], "minisom", "clusters"),
+    "lab": (["lab", "EDITED"], "starlette", "the lab"),
+    "lab, uvicorn": (["lab", "EDITED"], "uvicorn", "the lab"),
     "export adapter": (["export", "EDITED", "--to", "adapter", "--model", str(TINY), *OUT], "peft", "--to adapter"),
     "export gguf-adapter": (
         ["export", "EDITED", "--to", "gguf-adapter", "--model", str(TINY), *OUT],

@@ -103,6 +103,10 @@ class Conversation:
         """Make replies at another temperature from now on."""
         self.settings = replace(self.settings, temperature=temperature)
 
+    def turn_to(self, side: ChatSide) -> None:
+        """Go on with another edit of the same model: what was said stays, and is read anew."""
+        self.side, self.reader = side, Reader(side.model, side.active)
+
     def begin(self, prompt: str) -> Iterator[ChatReply]:
         """Return the reply to `prompt` as it grows; `record` makes prompt and reply part of the conversation.
 

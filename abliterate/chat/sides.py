@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from abliterate.architectures.architecture import find_architecture
+from abliterate.architectures.architecture import Architecture, find_architecture
 from abliterate.errors import InputError
 from abliterate.extras import require
 from abliterate.hub.download import download
 from abliterate.hub.names import public_name, shown_name
 from abliterate.interventions import hook_form
+from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import ADAPTER_FILES, READING, adapter_on, attach, base_of, require_readable
 from abliterate.models.loading import choose_dtype, load_model, plan_offload
 from abliterate.models.offload import DEFAULT_TOKENS, room_left, sizes_of, streaming_of
@@ -49,14 +51,38 @@ EDIT_RECORDS = (MANIFEST, RECIPE, DIRECTIONS)
 
 
 @dataclass(frozen=True)
+class HookedEdit:
+    """An edit as hooks on its original, with what others on the same weights are made of; `basis` is `[k, d_model]`."""
+
+    model: PreTrainedModel
+    basis: Tensor
+    recipe: Recipe
+    architecture: Architecture
+
+    def active(self) -> AbstractContextManager[object]:
+        """Return the context in which the model is the edited one."""
+        return hook_form(self.model, self.basis, self.recipe, self.architecture)
+
+
+@dataclass(frozen=True)
 class ChatSide:
-    """One side: what it is called, the model that it computes with, and the context in which that is the side's own."""
+    """One side: what it is called, the model that it computes with, and the context in which that is the side's own.
+
+    `edit` is what the context is made of, where it is hooks.
+    """
 
     role: SideRole
     name: str
     model: PreTrainedModel
     chat: ChatFormat
     active: Callable[[], AbstractContextManager[object]] = nullcontext
+    edit: HookedEdit | None = None
+
+    def under(self, edit: HookedEdit) -> ChatSide:
+        """Return the side with another edit on the same model. Raises InputError where that does not fit it."""
+        with edit.active():  # what does not fit the model says so now
+            pass
+        return replace(self, active=edit.active, edit=edit)
 
 
 @dataclass(frozen=True)
@@ -143,10 +169,8 @@ def with_hooks(options: AskOptions, folder: Path, against: str, progress: Progre
     basis = edit.basis
     architecture = find_architecture(source.empty, not part(manifest, "proof").get("holds", True))
     original = load_side("original", source, options)
-    active = partial(hook_form, original.model, basis, edit.recipe, architecture)
-    with active():  # what does not fit the model says so now
-        pass
-    edited = replace(original, role="edited", name=shown_name(options.model), active=active)
+    hooked = HookedEdit(original.model, basis, edit.recipe, architecture)
+    edited = replace(original, role="edited", name=shown_name(options.model)).under(hooked)
     return ChatSides((original, edited), "one model in memory, the edit as hooks")
 
 

@@ -60,10 +60,10 @@ class Reader:
                 use_cache=cache is not None,
                 **extra,
             )
-        self._cache, self._read = cache, tuple(ids)
         logits = cast(Tensor, output.logits)[0, -1].float()
         if not bool(torch.isfinite(logits.max())):  # NaN where one is; of -inf there may be some, but not all
             raise InputError(NOT_NUMBERS)
+        self._cache, self._read = cache, tuple(ids)
         return logits
 
     def _continued(self, ids: Sequence[int]) -> tuple[Cache | None, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,20 @@ class Recipe:
         if self.layer is None:
             raise InputError("this recipe adds a direction, and does not say at which layer")
         return self.layer, self.added
+
+    def times(self, factor: float) -> Recipe:
+        """Return the recipe with every strength, or the length that it adds, `factor` times as large.
+
+        Raises InputError for a factor with which they are not finite.
+        """
+        each = [{site: scaled(value, factor) for site, value in own.items()} for own in self.each]
+        added = None if self.added is None else self.added * factor
+        numbers = [
+            one for own in each for value in own.values() for one in ([value] if isinstance(value, float) else value)
+        ]
+        if not all(map(is_strength, [*numbers, added or 0.0])):
+            raise InputError(f"strength {factor}: must be a finite number, with strengths of at most {MAX_STRENGTH:g}")
+        return replace(self, strengths=tuple(each) if isinstance(self.strengths, tuple) else each[0], added=added)
 
     def strength(self, site: Site, layer: int | None) -> float | tuple[float, ...]:
         """Return the strength for a writer: 0 where its site is left alone, a tuple where the directions have different ones."""
@@ -226,6 +240,11 @@ def read_strengths(data: object, source: str) -> Strengths:
             )
         strengths[site] = tuple(map(float, value)) if isinstance(value, list) else float(value)
     return strengths
+
+
+def scaled(value: float | tuple[float, ...], factor: float) -> float | tuple[float, ...]:
+    """Return a strength, or one for each layer, `factor` times as large."""
+    return tuple(one * factor for one in value) if isinstance(value, tuple) else value * factor
 
 
 def is_strength(value: object) -> bool:

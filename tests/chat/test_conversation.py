@@ -146,3 +146,20 @@ def test_a_thought_is_no_part_of_the_answer(tokenizer: PreTrainedTokenizerBase) 
     plain = reply("I can't assist with that request.")
     assert plain.answer == plain.text
     assert plain.refused
+
+
+def test_a_conversation_goes_on_under_another_edit(sides: ChatSides) -> None:
+    original, edited = sides.sides
+    assert edited.edit is not None
+    conversation = Conversation(original, ChatOptions())
+    (first,) = [*take_turn([conversation], BAD)][-1]
+    conversation.turn_to(edited)
+    conversation.take_back()
+    assert (conversation.messages, conversation.last_prompt) == ((), None)
+    (second,) = [*take_turn([conversation], BAD)][-1]
+    assert [first.refused, second.refused] == [True, False]
+    half = edited.under(replace(edited.edit, recipe=edited.edit.recipe.times(0.0)))
+    conversation.turn_to(half)
+    conversation.take_back()
+    assert [*take_turn([conversation], BAD)][-1][0].text == first.text
+    assert conversation.last_prompt == BAD

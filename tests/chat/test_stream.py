@@ -80,3 +80,13 @@ def test_logits_that_are_no_numbers_are_an_error(llama: PreTrainedModel) -> None
         llama.model.norm.weight[0] = torch.nan
     with pytest.raises(InputError, match="logits are NaN or infinite; try --dtype float32"):
         Reader(llama).logits(PROMPT)
+
+
+def test_what_was_read_as_no_numbers_is_not_kept(llama: PreTrainedModel) -> None:
+    reader = Reader(llama)
+    before = reader.logits(PROMPT)
+    layer = llama.get_submodule("model.layers.0")
+    with layer.register_forward_hook(lambda module, args, output: output * torch.nan), pytest.raises(InputError):
+        reader.logits([*PROMPT, 8])
+    assert torch.allclose(reader.logits(PROMPT), before, atol=1e-5)
+    assert torch.isfinite(reader.logits([*PROMPT, 8, 9])).all()

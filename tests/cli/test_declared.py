@@ -29,7 +29,7 @@ from fixtures.option_values import CLASSES
 
 OWN = {
     "--json", "--help", "--push", "--directions", "--recipe", "--against", "--csv", "--markdown", "--open",
-    "--dataset", "--row", "--words", "--config",
+    "--dataset", "--row", "--words", "--config", "--port",
 }  # fmt: skip
 """Flags that one verb has for itself."""
 

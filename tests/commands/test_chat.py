@@ -1,22 +1,21 @@
-"""The verb that chats: a conversation for each side, asked as the run of the edit asked."""
+"""The verb that chats begins as every conversation does."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from abliterate.chat.options import ChatOptions
 from abliterate.commands.chat import chat
+from abliterate.errors import InputError
 from abliterate.pipeline.condition_options import SaidTemplate
-from abliterate.pipeline.run import Result
-from fixtures.tiny_chat import TINY, in_float32
+from fixtures.tiny_chat import in_float32
 
 
-def test_each_side_has_a_conversation_and_the_note_says_how_it_is_asked(edited: Result) -> None:
-    options = ChatOptions(max_new_tokens=7)
-    sides, conversations = chat(in_float32(Path(), model=str(edited.out)), SaidTemplate(), options, str(TINY))
-    assert [one.side for one in conversations] == list(sides.sides)
-    assert len(conversations) == 2
-    assert {one.settings.max_new_tokens for one in conversations} == {7}
-    assert sides.note.count("\n") >= 1
-    alone, (conversation,) = chat(in_float32(Path()), SaidTemplate(system="Be brief."), options)
-    assert conversation.side is alone.sides[0]
+def test_it_begins_one_conversation_for_each_side() -> None:
+    sides, (conversation,) = chat(in_float32(Path()), SaidTemplate(), ChatOptions(seed=5))
+    assert conversation.side is sides.sides[0]
+    assert conversation.settings.seed == 5
+    with pytest.raises(InputError, match="both say how tokens are drawn"):
+        chat(in_float32(Path()), SaidTemplate(generation="model"), ChatOptions(temperature=1.0))

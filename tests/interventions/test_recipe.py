@@ -114,3 +114,14 @@ def test_the_form_is_read_back_and_others_are_refused() -> None:
     for wrong in ({"form": "rows"}, {"form": None}, {"form": "columns", "added": 1.0, "strengths": {}}):
         with pytest.raises(InputError, match="the form of what it removes should be one of projection, columns"):
             Recipe.from_json({**recipe.to_json(), **wrong}, "x")
+
+
+def test_a_recipe_times_a_factor() -> None:
+    recipe = Recipe({"attn": 1.0, "mlp": (0.5, 1.0)}, "resid.1")
+    assert recipe.times(2.0) == Recipe({"attn": 2.0, "mlp": (1.0, 2.0)}, "resid.1")
+    several = Recipe(({"mlp": 1.0}, {"mlp": 0.5}), ("resid.1", "resid.2"))
+    assert several.times(-1.0).strengths == ({"mlp": -1.0}, {"mlp": -0.5})
+    assert Recipe.adding(3.0, 2).times(0.5) == Recipe.adding(1.5, 2)
+    for factor in (float("nan"), float("inf"), 1e7):
+        with pytest.raises(InputError, match="must be a finite number"):
+            recipe.times(factor)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from abliterate.report.page import write_report
 from abliterate.studies.record import write_study
 from fixtures import clusters_record, phases_record, positions_record
+from fixtures.browser import chromium, lacking
 from fixtures.report_records import (
     HOSTILE,
     LAYERS,
@@ -26,8 +25,6 @@ from fixtures.report_records import (
     rate,
 )
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-first-run"]  # fmt: skip
 SECTIONS = (
     "figures",
     "evaluation",
@@ -42,13 +39,6 @@ SECTIONS = (
 )
 
 
-def lacking(reason: str) -> None:
-    """Skip with the reason; where everything is meant to be installed, fail instead."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 def test_only_a_person_may_go_without_a_browser(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="no Chromium"):
@@ -61,17 +51,8 @@ def test_only_a_person_may_go_without_a_browser(monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A headless Chromium."""
-    path = os.environ.get("ABLITERATE_CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        lacking("no Chromium; set ABLITERATE_CHROMIUM to one")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        lacking("playwright is not installed; pip install playwright")
-    with sync_playwright() as playwright:
-        held = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    with chromium() as held:
         yield held
-        held.close()
 
 
 @dataclass

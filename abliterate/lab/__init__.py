@@ -1,0 +1,1 @@
+"""Both sides in a browser, live: a page that this machine serves to itself."""
