@@ -54,6 +54,9 @@ PAIRS = [
     ("deepseek_v3", "fp8 block"),
     ("gpt_oss", "mxfp4"),
 ]
+
+QUICK_PAIRS = [PAIRS[1], PAIRS[5], PAIRS[7]]
+"""One of each kind of scales: the others take seconds each."""
 """Families and formats: every format, experts one by one and stacked."""
 LOADERS: dict[str, Any] = {
     "fp8": FineGrainedFP8Config,
@@ -98,7 +101,10 @@ def header(path: Path) -> bytes:
     return content[: 8 + int.from_bytes(content[:8], "little")]
 
 
-@pytest.mark.parametrize(("family", "name"), PAIRS)
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [pytest.param(*one, marks=[] if one in QUICK_PAIRS else pytest.mark.slow) for one in PAIRS],
+)
 def test_the_format_is_kept_and_the_reloaded_model_is_silent(family: str, name: str, tmp_path: Path) -> None:
     source = quantise_checkpoint(random_checkpoint(family, tmp_path / "source"), name)
     direction = save_direction(tmp_path / "directions.safetensors")
@@ -122,7 +128,7 @@ def test_the_format_is_kept_and_the_reloaded_model_is_silent(family: str, name: 
     assert len(again.of_status("edited")) == len(edited)
 
 
-@pytest.mark.parametrize(("family", "name"), [PAIRS[1], PAIRS[5], PAIRS[7]])
+@pytest.mark.parametrize(("family", "name"), QUICK_PAIRS)
 def test_a_quantised_model_streams_from_the_disk(family: str, name: str, tmp_path: Path) -> None:
     source = resolve(str(quantise_checkpoint(random_checkpoint(family, tmp_path / "source"), name)))
     empty = source.empty

@@ -72,6 +72,7 @@ def test_a_server_is_not_asked_without_a_lists_system_messages() -> None:
     check_served(in_float32(Path(), system="Be long."), sets)
 
 
+@pytest.mark.slow
 def test_a_model_evaluated_against_itself_does_not_differ() -> None:
     one = evaluate(in_float32(Path()), SHORT, str(TINY))
     assert one.against is not None
@@ -268,6 +269,7 @@ def test_tasks_before_and_after(edited: Result, tmp_path: Path, monkeypatch: pyt
     assert record["against"]["count"] == record["model"]["count"] > 0
 
 
+@pytest.mark.slow
 def test_several_edits_in_one_table(edited: Result) -> None:
     evaluate_options = replace(SHORT, n_prompts=10)
     found = list(evaluate_each(in_float32(Path()), evaluate_options, [str(edited.out), str(TINY)], str(TINY)))

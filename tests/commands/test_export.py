@@ -101,6 +101,7 @@ def test_peft_finds_the_model_of_an_adapter_by_itself(edited: Result, tmp_path: 
     assert (config["base_model_name_or_path"], config["revision"]) == ("org/tiny", "0" * 40)
 
 
+@pytest.mark.slow
 def test_an_adapter_has_its_records(edited: Result, tmp_path: Path) -> None:
     one = export(ExportOptions(edited.out, "adapter"), in_float32(tmp_path / "adapter"))
     assert set(finished_files(one.out)) == {

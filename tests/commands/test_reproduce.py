@@ -50,6 +50,7 @@ def test_a_run_comes_out_the_same(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "edited" / "abliterate.json").read_text() == (folder / "abliterate.json").read_text()
 
 
+@pytest.mark.slow
 def test_what_came_out_otherwise_is_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = json.loads((folder / "abliterate.json").read_text())
     manifest["figures"]["kl"]["first_token"]["mean"] += 0.5
@@ -79,6 +80,7 @@ def test_what_explains_a_difference_may_be_missing_or_anything() -> None:
         assert explain({**after, "hardware": hardware}, after) == ("device unknown -> cpu", "threads unknown -> 2")
 
 
+@pytest.mark.slow
 def test_a_manifest_without_weights_says_that_none_were_compared(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,7 +53,7 @@ class Traced:
 
 
 @pytest.mark.parametrize("in_place", [True, False])
-@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("before", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_compiled_models_take_part(
     llama: PreTrainedModel, direction: torch.Tensor, act: Act, in_place: bool, before: bool
 ) -> None:

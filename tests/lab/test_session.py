@@ -40,6 +40,7 @@ def test_both_sides_say_what_they_say_in_chat(session: Session, sides: ChatSides
     assert hooks_of(sides.sides[0].model) == 0
 
 
+@pytest.mark.slow
 def test_the_edited_side_replies_again_at_each_strength(session: Session, sides: ChatSides) -> None:
     name = session.choices[0].name
     first, silent = last(session, Wish(BAD, name))

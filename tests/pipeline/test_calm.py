@@ -33,6 +33,7 @@ def calm(out: Path, **changes: object) -> Options:
     return options(out, mode="calm", optimize=None, look_alikes=ALIKE, **changes)
 
 
+@pytest.mark.slow
 def test_the_direction_is_orthogonal_to_that_of_true_refusals(tmp_path: Path) -> None:
     loaded = load_run(calm(tmp_path / "edited", **QUICK), SILENT)
     alike, harmless = capture_training(loaded, SILENT)

@@ -41,6 +41,7 @@ def drawn(sampling: Path) -> Result:
     return run(in_float32(sampling.parent / "drawn", model=str(sampling), generation="model", layer=4, n_train=32))
 
 
+@pytest.mark.slow
 def test_the_record_names_it_and_it_is_repeated_to_the_bit(drawn: Result, sampling: Path, tmp_path: Path) -> None:
     assert drawn.manifest["generation"] == {"from": "model", "seed": 0, "settings": OWN}
     command = drawn.manifest["command"]

@@ -116,6 +116,7 @@ def test_a_run_that_streams_ends_like_one_in_memory(tmp_path: Path, monkeypatch:
     assert "--max-memory" not in streamed.manifest["command"]
 
 
+@pytest.mark.slow
 def test_a_layer_can_be_given(tmp_path: Path) -> None:
     one = run(options(tmp_path / "edited", layer=5, direction="mean-difference"))
     assert one.manifest["direction"]["layer"] == 5

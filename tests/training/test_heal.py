@@ -49,7 +49,7 @@ def silent(folder: Path, original: Path) -> float:
     return residue(model.eval(), load_file(original / "directions.safetensors")["resid.4"])
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize("method", ["sft", pytest.param("dpo", marks=pytest.mark.slow)])
 def test_a_healed_checkpoint_learns_and_stays_silent(
     method: str, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,6 +34,7 @@ def test_one_planted_direction_is_enough() -> None:
     assert "no number of clusters is more than all nulls" in found.notes[-1]
 
 
+@pytest.mark.slow
 def test_three_wordings_of_one_direction_are_clusters_of_wording() -> None:
     live, material, _ = planted_clusters(3, gated=False)
     asked = Asked("concept", LAYER, anchor="mean", compare=(), null=3)
