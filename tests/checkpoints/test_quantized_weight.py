@@ -54,10 +54,11 @@ PAIRS = [
     ("deepseek_v3", "fp8 block"),
     ("gpt_oss", "mxfp4"),
 ]
+"""Families and formats: every format, experts one by one and stacked."""
 
 QUICK_PAIRS = [PAIRS[1], PAIRS[5], PAIRS[7]]
 """One of each kind of scales: the others take seconds each."""
-"""Families and formats: every format, experts one by one and stacked."""
+
 LOADERS: dict[str, Any] = {
     "fp8": FineGrainedFP8Config,
     "compressed-tensors": CompressedTensorsConfig,
