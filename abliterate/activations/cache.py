@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from abliterate.models.batches import BatchSize
 from abliterate.storage.atomic import written_whole
 from abliterate.storage.own_files import is_own_file, own_folder
 
@@ -26,11 +27,17 @@ class ActivationCache:
     identity: str
 
     def path(
-        self, sequences: Sequence[Sequence[int]], positions: Sequence[int] | Sequence[Sequence[int]], dtype: torch.dtype
+        self,
+        sequences: Sequence[Sequence[int]],
+        positions: Sequence[int] | Sequence[Sequence[int]],
+        dtype: torch.dtype,
+        batch_size: BatchSize = "auto",
+        device: str = "cpu",
     ) -> Path:
         """Return the file for these token ids: its name is the hash of all that the activations depend on.
 
-        `positions` are those of every sequence, or say more than one list can.
+        `positions` are those of every sequence, or say more than one list can. In other batches, and on another kind of
+        device, sums are rounded otherwise: a run that took such activations would not come out the same to the bit.
         """
         key = json.dumps(
             [
@@ -39,6 +46,8 @@ class ActivationCache:
                 [one if isinstance(one, int) else list(one) for one in positions],
                 [list(sequence) for sequence in sequences],
                 transformers.__version__,
+                batch_size,
+                device,
             ]
         )
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"

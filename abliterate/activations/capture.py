@@ -23,7 +23,7 @@ from abliterate.architectures.streams import lanes, resid_of
 from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import ArchitectureError, InputError
 from abliterate.hub.on_hub import OnHub
-from abliterate.models.batches import Batch, BatchSize, PreparedPrompts, prepare_batches
+from abliterate.models.batches import Batch, BatchSize, PreparedPrompts, model_device, prepare_batches
 from abliterate.models.forward import at_positions, final_hidden, prefix_cache
 from abliterate.parallel.processes import Processes
 from abliterate.progress import SILENT, Progress
@@ -186,7 +186,7 @@ def capture(
     chat = tokenizer if isinstance(tokenizer, ChatFormat) else ChatFormat(tokenizer)
     sequences = chat.encode(prompts)
     chosen = tuple(positions) if positions is not None else chat.positions()
-    path = cache.path(sequences, chosen, live.dtype) if cache else None
+    path = cache.path(sequences, chosen, live.dtype, batch_size, model_device(live).type) if cache else None
     group = processes or Processes()
     found = architecture or find_architecture(live)
     shape = (len(sequences), len(chosen), found.depth + 1, found.d_model)

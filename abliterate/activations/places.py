@@ -18,7 +18,7 @@ from abliterate.architectures.architecture import Architecture
 from abliterate.architectures.streams import resid_of
 from abliterate.architectures.wrappers import unwrapped
 from abliterate.errors import InputError
-from abliterate.models.batches import Batch, PreparedPrompts, prepare_batches
+from abliterate.models.batches import Batch, PreparedPrompts, model_device, prepare_batches
 from abliterate.models.forward import final_hidden, prefix_cache
 from abliterate.models.limits import check_readable
 from abliterate.models.live_model import LiveModel
@@ -78,7 +78,8 @@ def capture_places(
     chosen, places = chosen_layers(found, layers), places_of(texts, names)
     sequences = [text.tokens for text in texts]
     check_readable(model, [str(live.tokenizer.decode(list(tokens))) for tokens in sequences], sequences, 0)
-    path = cache.path(sequences, [chosen, *places], model.dtype) if cache else None
+    by = live.batch_size, model_device(model).type
+    path = cache.path(sequences, [chosen, *places], model.dtype, *by) if cache else None
     group = processes or Processes()
     shape = (len(texts), len(chosen), len(names), found.d_model)
     stored = read_cached(path, shape, model.dtype) if path else None

@@ -151,7 +151,7 @@ def state_file(loaded: Loaded, start: Variables, data: SearchData, judge: Judge 
     asked = options.sites, options.seed, options.batch_size, Decoding(options.generation, options.seed).key(model)
     run_by = loaded.source.checkpoint.fingerprint(), model.dtype, model_device(model).type
     identity = hashlib.sha256(start.direction.numpy().tobytes())
-    counted_by = options.target, judge.name if judge else None
+    counted_by = options.target, judge and (judge.name, options.judge, options.judge_endpoint, options.judge_model)
     identity.update(repr([vars(data), asked, run_by, counted_by, search_settings()]).encode())
     return cache_folder() / "searches" / f"{identity.hexdigest()}.safetensors"
 

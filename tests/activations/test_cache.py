@@ -21,9 +21,11 @@ def test_the_cache_is_addressed_by_all_that_matters(tmp_path: Path) -> None:
         cache.path([[1, 3]], (-1,), torch.float32),
         cache.path([[1, 2]], (-2,), torch.float32),
         cache.path([[1, 2]], (-1,), torch.bfloat16),
+        cache.path([[1, 2]], (-1,), torch.float32, 16),
+        cache.path([[1, 2]], (-1,), torch.float32, "auto", "cuda"),
         ActivationCache(tmp_path, "other weights").path([[1, 2]], (-1,), torch.float32),
     }
-    assert len(paths) == 5
+    assert len(paths) == 7
 
 
 def test_a_damaged_cache_file_is_made_anew(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_calm_run_is_repeated_from_its_manifest_and_another_point_keeps_refusa
     }
     given = ReproduceOptions(model=str(TINY), look_alikes=ALIKE, device="cpu", **lists)
     with short_stages():
-        assert reproduce(str(calmed.out), given, tmp_path / "again").same
+        assert reproduce(str(calmed.out), given, tmp_path / "again").differences == ()
     taken = pick(calmed.out, options(tmp_path / "picked", optimize=None, max_kl=1.0), SILENT)
     assert taken.found.chosen in taken.found.front.keeping()
     assert "edited against over-refusal" in (tmp_path / "picked" / "README.md").read_text()
