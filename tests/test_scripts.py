@@ -33,6 +33,9 @@ def test_what_a_script_takes_from_the_package_is_there(path: Path) -> None:
 
 NOTEBOOKS = sorted((PROJECT / "examples").glob("*.ipynb"))
 
+FIRST_HOUR = {"quickstart", "layer_plot", "training_loop", "audit"}
+"""Those that a newcomer opens; those of the studies take longer."""
+
 
 def code_of(path: Path) -> str:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -43,7 +46,7 @@ def code_of(path: Path) -> str:
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=path.name, marks=[] if path.name == "quickstart.ipynb" else [pytest.mark.slow])
+        pytest.param(path, id=path.name, marks=[] if path.stem in FIRST_HOUR else [pytest.mark.slow])
         for path in NOTEBOOKS
     ],
 )
