@@ -28,8 +28,10 @@ STUDIES = ("positions", "phases", "clusters", "features")
 
 STUDY_REPLIES = tuple(f"{study}-replies.jsonl" for study in STUDIES)
 
-LOCAL = (OBSERVATIONS, EVALUATION, PAGE, *STUDY_REPLIES, "features.json")
-"""Not published: they quote prompts and the model's replies to them (that of features: the prompts in which each is strongest)."""
+STUDY_RECORDS = tuple(f"{study}.json" for study in STUDIES)
+
+LOCAL = (OBSERVATIONS, EVALUATION, PAGE, *STUDY_REPLIES, *STUDY_RECORDS)
+"""Not published: they quote prompts and the model's replies to them (records of studies: phrases, and where each row is strongest)."""
 
 CARD = "README.md"
 CONFIG = "config.json"

@@ -75,7 +75,7 @@ def test_the_same_study_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_replies_stay_on_this_machine() -> None:
-    assert {f"{study}-replies.jsonl" for study in STUDIES} <= set(LOCAL)
+    assert {f"{study}{end}" for study in STUDIES for end in ("-replies.jsonl", ".json")} <= set(LOCAL)
 
 
 @pytest.mark.parametrize(
