@@ -18,7 +18,7 @@ from rich.text import Text
 
 from abliterate.chat.options import ChatOptions
 from abliterate.cli.app import progress, verb
-from abliterate.cli.declared import flags
+from abliterate.cli.declared import Against, flags
 from abliterate.cli.terminal import Terminal, say_json
 from abliterate.errors import AbliterateError, InputError
 from abliterate.pipeline.condition_options import SaidTemplate
@@ -58,15 +58,7 @@ def chat(
     options: Annotated[AskOptions, CHATTING],
     said: SaidTemplate,
     chat_options: ChatOptions,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            help="The original: it answers beside the edited model.",
-            metavar="ORIGINAL",
-            rich_help_panel="model",
-            show_default=False,
-        ),
-    ] = None,
+    against: Against = None,
     as_json: Annotated[
         bool,
         typer.Option(

@@ -29,6 +29,17 @@ from abliterate.records.option import (
     panel_of,
 )  # fmt: skip
 
+Against = Annotated[
+    str | None,
+    typer.Option(
+        help="The original: it answers beside the edited model.",
+        metavar="ORIGINAL",
+        rich_help_panel="model",
+        show_default=False,
+    ),
+]
+"""Of the verbs in which both sides reply."""
+
 AsJson = Annotated[
     bool,
     typer.Option(

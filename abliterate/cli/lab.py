@@ -10,7 +10,7 @@ from rich.text import Text
 
 from abliterate.chat.options import ChatOptions
 from abliterate.cli.app import progress, show, verb
-from abliterate.cli.declared import AsJson, flags
+from abliterate.cli.declared import Against, AsJson, flags
 from abliterate.cli.terminal import note
 from abliterate.pipeline.condition_options import SaidTemplate
 from abliterate.pipeline.options import AskOptions
@@ -29,15 +29,7 @@ def lab(
     options: Annotated[AskOptions, LOOKING],
     said: SaidTemplate,
     chat_options: ChatOptions,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            help="The original: it answers beside the edited model, whose strength can then be set.",
-            metavar="ORIGINAL",
-            rich_help_panel="model",
-            show_default=False,
-        ),
-    ] = None,
+    against: Against = None,
     port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)] = 0,
     open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     as_json: AsJson = False,

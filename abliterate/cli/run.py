@@ -17,7 +17,7 @@ from abliterate.cli.figures import mean, proof_line, rate, shown
 from abliterate.cli.next_steps import say_next
 from abliterate.cli.terminal import note
 from abliterate.errors import InputError
-from abliterate.evaluation.figure_names import KL_LAST_TOKEN, KL_OVER_REPLIES, WHERE_ANSWERED
+from abliterate.evaluation.figure_names import KL_LAST_TOKEN, KL_OVER_REPLIES, WHERE_ANSWERED, behaviour_of
 from abliterate.pipeline.options import Options
 from abliterate.records.option import declarations, flag_of
 from abliterate.training.harden_options import HardenOptions
@@ -107,7 +107,7 @@ def result(one: Result, kept: bool = True) -> RenderableType:
     chosen = measured.selection.chosen
     recipe = one.manifest["recipe"]
     facts = Table.grid(padding=(0, 2))
-    if (target := one.manifest.get("target")) is not None:
+    if (target := behaviour_of(one.manifest)) is not None:
         facts.add_row("refusals are", f"replies that show {target}")
     facts.add_row("layer, position", f"{chosen.layer}, {chosen.position}  {scores(measured)}")
     if (form := one.manifest["direction"].get("form")) is not None:
@@ -149,8 +149,9 @@ def search_line(found: SearchResult) -> str:
     kept = (
         f"; that should stay {original.kept} -> {chosen.kept} of {chosen.kept_prompts}" if chosen.kept_prompts else ""
     )
+    judged = f" (counted by {found.judge})" if found.judge else ""
     return (
-        f"refusals {original.refusals} -> {chosen.refusals} of {chosen.prompts}{kept}, KL {chosen.kl:.3g} on the select split; "
+        f"refusals {original.refusals} -> {chosen.refusals} of {chosen.prompts}{kept}{judged}, KL {chosen.kl:.3g} on the select split; "
         f"front: {', '.join(points)}; {found.token_count.forward} tokens forward, {found.token_count.backward} back"
     )
 

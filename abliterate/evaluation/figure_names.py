@@ -69,6 +69,12 @@ def prompts_refused(kind: str) -> str:
     return f"{kind.capitalize()} prompts refused"
 
 
+def behaviour_of(manifest: Mapping[str, Any]) -> str | None:
+    """Return the behaviour that a run, or the run that an edit was taken from, counted in place of refusals; None for those."""
+    found = manifest.get("target") or (manifest.get("run") or {}).get("target")
+    return None if found is None else str(found)
+
+
 OTHERS_REFUSED: Mapping[str, str] = {
     "look-alikes": "Look-alikes refused",
     "keep": "Prompts of --keep refused",

@@ -8,9 +8,9 @@ from abliterate.checkpoints.other_files import leads_out
 from abliterate.errors import InputError
 from abliterate.report.load import gather
 from abliterate.report.page import render
-from abliterate.storage.names import EVALUATION, MANIFEST, OBSERVATIONS, STUDIES, STUDY_REPLIES
+from abliterate.storage.names import EVALUATION, MANIFEST, OBSERVATIONS, STUDIES, STUDY_RECORDS, STUDY_REPLIES
 
-RECORDS = (MANIFEST, OBSERVATIONS, EVALUATION, *(f"{study}.json" for study in STUDIES), *STUDY_REPLIES)
+RECORDS = (MANIFEST, OBSERVATIONS, EVALUATION, *STUDY_RECORDS, *STUDY_REPLIES)
 """What the page about a folder is made of."""
 
 

@@ -253,4 +253,5 @@ def carry(folder: Path, staging: Staging) -> dict[str, Any] | None:
         "command": list(one.command),
         "prompts": dict(one.prompts),
         **({"chat_template": dict(one.template)} if one.template else {}),
+        **({"target": texts["target"]} if texts.get("target") else {}),
     }

@@ -30,16 +30,14 @@ def collect_kept(loaded: Loaded, progress: Progress) -> KeptReplies:
     if not loaded.splits.kept("train"):
         return KeptReplies()
     train, select = (refusals_of(loaded, split, progress) for split in ("train", "select"))
-    openings = [OriginalReply(prompt, reply) for own in train.values() for prompt, reply in own.values()]
+    openings = [one for own in train.values() for one in own.values()]
     # Of those that are answered none can be lost, and one that an edit makes refused must not hide one that it loses.
-    judged = [prompt for own in select.values() for prompt, _ in own.values()]
+    judged = [one.prompt for own in select.values() for one in own.values()]
     return KeptReplies(Kept(openings, judged), {name: [*own] for name, own in train.items()})
 
 
-def refusals_of(
-    loaded: Loaded, split: str, progress: Progress
-) -> dict[str, dict[int, tuple[tuple[int, ...], tuple[int, ...]]]]:
-    """Return, list by list, the prompts of a split that the model refuses, by place, and how each of its refusals opens.
+def refusals_of(loaded: Loaded, split: str, progress: Progress) -> dict[str, dict[int, OriginalReply]]:
+    """Return, list by list, how the model's refusals open on the prompts of a split, by the prompt's place.
 
     Raises InputError for a list of which it refuses none.
     """
@@ -56,5 +54,5 @@ def refusals_of(
                 f"the model refuses none of the {len(own)} {split} prompts of {lists[name].spec}, so there is no refusal to "
                 f"keep; give others with --{name}"
             )
-        found[name] = {place: (own[place], tuple(said[place][:KEPT_TOKENS])) for place in refused}
+        found[name] = {place: OriginalReply(own[place], tuple(said[place][:KEPT_TOKENS])) for place in refused}
     return found

@@ -16,7 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from abliterate.evaluation.figure_names import DIVERGENCES, others_refused, percent, prompts_refused
+from abliterate.evaluation.figure_names import DIVERGENCES, behaviour_of, others_refused, percent, prompts_refused
 from abliterate.records.card_index import index_of
 from abliterate.records.card_usage import (
     CALMED_LIMITS,
@@ -92,7 +92,7 @@ Nothing was trained."""
 def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
     """Return the README.md of an edited checkpoint; licence and language are those of the source's own card."""
     induced, calmed = "added" in manifest["recipe"], is_calmed(manifest)
-    limits = INDUCED_LIMITS if induced else CALMED_LIMITS if calmed else RESEARCH if manifest.get("target") else LIMITS
+    limits = INDUCED_LIMITS if induced else CALMED_LIMITS if calmed else RESEARCH if behaviour_of(manifest) else LIMITS
     model = manifest["source"]["model"]
     base = model if HUB_ID.fullmatch(model) else None
     sections = {
@@ -105,7 +105,7 @@ def model_card(manifest: Mapping[str, Any], source_card: str | None) -> str:
         "Limits and responsible use": (MEASURE_LIMITS if manifest["figures"] is not None else "") + limits,
     }
     names = manifest["recipe"].get("directions") or ()
-    target = manifest.get("target")
+    target = behaviour_of(manifest)
     text = INDUCED if induced else CALMED if calmed else TARGETED if target else SEVERAL if names else SUMMARY
     summary = text.format(
         source=source_text(manifest["source"]),
@@ -206,7 +206,7 @@ def edit_text(manifest: Mapping[str, Any]) -> str:
         asked = "look-alikes of the selection" if is_calmed(manifest) else "selection prompts"
         lines.append(
             f"- Direction and strengths were found by gradient; on the {asked} {point['refusals']} of "
-            f"{point['prompts']} replies refuse ({search['original']['refusals']} before), KL {number_text(point['kl'])} nats"
+            f"{point['prompts']} replies refuse ({search['original']['refusals']} before{judged_by(search)}), KL {number_text(point['kl'])} nats"
         )
         lines += kept_lines(manifest)
     elif selection is not None:
@@ -228,6 +228,11 @@ def edit_text(manifest: Mapping[str, Any]) -> str:
     else:
         lines.append(f"- Edited tensors: {len(manifest['tensors'])}; `abliterate.json` lists them")
     return "\n".join([*lines, "", "Strength 1 removes the component along the direction, 0 leaves it, -1 doubles it."])
+
+
+def judged_by(search: Mapping[str, Any]) -> str:
+    """Return who counted, where it was not the rules of the package."""
+    return f"; counted by {shown_value(search['judge'])}" if search.get("judge") else ""
 
 
 def kept_lines(manifest: Mapping[str, Any]) -> Iterator[str]:

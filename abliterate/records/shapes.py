@@ -54,6 +54,7 @@ MANIFEST_SHAPE = {
 RUN_PARTS = {
     "prompts": Maybe(Each(Maybe({"spec": Maybe(str), "digest": Maybe(str)}))),
     "chat_template": Maybe({"file": Maybe(str), "digest": Maybe(str)}),
+    "target": Maybe(str),
 }
 RECORD_PARTS = {
     **RUN_PARTS,

@@ -150,22 +150,17 @@ def test_training_says_what_it_needs(refused: Callable[..., str], tmp_path: Path
     assert "training an SAE needs sae_lens" in said
 
 
+def explaining(folder: Path) -> list[str]:
+    """A command that explains a random SAE, which it saves there, on a few short texts."""
+    random_sae(160, 24, layer=5).save(folder)
+    few = ("--texts", "24", "--reply-tokens", "0", "--device", "cpu")
+    return ["features", "explain", str(TINY), "--sae", str(folder), *CORPUS, *few]
+
+
 def test_what_an_edit_changed_is_a_table_too(capsys: pytest.CaptureFixture[str], cache: Path, tmp_path: Path) -> None:
-    random_sae(160, 24, layer=5).save(tmp_path / "sae")
-    words = [
-        "features",
-        "explain",
-        str(TINY),
-        "--sae",
-        str(tmp_path / "sae"),
-        *CORPUS,
-        "--texts",
-        "24",
-        "--reply-tokens",
-        "0",
-    ]
+    words = explaining(tmp_path / "sae")
     with pytest.raises(SystemExit) as stop:
-        cli.main([*words, "--device", "cpu", "--edited", str(TINY)])
+        cli.main([*words, "--edited", str(TINY)])
     assert stop.value.code == 0
     said = capsys.readouterr().out
     assert "changed most" in said
@@ -175,21 +170,9 @@ def test_what_an_edit_changed_is_a_table_too(capsys: pytest.CaptureFixture[str],
 def test_names_of_a_served_model_do_nothing_to_the_terminal(
     capsys: pytest.CaptureFixture[str], cache: Path, tmp_path: Path
 ) -> None:
-    random_sae(160, 24, layer=5).save(tmp_path / "sae")
-    words = [
-        "features",
-        "explain",
-        str(TINY),
-        "--sae",
-        str(tmp_path / "sae"),
-        *CORPUS,
-        "--texts",
-        "24",
-        "--reply-tokens",
-        "0",
-    ]
+    words = explaining(tmp_path / "sae")
     with ChatServer(lambda request: "\x1b[2J") as server, pytest.raises(SystemExit) as stop:
-        cli.main([*words, "--device", "cpu", "--judge-endpoint", server.url])
+        cli.main([*words, "--judge-endpoint", server.url])
     assert stop.value.code == 0
     said = capsys.readouterr().out
     assert "\x1b[2J" not in said

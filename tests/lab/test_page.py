@@ -15,7 +15,7 @@ from abliterate.lab.app import lab_app
 from abliterate.lab.page import asset, hashed, page, policy
 from abliterate.lab.server import bound, hosts_of, serving
 from abliterate.lab.session import Session, Steps, Wish
-from fixtures.browser import chromium
+from fixtures.browser import chromium, watched_page
 from fixtures.chat import BAD, GOOD, said
 from fixtures.report_records import HOSTILE
 
@@ -47,16 +47,7 @@ class Visitor:
         context = self.browser.new_context(viewport={"width": width, "height": 900}, **how)
         self.opened.append((context, session, server, held))
         context.on("request", lambda request: self.asked.append(request.url.removeprefix(f"http://{hosts[0]}")))
-        one = context.new_page()
-        one.on(
-            "console",
-            lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None,
-        )
-        one.on("pageerror", lambda error: self.complaints.append(str(error)))
-        one.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
-        one.add_init_script(
-            "addEventListener('securitypolicyviolation', (event) => console.error('policy', event.violatedDirective))"
-        )
+        one = watched_page(context, self.complaints)
         one.goto(f"http://{hosts[0]}/?token={TOKEN}")
         return one
 

@@ -16,12 +16,13 @@ from abliterate.cli import main
 from abliterate.commands.evaluate import evaluate
 from abliterate.commands.export import export
 from abliterate.errors import InputError
-from abliterate.pipeline.conditions import PUT, look_alikes_note, recorded, settle
+from abliterate.pipeline.conditions import PUT, carry, look_alikes_note, recorded, settle
 from abliterate.pipeline.evaluate_options import HARMFUL, HARMLESS, EvaluateOptions
 from abliterate.pipeline.export_options import ExportOptions
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import Result, run
 from abliterate.report.page import write_report
+from abliterate.storage.staging import Staging
 from fixtures.tiny_chat import TINY, options
 
 SYSTEM = "Be brief."
@@ -224,3 +225,15 @@ def test_look_alikes_that_made_an_edit_are_said_to_have(edited: Result, tmp_path
     (note,) = look_alikes_note(BARE, [str(folder), str(edited.out), str(TINY)], "0")
     assert "abliterate.json of calmed: its edit was found on these look-alikes" in note
     assert look_alikes_note(BARE, [str(folder)], "1") == ()
+
+
+def test_the_behaviour_of_a_run_goes_with_other_forms_of_its_edit(tmp_path: Path) -> None:
+    folder = tmp_path / "edited"
+    folder.mkdir()
+    for words, expected in (([], None), (["--target", "slop", "--harmful", "builtin:slop"], "slop")):
+        record = {"command": ["abliterate", "org/model", *words, "--out", "edited"], "prompts": {}}
+        (folder / "abliterate.json").write_text(json.dumps(record))
+        with Staging.open(tmp_path / "out", "adapter", False) as staging:
+            run = carry(folder, staging)
+        assert run is not None
+        assert run.get("target") == expected

@@ -40,3 +40,13 @@ def test_what_was_not_measured_is_not_there() -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_other_name_gets_into_the_head(text: str) -> None:
     assert prompts_name("harmful", text) == "harmful prompts"
+
+
+def test_of_another_behaviour_no_figure_is_called_a_rate_of_refusals() -> None:
+    for manifest in ({**MANIFEST, "target": "slop"}, {**MANIFEST, "run": {"target": "slop"}}):
+        found = index_of(manifest)
+        assert [one.metric_type for one in found] == ["behaviour_rate"] * 2 + ["kl_divergence"] * 3
+        assert found[0].metric_name == "Harmful prompts whose replies show slop"
+    assert (
+        index_of({**MANIFEST, "target": "a: b\n---"})[0].metric_name == "Harmful prompts whose replies show a behaviour"
+    )

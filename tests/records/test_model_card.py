@@ -270,3 +270,22 @@ def test_an_edit_of_over_refusal_says_what_goes_and_what_was_kept() -> None:
     ):
         assert text in card
     assert "Kept: " not in model_card(MANIFEST, None)
+
+
+@pytest.mark.parametrize("path", ["target", "run"])
+def test_an_edit_of_another_behaviour_is_not_called_one_of_refusal(path: str) -> None:
+    """Neither the run's own card nor that of another form of its edit."""
+    card = model_card(changed(path, "slop" if path == "target" else {"target": "slop"}), None)
+    assert "edited along its direction of `slop`" in card
+    assert "replies that show `slop`" in card
+    assert "refusal-direction" not in card
+    assert "Refusing is a part of how a model is kept from harm" not in card
+
+
+def test_who_counted_in_a_search_is_named_where_it_was_not_the_rules() -> None:
+    point = {"refusals": 4, "prompts": 54, "kl": 0.01}
+    search = {"original": {"refusals": 40, "prompts": 54}, "chosen": 0, "points": [point]}
+    assert "(40 before), KL" in model_card(changed("search", search), None)
+    assert "(40 before; counted by `org/judge`), KL" in model_card(
+        changed("search", {**search, "judge": "org/judge"}), None
+    )

@@ -12,7 +12,7 @@ import pytest
 from abliterate.report.page import write_report
 from abliterate.studies.record import write_study
 from fixtures import clusters_record, phases_record, positions_record
-from fixtures.browser import chromium, lacking
+from fixtures.browser import chromium, lacking, watched_page
 from fixtures.report_records import (
     HOSTILE,
     LAYERS,
@@ -70,16 +70,7 @@ class Watched:
         self.contexts.append(context)
         context.on("request", lambda request: self.asked.append(request.url))
         context.on("requestfailed", lambda request: self.refused.append(f"{request.url} {request.failure}"))
-        page = context.new_page()
-        page.on(
-            "console",
-            lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None,
-        )
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
-        page.add_init_script(
-            "addEventListener('securitypolicyviolation', (event) => console.error('policy', event.violatedDirective))"
-        )
+        page = watched_page(context, self.complaints)
         page.goto(path.as_uri())
         assert page.locator(".plot").count() == page.locator(".js-plotly-plot").count()
         return page

@@ -73,8 +73,8 @@ class EndpointJudge:
 
     @property
     def name(self) -> str:
-        """Return what records call it: the served name, since the address is nobody else's business."""
-        return f"served {self.endpoint.model}" if self.endpoint.model else "the served model"
+        """Return what records call it."""
+        return self.endpoint.shown_name
 
     @property
     def notes(self) -> tuple[str, ...]:

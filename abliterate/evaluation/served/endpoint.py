@@ -81,6 +81,11 @@ class Endpoint:
         versioned = any(re.fullmatch(r"v\d+\w*", part) for part in path.split("/"))
         return f"{parts.scheme}://{parts.netloc}{path}{'' if versioned else '/v1'}"
 
+    @property
+    def shown_name(self) -> str:
+        """Return what records call it: the served name, since the address is nobody else's business."""
+        return f"served {self.model}" if self.model else "the served model"
+
 
 class RejectedRequestError(InputError):
     """The server understands the request and will not do it, however often it is asked."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from abliterate.evaluation.figure_names import others_refused, prompts_refused
+from abliterate.evaluation.figure_names import behaviour_of, others_refused, prompts_refused
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
 from abliterate.report.sections.proof import proof_line
@@ -72,8 +72,10 @@ def facts(records: Gathered) -> list[tuple[str, str]]:
         point, original = search["points"][search["chosen"]], search["original"]
         line = f"{original['kept']} → {point['kept']} of {original['kept_prompts']} on the select split"
         rows.append(("refusals that should stay", line))
-    if manifest.get("target"):
-        rows.append(("refused means", f"replies that show {manifest['target']}"))
+    if (behaviour := behaviour_of(manifest)) is not None:
+        rows.append(("refused means", f"replies that show {behaviour}"))
+    if (manifest["search"] or {}).get("judge"):
+        rows.append(("counted in the search by", manifest["search"]["judge"]))
     return [*rows, ("seed", str(manifest["seed"]))]
 
 

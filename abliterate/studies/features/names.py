@@ -63,8 +63,8 @@ class Namer:
 
     @property
     def name(self) -> str:
-        """Return what records call it: the served name, since the address is nobody else's business."""
-        return f"served {self.endpoint.model}" if self.endpoint.model else "the served model"
+        """Return what records call it."""
+        return self.endpoint.shown_name
 
     def names(self, rows: Sequence[Evidence], progress: Progress = SILENT) -> tuple[str, ...]:
         """Return a line for each row, empty where nothing was written that can be seen. Raises what `endpoint_replies` raises."""
