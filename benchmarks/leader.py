@@ -18,6 +18,9 @@ trials the share of random ones stays 60/200. Replies come from plain `model.gen
 on the left, as there; --fast-replies takes this package's `generate`, and its forward for the first token: the same
 up to rounding (and up to penalties in the model's generation config, which only the plain one obeys), in less time.
 
+--ruler makes the trials comparable with the searches of `ranks.py`: the report split of the lists is left out, and prompts are put
+as a run does, without a system message; `ranks.py --leader trials.jsonl` then measures both.
+
 Trials are appended to --out as they end, and a search that was interrupted goes on from there as if it had not been:
 the sampler is seeded anew for each trial, by --seed and the trial's number.
 """
@@ -31,6 +34,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy
 import optuna
@@ -70,6 +74,7 @@ __all__ = [
     "pareto",
     "read_trials",
     "restored",
+    "ruled_trials",
     "split_pool",
 ]
 
@@ -147,7 +152,7 @@ def leader_search(
         "trials": trials, "reply_tokens": reply_tokens, "seed": seed, "fast_replies": fast_replies, "system": chat.system,
         "defaults": defaults,
         "model": Path(model.name_or_path).name, "dtype": str(model.dtype),
-        "prompts": [hashlib.sha256("\0".join(prompts).encode()).hexdigest() for prompts in groups],
+        "prompts": digests(groups), "evaluation": len(harmful_eval),
     }  # fmt: skip
     before = unedited_in(out, settings) if out else None
     begin = time.perf_counter()
@@ -254,11 +259,45 @@ def split_pool(prompts: Sequence[str], evaluation: int = EVALUATION) -> tuple[Se
     return prompts[: len(prompts) - evaluation][:DIRECTION], prompts[len(prompts) - evaluation :]
 
 
+def pool_of(spec: str, most: int, ruler: bool) -> tuple[str, ...]:
+    """Return the prompts of a list that the search may see, `most` of them."""
+    whole = load_prompts(spec)
+    sides = [whole.side("train"), whole.side("select")] if ruler else [whole]
+    return tuple(prompt for side in sides for prompt in side.prompts)[:most]
+
+
+def divided(harmful: str, harmless: str, evaluation: int, ruler: bool) -> list[Sequence[str]]:
+    """Return what gives the directions, harmful and harmless, and what measures the trials, harmful and harmless."""
+    sides = [
+        split_pool(pool_of(spec, most, ruler), evaluation) for spec, most in ((harmful, HARMFUL), (harmless, HARMLESS))
+    ]
+    return [side[part] for part in (0, 1) for side in sides]
+
+
+def digests(groups: Sequence[Sequence[str]]) -> list[str]:
+    """Return what tells the prompts of two searches apart."""
+    return [hashlib.sha256("\0".join(prompts).encode()).hexdigest() for prompts in groups]
+
+
+def ruled_trials(path: Path, model: PreTrainedModel, chat: ChatFormat, harmful: str, harmless: str) -> list[Trial]:
+    """Return the Pareto-optimal trials of a search with --ruler, ready to be applied to the model.
+
+    Raises InputError where they were made of other lists, or saw the report prompts.
+    """
+    made: dict[str, Any] = json.loads(path.read_text().splitlines()[0])["search"]
+    groups = divided(harmful, harmless, made["evaluation"], ruler=True)
+    if made["prompts"] != digests(groups) or made["system"] != chat.system:
+        raise InputError(f"{path}: its trials were not made with --ruler and these lists")
+    projected = DEFAULTS[defaults_in(path)].projected
+    return pareto(read_trials(path, leader_directions(model, chat, groups[0], groups[1], projected=projected)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path)
-    parser.add_argument("harmful", type=Path)
-    parser.add_argument("harmless", type=Path)
+    parser.add_argument("harmful")
+    parser.add_argument("harmless")
+    parser.add_argument("--ruler", action="store_true", help="leave out the report split of the lists, for ranks.py")
     parser.add_argument("--trials", type=int, default=TRIALS)
     parser.add_argument("--reply-tokens", type=int, default=REPLY_TOKENS)
     parser.add_argument("--fast-replies", action="store_true")
@@ -271,16 +310,12 @@ def main() -> None:
     options = parser.parse_args()
     source = resolve(str(options.model))
     tokenizer = load_tokenizer(source)
-    bad, bad_eval = split_pool(load_prompts(str(options.harmful)).prompts[:HARMFUL], options.evaluation)
-    good, good_eval = split_pool(load_prompts(str(options.harmless)).prompts[:HARMLESS], options.evaluation)
+    groups = divided(options.harmful, options.harmless, options.evaluation, options.ruler)
     trials = leader_search(
         load_model(source, options.dtype),
         tokenizer,
-        ChatFormat(tokenizer, SYSTEM),
-        bad,
-        good,
-        bad_eval,
-        good_eval,
+        ChatFormat(tokenizer, None if options.ruler else SYSTEM),
+        *groups,
         options.trials,
         options.reply_tokens,
         options.seed,

@@ -5,16 +5,23 @@
 All begin with the same edit: the automatic choice at strength 1, further directions at strength 0. `spread` starts those
 along which refused prompts differ most (`abliterate run --optimize --edit-rank K`), `random` anywhere. Every point of every
 front is written into the weights and measured on the report split (`ruler.py`). What is done is kept in DIR, stage by stage
-and point by point: a second call goes on. The page of the fronts needs plotly (pip install plotly).
+and point by point: a second call goes on. --leader FILE... holds the fronts against those of the leading tool's search, rebuilt
+(`leader.py --ruler`, which writes such files): its Pareto-optimal trials are measured by the same ruler. The page of the fronts needs plotly (pip install plotly).
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from ruler import Figures, Prepared, Ruler, keep, kept, show  # beside this one
+from transformers import PreTrainedModel
 
 from abliterate import orthogonalize
 from abliterate.directions.basis import spread_basis
@@ -24,6 +31,8 @@ from abliterate.projection import unit_rows
 from abliterate.search import stages
 from abliterate.search.stages import SearchData, search
 from abliterate.search.variables import Variables
+
+Edit = Callable[[PreTrainedModel], object]
 
 FEW = 0.1
 """The share of refusals at which edits are compared by their KL."""
@@ -41,6 +50,25 @@ def start_of(prepared: Prepared, rank: int, start: str, seed: int) -> Variables:
     return Variables.start(architecture, spread_basis(prepared.first, refused, answered.mean(dim=0), rank))
 
 
+@contextmanager
+def one_beginning() -> Iterator[None]:
+    """Inside the context, searches listen to the start once: it is the same edit for all of them, whatever they turn."""
+    begin = stages.Search.begin
+    begun: list[stages.State] = []
+
+    def shared(search: stages.Search, start: Variables) -> stages.State:
+        if not begun:
+            begun.append(begin(search, start))
+        (first,) = begun
+        return replace(first, edit=start, transcript=deepcopy(first.transcript), points=[*first.points])
+
+    stages.Search.begin = shared  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        stages.Search.begin = begin  # type: ignore[method-assign]
+
+
 def points_of(prepared: Prepared, name: str, start: Variables, seed: int, folder: Path) -> list[tuple[str, Variables]]:
     """Return the points of a search by name; what was searched before is read."""
     splits = prepared.loaded.splits
@@ -49,6 +77,23 @@ def points_of(prepared: Prepared, name: str, start: Variables, seed: int, folder
     found = search(prepared.loaded.live(SILENT), start, data, seed=seed, state_file=folder / f"{name}.safetensors")
     points = [(f"{name} {point.refusal_weight}", point.edit) for point in found.front.points]
     return [("start", points[0][1]), *points[1:]]
+
+
+def leader_points(prepared: Prepared, files: list[Path], asked: argparse.Namespace) -> Iterator[tuple[str, str, Edit]]:
+    """Yield the name of a search of the leading tool, that of each trial on its front, and what the trial does to the weights."""
+    import leader  # beside this one; needs optuna
+    from leader_trial import DEFAULTS
+
+    for number, file in enumerate(files):
+        chat, rank = prepared.loaded.splits.chat, DEFAULTS[leader.defaults_in(file)].rank
+        name = f"leader {leader.defaults_in(file)} seed {number}"
+        for trial in leader.ruled_trials(file, prepared.loaded.model, chat, asked.harmful, asked.harmless):
+            yield name, f"{name} {trial.number}", partial(leader.apply_trial, trial=trial, rank=rank)
+
+
+def written(edit: Variables) -> Edit:
+    """Return what a point of a search does to the weights."""
+    return lambda model: orthogonalize(model, edit.direction, edit.recipe())
 
 
 def summary(rows: list[Figures], name: str) -> Figures | None:
@@ -75,6 +120,11 @@ def plot(path: Path, rows: list[Figures], searches: list[str]) -> None:
     page.write_html(path, include_plotlyjs=True)
 
 
+def starts(asked: argparse.Namespace, rank: int) -> list[str]:
+    """Return the starts of a rank; one direction has one."""
+    return list(asked.starts) if rank > 1 else ["one"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model")
@@ -90,6 +140,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=stages.STEPS, help="steps of a stage")
     parser.add_argument("--examples", type=int, default=stages.EXAMPLES, help="places, and answers, in one step")
     parser.add_argument("--pressures", type=float, nargs="+", default=stages.REFUSAL_WEIGHTS)
+    parser.add_argument("--leader", type=Path, nargs="+", help="trials by leader.py --ruler, a file for each seed")
     parser.add_argument("--plot", type=Path, help="page that shows the fronts")
     asked = parser.parse_args()
     stages.STEPS, stages.REFUSAL_WEIGHTS, stages.EXAMPLES = asked.steps, tuple(asked.pressures), asked.examples
@@ -101,19 +152,24 @@ def main() -> None:
     file = asked.out / "figures.jsonl"
     done = {one.name: one for one in kept(file)}
     done["original"] = ruler.figures("original", ruler.before)
-    searches = []
-    for seed in asked.seeds:
-        for rank in asked.ranks:
-            for start in asked.starts if rank > 1 else ["one"]:
-                name = f"rank {rank} {start} seed {seed}"
-                searches.append(name)
-                for point, edit in points_of(prepared, name, start_of(prepared, rank, start, seed), seed, asked.out):
-                    if point not in done:
-                        found = ruler.measure(
-                            point, lambda model, edit=edit: orthogonalize(model, edit.direction, edit.recipe())
-                        )  # type: ignore[misc]
-                        keep(file, found)
-                        done[point] = found
+    searches: list[str] = []
+
+    def measure(search_name: str, point: str, edit: Edit) -> None:
+        if search_name not in searches:
+            searches.append(search_name)
+        if point not in done:
+            done[point] = ruler.measure(point, edit)
+            keep(file, done[point])
+
+    turns = [(seed, rank, start) for seed in asked.seeds for rank in asked.ranks for start in starts(asked, rank)]
+    with one_beginning():
+        for seed, rank, start in turns:
+            name = f"rank {rank} {start} seed {seed}"
+            for point, edit in points_of(prepared, name, start_of(prepared, rank, start, seed), seed, asked.out):
+                measure(name, point, written(edit))
+    if asked.leader:
+        for name, point, trial in leader_points(prepared, asked.leader, asked):
+            measure(name, point, trial)
     show(f"{asked.model}, every point", list(done.values()))
     if asked.plot:
         plot(asked.plot, [*done.values()], searches)
