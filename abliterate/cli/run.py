@@ -17,7 +17,14 @@ from abliterate.cli.figures import mean, proof_line, rate, shown
 from abliterate.cli.next_steps import say_next
 from abliterate.cli.terminal import note
 from abliterate.errors import InputError
-from abliterate.evaluation.figure_names import KL_LAST_TOKEN, KL_OVER_REPLIES, WHERE_ANSWERED, behaviour_of
+from abliterate.evaluation.figure_names import (
+    KL_LAST_TOKEN,
+    KL_OVER_REPLIES,
+    KL_OVER_THOUGHTS,
+    MODES_REFUSED,
+    WHERE_ANSWERED,
+    behaviour_of,
+)
 from abliterate.pipeline.options import Options
 from abliterate.records.option import declarations, flag_of
 from abliterate.training.harden_options import HardenOptions
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from abliterate.evaluation.divergence import Divergence
     from abliterate.evaluation.observation import Reply
+    from abliterate.evaluation.thinking import Thinking
     from abliterate.pipeline.run import Result
     from abliterate.records.manifest import Measured
     from abliterate.search.stages import SearchResult
@@ -104,6 +112,7 @@ def result(one: Result, kept: bool = True) -> RenderableType:
     for name, other in after.other_refusals.items():
         table.add_row(f"refusals, {name}", rate(before.other_refusals[name]), rate(other))
     divergence_rows(table, divergence)
+    thinking_rows(table, measured.thinking)
     chosen = measured.selection.chosen
     recipe = one.manifest["recipe"]
     facts = Table.grid(padding=(0, 2))
@@ -140,6 +149,17 @@ def divergence_rows(table: Table, divergence: Divergence) -> None:
     table.add_row(KL_LAST_TOKEN, "", mean(divergence.first_token))
     table.add_row(f"  {WHERE_ANSWERED}", "", mean(divergence.first_token_answered))
     table.add_row(KL_OVER_REPLIES, "", mean(divergence.over_replies))
+
+
+def thinking_rows(table: Table, thinking: Thinking | None) -> None:
+    """Add what a model that thinks declines with and without a thought."""
+    if thinking is None:
+        return
+    for kind, before in thinking.original.modes.items():
+        after = thinking.edited.modes[kind]
+        for mode, title in MODES_REFUSED.items():
+            table.add_row(f"{kind}, {title}", rate(getattr(before, mode)), rate(getattr(after, mode)))
+    table.add_row(KL_OVER_THOUGHTS, "", mean(thinking.divergence))
 
 
 def search_line(found: SearchResult) -> str:

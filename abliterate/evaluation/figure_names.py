@@ -88,6 +88,28 @@ def others_refused(figures: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     return {title: (before.get(kind), after[kind]) for kind, title in OTHERS_REFUSED.items() if kind in after}
 
 
+KL_OVER_THOUGHTS = "KL, over the original's thoughts"
+
+MODES_REFUSED: Mapping[str, str] = {
+    "off": "refused without a thought",
+    "on": "refused behind a thought",
+    "unfinished": "with a thought that does not end",
+}
+"""What the rates of a model that thinks are called, by their keys in the manifest."""
+
+
+def modes_refused(figures: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the rates of both modes before and after by what they are called, of a model that was asked to think."""
+    thinking = figures.get("thinking")
+    if not thinking:
+        return {}
+    return {
+        f"{kind.capitalize()} prompts {title}": (before[mode], thinking["edited"][kind][mode])
+        for kind, before in thinking["original"].items()
+        for mode, title in MODES_REFUSED.items()
+    }
+
+
 def reply_length(kind: str) -> str:
     """Return what the length of the replies to a kind of prompts is called."""
     return f"reply length, {kind}"

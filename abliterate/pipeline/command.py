@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -34,6 +35,11 @@ SWITCHED_OFF = {one.off: name for name, one in RUN_OPTIONS.items() if one.off}
 def command(options: Options, source: Source) -> list[str]:
     """Return the command that repeats this run; folders of this machine stay out of it."""
     return ["abliterate", source.shown_name, *words_of(options), "--out", options.out.name]
+
+
+def settled(options: Options, loaded: Options) -> Options:
+    """Return options as they were given, with what only loading decided: whether there is a search, the day, the thinking switch."""
+    return replace(options, optimize=loaded.optimize, date=loaded.date, thinking=loaded.thinking)
 
 
 def settings(source: Source, *options: Any) -> str:

@@ -21,6 +21,7 @@ def check_options(options: Options) -> None:
     check_search(options)
     check_kept(options)
     check_target(options)
+    check_thought(options)
     options.check_judge(options.searches)
     check_induce(options)
     check_save(options)
@@ -101,6 +102,22 @@ def check_target(options: Options) -> None:
     for flag, given in taken.items():
         if given:
             raise InputError(f"{flag} knows refusals alone; leave it or --target {options.target} away")
+
+
+def check_thought(options: Options) -> None:
+    """Raise InputError for a thought that is switched off, or with what is taken without one."""
+    if options.thought is None:
+        return
+    taken = {
+        "--thinking off": options.thinking == "off",
+        "--form": options.form is not None,
+        "--mode calm": options.mode == "calm",
+        "--mode induce": options.mode == "induce",
+        "--judge": options.judged,
+    }
+    for flag, given in taken.items():
+        if given:
+            raise InputError(f"{flag} and --thought: one is without thoughts; leave one of them away")
 
 
 def check_induce(options: Options) -> None:

@@ -37,6 +37,7 @@ from abliterate.pipeline.kept import collect_kept
 from abliterate.pipeline.load import Loaded, kept_of_choice, load_run
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.replies import TrainingReplies, collect_training_replies
+from abliterate.pipeline.thoughts import think, with_thoughts
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.replies.behaviours import BEHAVIOURS
 from abliterate.search.kept import Kept
@@ -48,7 +49,8 @@ from abliterate.storage.cache import cache_folder
 def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, Activations]:
     """Capture both sides of the training prompts, or take them from the cache: at the template's tokens and the one before.
 
-    That one ends the instruction, where harmfulness is said to sit (arXiv 2507.11878); no direction is made there. Both
+    That one ends the instruction, where harmfulness is said to sit (arXiv 2507.11878); no direction is made there, and behind
+    thoughts of different lengths it has no place of its own. Both
     sides together, because a model that streams from the disk is read once for each call.
     """
     harmful, harmless = loaded.splits.training()
@@ -57,7 +59,7 @@ def capture_training(loaded: Loaded, progress: Progress) -> tuple[Activations, A
         loaded.model,
         chat,
         [*harmful.prompts, *harmless.prompts],
-        positions=sorted({chat.instruction_end(), *chat.positions()}),
+        positions=sorted({*chat.positions(), *([] if chat.thoughts else [chat.instruction_end()])}),
         batch_size=loaded.options.batch_size,
         cache=ActivationCache(cache_folder() / "activations", loaded.source.checkpoint.fingerprint()),
         architecture=loaded.architecture,
@@ -106,12 +108,12 @@ def optimise(
     options = loaded.options
     if not options.searches:
         return None
-    sides = (*loaded.splits.training(), *loaded.splits.selecting())
-    harmful, harmless, judging, staying = ([*map(tuple, loaded.splits.chat.encode(one.prompts))] for one in sides)
     chosen = selection.chosen
     first = directions.at(chosen.layer, chosen.position)
     start = Variables.start(loaded.architecture, first if basis is None else basis, options.sites)
-    data = SearchData(harmful, harmless, judging, staying, training_replies.replies, kept)
+    data = search_data(loaded, training_replies, kept)
+    if options.thought is not None:
+        data = with_thoughts(loaded, data, progress)
     judge = judge_of(loaded)
     found = search(
         loaded.live(progress),
@@ -127,6 +129,13 @@ def optimise(
         verdicts=None if judge is None else partial(verdicts, judge, loaded.splits.selecting()[0].prompts, progress),
     )
     return found if judge is None else replace(found, judge=judge.name)
+
+
+def search_data(loaded: Loaded, training_replies: TrainingReplies, kept: Kept) -> SearchData:
+    """Return what a search sees: the training prompts with the original's replies, and those that judge."""
+    sides = (*loaded.splits.training(), *loaded.splits.selecting())
+    harmful, harmless, judging, staying = ([*map(tuple, loaded.splits.chat.encode(one.prompts))] for one in sides)
+    return SearchData(harmful, harmless, judging, staying, training_replies.replies, kept)
 
 
 def judge_of(loaded: Loaded) -> Judge | None:
@@ -250,6 +259,9 @@ def find(options: Options, clock: Clock, progress: Progress) -> Finding:
     torch.manual_seed(options.seed)
     with clock.step("load"):
         loaded = load_run(options, progress)
+    if options.thought is not None:
+        with clock.step("think"):
+            loaded = think(loaded, progress)
     with clock.step("capture"):
         harmful, harmless = capture_training(loaded, progress)
     with clock.step("listen"):
@@ -275,7 +287,7 @@ def find(options: Options, clock: Clock, progress: Progress) -> Finding:
         truly.activations if truly else refused,
         answered,
         selection.chosen.position,
-        loaded.splits.chat.instruction_end(),
+        None if loaded.splits.chat.thoughts else loaded.splits.chat.instruction_end(),
     )
     prompts = truly.prompts if truly else None
     finding = Finding(loaded, training_replies, directions, selection, parting, trials, truly=prompts)

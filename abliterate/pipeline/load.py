@@ -83,6 +83,8 @@ class Loaded:
 def load_run(options: Options, progress: Progress) -> Loaded:
     """Check everything that can be checked without weights, then load them."""
     check_options(options)
+    if options.thought is not None:
+        options = replace(options, thinking="on")
     check_free(options.out, options.force)
     harmful, harmless = open_prompts(options)
     look_alikes, keep = open_look_alikes(options, harmful), open_keep(options)
@@ -96,6 +98,8 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     chat = open_chat(options, tokenizer, tried=harmful.prompts[0])
     if options.date is not None and chat.moment is None:
         raise InputError("--date: the chat template writes no date; leave it away")
+    if options.thought is not None:
+        chat.think_blocks(harmful.prompts[:1])
     options = replace(options, date=chat.moment)  # the run and its record keep to one day
     splits = PromptSplits(chat, harmful, harmless, options.n_train, look_alikes, keep)
     splits.record()  # a split that stays empty says so before the weights are loaded

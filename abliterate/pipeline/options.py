@@ -149,6 +149,18 @@ class EditOptions:
         ),
     )
 
+    thought: int | None = option(
+        None,
+        Declaration(
+            "For models that think: let it think first, for so many tokens at most; the direction is taken at the end of its own "
+            "thoughts, replies and KL behind and inside of them, and both modes are measured.",
+            read=int,
+            kind=int,
+            least=1,
+            panel="prompts",
+        ),
+    )
+
     @property
     def removal(self) -> float:
         """Return the strength of an ablation at every site."""

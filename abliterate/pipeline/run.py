@@ -16,6 +16,7 @@ from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
 from abliterate.edits.write import write_edited
 from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.observation import Observation, observe
+from abliterate.evaluation.thinking import Thinking
 from abliterate.exports.peft_adapter import prepare_adapter, write_files
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
@@ -23,7 +24,7 @@ from abliterate.models.decoding import Decoding
 from abliterate.models.loading import load_model
 from abliterate.models.offload import streaming_note
 from abliterate.parallel.devices import choose_device
-from abliterate.pipeline.command import command, settings
+from abliterate.pipeline.command import command, settings, settled
 from abliterate.pipeline.find import (
     Clock,
     Finding,
@@ -32,6 +33,7 @@ from abliterate.pipeline.find import (
 from abliterate.pipeline.load import Loaded
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.removed_words import removed_words, texts_of_run
+from abliterate.pipeline.thoughts import cliff, observe_modes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
 from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verify_stream
@@ -79,7 +81,7 @@ def run(options: Options, progress: Progress = SILENT) -> Result:
 
 def steps_of(options: Options) -> int:
     """Return how many steps the clock of a run will count."""
-    return 9 if options.searches else 8
+    return 8 + options.searches + (options.thought is not None)
 
 
 def run_steps(options: Options, clock: Clock, progress: Progress) -> Result:
@@ -93,6 +95,8 @@ def run_steps(options: Options, clock: Clock, progress: Progress) -> Result:
         report = loaded.splits.report()
         expected = reference(loaded.model, loaded.architecture, plan, proof_prompts(report))
         original = observe_report(loaded, report, None, loaded.unfinished.under("original"), progress)
+        modes = observe_modes(loaded, loaded.unfinished.under("original, thinking"), progress)
+        fall = cliff(loaded, plan.basis[0], selection.chosen.layer, progress)
     made = Decoding(options.generation, options.seed).record(loaded.model)
     notes = notes_of(options, finding, plan)
     loaded = replace(loaded, model=loaded.empty)  # one model in memory at a time
@@ -109,13 +113,15 @@ def run_steps(options: Options, clock: Clock, progress: Progress) -> Result:
         with clock.step("measure the edited"):
             edited = observe_report(loaded, report, original, loaded.unfinished.under("edited", plan.digest), progress)
             divergence = diverge(original, edited, progress)
-        measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials)
+            edited_modes = observe_modes(loaded, loaded.unfinished.under("edited, thinking", plan.digest), progress)
+        thinking = Thinking(options.thought or 0, modes, edited_modes) if modes and edited_modes else None
+        measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials, thinking)
         prompts = training_replies.record(loaded.splits)
         device = choose_device(options.device)
         form: Form = "checkpoint" if written else "adapter"
-        settled = replace(options, optimize=loaded.options.optimize)
-        words, template = command(settled, loaded.source), loaded.splits.chat.template
-        said = settings(loaded.source, settled)
+        repeated = settled(options, loaded.options)
+        words, template = command(repeated, loaded.source), loaded.splits.chat.template
+        said = settings(loaded.source, repeated)
         origin = Origin(
             loaded.source,
             words,
@@ -129,7 +135,7 @@ def run_steps(options: Options, clock: Clock, progress: Progress) -> Result:
             target=options.target,
         )
         manifest = write_records(staging, origin, plan, finding.directions, measured)
-        seen = observations(finding.geometry, finding.prompts, selection, original, edited, removed)
+        seen = observations(finding.geometry, finding.prompts, selection, original, edited, removed, fall)
         staging.write_text(OBSERVATIONS, json_text(seen))
         if found:
             save_found(staging.path(SEARCH), found)

@@ -7,8 +7,8 @@ leaves open is closed, so that the next token belongs to the reply and not to a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -19,6 +19,7 @@ from abliterate.prompts.given import given_prompts
 from abliterate.prompts.moment import dated
 from abliterate.prompts.prompt import Prompt
 from abliterate.prompts.template import Message, Template, source_of, switches_in
+from abliterate.prompts.think_blocks import ThinkBlock, Thought, think_block
 from abliterate.prompts.thinking_modes import THINKING_MODES, Thinking
 
 MAX_POSITIONS = 8
@@ -31,7 +32,8 @@ PROBES = ("Name a river.", "Why do cats purr at night?")
 @dataclass(frozen=True)
 class ChatFormat:
     """How instructions are put to one model. `template` replaces the tokenizer's own chat template, `moment`
-    is the day that it writes, where it writes one (else the present one).
+    is the day that it writes, where it writes one (else the present one). `thoughts` are the model's own, by the text in which
+    each is opened: `encode` puts the reply behind them.
 
     Examples:
         >>> chat = ChatFormat(tokenizer)
@@ -46,6 +48,7 @@ class ChatFormat:
     thinking: Thinking = "auto"
     template: str | None = None
     moment: str | None = None
+    thoughts: Mapping[str, Thought] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.thinking not in THINKING_MODES:
@@ -105,22 +108,20 @@ class ChatFormat:
 
     def close_thought(self, text: str) -> str:
         """Close a think block at the end of `text`; with thinking on, also open one where the model would."""
-        end = text.rstrip()
-        if end.endswith(HARMONY_HEADER) and "<|channel|>" in self.source:
-            return f"{end}{HARMONY_THOUGHT}{HARMONY_REPLY}"
-        if end.endswith(HARMONY_THOUGHT):
-            return f"{end}{HARMONY_REPLY}"
-        for opening, closing in THINK_BLOCKS:
-            if end.endswith(opening):
-                return f"{end}\n\n{closing}\n\n"
-            if (
-                self.thinking == "on"
-                and opening in self.source
-                and closing in self.source
-                and not end.endswith(closing)
-            ):
-                return f"{text}{opening}\n\n{closing}\n\n"
-        return text
+        block = self._block(text)
+        return text if block is None else block.empty
+
+    def think_blocks(self, prompts: object) -> list[ThinkBlock]:
+        """Return each prompt with an open thought. Raises InputError for a template that opens none, and as `render`."""
+        found = [self._block(text) for text in self._filled([self.turns(one) for one in given_prompts(prompts)])]
+        if None in found:
+            raise InputError(
+                "--thought: the chat template knows no thoughts; leave it away, or give a template that does with --chat-template"
+            )
+        return [block for block in found if block]
+
+    def _block(self, text: str) -> ThinkBlock | None:
+        return think_block(text, self.source, self.thinking == "on")
 
     def encode(self, prompts: object) -> list[list[int]]:
         """Return the token ids of each prompt as text; the template brings its own special tokens.
@@ -128,7 +129,18 @@ class ChatFormat:
         `prompts` are strings, conversations, a Dataset, a Series or a PromptSet, as for `capture`. Raises InputError as
         `render`, and for anything else.
         """
-        encoded: list[list[int]] = self.tokenizer(self.texts(prompts), add_special_tokens=False)["input_ids"]
+        filled = self._filled([self.turns(one) for one in given_prompts(prompts)])
+        blocks = [self._block(text) for text in filled]
+        whole = [text if block is None else block.empty for text, block in zip(filled, blocks, strict=True)]
+        encoded = self.tokens_of(whole)
+        for place, block in enumerate(blocks):
+            if block and (thought := self.thoughts.get(block.opened)):
+                encoded[place] = [*self.tokens_of([block.opened])[0], *thought.tokens]
+        return encoded
+
+    def tokens_of(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of texts that hold all special tokens themselves."""
+        encoded: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
         return encoded
 
     def positions(self) -> tuple[int, ...]:
@@ -161,23 +173,3 @@ def read_template(path: Path | None) -> str | None:
 def template_digest(template: str) -> str:
     """Return the SHA-256 of a chat template."""
     return hashlib.sha256(template.encode()).hexdigest()
-
-
-THINK_BLOCKS: tuple[tuple[str, str], ...] = (
-    ("<think>", "</think>"),  # DeepSeek R1, Qwen3, GLM, SmolLM3, Hunyuan, Nemotron
-    ("<thinking>", "</thinking>"),  # models tuned on Claude-style transcripts
-    ("<thought>", "</thought>"),  # EXAONE Deep
-    ("<seed:think>", "</seed:think>"),  # Seed-OSS
-    ("[THINK]", "[/THINK]"),  # Magistral, Ministral 3
-    ("<|START_THINKING|>", "<|END_THINKING|>"),  # Cohere Command A Reasoning
-    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # gpt-oss: the harmony format
-    ("<|channel>thought", "<channel|>"),  # Gemma 4
-)
-"""How thoughts are opened and closed before the reply begins."""
-
-HARMONY_HEADER, HARMONY_THOUGHT = "<|start|>assistant", "<|channel|>analysis<|message|>"
-HARMONY_REPLY = f"<|end|>{HARMONY_HEADER}<|channel|>final<|message|>"
-"""gpt-oss thinks first whatever it is told: its channel is opened and closed as its format wants, a message each.
-
-https://cookbook.openai.com/articles/openai-harmony
-"""

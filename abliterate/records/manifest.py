@@ -25,6 +25,7 @@ from abliterate.edits.tensor_edits import TensorReport
 from abliterate.errors import InputError, first_line
 from abliterate.evaluation.divergence import Divergence
 from abliterate.evaluation.observation import Observation
+from abliterate.evaluation.thinking import Thinking
 from abliterate.models.generation import REPLY_TOKENS
 from abliterate.models.source import Source
 from abliterate.parallel.devices import hardware
@@ -52,7 +53,7 @@ UNDO_ADDED = "without this adapter the model is the original; it is not merged"
 class Measured:
     """What is known of a written checkpoint; the figures are None where nothing was chosen or measured.
 
-    `trials` are the strengths that were tried of an addition, the best first.
+    `trials` are the strengths that were tried of an addition, the best first; `thinking` has both modes of a model that thinks.
     """
 
     tensors: tuple[TensorReport, ...]
@@ -63,6 +64,7 @@ class Measured:
     divergence: Divergence | None = None
     search: SearchResult | None = None
     trials: tuple[Trial, ...] = ()
+    thinking: Thinking | None = None
 
     def figures(self) -> dict[str, Any] | None:
         """Return refusal rates before and after and the divergence, or None when they were not measured."""
@@ -73,6 +75,7 @@ class Measured:
             "original": self.original.to_json(),
             "edited": self.edited.to_json(),
             "kl": self.divergence.to_json(),
+            **({"thinking": self.thinking.to_json()} if self.thinking else {}),
         }
 
 

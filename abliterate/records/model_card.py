@@ -6,7 +6,6 @@ with every other character as a numeric reference, which no Markdown or HTML rea
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,8 @@ import yaml  # type: ignore[import-untyped]
 from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from abliterate.evaluation.figure_names import DIVERGENCES, behaviour_of, others_refused, percent, prompts_refused
+from abliterate.evaluation.figure_names import behaviour_of
+from abliterate.records.card_figures import figures_text, number_text
 from abliterate.records.card_index import index_of
 from abliterate.records.card_usage import (
     CALMED_LIMITS,
@@ -42,8 +42,6 @@ INHERITED = {
 
 PLAIN = re.compile(r"[\w ./:+=,@~-]+")
 """Texts that stay what they are between backticks, in a table too."""
-
-NOT_MEASURED = "not measured"
 
 PROOFS = {
     "silence": (
@@ -289,54 +287,6 @@ def strength_text(value: int | float | Sequence[int | float]) -> str:
     return f"{min(value):.6g} to {max(value):.6g} over the layers" if value else "none"
 
 
-def figures_text(figures: Mapping[str, Any] | None) -> str:
-    """Return refusal rates before and after, and the divergence, with their intervals; or that there are none."""
-    if figures is None:
-        return "Refusals and divergence of this checkpoint were not measured."
-    rates = {prompts_refused(side): f"{side}_refusals" for side in ("harmful", "harmless")}
-    lines = [
-        "Measured on the checkpoint as it was written, with prompts that took no part in choosing the edit; intervals "
-        f"are 95%. Replies were cut at {shown_value(figures['reply_tokens'])} tokens.",
-        "",
-        "| | original | edited |",
-        "|---|---|---|",
-        *(
-            f"| {title} | {rate_text(figures['original'].get(key))} | {rate_text(figures['edited'].get(key))} |"
-            for title, key in rates.items()
-        ),
-        *(
-            f"| {title} | {rate_text(before)} | {rate_text(after)} |"
-            for title, (before, after) in others_refused(figures).items()
-        ),
-        "",
-        "| KL(original ‖ edited), nats, harmless prompts | mean |",
-        "|---|---|",
-        *(f"| {title} | {mean_text(figures['kl'].get(key))} |" for key, title in DIVERGENCES.items()),
-    ]
-    return "\n".join(lines)
-
-
-def rate_text(figure: Mapping[str, Any] | None) -> str:
-    """Return a rate with its counts and interval."""
-    if figure is None or not figure["total"] or not is_finite(figure["rate"], figure["low"], figure["high"]):
-        return NOT_MEASURED
-    counts = f"{number_text(figure['count'])} of {number_text(figure['total'])}"
-    return f"{percent(figure['rate'], 1)} ({percent(figure['low'], 1)} to {percent(figure['high'], 1)}), {counts}"
-
-
-def mean_text(figure: Mapping[str, Any] | None) -> str:
-    """Return a mean with its interval and the number of values."""
-    if figure is None or not figure["count"] or not is_finite(figure["mean"], figure["low"], figure["high"]):
-        return NOT_MEASURED
-    interval = f"{number_text(figure['low'])} to {number_text(figure['high'])}"
-    return f"{number_text(figure['mean'])} ({interval}), {number_text(figure['count'])} prompts"
-
-
-def is_finite(*values: int | float | None) -> bool:
-    """Tell whether all are numbers."""
-    return all(value is not None and math.isfinite(value) for value in values)
-
-
 def proof_text(proof: Mapping[str, Any] | None, direction: str = "direction") -> str:
     """Return what was proved in a sentence, or that nothing was."""
     sentence = PROOFS.get(proof["kind"]) if proof is not None else None
@@ -376,11 +326,6 @@ def prompt_lines(prompts: Mapping[str, Any] | None) -> Iterator[str]:
     for side, record in (prompts or {}).items():
         parts = ", ".join(f"{number_text(record[part])} to {part}" for part in ("train", "select", "report"))
         yield f"- Prompts, {shown_value(side)}: {shown_value(record['spec'])}, sha256 {shown_value(record['digest'])}; {parts}"
-
-
-def number_text(value: int | float) -> str:
-    """Return a number with three significant digits, counts in full."""
-    return str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
 def shown_value(value: object) -> str:

@@ -20,10 +20,12 @@ def observations(
     original: Observation,
     edited: Observation,
     words: Mapping[str, Any] | None = None,
+    cliff: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of the file; `prompts` are the harmful and harmless ones that the geometry is of.
 
-    `words` say what the directions mean: they are words of the prompts and of replies, and stay here with those.
+    `words` say what the directions mean: they are words of the prompts and of replies, and stay here with those. `cliff` has
+    the component along the direction over the thoughts of a model that thinks.
     """
     chosen = selection.chosen
     return {
@@ -36,6 +38,7 @@ def observations(
         "chosen": {"layer": chosen.layer, "position": chosen.position},
         "replies": {"original": reply_records(original), "edited": reply_records(edited)},
         **({"words": dict(words)} if words else {}),
+        **({"cliff": dict(cliff)} if cliff else {}),
     }
 
 

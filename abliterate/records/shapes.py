@@ -20,6 +20,7 @@ TENSOR = {
     "component_before": Maybe(float), "component_after": Maybe(float),
 }  # fmt: skip
 REFUSALS = {"harmful_refusals": RATE, "harmless_refusals": RATE, "other_refusals": Maybe(Each(RATE))}
+MODES = {"off": RATE, "on": RATE, "unfinished": RATE}
 MANIFEST_SHAPE = {
     "abliterate": str,
     "versions": Each(str),
@@ -48,6 +49,7 @@ MANIFEST_SHAPE = {
     "figures": Maybe({
         "reply_tokens": int, "original": REFUSALS, "edited": REFUSALS,
         "kl": {"first_token": MEAN, "first_token_answered": MEAN, "over_replies": MEAN},
+        "thinking": Maybe({"room": int, "original": Each(MODES), "edited": Each(MODES), "kl_over_thoughts": MEAN}),
     }),
 }  # fmt: skip
 
@@ -75,6 +77,7 @@ MANIFEST_PARTS = {
 REPLY = {"prompt": str, "reply": str, "label": Maybe(str), "refused": bool}
 GRID = [[Maybe(float)]]
 PLANE = {"layer": int, "explained": [Maybe(float)], "harmful": GRID, "harmless": GRID}
+CLIFF = {"thoughts": int, "mean": [float], "low": [float], "high": [float]}
 OBSERVED = {
     "format": int,
     "separation": {"positions": [int], "instruction_end": Maybe(int), "layers": [int], "auc": GRID, "d": GRID},
@@ -82,6 +85,7 @@ OBSERVED = {
     "candidates": [{"layer": int, "position": int, "bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}],
     "chosen": {"layer": int, "position": int},
     "replies": {"original": Each([REPLY]), "edited": Each([REPLY])},
+    "cliff": Maybe({"layer": int, "places": [str], "harmful": CLIFF, "harmless": CLIFF}),
     "words": Maybe({"vocabulary": int, "directions": [{"along": [str], "against": [str]}]}),
 }
 

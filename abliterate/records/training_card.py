@@ -12,18 +12,15 @@ from abliterate.checkpoints.other_files import own_card
 from abliterate.evaluation.figure_names import prompts_refused
 from abliterate.models.source import Source
 from abliterate.progress import SILENT, Progress
+from abliterate.records.card_figures import NOT_MEASURED, is_finite, number_text, rate_text
 from abliterate.records.card_usage import LIMITS, MEASURE_LIMITS
 from abliterate.records.manifest import hashes, json_text
 from abliterate.records.model_card import (
     HUB_ID,
-    NOT_MEASURED,
     TAGS,
     fence_for,
     front_matter,
-    is_finite,
-    number_text,
     prompt_lines,
-    rate_text,
     shown_value,
     source_text,
 )

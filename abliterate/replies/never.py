@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from abliterate.prompts.chat_format import THINK_BLOCKS
+from abliterate.prompts.think_blocks import THINK_BLOCKS
 from abliterate.replies.labels import scripts
 from abliterate.replies.languages import IN_SCRIPT, LANGUAGES, WORDS
 from abliterate.replies.text import fold

@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from abliterate.prompts.chat_format import THINK_BLOCKS
+from abliterate.prompts.think_blocks import THINK_BLOCKS
 
 REPLY_MARK = r"(?:<\|START_RESPONSE\|>|<\|END_RESPONSE\|>|<\|END_OF_TURN_TOKEN\|>|<\|return\|>|<\|end\|>|</?answer>|</?response>)"
 LEADING_MARK = re.compile(rf"\s*{REPLY_MARK}", re.I)

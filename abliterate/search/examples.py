@@ -7,7 +7,7 @@ model that begins to decline in other words is met with those words, and one pla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 Tokens = tuple[int, ...]
@@ -32,13 +32,27 @@ class OriginalReply:
     reply: Tokens
 
 
+@dataclass(frozen=True)
+class OpenThoughts:
+    """The harmful prompts that end in an open thought, each with the tag that closes it, and the tokens that it may take."""
+
+    tags: Mapping[Tokens, str] = field(default_factory=dict)
+    room: int = 0
+
+    def unfinished(self, prompt: Tokens, reply: str) -> bool:
+        """Return whether a reply is nothing but a thought that has not ended."""
+        return prompt in self.tags and self.tags[prompt] not in reply
+
+
 @dataclass
 class Transcript:
-    """The replies to each harmful prompt so far, refused and answered."""
+    """The replies to each harmful prompt so far, refused and answered; where thoughts are open, the place that decides may lie as
+    far behind as `thought_room` says: most thoughts begin with what was asked."""
 
     prompts: Sequence[Tokens]
     refused: dict[int, list[Tokens]] = field(default_factory=dict)
     answered: dict[int, list[Tokens]] = field(default_factory=dict)
+    thought_room: int = 0
 
     def add(self, prompt: int, reply: Sequence[int], refused: bool) -> None:
         """Remember a reply to the prompt at that place in the list; an empty one says nothing."""
@@ -56,18 +70,18 @@ class Transcript:
         found: dict[Tokens, set[int]] = {}
         for prompt in self.at_risk:
             for reply in self.refused[prompt]:
-                before = divergence_point(reply, self.answered.get(prompt, []))
+                before = divergence_point(reply, self.answered.get(prompt, []), MOST_SHARED + self.thought_room)
                 found.setdefault(tuple(self.prompts[prompt]) + reply[:before], set()).add(reply[before])
         return [DivergencePoint(tokens, tuple(sorted(declining))) for tokens, declining in found.items()]
 
 
-def divergence_point(reply: Tokens, others: Sequence[Tokens]) -> int:
-    """Return how many first tokens `reply` shares with the other that shares most, so that one of its own is left."""
+def divergence_point(reply: Tokens, others: Sequence[Tokens], most: int = MOST_SHARED) -> int:
+    """Return how many first tokens `reply` shares with the other that shares most, `most` at most, so that one of its own is left."""
     shared = 0
     for other in others:
         same = next((n for n, (one, two) in enumerate(zip(reply, other, strict=False)) if one != two), None)
         shared = max(shared, min(len(reply), len(other)) if same is None else same)
-    return min(shared, len(reply) - 1, MOST_SHARED)
+    return min(shared, len(reply) - 1, most)
 
 
 def hard_examples(losses: Sequence[float], count: int) -> list[int]:

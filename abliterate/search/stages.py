@@ -35,7 +35,7 @@ from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
 from abliterate.search import examples, kept, losses, variables
 from abliterate.search.choice import Pick
-from abliterate.search.examples import OriginalReply, Tokens, Transcript, hard_examples
+from abliterate.search.examples import OpenThoughts, OriginalReply, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point
 from abliterate.search.kept import Keeping, Kept
 from abliterate.search.losses import EditLosses, States, TokenCount
@@ -74,7 +74,8 @@ class SearchData:
     """Token ids of prompts: those that the gradient sees, and those that judge what it found.
 
     `replies` are the original's to the harmful training prompts, with the verdict on each. Harmful are those whose refusals
-    shall go: with `--mode calm`, the look-alikes. `kept` has the refusals that shall stay.
+    shall go: with `--mode calm`, the look-alikes. `kept` has the refusals that shall stay; `open_thoughts` are the harmful prompts
+    that end in one.
     """
 
     harmful: Sequence[Tokens]
@@ -83,6 +84,7 @@ class SearchData:
     select_harmless: Sequence[Tokens]
     replies: Sequence[tuple[Tokens, bool]]
     kept: Kept = field(default_factory=Kept)
+    open_thoughts: OpenThoughts = field(default_factory=OpenThoughts)
 
 
 @dataclass(frozen=True)
@@ -146,18 +148,39 @@ class Search:
         own = [OriginalReply(prompt, ()) for prompt in self.processes.own(prompts)]
         return self.processes.gather(self.edit_losses.divergences(own, original, edit)[:, 0].tolist() if own else [])
 
+    def harmful_replies(self, prompts: Sequence[Tokens], edit: Variables | None, title: str) -> list[list[int]]:
+        """Return the replies to harmful prompts: those that end in an open thought have room for it."""
+        thoughts = self.data.open_thoughts
+        found: dict[int, list[int]] = {}
+        for thinks in (False, True):
+            places = [place for place, prompt in enumerate(prompts) if (prompt in thoughts.tags) is thinks]
+            if places:
+                tokens = REPLY_TOKENS + (thoughts.room if thinks else 0)
+                said = self.replies([prompts[place] for place in places], edit, tokens, title)
+                found.update(zip(places, said, strict=True))
+        return [found[place] for place in range(len(prompts))]
+
+    def shown(self, prompts: Sequence[Tokens], replies: Sequence[list[int]]) -> list[bool]:
+        """Return which replies show the behaviour. A thought that does not end is as little wanted, and counts as if."""
+        texts = self.live.tokenizer.batch_decode(replies)
+        thoughts = self.data.open_thoughts
+        return [
+            thoughts.unfinished(prompt, text) or self.shows(text) for prompt, text in zip(prompts, texts, strict=True)
+        ]
+
     def listen(self, transcript: Transcript, prompts: Sequence[int], edit: Variables, title: str) -> None:
         """Let the edited model reply to some of the harmful training prompts, and remember what it said."""
-        replies = self.replies([self.data.harmful[prompt] for prompt in prompts], edit, REPLY_TOKENS, title)
-        for prompt, reply, text in zip(prompts, replies, self.live.tokenizer.batch_decode(replies), strict=True):
-            transcript.add(prompt, reply, self.shows(text))
+        asked = [self.data.harmful[prompt] for prompt in prompts]
+        replies = self.harmful_replies(asked, edit, title)
+        for prompt, reply, shown in zip(prompts, replies, self.shown(asked, replies), strict=True):
+            transcript.add(prompt, reply, shown)
 
     def judge(self, edit: Variables | None, refusal_weight: float | None) -> Point:
         """Return how an edit does on the select split."""
-        replies = self.replies(self.data.select_harmful, edit, REPLY_TOKENS, "confirming by replies")
+        replies = self.harmful_replies(self.data.select_harmful, edit, "confirming by replies")
         texts = self.live.tokenizer.batch_decode(replies, skip_special_tokens=True)
         if self.verdicts is None:
-            shown = sum(map(self.shows, self.live.tokenizer.batch_decode(replies)))
+            shown = sum(self.shown(self.data.select_harmful, replies))
         else:
             shown = sum(self.verdicts(texts))
         kl = self.divergence(self.data.select_harmless, edit, self.original) if edit else [0.0]
@@ -176,7 +199,7 @@ class Search:
 
     def begin(self, start: Variables) -> State:
         """Return the state before the first stage: replies of the original and of the automatic choice, hard examples."""
-        transcript = Transcript(self.data.harmful)
+        transcript = Transcript(self.data.harmful, thought_room=self.data.open_thoughts.room)
         for prompt, (reply, refused) in enumerate(self.data.replies):
             transcript.add(prompt, reply, refused)
         state = State(start, transcript, token_count=self.edit_losses.token_count)
@@ -257,6 +280,8 @@ def search(
     group = processes or Processes.launched()
     with frozen(model):
         state = State.load(state_file, data.harmful) if state_file else None
+        if state:
+            state.transcript.thought_room = data.open_thoughts.room
         token_count = state.token_count if state else TokenCount()
         counted = replace(token_count) if state else None
         plan = plan_memory(model)

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 import abliterate
 from abliterate.errors import InputError
 from abliterate.models.source import resolve
-from abliterate.pipeline.command import RECORDED, RUN_OPTIONS, beside, command, options_of_command, told
+from abliterate.pipeline.command import RECORDED, RUN_OPTIONS, beside, command, options_of_command, settled, told
+from abliterate.pipeline.load import load_run
 from abliterate.pipeline.options import Options
+from abliterate.progress import SILENT
 from abliterate.storage.names import TEMPLATE
 from fixtures.option_values import values_of
+from fixtures.tiny_chat import options
 
 TINY = str(Path(abliterate.__file__).parent / "data" / "tiny-chat")
 
@@ -79,3 +82,14 @@ def test_a_link_beside_the_manifest_is_not_followed_out_of_its_folder(tmp_path: 
     (folder / "own.txt").write_text("line")
     (folder / "harmful.txt").symlink_to("own.txt")
     assert beside("harmful.txt", folder, "harmful") == folder / "harmful.txt"
+
+
+def test_the_command_of_a_run_has_the_day_that_its_template_wrote(tmp_path: Path) -> None:
+    dated = tmp_path / "dated.jinja"
+    dated.write_text("{# {{ strftime_now('%d %b %Y') }} #}" + (Path(TINY) / "chat_template.jinja").read_text())
+    given = options(tmp_path / "out", chat_template=dated)
+    loaded = load_run(given, SILENT)
+    words = command(settled(given, loaded.options), loaded.source)
+    assert loaded.splits.chat.moment is not None
+    assert words[words.index("--date") + 1] == loaded.splits.chat.moment
+    assert "--date" not in command(given, loaded.source)  # before it was settled

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abliterate.prompts.chat_format import THINK_BLOCKS
+from abliterate.prompts.think_blocks import THINK_BLOCKS
 from abliterate.replies.refusals import is_refusal
 from abliterate.replies.thinking import visible_reply
 from fixtures.labelled import LABELLED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from abliterate.search.examples import DivergencePoint, Transcript, divergence_point, hard_examples
+from abliterate.search.examples import DivergencePoint, OpenThoughts, Transcript, divergence_point, hard_examples
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,18 @@ def test_hard_examples_are_the_worst_and_a_spread_of_the_rest() -> None:
     assert max(chosen[10:]) == 89
     assert min(chosen[10:]) < 15
     assert sorted(hard_examples([3.0, 1.0, 2.0], 20)) == [0, 1, 2]
+
+
+def test_a_place_inside_of_a_thought_may_lie_behind_all_that_repeats_the_request() -> None:
+    asked = tuple(range(20))
+    transcript = Transcript([(99,)], thought_room=48)
+    transcript.add(0, (*asked, 30, 31), True)
+    transcript.add(0, (*asked, 40, 41), False)
+    assert transcript.places() == [DivergencePoint((99, *asked), (30,))]
+
+
+def test_a_thought_is_unfinished_where_its_tag_is_missing_and_only_of_a_prompt_that_opens_one() -> None:
+    thoughts = OpenThoughts({(1, 2): "</think>"}, 8)
+    assert thoughts.unfinished((1, 2), "They ask")
+    assert not thoughts.unfinished((1, 2), "They ask </think> No.")
+    assert not thoughts.unfinished((3,), "No.")

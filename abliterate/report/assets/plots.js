@@ -513,6 +513,29 @@ function effectMatrix(colours) {
   return { data: [map], layout: layout(colours, axis(colours, "", { type: "category", showgrid: false }), axis(colours, "", rows(ones.map((one) => plain(one.name)))), { height, margin: { l: 48, r: 8, t: 12, b: 46 } }) };
 }
 
+// The component along the direction over a thought: its first and its last tokens, with a gap between.
+function cliff(colours) {
+  const { places } = data.cliff;
+  const half = places.length / 2;
+  const x = places.map((_, place) => (place < half ? place : place + 2));
+  const shown = ["harmful", "harmless"].map((side, number) => {
+    const one = data.cliff[side];
+    return {
+      type: "scatter", mode: "lines+markers", name: side, x: [...x.slice(0, half), half + 0.5, ...x.slice(half)],
+      y: [...one.mean.slice(0, half), null, ...one.mean.slice(half)], marker: { symbol: SYMBOLS[number], size: 8 },
+      line: { color: LINES[colours.name][number], dash: DASHES[number] },
+      error_y: {
+        type: "data", symmetric: false, thickness: 1.2, width: 3, color: LINES[colours.name][number],
+        array: [...one.high.map((high, place) => high - one.mean[place]).slice(0, half), null, ...one.high.map((high, place) => high - one.mean[place]).slice(half)],
+        arrayminus: [...one.low.map((low, place) => one.mean[place] - low).slice(0, half), null, ...one.low.map((low, place) => one.mean[place] - low).slice(half)],
+      },
+      customdata: [...places.slice(0, half), "", ...places.slice(half)], hovertemplate: `${side}, %{customdata}<br>%{y:.3g}<extra></extra>`,
+    };
+  });
+  const ticks = { tickvals: x.filter((_, place) => place % 3 === 0 || place === places.length - 1), ticktext: places.filter((_, place) => place % 3 === 0 || place === places.length - 1).map((one) => minus(one.replace("thought", ""))) };
+  return { data: shown, layout: layout(colours, axis(colours, "token of the thought, from its beginning and to its end", ticks), axis(colours, "component along the direction"), { showlegend: true }) };
+}
+
 const PLOTS = {
   "plot-refusals": refusals, "plot-damage": damage, "plot-evaluation": evaluation, "plot-length": byLength,
   "plot-separation": (colours) => separation(colours, chosen.separation), "plot-pca": (colours) => pca(colours, chosen.layer),
@@ -523,5 +546,5 @@ const PLOTS = {
   "plot-clusters": clusterPlane, "plot-stability": stability, "plot-shared": sharedWith, "plot-cluster-effects": effectMatrix,
   "plot-alpha": (colours) => alpha(colours, chosen.sweep), "plot-components": (colours) => components(colours, chosen.component),
   "plot-steering": (colours) => steering(colours, chosen.steering),
-  "plot-strengths": strengths, "plot-front": front, "plot-proof": proof,
+  "plot-strengths": strengths, "plot-front": front, "plot-proof": proof, "plot-cliff": cliff,
 };

@@ -18,6 +18,7 @@ from abliterate.report.sections import (
     separation,
     strengths,
     studies,
+    thoughts,
 )
 from abliterate.report.sections.section import Section
 
@@ -35,6 +36,7 @@ SECTIONS: tuple[Section, ...] = (
     evaluation.SECTION,
     separation.SECTION,
     activations.SECTION,
+    thoughts.SECTION,
     selection.SECTION,
     strengths.SECTION,
     search.SECTION,

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from abliterate.evaluation.figure_names import DIVERGENCES, others_refused, prompts_refused
+from abliterate.evaluation.figure_names import (
+    DIVERGENCES,
+    KL_OVER_THOUGHTS,
+    modes_refused,
+    others_refused,
+    prompts_refused,
+)
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
 from abliterate.report.sections.section import MODELS, SIDES, Section
@@ -48,11 +54,12 @@ def measures(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
         (prompts_refused(side), *(text.rate_html(figures[model][f"{side}_refusals"]) for model in MODELS))
         for side in SIDES
     ]
-    rows += [(title, *map(text.rate_html, both)) for title, both in others_refused(figures).items()]
-    return [
-        *rows,
-        *((title, "", f"{text.mean_html(figures['kl'][kind])} nats") for kind, title in DIVERGENCES.items()),
-    ]
+    others = {**others_refused(figures), **modes_refused(figures)}
+    rows += [(title, *map(text.rate_html, both)) for title, both in others.items()]
+    divergences = {title: figures["kl"][kind] for kind, title in DIVERGENCES.items()}
+    if figures.get("thinking"):
+        divergences[KL_OVER_THOUGHTS] = figures["thinking"]["kl_over_thoughts"]
+    return [*rows, *((title, "", f"{text.mean_html(one)} nats") for title, one in divergences.items())]
 
 
 SECTION = Section("figures", "Figures", MARKUP, words, numbers)
