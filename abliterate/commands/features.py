@@ -85,7 +85,7 @@ def namer_of(chosen: ExplainOptions) -> Namer | None:
     chosen.check()
     if chosen.judge_endpoint is None:
         return None
-    endpoint = Endpoint(chosen.judge_endpoint, chosen.judge_model)
+    endpoint = Endpoint(chosen.judge_endpoint, chosen.judge_model, named_by="--judge-model")
     endpoint = replace(endpoint, model=endpoint.model or served_model(endpoint))
     return Namer(endpoint, cache=ReplyCache(cache_folder() / "feature-names"))
 

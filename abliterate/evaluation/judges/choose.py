@@ -39,7 +39,7 @@ def served(options: JudgeOptions) -> Judge:
     """Return the judge at `--judge-endpoint`; its answers are kept. Raises InputError without an address."""
     if options.endpoint is None:
         raise InputError("--judge served: say where it is with --judge-endpoint URL")
-    endpoint = Endpoint(options.endpoint, options.served_model)
+    endpoint = Endpoint(options.endpoint, options.served_model, named_by="--judge-model")
     return EndpointJudge(endpoint, options.concurrency, ReplyCache(cache_folder() / "judgements"))
 
 

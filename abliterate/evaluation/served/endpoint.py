@@ -45,7 +45,8 @@ class Endpoint:
     `url` with or without `/v1`; `model` is the name under which it is served, None for the only one there is. The key
     is read from the environment variable `api_key_variable` when a request is sent, and kept nowhere. `weights`
     may be anything that names what the server has loaded, such as a checkpoint's hash: replies kept under another
-    value are not taken. `timeout` is in seconds for one reply; `retries` counts what follows a failed request.
+    value are not taken. `timeout` is in seconds for one reply; `retries` counts what follows a failed request. `named_by` is the flag with
+    which a user names the model, for messages.
 
     Raises InputError for a URL that is none, or that holds a password or a query.
     """
@@ -56,6 +57,7 @@ class Endpoint:
     weights: str = ""
     timeout: float = 600.0
     retries: int = 5
+    named_by: str = "--served-model"
 
     def __post_init__(self) -> None:
         """Check the URL."""
@@ -164,7 +166,7 @@ def served_model(endpoint: Endpoint) -> str:
     if len(names) == 1:
         return names[0]
     found = f"{len(names)} models: {', '.join(names)}" if names else "no model"
-    raise InputError(f"{endpoint.base} lists {found}; say which one with --served-model")
+    raise InputError(f"{endpoint.base} lists {found}; say which one with {endpoint.named_by}")
 
 
 def run_requests(work: Coroutine[Any, Any, Any]) -> Any:
@@ -299,7 +301,7 @@ async def model_names(client: Any, endpoint: Endpoint) -> list[str]:
     try:
         return [str(model.id) for model in (await client.models.list()).data]
     except openai.NotFoundError as error:
-        raise InputError(f"{not_the_protocol(endpoint)} or name the model with --served-model") from error
+        raise InputError(f"{not_the_protocol(endpoint)} or name the model with {endpoint.named_by}") from error
     except openai.OpenAIError as error:
         raise await explained(error, client, endpoint) from error
     except InputError:
@@ -324,7 +326,7 @@ async def explained(error: Any, client: Any, endpoint: Endpoint) -> InputError:
     if isinstance(error, openai.NotFoundError):
         names = await model_names(client, endpoint)
         return InputError(
-            f"{url} does not serve {endpoint.model!r}, it serves {', '.join(names) or 'nothing'}; say which one with --served-model"
+            f"{url} does not serve {endpoint.model!r}, it serves {', '.join(names) or 'nothing'}; say which one with {endpoint.named_by}"
         )
     if isinstance(error, openai.APITimeoutError):
         return FailingServerError(f"{url} gave no answer within {endpoint.timeout:g} s, {endpoint.retries + 1} times")

@@ -232,6 +232,8 @@ def test_models_that_are_not_there(server: ChatServer) -> None:
     server.models = ("tiny", "other")
     with pytest.raises(InputError, match=r"lists 2 models: tiny, other; say which one with --served-model$"):
         endpoint_replies(Endpoint(server.url), asking("a"), 8, cache=None)
+    with pytest.raises(InputError, match=r"lists 2 models: tiny, other; say which one with --judge-model$"):
+        served_model(Endpoint(server.url, named_by="--judge-model"))
     server.models = ()
     with pytest.raises(InputError, match="lists no model; say which one"):
         served_model(Endpoint(server.url))
