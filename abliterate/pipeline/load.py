@@ -117,7 +117,7 @@ def load_run(options: Options, progress: Progress) -> Loaded:
     if form is not None:
         tokens += form.texts(chat)
         prompts += [str(tokenizer.decode(list(one))) for one in tokens[len(prompts) :]]
-    check_readable(empty, prompts, tokens, REPLY_TOKENS)
+    check_readable(empty, prompts, tokens, REPLY_TOKENS + (options.thought or 0))
     model = load_model(source, options.dtype, options.device, max_memory=options.max_memory)
     if "checkpoint" not in options.save and streaming_of(model) is not None:
         raise InputError(
