@@ -22,10 +22,17 @@ from abliterate.search.kept import Kept
 from fixtures.thinker import ROOM, thinker
 from fixtures.tiny_chat import options
 
+FEW = 56
+"""Prompts a side: each is thought about."""
+
 
 def asked(out: Path, **changes: Any) -> Options:
-    tiny = thinker()
-    lists = {"harmful": str(tiny / "harmful.txt"), "harmless": str(tiny / "harmless.txt")}
+    tiny, lists = thinker(), {}
+    for side in ("harmful", "harmless"):
+        lines = (tiny / f"{side}.txt").read_text(encoding="utf-8").splitlines()
+        few = out.parent / f"{side}.txt"
+        few.write_text("\n".join(lines[:FEW]) + "\n", encoding="utf-8")
+        lists[side] = str(few)
     return options(out, **{"model": str(tiny), **lists, "n_train": 12, "thought": ROOM, **changes})
 
 
