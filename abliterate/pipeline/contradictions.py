@@ -117,7 +117,7 @@ def check_thought(options: Options) -> None:
     }
     for flag, given in taken.items():
         if given:
-            raise InputError(f"{flag} and --thought: one is without thoughts; leave one of them away")
+            raise InputError(f"{flag} does not go with --thought; leave one of them away")
 
 
 def check_induce(options: Options) -> None:

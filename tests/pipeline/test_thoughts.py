@@ -61,7 +61,7 @@ def test_replies_are_asked_for_behind_the_models_own_thoughts_and_inside_of_them
 
 
 def test_what_cannot_be_is_said_before_anything_is_thought(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--thinking off and --thought: one is without thoughts"):
+    with pytest.raises(InputError, match="--thinking off does not go with --thought"):
         load_run(asked(tmp_path, thinking="off"), SILENT)
     with pytest.raises(InputError, match="--thought: the chat template knows no thoughts"):
         load_run(options(tmp_path / "out", thought=ROOM), SILENT)
