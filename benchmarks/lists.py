@@ -63,7 +63,9 @@ def measured(asked: argparse.Namespace, way: str, spec: str, seed: int) -> Figur
     options = Options(asked.model, asked.out / "edited", n_train=asked.n_train, optimize=way == "search", **sides)
     prepared = Prepared.of(options)
     place, edit = edit_by(way, prepared, seed)
-    all_lists = [prompt for one in asked.harmless for prompt in load_prompts(one).side("report").prompts]
+    all_lists = [
+        prompt for one in asked.measured or asked.harmless for prompt in load_prompts(one).side("report").prompts
+    ]
     splits = replace(prepared.loaded.splits, harmless=PromptSet("all", tuple(dict.fromkeys(all_lists))))
     ruler = Ruler(replace(prepared.loaded, splits=splits), asked.report, asked.look_alikes)
 
@@ -98,6 +100,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--harmful", default="builtin:harmful")
     parser.add_argument("--harmless", nargs="+", default=["builtin:harmless", "builtin:everyday"])
+    parser.add_argument(
+        "--measured", nargs="+", help="lists whose report prompts measure KL, in place of those of --harmless"
+    )
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--n-train", type=int, default=40, help="training prompts a side, drawn for each seed")
