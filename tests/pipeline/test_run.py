@@ -124,6 +124,7 @@ def test_a_layer_can_be_given(tmp_path: Path) -> None:
     assert "--layer" in one.manifest["command"]
 
 
+@pytest.mark.slow
 def test_any_other_strength_is_proved_against_the_hook_form(tmp_path: Path) -> None:
     one = run(options(tmp_path / "edited", layer=4, strength=0.5))
     assert one.measured.proof.kind == "agreement"
@@ -148,6 +149,7 @@ def test_the_source_is_never_the_destination() -> None:
         run(options(TINY / "edited"))
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from abliterate.pipeline import run as pipeline
 

@@ -30,6 +30,7 @@ SECTIONS = (
     "evaluation",
     "separation",
     "activations",
+    "thoughts",
     "selection",
     "strengths",
     "search",
@@ -178,13 +179,18 @@ def test_the_evaluation_is_shown_beside_the_run(watched: Watched, full: Path) ->
     ("change", "gone"),
     [
         (lambda m, o, e: (m, o, None), {"evaluation"}),
-        pytest.param(lambda m, o, e: (m, None, e), {"separation", "activations", "selection"}, marks=pytest.mark.slow),
-        (lambda m, o, e: (m, None, None), {"separation", "activations", "selection", "replies", "evaluation"}),
+        pytest.param(
+            lambda m, o, e: (m, None, e), {"separation", "activations", "thoughts", "selection"}, marks=pytest.mark.slow
+        ),
+        (
+            lambda m, o, e: (m, None, None),
+            {"separation", "activations", "thoughts", "selection", "replies", "evaluation"},
+        ),
         pytest.param(lambda m, o, e: (changed(m, ["search"], None), o, e), {"search"}, marks=pytest.mark.slow),
         pytest.param(lambda m, o, e: (m, changed(o, ["candidates"], []), e), {"selection"}, marks=pytest.mark.slow),
         (
             lambda m, o, e: ({**m, "search": None, "figures": None, "selection": None, "prompts": None}, None, None),
-            {"figures", "search", "separation", "activations", "selection", "replies", "evaluation"},
+            {"figures", "search", "separation", "activations", "thoughts", "selection", "replies", "evaluation"},
         ),
     ],
 )
