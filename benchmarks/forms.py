@@ -17,15 +17,13 @@ where the form is silent. Figures are kept in DIR.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from ruler import Figures, Prepared, Ruler, keep, kept  # beside this one
+from ruler import Figures, Prepared, Ruler, arguments, keep, kept  # beside this one
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -107,14 +105,8 @@ def show(title: str, figures: Sequence[Figures], left: dict[str, float], turned:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--harmful", default="builtin:harmful")
+    parser = arguments(__doc__)
     parser.add_argument("--harmless", default="builtin:harmless")
-    parser.add_argument("--n-train", type=int, default=128)
-    parser.add_argument("--report", type=int, default=100, help="report prompts a side")
-    parser.add_argument("--look-alikes", type=int, default=120)
     parser.add_argument("--dtype", default="auto")
     asked = parser.parse_args()
     sides = {"harmful": asked.harmful, "harmless": asked.harmless}

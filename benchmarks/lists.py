@@ -18,7 +18,7 @@ from random import Random
 
 from rich.console import Console
 from rich.table import Table
-from ruler import Figures, Prepared, Ruler, keep, kept, show  # beside this one
+from ruler import Figures, Prepared, Ruler, add_search, arguments, keep, kept, set_search, show  # beside this one
 from transformers import PreTrainedModel
 
 from abliterate import load_prompts, orthogonalize
@@ -95,24 +95,17 @@ def summary(rows: list[Figures], names: dict[str, list[str]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--harmful", default="builtin:harmful")
+    parser = arguments(__doc__, look_alikes=60)
     parser.add_argument("--harmless", nargs="+", default=["builtin:harmless", "builtin:everyday"])
     parser.add_argument(
         "--measured", nargs="+", help="lists whose report prompts measure KL, in place of those of --harmless"
     )
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--n-train", type=int, default=40, help="training prompts a side, drawn for each seed")
-    parser.add_argument("--report", type=int, default=100)
-    parser.add_argument("--look-alikes", type=int, default=60)
-    parser.add_argument("--steps", type=int, default=stages.STEPS)
-    parser.add_argument("--examples", type=int, default=stages.EXAMPLES)
-    parser.add_argument("--pressures", type=float, nargs="+", default=stages.REFUSAL_WEIGHTS)
+    add_search(parser)
+    parser.set_defaults(n_train=40)  # of some 50 to 90, drawn for each seed
     asked = parser.parse_args()
-    stages.STEPS, stages.EXAMPLES, stages.REFUSAL_WEIGHTS = asked.steps, asked.examples, tuple(asked.pressures)
+    set_search(asked)
     asked.out.mkdir(parents=True, exist_ok=True)
     file = asked.out / "figures.jsonl"
     done = {one.name: one for one in kept(file)}

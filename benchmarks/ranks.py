@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from ruler import Figures, Prepared, Ruler, keep, kept, show  # beside this one
+from ruler import Figures, Prepared, Ruler, add_search, arguments, keep, kept, set_search, show  # beside this one
 from transformers import PreTrainedModel
 
 from abliterate import orthogonalize
@@ -57,10 +57,13 @@ def one_beginning() -> Iterator[None]:
     begun: list[stages.State] = []
 
     def shared(search: stages.Search, start: Variables) -> stages.State:
+        count = search.edit_losses.token_count
         if not begun:
-            begun.append(begin(search, start))
-        (first,) = begun
-        return replace(first, edit=start, transcript=deepcopy(first.transcript), points=[*first.points])
+            begun.append(deepcopy(begin(search, start)))
+        else:  # as if each had listened for itself
+            count.forward += begun[0].token_count.forward
+            count.backward += begun[0].token_count.backward
+        return replace(deepcopy(begun[0]), edit=start, token_count=count)
 
     stages.Search.begin = shared  # type: ignore[method-assign]
     try:
@@ -126,24 +129,16 @@ def starts(asked: argparse.Namespace, rank: int) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model")
-    parser.add_argument("--out", type=Path, required=True)
+    parser = arguments(__doc__)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--starts", nargs="+", choices=("spread", "random"), default=["spread"])
-    parser.add_argument("--harmful", default="builtin:harmful")
     parser.add_argument("--harmless", default="builtin:harmless")
-    parser.add_argument("--n-train", type=int, default=128)
-    parser.add_argument("--report", type=int, default=100, help="report prompts a side")
-    parser.add_argument("--look-alikes", type=int, default=120)
-    parser.add_argument("--steps", type=int, default=stages.STEPS, help="steps of a stage")
-    parser.add_argument("--examples", type=int, default=stages.EXAMPLES, help="places, and answers, in one step")
-    parser.add_argument("--pressures", type=float, nargs="+", default=stages.REFUSAL_WEIGHTS)
+    add_search(parser)
     parser.add_argument("--leader", type=Path, nargs="+", help="trials by leader.py --ruler, a file for each seed")
     parser.add_argument("--plot", type=Path, help="page that shows the fronts")
     asked = parser.parse_args()
-    stages.STEPS, stages.REFUSAL_WEIGHTS, stages.EXAMPLES = asked.steps, tuple(asked.pressures), asked.examples
+    set_search(asked)
     sides = {"harmful": asked.harmful, "harmless": asked.harmless}
     options = Options(asked.model, asked.out / "edited", optimize=True, n_train=asked.n_train, **sides)
     prepared = Prepared.of(options)

@@ -11,6 +11,7 @@ takes no part in finding an edit, and look-alikes (harmless requests that sound 
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,7 @@ from abliterate.pipeline.options import Options
 from abliterate.pipeline.replies import TrainingReplies, collect_training_replies
 from abliterate.progress import SILENT
 from abliterate.prompts.splits import Asked, Report
+from abliterate.search import stages
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,30 @@ class Ruler:
             with torch.no_grad():
                 for one, other in zip(self.model.parameters(), self.original.parameters(), strict=True):
                     one.copy_(other)
+
+
+def arguments(description: str | None, report: int = 100, look_alikes: int = 120) -> argparse.ArgumentParser:
+    """Return a parser with what every script on the ruler takes."""
+    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--harmful", default="builtin:harmful")
+    parser.add_argument("--n-train", type=int, default=128, help="training prompts a side")
+    parser.add_argument("--report", type=int, default=report, help="report prompts a side")
+    parser.add_argument("--look-alikes", type=int, default=look_alikes)
+    return parser
+
+
+def add_search(parser: argparse.ArgumentParser) -> None:
+    """Add what makes searches shorter than those of a run."""
+    parser.add_argument("--steps", type=int, default=stages.STEPS, help="steps of a stage")
+    parser.add_argument("--examples", type=int, default=stages.EXAMPLES, help="places, and answers, in one step")
+    parser.add_argument("--pressures", type=float, nargs="+", default=stages.REFUSAL_WEIGHTS)
+
+
+def set_search(asked: argparse.Namespace) -> None:
+    """Let the searches of this process be as short as was asked."""
+    stages.STEPS, stages.REFUSAL_WEIGHTS, stages.EXAMPLES = asked.steps, tuple(asked.pressures), asked.examples
 
 
 def kept(path: Path) -> Iterator[Figures]:

@@ -155,8 +155,8 @@ def thinking_rows(table: Table, thinking: Thinking | None) -> None:
     """Add what a model that thinks declines with and without a thought."""
     if thinking is None:
         return
-    for kind, before in thinking.original.modes.items():
-        after = thinking.edited.modes[kind]
+    for kind, before in thinking.original.items():
+        after = thinking.edited[kind]
         for mode, title in MODES_REFUSED.items():
             table.add_row(f"{kind}, {title}", rate(getattr(before, mode)), rate(getattr(after, mode)))
     table.add_row(KL_OVER_THOUGHTS, "", mean(thinking.divergence))

@@ -110,6 +110,12 @@ def modes_refused(figures: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     }
 
 
+def divergences(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the divergences that a run has measured by what they are called, None for one that it has not."""
+    found = {title: figures["kl"].get(kind) for kind, title in DIVERGENCES.items()}
+    return found | ({KL_OVER_THOUGHTS: thinking["kl_over_thoughts"]} if (thinking := figures.get("thinking")) else {})
+
+
 def reply_length(kind: str) -> str:
     """Return what the length of the replies to a kind of prompts is called."""
     return f"reply length, {kind}"

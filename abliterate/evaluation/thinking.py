@@ -45,21 +45,23 @@ class ThinkingObservation:
 
 @dataclass(frozen=True)
 class Thinking:
-    """Both models, with `room` tokens for a thought."""
+    """Both modes of both models by the kind of prompts, with `room` tokens for a thought; `divergence` is KL(original || edited)
+    over the original's thoughts about harmless prompts."""
 
     room: int
-    original: ThinkingObservation
-    edited: ThinkingObservation
+    original: Mapping[str, Modes]
+    edited: Mapping[str, Modes]
+    divergence: Mean
 
-    @property
-    def divergence(self) -> Mean:
-        """Return KL(original || edited) over the original's thoughts about harmless prompts."""
-        return diverge(self.original.along, self.edited.along).over_replies
+    @classmethod
+    def of(cls, room: int, original: ThinkingObservation, edited: ThinkingObservation) -> Thinking:
+        """Compare two observations along the same thoughts."""
+        return cls(room, original.modes, edited.modes, diverge(original.along, edited.along).over_replies)
 
     def to_json(self) -> dict[str, Any]:
         """Return what the manifest says."""
         models = {"original": self.original, "edited": self.edited}
-        modes = {name: {kind: one.to_json() for kind, one in seen.modes.items()} for name, seen in models.items()}
+        modes = {name: {kind: one.to_json() for kind, one in seen.items()} for name, seen in models.items()}
         return {"room": self.room, **modes, "kl_over_thoughts": self.divergence.to_json()}
 
 
@@ -97,11 +99,11 @@ def observe_thinking(
         return [tokenizer.batch_decode(one) for one in found]
 
     at_once = said([off.encode(prompts[kind]) for kind in kinds], REPLY_TOKENS, "replies without a thought")
-    behind = said([opened(chat, prompts[kind]) for kind in kinds], room + REPLY_TOKENS, "replies behind a thought")
+    blocks = [chat.think_blocks(prompts[kind]) for kind in kinds]
+    behind = said([opened(chat, one) for one in blocks], room + REPLY_TOKENS, "replies behind a thought")
     modes = {}
-    for kind, plain, thought in zip(kinds, at_once, behind, strict=True):
-        tags = [block.tag for block in chat.think_blocks(prompts[kind])]
-        ended = [text for text, tag in zip(thought, tags, strict=True) if tag in text]
+    for kind, own, plain, thought in zip(kinds, blocks, at_once, behind, strict=True):
+        ended = [text for text, block in zip(thought, own, strict=True) if block.tag in text]
         total = len(thought)
         modes[kind] = Modes(
             Rate(sum(map(scorer.shows, plain)), total),
@@ -114,9 +116,10 @@ def observe_thinking(
 def along_thoughts(live: LiveModel, prompts: Sequence[str]) -> Observation:
     """Return a model's predictions along the thoughts that `live.chat` holds."""
     chat, tokenizer = live.chat, live.tokenizer
-    thoughts = [chat.thoughts[block.opened].tokens for block in chat.think_blocks(prompts)]
+    blocks = chat.think_blocks(prompts)
+    thoughts = [chat.thoughts[block.opened].tokens for block in blocks]
     replies = tuple(
         Reply(prompt, tokens, tokenizer.decode(tokens)) for prompt, tokens in zip(prompts, thoughts, strict=True)
     )
-    states = states_along(live.model, opened(chat, prompts), replies, live.batch_size, Processes(), live.progress)
+    states = states_along(live.model, opened(chat, blocks), replies, live.batch_size, Processes(), live.progress)
     return Observation((), replies, states, Head(live.model))

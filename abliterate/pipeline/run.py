@@ -114,7 +114,11 @@ def run_steps(options: Options, clock: Clock, progress: Progress) -> Result:
             edited = observe_report(loaded, report, original, loaded.unfinished.under("edited", plan.digest), progress)
             divergence = diverge(original, edited, progress)
             edited_modes = observe_modes(loaded, loaded.unfinished.under("edited, thinking", plan.digest), progress)
-        thinking = Thinking(options.thought or 0, modes, edited_modes) if modes and edited_modes else None
+            thinking = (
+                Thinking.of(options.thought, modes, edited_modes)
+                if options.thought and modes and edited_modes
+                else None
+            )
         measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials, thinking)
         prompts = training_replies.record(loaded.splits)
         device = choose_device(options.device)

@@ -44,7 +44,7 @@ def think(loaded: Loaded, progress: Progress) -> Loaded:
     said = generate(
         loaded.model,
         loaded.tokenizer,
-        opened(splits.chat, prompts),
+        opened(splits.chat, blocks),
         room,
         decoding=Decoding(loaded.options.generation, loaded.options.seed),
         batch_size=loaded.options.batch_size,
@@ -71,12 +71,13 @@ def with_thoughts(loaded: Loaded, data: SearchData, progress: Progress) -> Searc
     from an answer lies inside. What is harmless stays as it is behind the thoughts, and inside of them.
     """
     chat, room = loaded.splits.chat, loaded.options.thought
+    assert room is not None
     (harmful, harmless), (judging, staying) = loaded.splits.training(), loaded.splits.selecting()
     at_once = replace(chat, thinking="off", thoughts={})
-    train, select = ([*map(tuple, opened(chat, one.prompts))] for one in (harmful, judging))
+    blocks, of_judging = (chat.think_blocks(one.prompts) for one in (harmful, judging))
+    train, select = ([*map(tuple, opened(chat, one))] for one in (blocks, of_judging))
     plain, plain_select = ([*map(tuple, at_once.encode(one.prompts))] for one in (harmful, judging))
-    blocks = chat.think_blocks([*harmful.prompts, *judging.prompts])
-    thoughts = [chat.thoughts[block.opened] for block in blocks[: len(train)]]
+    thoughts = [chat.thoughts[block.opened] for block in blocks]
     thought_out = [
         ((*thought.tokens, *reply) if thought.ended else thought.tokens, shown or not thought.ended)
         for thought, (reply, shown) in zip(thoughts, data.replies, strict=True)
@@ -84,7 +85,7 @@ def with_thoughts(loaded: Loaded, data: SearchData, progress: Progress) -> Searc
     said = training_replies(loaded, {HARMFUL: plain}, "listen, no thought", progress, "replies without a thought")[0]
     scorer = BEHAVIOURS[loaded.options.target]
     shown = [scorer.shows(text) for text in loaded.tokenizer.batch_decode(said)]
-    tags = {tokens: block.tag for tokens, block in zip([*train, *select], blocks, strict=True)}
+    tags = {tokens: block.tag for tokens, block in zip([*train, *select], [*blocks, *of_judging], strict=True)}
     return replace(
         data,
         harmful=[*train, *plain],
@@ -92,7 +93,7 @@ def with_thoughts(loaded: Loaded, data: SearchData, progress: Progress) -> Searc
         replies=[*thought_out, *zip(map(tuple, said), shown, strict=True)],
         harmless=[*data.harmless, *inside_thoughts(chat, harmless.prompts)],
         select_harmless=[*data.select_harmless, *inside_thoughts(chat, staying.prompts)],
-        open_thoughts=OpenThoughts(tags, room or 0),
+        open_thoughts=OpenThoughts(tags, room),
     )
 
 
@@ -112,7 +113,7 @@ def cliff(
     """Return the component along the direction at `resid[layer]` over the first and last tokens of the original's thoughts.
 
     Of the report prompts of both sides, each place with its mean and interval. Refusal is said to stay strong through a thought
-    and to fall off a cliff at its last tokens (arXiv 2510.06036, section 3). None without --thought, or where a side has no thought that is long enough.
+    and to fall off a cliff at its last tokens (arXiv 2510.06036). None without --thought, or where a side has no thought that is long enough.
     """
     if loaded.options.thought is None:
         return None

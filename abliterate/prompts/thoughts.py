@@ -32,17 +32,17 @@ def thought_of(tokenizer: PreTrainedTokenizerBase, said: Sequence[int], block: T
     return Thought(tuple(said[:count]), ended=True)
 
 
-def opened(chat: ChatFormat, prompts: Sequence[str]) -> list[list[int]]:
-    """Return the token ids of prompts up to the first token of a thought. Raises InputError for a template that opens none."""
-    return chat.tokens_of([block.opened for block in chat.think_blocks(prompts)])
+def opened(chat: ChatFormat, blocks: Sequence[ThinkBlock]) -> list[list[int]]:
+    """Return the token ids of prompts up to the first token of a thought."""
+    return chat.tokens_of([block.opened for block in blocks])
 
 
 def inside_thoughts(chat: ChatFormat, prompts: Sequence[str]) -> list[tuple[int, ...]]:
     """Return each prompt with a part of its thought, from none to three quarters, taking turns; nothing without thoughts."""
     if not chat.thoughts:
         return []
-    found = []
-    for number, (block, tokens) in enumerate(zip(chat.think_blocks(prompts), opened(chat, prompts), strict=True)):
+    found, blocks = [], chat.think_blocks(prompts)
+    for number, (block, tokens) in enumerate(zip(blocks, opened(chat, blocks), strict=True)):
         thought = chat.thoughts[block.opened].tokens
         found.append((*tokens, *thought[: len(thought) * (number % KL_PARTS) // KL_PARTS]))
     return found
@@ -54,8 +54,8 @@ def thought_places(chat: ChatFormat, prompts: Sequence[str], count: int) -> tupl
     Those whose thought is shorter, or was cut, are left out: their places would be others.
     """
     names = (*(f"thought[{place}]" for place in range(count)), *(f"thought[{place}]" for place in range(-count, 0)))
-    texts = []
-    for block, tokens in zip(chat.think_blocks(prompts), opened(chat, prompts), strict=True):
+    texts, blocks = [], chat.think_blocks(prompts)
+    for block, tokens in zip(blocks, opened(chat, blocks), strict=True):
         thought = chat.thoughts[block.opened]
         if thought.ended and len(thought.tokens) >= count:
             first, end = len(tokens), len(tokens) + len(thought.tokens)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from abliterate.evaluation.figure_names import (
-    DIVERGENCES,
-    KL_OVER_THOUGHTS,
+    divergences,
     modes_refused,
     others_refused,
     percent,
@@ -40,12 +39,7 @@ def figures_text(figures: Mapping[str, Any] | None) -> str:
         "",
         "| KL(original ‖ edited), nats, harmless prompts | mean |",
         "|---|---|",
-        *(f"| {title} | {mean_text(figures['kl'].get(key))} |" for key, title in DIVERGENCES.items()),
-        *(
-            [f"| {KL_OVER_THOUGHTS} | {mean_text(figures['thinking']['kl_over_thoughts'])} |"]
-            if figures.get("thinking")
-            else []
-        ),
+        *(f"| {title} | {mean_text(one)} |" for title, one in divergences(figures).items()),
     ]
     return "\n".join(lines)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -12,9 +15,10 @@ from abliterate.models.live_model import LiveModel
 from abliterate.prompts.chat_format import ChatFormat
 from abliterate.prompts.think_blocks import Thought
 from fixtures.thinker import ROOM, thinker
+from fixtures.tiny_chat import TINY
 
 PROMPTS = {
-    side: (thinker() / f"{side}.txt").read_text(encoding="utf-8").splitlines()[:6] for side in ("harmful", "harmless")
+    side: (TINY / f"{side}.txt").read_text(encoding="utf-8").splitlines()[:6] for side in ("harmful", "harmless")
 }
 
 
@@ -36,10 +40,15 @@ def test_a_thought_that_does_not_end_is_neither_refused_nor_answered(live: LiveM
     assert cut.off == usual.off
 
 
-def test_an_unchanged_model_does_not_diverge_over_thoughts(live: LiveModel) -> None:
+def test_a_model_diverges_over_thoughts_where_it_was_changed_and_not_elsewhere(live: LiveModel) -> None:
     seen = observe_thinking(live, PROMPTS, "harmless", ROOM)
     assert [len(reply.tokens) for reply in seen.along.harmless] == [10] * 6
-    record = Thinking(ROOM, seen, seen).to_json()
+    changed = copy.deepcopy(live.model)
+    with torch.no_grad():
+        changed.get_decoder().layers[5].mlp.down_proj.weight.mul_(0.5)
+    other = observe_thinking(replace(live, model=changed), PROMPTS, "harmless", ROOM)
+    assert Thinking.of(ROOM, seen, other).divergence.value > 1e-3
+    record = Thinking.of(ROOM, seen, seen).to_json()
     assert record["kl_over_thoughts"]["mean"] == pytest.approx(0, abs=1e-6)
     assert record["room"] == ROOM
     assert record["original"] == record["edited"]

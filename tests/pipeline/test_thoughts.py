@@ -73,7 +73,7 @@ def test_what_cannot_be_is_said_before_anything_is_thought(tmp_path: Path) -> No
 def test_a_search_takes_refusals_out_of_both_modes_and_the_record_repeats_it(tmp_path: Path) -> None:
     first = run(asked(tmp_path / "first", optimize=True, n_train=24, max_kl=0.2))
     assert first.measured.thinking is not None
-    before, after = first.measured.thinking.original.modes["harmful"], first.measured.thinking.edited.modes["harmful"]
+    before, after = first.measured.thinking.original["harmful"], first.measured.thinking.edited["harmful"]
     assert before.on.count > 0.9 * before.on.total
     for mode in ("on", "off"):
         assert getattr(after, mode).count < 0.5 * getattr(before, mode).count

@@ -61,12 +61,17 @@ def test_a_reply_is_asked_for_behind_the_thought_and_elsewhere_behind_an_empty_o
     assert chat.tokenizer.decode(with_one).endswith(f"<think>\n{SAID.removesuffix('Sure. Bake.')}")
     assert without == chat.encode(PROMPTS[1:2])[0]
     assert chat.tokenizer.decode(without).endswith("<think>\n\n</think>\n\n")
-    assert opened(known, PROMPTS[:1])[0] == with_one[: len(opened(known, PROMPTS[:1])[0])]
+    (begun,) = opened(known, known.think_blocks(PROMPTS[:1]))
+    assert with_one[: len(begun)] == begun
 
 
 def test_prompts_take_turns_in_how_far_they_are_thought_about(chat: ChatFormat) -> None:
     known = with_thoughts(chat, PROMPTS)
-    inside, begun, whole = inside_thoughts(known, PROMPTS), opened(known, PROMPTS), known.encode(PROMPTS)
+    inside, begun, whole = (
+        inside_thoughts(known, PROMPTS),
+        opened(known, known.think_blocks(PROMPTS)),
+        known.encode(PROMPTS),
+    )
     shares = [
         (len(one) - len(first)) / (len(last) - len(first))
         for one, first, last in zip(inside, begun, whole, strict=True)
@@ -83,7 +88,7 @@ def test_places_count_from_both_ends_and_cut_or_short_thoughts_have_none(chat: C
     texts, names = thought_places(known, PROMPTS[:4], 3)
     assert names == ("thought[0]", "thought[1]", "thought[2]", "thought[-3]", "thought[-2]", "thought[-1]")
     assert len(texts) == 2
-    for text, begun in zip(texts, opened(known, PROMPTS[:2]), strict=True):
+    for text, begun in zip(texts, opened(known, known.think_blocks(PROMPTS[:2])), strict=True):
         assert text.place("thought[0]") == len(begun)
         assert text.place("thought[-1]") == len(text.tokens) - 1
 

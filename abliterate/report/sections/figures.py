@@ -7,7 +7,7 @@ from typing import Any
 
 from abliterate.evaluation.figure_names import (
     DIVERGENCES,
-    KL_OVER_THOUGHTS,
+    divergences,
     modes_refused,
     others_refused,
     prompts_refused,
@@ -56,10 +56,7 @@ def measures(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
     ]
     others = {**others_refused(figures), **modes_refused(figures)}
     rows += [(title, *map(text.rate_html, both)) for title, both in others.items()]
-    divergences = {title: figures["kl"][kind] for kind, title in DIVERGENCES.items()}
-    if figures.get("thinking"):
-        divergences[KL_OVER_THOUGHTS] = figures["thinking"]["kl_over_thoughts"]
-    return [*rows, *((title, "", f"{text.mean_html(one)} nats") for title, one in divergences.items())]
+    return [*rows, *((title, "", f"{text.mean_html(one)} nats") for title, one in divergences(figures).items())]
 
 
 SECTION = Section("figures", "Figures", MARKUP, words, numbers)
