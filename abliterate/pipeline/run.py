@@ -16,7 +16,6 @@ from abliterate.edits.plan import EditPlan, left_alone_note, make_plan
 from abliterate.edits.write import write_edited
 from abliterate.evaluation.divergence import diverge
 from abliterate.evaluation.observation import Observation, observe
-from abliterate.evaluation.thinking import Thinking
 from abliterate.exports.peft_adapter import prepare_adapter, write_files
 from abliterate.interventions.recipe import Recipe
 from abliterate.models.adapter import attach
@@ -33,7 +32,7 @@ from abliterate.pipeline.find import (
 from abliterate.pipeline.load import Loaded
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.removed_words import removed_words, texts_of_run
-from abliterate.pipeline.thoughts import cliff, observe_modes
+from abliterate.pipeline.thoughts import cliff, compare_modes, observe_modes
 from abliterate.progress import SILENT, Progress
 from abliterate.prompts.splits import Report
 from abliterate.proofs.stream import PROMPTS, reference, requantised_note, verify_stream
@@ -113,12 +112,8 @@ def run_steps(options: Options, clock: Clock, progress: Progress) -> Result:
         with clock.step("measure the edited"):
             edited = observe_report(loaded, report, original, loaded.unfinished.under("edited", plan.digest), progress)
             divergence = diverge(original, edited, progress)
-            edited_modes = observe_modes(loaded, loaded.unfinished.under("edited, thinking", plan.digest), progress)
-            thinking = (
-                Thinking.of(options.thought, modes, edited_modes)
-                if options.thought and modes and edited_modes
-                else None
-            )
+            kept = loaded.unfinished.under("edited, thinking", plan.digest)
+            thinking = compare_modes(loaded, modes, kept, progress)
         measured = Measured(tensors, proof, selection, original, edited, divergence, found, finding.trials, thinking)
         prompts = training_replies.record(loaded.splits)
         device = choose_device(options.device)

@@ -13,7 +13,7 @@ from torch import Tensor
 from abliterate.activations.places import capture_places
 from abliterate.errors import InputError
 from abliterate.evaluation.statistics import mean_of
-from abliterate.evaluation.thinking import ThinkingObservation, observe_thinking
+from abliterate.evaluation.thinking import Thinking, ThinkingObservation, observe_thinking
 from abliterate.models.decoding import Decoding
 from abliterate.models.generation import generate
 from abliterate.parallel.processes import Processes
@@ -105,6 +105,14 @@ def observe_modes(loaded: Loaded, kept: RecordLog, progress: Progress) -> Thinki
     prompts = {HARMFUL: harmful.prompts, HARMLESS: harmless.prompts}
     scorer = BEHAVIOURS[loaded.options.target]
     return observe_thinking(loaded.live(progress), prompts, HARMLESS, loaded.options.thought, kept=kept, scorer=scorer)
+
+
+def compare_modes(
+    loaded: Loaded, original: ThinkingObservation | None, kept: RecordLog, progress: Progress
+) -> Thinking | None:
+    """Observe the edited model, which is loaded now, and hold it against the original; None without --thought."""
+    edited, room = observe_modes(loaded, kept, progress), loaded.options.thought
+    return Thinking.of(room, original, edited) if room and original and edited else None
 
 
 def cliff(
