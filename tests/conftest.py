@@ -6,6 +6,8 @@ environment make another machine of this one, to try that:
 - `ABLITERATE_TEST_THREADS` (1): threads of torch in the tests, and in the processes that they start;
 - `ABLITERATE_TEST_MKLDNN` (on): `off` takes torch's own kernels instead of oneDNN's. Torch reads no variable for that,
   so processes that a test starts keep oneDNN.
+
+Laws are tried on 25 examples each, where they do not say how many; `ABLITERATE_TEST_EXAMPLES` gives another number.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hook = install_import_hook("abliterate", "beartype.beartype")
 
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from transformers import PreTrainedModel  # noqa: E402
 
 import fixtures.tiny_chat  # noqa: E402, F401 - makes the one copy of the tiny model before other processes begin
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
     from abliterate.evaluation.evaluation import Evaluation
     from abliterate.pipeline.load import Loaded
     from abliterate.pipeline.run import Result
+
+settings.register_profile("suite", max_examples=int(os.environ.get("ABLITERATE_TEST_EXAMPLES", "25")), deadline=None)
+settings.load_profile("suite")
 
 threads = os.environ.get("ABLITERATE_TEST_THREADS", "1")
 torch.set_num_threads(int(threads))  # one: the models are too small to share, and other work would stall them

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,16 +38,27 @@ def module_of(path: Path) -> str:
     return ".".join(parts).removesuffix(".__init__")
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield every module of the package that a file imports, anywhere in it."""
-    known = {module_of(other) for other in FILES}
-    for node in ast.walk(ast.parse(path.read_text())):
+KNOWN = {module_of(path) for path in FILES}
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Return everything in a file: several laws ask for the same one."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Return every module of the package that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "abliterate":
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                yield inner if inner in known else node.module
+                found.add(inner if inner in KNOWN else node.module)
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "abliterate")
+            found.update(alias.name for alias in node.names if alias.name.split(".")[0] == "abliterate")
+    return frozenset(found)
 
 
 def test_every_room_is_on_the_plan() -> None:
@@ -69,7 +80,7 @@ def test_imports_point_upwards(path: Path) -> None:
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:
-    graph = {module_of(path): set(imports(path)) - {module_of(path)} for path in FILES}
+    graph = {module_of(path): imports(path) - {module_of(path)} for path in FILES}
     done: set[str] = set()
 
     def visit(module: str, above: tuple[str, ...]) -> None:
@@ -86,17 +97,15 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_files_and_functions_stay_small(path: Path) -> None:
-    text = path.read_text()
-    assert text.count("\n") <= 400
-    for node in ast.walk(ast.parse(text)):
+    assert path.read_text(encoding="utf-8").count("\n") <= 400
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef):
             assert (node.end_lineno or 0) - node.lineno <= 60, node.name
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) != "cli"], ids=name_of)
 def test_only_the_command_line_prints(path: Path) -> None:
-    names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
-    assert "print" not in names
+    assert "print" not in {node.id for node in nodes(path) if isinstance(node, ast.Name)}
 
 
 def test_public_names_are_sorted_and_there() -> None:
@@ -110,6 +119,5 @@ def test_every_module_has_its_tests(path: Path) -> None:
     """`tests/<room>/test_<file>.py` holds a test, and takes something from the module that it is named after."""
     tests = TESTS / path.relative_to(ROOT).parent / f"test_{path.stem.strip('_')}.py"
     assert tests.is_file(), f"write {tests.relative_to(TESTS.parent)}"
-    tree = ast.parse(tests.read_text())
-    assert any(isinstance(node, ast.FunctionDef) and node.name.startswith("test_") for node in ast.walk(tree))
-    assert module_of(path) in set(imports(tests)), f"{tests.name} takes nothing from {module_of(path)}"
+    assert any(isinstance(node, ast.FunctionDef) and node.name.startswith("test_") for node in nodes(tests))
+    assert module_of(path) in imports(tests), f"{tests.name} takes nothing from {module_of(path)}"

@@ -185,8 +185,15 @@ def test_every_script_that_is_shown_is_there_and_knows_its_flags(page: Path) -> 
         if words and words[0].endswith(".py"):
             script = ROOT / words[0]
             assert script.is_file(), line
-            text = script.read_text(encoding="utf-8")
+            text = with_those_beside_it(script)
             assert not [word for word in words if word.startswith("--") and f'"{word}"' not in text], line
+
+
+def with_those_beside_it(script: Path) -> str:
+    """Return the text of a script and of the files of its own folder that it takes something from: they may read flags for it."""
+    text = script.read_text(encoding="utf-8")
+    beside = [script.parent / f"{name}.py" for name in re.findall(r"^ *(?:from|import) (\w+)", text, re.MULTILINE)]
+    return "\n".join([text, *(one.read_text(encoding="utf-8") for one in beside if one.is_file())])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
