@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from abliterate.search.stages import SearchResult
 
 PICKING = flags(
-    "max_kl", "target_refusals", "pick", "dtype", "device", "max_memory", "force", "offline", "trust_remote_code",
+    "max_kl", "target_refusals", "pick", "max_lost", "dtype", "device", "max_memory", "force", "offline", "trust_remote_code",
     "allow_unproved", "revision",
     model=Declaration("The original. \\[default: the Hub id that the manifest names]", usual=lambda _: ""),
     out=Declaration("Folder for the result.", read=Path, kind=Path),
@@ -54,12 +54,14 @@ def picked(one: Picked) -> RenderableType:
 
 
 def front_table(found: SearchResult) -> Table:
-    """Return the points that no other beats, on the select split, with the one that was taken marked."""
-    keeps = found.front.original.kept_prompts > 0
+    """Return the points that no other beats, on the select split, with the one that was taken marked, and those that lose too much."""
+    front = found.front
+    keeps, allowed = front.original.kept_prompts > 0, front.keeping()
     names = ["", "refusals", "KL, first token", *(["refusals that should stay"] if keeps else [])]
     table = Table(*names, title="the front, on the select split", title_justify="left")
-    for point in found.front.best():
-        mark = "taken" if point is found.chosen else ""
+    for point in front.offered():
+        lost = "" if point in allowed else f"beyond --max-lost {front.max_lost:g}"
+        mark = "taken" if point is found.chosen else lost
         kept = [f"{point.kept}/{point.kept_prompts}"] if keeps else []
         table.add_row(mark, f"{point.refusals}/{point.prompts}", f"{point.kl:.3g}", *kept)
     return table

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from abliterate.directions.files import read_directions, write_rows
+from abliterate.errors import InputError
 from abliterate.pipeline.contradictions import check_search
 from abliterate.pipeline.open_edit import EditFiles, open_edit, with_original
 from abliterate.pipeline.open_model import open_source
@@ -29,7 +30,7 @@ class Picked:
 
 
 def pick(folder: Path, options: Options, progress: Progress = SILENT) -> Picked:
-    """Write the point of a finished search that `options` choose (`max_kl`, `target_refusals`, `pick`) to `options.out`.
+    """Write the point of a finished search that `options` choose (`max_kl`, `target_refusals`, `pick`, `max_lost`) to `options.out`.
 
     `options.model` is the original, or empty for the manifest's. The result is proved as that of a run; its figures are those of the
     select split alone, on which the search has judged it: `evaluate` measures it. Raises InputError for a folder without a
@@ -39,6 +40,10 @@ def pick(folder: Path, options: Options, progress: Progress = SILENT) -> Picked:
     check_free(options.out, options.force)
     manifest = read_manifest(folder)
     found = load_found(folder / SEARCH)
+    if options.max_lost is not None:
+        if not found.front.original.kept_prompts:
+            raise InputError(f"{folder}: its search kept no refusals that --max-lost could be of; leave it away")
+        found = replace(found, front=replace(found.front, max_lost=options.max_lost))
     chosen = found.front.choose(options.target_refusals, options.max_kl, options.pick)
     found = replace(found, chosen=chosen)
     options = with_original(options, manifest)

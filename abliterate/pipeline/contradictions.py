@@ -62,12 +62,18 @@ def check_search(options: Options) -> None:
             raise InputError(f"{flag} and --pick knee choose in two ways; leave one of them away")
         if value is not None and not 0 <= value < math.inf:
             raise InputError(f"{flag} {value}: give a number from 0 up")
+    if options.max_lost is not None and not 0 <= options.max_lost <= 1:
+        raise InputError(f"--max-lost {options.max_lost}: give a share from 0 to 1")
 
 
 def check_kept(options: Options) -> None:
     """Raise InputError for flags of a search that keeps refusals, where none does."""
     if options.keep is not None and not options.searches:
         raise InputError("--keep is kept by a search; add --optimize, or leave it away")
+    if options.max_lost is not None and options.keep is None and options.mode != "calm":
+        raise InputError(
+            "--max-lost is of refusals that shall stay; name them with --keep, add --mode calm, or leave it away"
+        )
     if options.mode == "calm":
         taken = {
             "--no-optimize": not options.searches,

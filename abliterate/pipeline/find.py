@@ -122,6 +122,7 @@ def optimise(
         seed=options.seed,
         target_refusals=options.target_refusals,
         max_kl=options.max_kl,
+        max_lost=options.max_lost,
         pick=options.pick,
         state_file=None if loaded.unfinished.notes else state_file(loaded, start, data, judge),
         keeping=loaded.unfinished.writing,

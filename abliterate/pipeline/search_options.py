@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from abliterate.records.option import OFF, Declaration, Panel, one_of, option, whole_number
-from abliterate.search.choice import PICKS, USUAL_MAX_KL, Pick
+from abliterate.search.choice import PICKS, USUAL_MAX_KL, USUAL_MAX_LOST, Pick
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,15 @@ class SearchOptions:
         None,
         Declaration(
             f"Of the edits found: fewest refusals at no more than this KL (nats, first token). \\[default: {USUAL_MAX_KL}]",
+            read=float,
+            kind=float,
+        ),
+    )
+    max_lost: float | None = option(
+        None,
+        Declaration(
+            "Of the refusals that shall stay (--keep, --mode calm), the share that an edit may lose. "
+            f"\\[default: {USUAL_MAX_LOST}]",
             read=float,
             kind=float,
         ),

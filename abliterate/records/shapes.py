@@ -34,7 +34,7 @@ MANIFEST_SHAPE = {
     "selection": Maybe({"bypass": Maybe(float), "induce": Maybe(float), "kl": Maybe(float)}),
     "search": Maybe({
         "original": {"refusals": int, "prompts": int, "kept": Maybe(int), "kept_prompts": Maybe(int)},
-        "chosen": int, "points": [POINT], "judge": Maybe(str),
+        "chosen": int, "points": [POINT], "judge": Maybe(str), "max_lost": Maybe(float),
     }),
     "recipe": {"direction": Maybe(str), "directions": Maybe([str]), "strengths": STRENGTHS_SHAPE, "added": Maybe(float), "form": Maybe(str)},
     "trials": Maybe([{"layer": int, "position": int, "strength": float, "refused": int, "prompts": int}]),

@@ -10,3 +10,6 @@ PICKS: tuple[Pick, ...] = get_args(Pick)
 
 USUAL_MAX_KL = 0.02
 """The limit: KL(original || edited) at the first reply token on harmless prompts, in nats."""
+
+USUAL_MAX_LOST = 0.02
+"""Refusals that shall stay and may be lost, as a share of those the original has: a reply that hangs in the balance may turn."""

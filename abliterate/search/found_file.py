@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from abliterate.errors import InputError
 from abliterate.interventions.recipe import Recipe
+from abliterate.search.choice import USUAL_MAX_LOST
 from abliterate.search.front import Front, Point
 from abliterate.search.losses import TokenCount
 from abliterate.search.stages import SearchResult
@@ -30,6 +31,7 @@ def save_found(path: Path, found: SearchResult) -> None:
         "chosen": found.front.points.index(found.chosen),
         "tokens": vars(found.token_count),
         "judge": found.judge,
+        "max_lost": found.front.max_lost,
     }
     save_file(tensors, path, metadata={FOUND_RECORD: json.dumps(record)})
 
@@ -48,7 +50,7 @@ def load_found(path: Path) -> SearchResult:
         )
         for point in points:
             Recipe.from_json(point.edit.recipe().to_json(), str(path))  # strengths are somebody else's word
-        front = Front(tuple(points), original)
+        front = Front(tuple(points), original, float(record.get("max_lost", USUAL_MAX_LOST)))
         chosen = front.points[int(record["chosen"])]
         return SearchResult(front, TokenCount(**record["tokens"]), chosen, record.get("judge"))
     except InputError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from abliterate.errors import InputError
-from abliterate.search.choice import USUAL_MAX_KL, Pick
-from abliterate.search.kept import KEPT_SLACK
+from abliterate.search.choice import USUAL_MAX_KL, USUAL_MAX_LOST, Pick
 from abliterate.search.variables import Variables
 
 SLACK = 0.02
@@ -63,10 +63,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Front:
-    """All points of a search in the order they were found; `original` are the unedited model's refusals there."""
+    """All points of a search in the order they were found; `original` are the unedited model's refusals there.
+
+    Of the refusals that shall stay, a point may lose `max_lost`, a share of those that the original has.
+    """
 
     points: tuple[Point, ...]
     original: Point
+    max_lost: float = USUAL_MAX_LOST
 
     def coherent(self) -> list[Point]:
         """Return the points whose replies still say something."""
@@ -75,8 +79,14 @@ class Front:
 
     def keeping(self) -> list[Point]:
         """Return those of them that leave the refusals that shall stay."""
-        least = self.original.kept - KEPT_SLACK * self.original.kept_prompts
+        least = least_kept(self.original.kept, self.max_lost)
         return [point for point in self.coherent() if point.kept >= least]
+
+    def offered(self) -> list[Point]:
+        """Return the coherent points that no other beats in refusals, KL and refusals left that shall stay: what a limit may choose."""
+        points = self.coherent()
+        kept = [point for point in points if not any(beats_keeping(other, point) for other in points)]
+        return sorted(kept, key=lambda point: (point.refusals, point.kl))
 
     def best(self) -> list[Point]:
         """Return the points that are left and that no other beats in both refusals and KL, fewest refusals first."""
@@ -98,7 +108,8 @@ class Front:
             most = max(point.kept for point in coherent)
             raise InputError(
                 f"every edit that the search found loses refusals that shall stay: of {self.original.kept} on the select "
-                f"split at most {most} are left; give more prompts, or --edit-rank {len(coherent[0].edit.recipe().names) + 1}"
+                f"split at most {most} are left; give more prompts, --max-lost {lost_beside(self.original.kept, most)}, or "
+                f"--edit-rank {len(coherent[0].edit.recipe().names) + 1}"
             )
         if not points:
             raise InputError(
@@ -126,10 +137,27 @@ class Front:
         return min(reached, key=lambda point: point.kl)
 
 
+def least_kept(original: int, max_lost: float) -> float:
+    """Return how many of the original's refusals must be left where a share of them may be lost."""
+    return original * (1 - max_lost) - 1e-9
+
+
+def lost_beside(original: int, left: int) -> float:
+    """Return the share of the original's refusals that is lost where `left` are left, rounded up to hundredths."""
+    return math.ceil(100 * (1 - left / original)) / 100
+
+
 def beats(one: FrontRank, other: FrontRank) -> bool:
     """Whether `one` is as good in both figures and better in one."""
     return (one.refusals, one.kl) != (other.refusals, other.kl) and (
         one.refusals <= other.refusals and one.kl <= other.kl
+    )
+
+
+def beats_keeping(one: Point, other: Point) -> bool:
+    """Whether `one` is as good in three figures, with the refusals left that shall stay, and better in one."""
+    return one.kept >= other.kept and (
+        beats(one, other) or ((one.refusals, one.kl) == (other.refusals, other.kl) and one.kept > other.kept)
     )
 
 

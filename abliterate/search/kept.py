@@ -1,7 +1,8 @@
 """Refusals that an edit must leave: what holds them during a search, and how many are left.
 
 What holds them is the divergence along the first tokens of the model's own refusals, as of harmless prompts along its
-answers. What judges them is the count of refusals that are left of the original's on the select split, which may fall by `KEPT_SLACK`.
+answers. What judges them is the count of refusals that are left of the original's on the select split, which may fall as far as
+the front is told (`Front.max_lost`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,6 @@ KEPT_WEIGHT = 1.0
 
 KEPT_TOKENS = 8
 """Tokens of the model's own refusals along which the divergence is followed."""
-
-KEPT_SLACK = 0.02
-"""Refusals that an edit may lose, as a share of the original's: a reply that hangs in the balance may turn."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from abliterate.replies import coherence, languages, openings, refusals, rules_e
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
 from abliterate.search import examples, kept, losses, variables
-from abliterate.search.choice import Pick
+from abliterate.search.choice import USUAL_MAX_LOST, Pick
 from abliterate.search.examples import OpenThoughts, OriginalReply, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point
 from abliterate.search.kept import Keeping, Kept
@@ -104,6 +104,7 @@ class SearchResult:
         original = self.front.original
         return {
             "original": {"refusals": original.refusals, "prompts": original.prompts, **original.kept_to_json()},
+            **({"max_lost": self.front.max_lost} if original.kept_prompts else {}),
             "chosen": self.front.points.index(self.chosen),
             "points": [point.to_json() for point in self.front.points],
             "tokens": dict(vars(self.token_count)),
@@ -255,6 +256,7 @@ def search(
     seed: int = 0,
     target_refusals: float | None = None,
     max_kl: float | None = None,
+    max_lost: float | None = None,
     pick: Pick = "refusals",
     state_file: Path | None = None,
     keeping: Callable[[], AbstractContextManager[None]] = nullcontext,
@@ -299,7 +301,7 @@ def search(
             if state_file and group.first:
                 with keeping():
                     state.save(state_file)
-    front = Front(tuple(state.points[1:]), state.points[0])
+    front = Front(tuple(state.points[1:]), state.points[0], USUAL_MAX_LOST if max_lost is None else max_lost)
     return SearchResult(front, state.token_count, front.choose(target_refusals, max_kl, pick))
 
 

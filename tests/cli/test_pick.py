@@ -28,5 +28,13 @@ def test_where_refusals_should_stay_the_table_counts_them() -> None:
     assert [list(column.cells) for column in table.columns][3] == ["19/20"]
 
 
+def test_points_that_lose_too_many_are_shown_with_what_would_take_them() -> None:
+    nothing = Variables({}, torch.zeros(0))
+    points = [Point(nothing, 1.0, *figures) for figures in ((1, 0, 30, 0.01, 18, 20), (5, 0, 30, 0.01, 20, 20))]
+    original = Point(nothing, None, 30, 0, 30, 0.0, 20, 20)
+    table = front_table(SearchResult(Front(tuple(points), original), TokenCount(), points[1]))
+    assert [*table.columns[0].cells] == ["beyond --max-lost 0.02", "taken"]
+
+
 def test_a_folder_without_a_record_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "has no abliterate.json" in refused("pick", tmp_path, "--out", tmp_path / "out")

@@ -48,6 +48,8 @@ def test_what_cannot_be_picked_is_said_and_nothing_is_written(result: Result, se
     for folder, asked, message in (
         (result.out, {}, "has no search.safetensors; it is of a run without a search"),
         (searched.out, {"max_kl": 0.0}, "--max-kl 0: the least found is"),
+        (searched.out, {"max_lost": 0.1}, "its search kept no refusals that --max-lost could be of; leave it away"),
+        (searched.out, {"max_lost": 1.5}, "--max-lost 1.5: give a share from 0 to 1"),
         (searched.out, {"max_kl": -1.0}, "--max-kl -1.0: give a number from 0 up"),
         (searched.out, {"max_kl": 0.1, "pick": "knee"}, "choose in two ways"),
     ):

@@ -54,6 +54,8 @@ from abliterate.pipeline.options import Options
         ({"mode": "calm", "strength": 0.5}, "--strength and --optimize"),
         ({"look_alikes": "mine.txt"}, "--look-alikes is for --mode calm; add that, or leave it away"),
         ({"report_look_alikes": "mine.txt"}, "--report-look-alikes is for --mode calm"),
+        ({"max_lost": 0.1}, "--max-lost is of refusals that shall stay; name them with --keep, add --mode calm"),
+        ({"keep": "mine.txt", "optimize": True, "max_lost": -0.1}, "--max-lost -0.1: give a share from 0 to 1"),
         ({"keep": "mine.txt", "optimize": False}, "--keep is kept by a search; add --optimize"),
         ({"keep": "mine.txt", "mode": "induce"}, "--keep is kept by a search"),
         ({"mode": "induce", "optimize": True}, "--optimize says how the direction is removed"),

@@ -25,13 +25,14 @@ def found() -> SearchResult:
 
     points = tuple(map(point, range(1, 4)))
     original = Point(Variables({}, torch.zeros(0)), None, 20, 0, 30, 0.0)
-    return SearchResult(Front(points, original), TokenCount(11, 7), points[1])
+    return SearchResult(Front(points, original, 0.1), TokenCount(11, 7), points[1])
 
 
 def test_what_is_kept_comes_back(tmp_path: Path) -> None:
     before = found()
     save_found(tmp_path / "search.safetensors", before)
     after = load_found(tmp_path / "search.safetensors")
+    assert after.front.max_lost == 0.1
     assert json.dumps(after.to_json()) == json.dumps(before.to_json())
     for one, other in zip(before.front.points, after.front.points, strict=True):
         assert torch.equal(one.edit.direction, other.edit.direction)

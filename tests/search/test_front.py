@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -68,18 +70,30 @@ def keeping(refusals: int, kl: float, kept: int) -> Point:
 
 
 def test_only_points_that_leave_the_refusals_that_should_stay_are_chosen() -> None:
-    """Two of a hundred may turn: of 64 that is one."""
-    points = keeping(0, 0.01, 38), keeping(5, 0.01, 39), keeping(9, 0.005, 44)
-    front = Front(points, keeping(40, 0.0, 40))
+    """Two of a hundred may turn: of 50 that is one."""
+    points = keeping(0, 0.01, 48), keeping(5, 0.01, 49), keeping(9, 0.005, 50)
+    front = Front(points, keeping(40, 0.0, 50))
     assert front.best() == [points[1], points[2]]
     assert front.choose() is points[1]
-    assert points[1].to_json()["kept"] == 39
+    assert points[1].to_json()["kept"] == 49
     assert "kept" not in point(1, 0.1).to_json()
+
+
+def test_how_many_of_them_may_be_lost_can_be_said() -> None:
+    """All points are offered that nothing beats in all three figures; which of them are allowed, the share decides."""
+    points = keeping(0, 0.01, 20), keeping(5, 0.01, 23), keeping(9, 0.005, 24), keeping(9, 0.006, 24)
+    front = Front(points, keeping(40, 0.0, 24))
+    assert front.offered() == [*points[:3]]
+    assert front.choose() is points[2]
+    assert replace(front, max_lost=0.05).choose() is points[1]
+    assert replace(front, max_lost=1 / 6).choose() is points[0]
+    assert replace(front, max_lost=0.16).choose() is points[1]
 
 
 def test_where_every_point_loses_them_that_is_said() -> None:
     front = Front((keeping(0, 0.01, 20), keeping(3, 0.01, 30)), keeping(40, 0.0, 40))
     with pytest.raises(
-        InputError, match="of 40 on the select split at most 30 are left; give more prompts, or --edit-rank 2"
+        InputError,
+        match=r"of 40 on the select split at most 30 are left; give more prompts, --max-lost 0.25, or --edit-rank 2",
     ):
         front.choose()

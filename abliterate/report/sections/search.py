@@ -9,8 +9,8 @@ from abliterate.evaluation.statistics import Rate
 from abliterate.report import format as text
 from abliterate.report.load import Gathered
 from abliterate.report.sections.section import Section
-from abliterate.search.front import SLACK
-from abliterate.search.kept import KEPT_SLACK
+from abliterate.search.choice import USUAL_MAX_LOST
+from abliterate.search.front import SLACK, least_kept
 
 MARKUP = """\
 <section id="search"><h2>Search</h2>
@@ -48,7 +48,9 @@ def front(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
     allowed = max(search["points"][search["chosen"]]["incoherent"], SLACK * search["original"]["prompts"])
     original = search["original"]
     # As for those that lose refusals that should stay.
-    least = (original.get("kept") or 0) - KEPT_SLACK * (original.get("kept_prompts") or 0)
+    least = least_kept(
+        original.get("kept") or 0, USUAL_MAX_LOST if search.get("max_lost") is None else search["max_lost"]
+    )
     good = [
         (one["refusals"], one["kl"])
         for one in search["points"]

@@ -29,13 +29,16 @@ def test_points_that_lose_refusals_that_should_stay_make_no_front(whole: Gathere
     search = whole.manifest["search"]
     kept = [
         {**point, "kept": count, "kept_prompts": 50}
-        for point, count in zip(search["points"], (40, 40, 20), strict=True)
+        for point, count in zip(search["points"], (49, 49, 20), strict=True)
     ]
-    original = {**search["original"], "kept": 41, "kept_prompts": 50}
+    original = {**search["original"], "kept": 50, "kept_prompts": 50}
     record = {**whole.manifest, "search": {**search, "points": kept, "original": original}}
     shown = front(record)
     assert shown is not None
     assert [point["best"] for point in shown["points"]] == [False, True, False]
+    more = front({**record, "search": {**record["search"], "max_lost": 0.6}})
+    assert more is not None
+    assert [point["best"] for point in more["points"]] == [False, True, True]
     assert "of what should stay" in shown["words"]
     assert shown["removed"] == "harmful"
     calmed = front({**record, "prompts": {"look-alikes": {"spec": "a.txt", "digest": None}}})
