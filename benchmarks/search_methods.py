@@ -42,7 +42,7 @@ from abliterate.models.source import load_tokenizer, resolve
 from abliterate.parallel.processes import Processes
 from abliterate.projection import normalize
 from abliterate.prompts.chat_format import ChatFormat
-from abliterate.search import stages
+from abliterate.search import pressure, stages
 from abliterate.search.examples import OriginalReply
 from abliterate.search.losses import EditLosses, TokenCount
 from abliterate.search.variables import STRENGTH_STEP, STRONGEST, TURN, Variables
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--method", nargs="+")
     parser.add_argument("--dtype", default="bfloat16")
     options = parser.parse_args()
-    stages.REFUSAL_WEIGHTS = PRESSURES  # type: ignore[assignment]
+    pressure.REFUSAL_WEIGHTS = PRESSURES  # type: ignore[assignment]
     bad = load_prompts(str(options.harmful)).prompts[: leader.HARMFUL]
     good = load_prompts(str(options.harmless)).prompts[: leader.HARMLESS]
     source = resolve(str(options.model))
@@ -168,7 +168,7 @@ def main() -> None:
     live = LiveModel(model, chat, prepared.architecture)
     one = stages.Search(live, edit_losses, prepared.pool, Processes(), selected)
     table = Table(title=f"{SELECT_HARMFUL} harmful, {SELECT_HARMLESS} harmless prompts of the select split")
-    for column in ("method", "start", *(f"pressure {pressure}" for pressure in PRESSURES), "s"):
+    for column in ("method", "start", *(f"pressure {weight}" for weight in PRESSURES), "s"):
         table.add_column(column, justify="right")
     with frozen(model):
         begun = one.begin(prepared.start)

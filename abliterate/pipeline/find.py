@@ -162,7 +162,8 @@ def state_file(loaded: Loaded, start: Variables, data: SearchData, judge: Judge 
     run_by = loaded.source.checkpoint.fingerprint(), model.dtype, model_device(model).type
     identity = hashlib.sha256(start.direction.numpy().tobytes())
     counted_by = options.target, judge and (judge.name, options.judge, options.judge_endpoint, options.judge_model)
-    identity.update(repr([vars(data), asked, run_by, counted_by, search_settings()]).encode())
+    limits = options.max_kl, options.target_refusals, options.pick, options.max_lost  # the last stages close in on them
+    identity.update(repr([vars(data), asked, run_by, counted_by, limits, search_settings()]).encode())
     return cache_folder() / "searches" / f"{identity.hexdigest()}.safetensors"
 
 

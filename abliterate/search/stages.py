@@ -1,4 +1,4 @@
-"""The search itself: from much pressure on refusals to little, each stage starting where the one before ended.
+"""The search itself: from much pressure on refusals to little, each stage starting where the one before ended; then towards the limit.
 
 A stage minimises `weight * refusals + divergence` (`losses.LOSSES`) by Adam over strengths and direction, on a few of the places where
 refusals part from answers and a few harmless replies at each step. Then the model replies to the prompts that it ever
@@ -33,17 +33,15 @@ from abliterate.parallel.processes import Processes
 from abliterate.replies import coherence, languages, openings, refusals, rules_english, thinking
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
-from abliterate.search import examples, kept, losses, variables
+from abliterate.search import examples, kept, losses, pressure, variables
 from abliterate.search.choice import USUAL_MAX_LOST, Pick
 from abliterate.search.examples import OpenThoughts, OriginalReply, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point
 from abliterate.search.kept import Keeping, Kept
 from abliterate.search.losses import EditLosses, States, TokenCount
+from abliterate.search.pressure import Turn, limit_of, next_turn
 from abliterate.search.state import State
 from abliterate.search.variables import Variables
-
-REFUSAL_WEIGHTS = (0.5, 0.2, 0.08, 0.03, 0.01)
-"""Weights of the refusals, a stage each."""
 
 STEPS = 12
 """Steps of a stage. Four stages of 8 are not enough: of two searches on Qwen2.5-0.5B-Instruct with 128 prompts a side, which differ
@@ -213,18 +211,17 @@ class Search:
         state.points = [self.judge(None, None), self.judge(start, None)]
         return state
 
-    def stage(self, state: State, number: int, seed: int, original: Sequence[States]) -> None:
+    def stage(self, state: State, turn: Turn, seed: int, original: Sequence[States]) -> None:
         """Run one stage, and add its end to the points."""
-        refusal_weight = REFUSAL_WEIGHTS[number]
-        edit = state.edit.copy()
+        edit = (turn.begins.edit if turn.begins else state.edit).copy()
         places = state.transcript.places()
         sizes = len(places), len(state.answers), len(self.data.kept.refusals)
-        draws = [drawn(Random(f"{seed} {number} {side}"), size) for side, size in enumerate(sizes)]
+        draws = [drawn(Random(f"{seed} {turn.number} {side}"), size) for side, size in enumerate(sizes)]
         for one in edit.tensors():
             one.requires_grad_()
         optimizer = torch.optim.Adam(edit.groups(), betas=MOMENTA)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_STEP, STEPS)
-        with self.live.progress.step(f"stage {number + 1} of {len(REFUSAL_WEIGHTS)}", STEPS, "steps") as advance:
+        with self.live.progress.step(turn.title, STEPS, "steps") as advance:
             for _ in range(STEPS):
                 asked, stayed = next(draws[0]), next(draws[1])
                 optimizer.zero_grad(set_to_none=False)
@@ -234,7 +231,7 @@ class Search:
                     [state.answers[place] for place in own],
                     [original[place] for place in own],
                     edit,
-                    (refusal_weight / max(1, len(asked)), 1 / len(stayed)),
+                    (turn.weight / max(1, len(asked)), 1 / len(stayed)),
                 )
                 self.keeping.backward(self.edit_losses, draws[2], edit, self.processes)
                 self.processes.sum(gradients(edit))
@@ -243,9 +240,7 @@ class Search:
                 edit.bound()
                 advance(1)
         state.edit = edit.copy()
-        if number + 1 < len(REFUSAL_WEIGHTS):  # what is heard becomes places of the next stage
-            self.listen(state.transcript, state.transcript.at_risk, state.edit, "listening for new refusals")
-        state.points.append(self.judge(state.edit, refusal_weight))
+        state.points.append(self.judge(state.edit, turn.weight))
 
 
 def search(
@@ -296,17 +291,22 @@ def search(
         original = edit_losses.states(state.answers)
         if counted:  # what is made again was counted when it was first made
             vars(token_count).update(vars(counted))
-        for number in range(len(state.points) - 2, len(REFUSAL_WEIGHTS)):
-            one.stage(state, number, seed, original)
+        lost, limit = USUAL_MAX_LOST if max_lost is None else max_lost, limit_of(target_refusals, max_kl, pick)
+        turn = next_turn(state.points, limit, lost)
+        while turn is not None:
+            one.stage(state, turn, seed, original)
+            turn = next_turn(state.points, limit, lost)
+            if turn is not None:  # what is heard becomes places of the next stage
+                one.listen(state.transcript, state.transcript.at_risk, state.edit, "listening for new refusals")
             if state_file and group.first:
                 with keeping():
                     state.save(state_file)
-    front = Front(tuple(state.points[1:]), state.points[0], USUAL_MAX_LOST if max_lost is None else max_lost)
+    front = Front(tuple(state.points[1:]), state.points[0], lost)
     return SearchResult(front, state.token_count, front.choose(target_refusals, max_kl, pick))
 
 
 SEARCHED = (
-    sys.modules[__name__], coherence, examples, generation, kept, losses, languages, openings, refusals, rules_english, thinking, variables,
+    sys.modules[__name__], coherence, examples, generation, kept, losses, languages, openings, pressure, refusals, rules_english, thinking, variables,
 )  # fmt: skip
 """The files that a search goes through."""
 

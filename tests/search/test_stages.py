@@ -26,8 +26,9 @@ from abliterate.pipeline.load import Loaded
 from abliterate.pipeline.replies import TrainingReplies
 from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT
-from abliterate.search import losses, stages
+from abliterate.search import losses, pressure, stages
 from abliterate.search.stages import SearchData
+from abliterate.search.state import State
 from fixtures.search import ANSWERS, PLACES, random_edit, rows_of, ruler_of
 from fixtures.tiny_chat import TINY, options
 
@@ -65,7 +66,7 @@ def test_the_search_beats_the_automatic_choice(searched: Result) -> None:
 
 def test_manifest_and_recipe_repeat_the_search(searched: Result, tmp_path: Path) -> None:
     record = searched.manifest["search"]
-    assert len(record["points"]) == len(stages.REFUSAL_WEIGHTS) + 1
+    assert len(record["points"]) == len(pressure.REFUSAL_WEIGHTS) + 1
     assert record["points"][record["chosen"]]["strengths"] == searched.manifest["recipe"]["strengths"]
     assert record["tokens"]["backward"] > 0
     card = (searched.out / "README.md").read_text()
@@ -82,12 +83,33 @@ def test_the_batch_size_that_was_asked_for_holds_throughout(
     training_replies: tuple[Loaded, TrainingReplies, Directions, Selection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gradients, comparisons and replies: no forward of the search carries more prompts."""
-    monkeypatch.setattr(stages, "REFUSAL_WEIGHTS", (0.5,))
+    monkeypatch.setattr(pressure, "REFUSAL_WEIGHTS", (0.5,))
     loaded, *rest = training_replies
     asked = replace(loaded, options=replace(loaded.options, batch_size=8))
     with rows_of(loaded.model) as rows:
         optimise(asked, *rest, SILENT)
     assert max(rows) == 8
+
+
+def test_the_last_stages_close_in_on_the_limit(
+    training_replies: tuple[Loaded, TrainingReplies, Directions, Selection],
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One usual stage, beyond the limit: the next presses less. What is through is not run again, and another limit is another search."""
+    monkeypatch.setattr(pressure, "REFUSAL_WEIGHTS", (0.5,))
+    monkeypatch.setattr(pressure, "CLOSING", 1)
+    loaded, *rest = training_replies
+    asked = replace(loaded, options=replace(loaded.options, max_kl=1e-9))
+    with pytest.raises(InputError, match="the least found is"):
+        optimise(asked, *rest, SILENT)
+    (kept,) = cache.rglob("searches/*")
+    state = State.load(kept, [])
+    assert state is not None
+    assert [point.refusal_weight for point in state.points] == [None, None, 0.5, 0.5 / pressure.STRIDE]
+    with rows_of(loaded.model) as rows, pytest.raises(InputError, match="the least found is"):
+        optimise(asked, *rest, SILENT)
+    assert len(rows) < 20  # nothing but the original's states
 
 
 @pytest.mark.slow
@@ -114,9 +136,9 @@ def test_two_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.Mo
     alone = run(options(tmp_path / "alone", optimize=True, dtype="float32")).manifest["search"]
     script = tmp_path / "short.py"
     script.write_text(
-        "import torch\nfrom abliterate import cli\nfrom abliterate.search import stages\n"
+        "import torch\nfrom abliterate import cli\nfrom abliterate.search import pressure, stages\n"
         f"torch.backends.mkldnn.enabled = {torch.backends.mkldnn.enabled}\n"  # the kernels of the one process
-        f"stages.REFUSAL_WEIGHTS, stages.STEPS = {stages.REFUSAL_WEIGHTS}, {stages.STEPS}\ncli.main()\n"
+        f"pressure.REFUSAL_WEIGHTS, pressure.CLOSING, stages.STEPS = {pressure.REFUSAL_WEIGHTS}, {pressure.CLOSING}, {stages.STEPS}\ncli.main()\n"
     )
     # --multi_gpu is how it starts several processes on one machine; there need not be a GPU.
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]

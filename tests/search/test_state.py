@@ -19,7 +19,7 @@ from abliterate.pipeline.replies import TrainingReplies
 from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT
 from abliterate.replies import coherence, refusals
-from abliterate.search import examples, losses, stages, variables
+from abliterate.search import examples, losses, pressure, stages, variables
 from abliterate.search.examples import Transcript
 from abliterate.search.stages import SearchData
 from abliterate.search.state import State
@@ -33,11 +33,11 @@ def test_an_interrupted_search_goes_on(searched: Result, tmp_path: Path, monkeyp
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path / "cache"))
     stage, seen = stages.Search.stage, []
 
-    def interrupted(self: stages.Search, state: State, number: int, *rest: object) -> None:
-        seen.append(number)
+    def interrupted(self: stages.Search, state: State, turn: pressure.Turn, *rest: object) -> None:
+        seen.append(turn.number)
         if seen == [0, 1]:
             raise KeyboardInterrupt
-        stage(self, state, number, *rest)  # type: ignore[arg-type]
+        stage(self, state, turn, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(stages.Search, "stage", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -51,7 +51,9 @@ def test_an_interrupted_search_goes_on(searched: Result, tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("file", "name", "value"),
     [
-        (stages, "REFUSAL_WEIGHTS", (0.5, 0.1)),
+        (pressure, "REFUSAL_WEIGHTS", (0.5, 0.1)),
+        (pressure, "CLOSING", 5),
+        (pressure, "AIM", 0.5),
         (stages, "STEPS", 11),
         (stages, "EXAMPLES", 8),
         (stages, "ANSWERS", 80),
@@ -89,7 +91,7 @@ def test_a_search_under_other_settings_is_another(
     assert state_file(loaded, start, data) != path
 
 
-@pytest.mark.parametrize("changes", [{"batch_size": 4}, {"seed": 1}, {"sites": ("attn",)}])
+@pytest.mark.parametrize("changes", [{"batch_size": 4}, {"seed": 1}, {"sites": ("attn",)}, {"max_kl": 0.01}])
 def test_a_search_that_is_asked_for_in_another_way_is_another(
     training_replies: tuple[Loaded, TrainingReplies, Directions, Selection], changes: dict[str, Any]
 ) -> None:
@@ -119,7 +121,7 @@ def test_a_stale_state_is_left_alone(
 ) -> None:
     """A search that is through is not run again; with another constant it is."""
     monkeypatch.setenv("ABLITERATE_CACHE", str(tmp_path))
-    monkeypatch.setattr(stages, "REFUSAL_WEIGHTS", (0.5,))
+    monkeypatch.setattr(pressure, "REFUSAL_WEIGHTS", (0.5,))
     first = optimise(*training_replies, SILENT)
     with rows_of(training_replies[0].model) as rows:
         again = optimise(*training_replies, SILENT)
