@@ -40,11 +40,11 @@ def test_what_is_pushed_comes_back_to_the_bit(hub: HubServer, client: Client, na
 
 
 def test_a_branch_and_a_public_repository_are_made_when_asked(hub: HubServer, client: Client) -> None:
-    client.run(f"{MADE}\nvalue = directions.push_to_hub('team/open', private=False, commit_message='mine')")
-    assert hub.repositories["team/open"].visibility == "public"
-    assert hub.repositories["team/open"].commits[-1].message == "mine"
-    oid = hub.repositories["team/open"].commits[-1].oid
-    text = f"{MADE}\nvalue = Directions.from_pretrained('team/open@{oid}').digest == directions.digest"
+    client.run(f"{MADE}\nvalue = directions.push_to_hub('team/open-directions', private=False, commit_message='mine')")
+    assert hub.repositories["team/open-directions"].visibility == "public"
+    assert hub.repositories["team/open-directions"].commits[-1].message == "mine"
+    oid = hub.repositories["team/open-directions"].commits[-1].oid
+    text = f"{MADE}\nvalue = Directions.from_pretrained('team/open-directions@{oid}').digest == directions.digest"
     assert client.run(text) is True
 
 
