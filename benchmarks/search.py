@@ -105,7 +105,9 @@ def prepare_search(
     parts = (*train, bad[-SELECT_HARMFUL:], good[-SELECT_HARMLESS:])
     harmful, harmless, judging, staying = ([tuple(one) for one in chat.encode(part)] for part in parts)
     activations = capture(model, chat, [*train[0], *train[1]], architecture=architecture)
-    replies = generate_all(model, tokenizer, [harmful, harmless[: len(harmful)]], REPLY_TOKENS)
+    replies = generate_all(
+        model, tokenizer, [harmful, harmless[: len(harmful)]], REPLY_TOKENS, kinds=["harmful", "harmless"]
+    )
     refused, wrongly = ([is_refusal(text) for text in tokenizer.batch_decode(side)] for side in replies)
     openings = find_openings(
         [reply for reply, verdict in zip(replies[0], refused, strict=True) if verdict],

@@ -41,6 +41,7 @@ from abliterate.pipeline.thoughts import think, with_thoughts
 from abliterate.progress import SILENT, Advance, Progress
 from abliterate.replies.behaviours import BEHAVIOURS
 from abliterate.search.kept import Kept
+from abliterate.search.pressure import limit_of
 from abliterate.search.stages import SearchData, SearchResult, search, search_settings
 from abliterate.search.variables import Variables
 from abliterate.storage.cache import cache_folder
@@ -162,7 +163,10 @@ def state_file(loaded: Loaded, start: Variables, data: SearchData, judge: Judge 
     run_by = loaded.source.checkpoint.fingerprint(), model.dtype, model_device(model).type
     identity = hashlib.sha256(start.direction.numpy().tobytes())
     counted_by = options.target, judge and (judge.name, options.judge, options.judge_endpoint, options.judge_model)
-    limits = options.max_kl, options.target_refusals, options.pick, options.max_lost  # the last stages close in on them
+    limits = (
+        limit_of(options.target_refusals, options.max_kl, options.pick),
+        options.max_lost,
+    )  # the last stages close in on them
     identity.update(repr([vars(data), asked, run_by, counted_by, limits, search_settings()]).encode())
     return cache_folder() / "searches" / f"{identity.hexdigest()}.safetensors"
 

@@ -26,6 +26,10 @@ STRIDE = 3.0
 """By how much the weight changes where all stages lie on one side of the limit."""
 
 
+LEAST_SHARE = 0.25
+"""How far a weight lies from both that it is between, at least, as a share of the way: each stage shall learn something."""
+
+
 @dataclass(frozen=True)
 class Turn:
     """The next stage: its place among all, its weight of refusals, and the point that it begins with, None for where the last one ended."""
@@ -58,21 +62,19 @@ def next_turn(points: Sequence[Point], limit: float | None, max_lost: float) -> 
 def closed_in(front: Front, limit: float) -> tuple[float, Point] | None:
     """Return a weight under which an edit should lie just within the limit, and the point to begin with; None with nothing to gain.
 
-    Between two points the logarithm of the divergence is taken as a line over that of the weight.
+    It begins with the point nearest to the limit from within, so that a stage that came nearer is gone on from. Between that and the
+    nearest beyond, the logarithm of the divergence is taken as a line over that of the weight.
     """
-    points = [(point.refusal_weight, point) for point in front.best() if point.refusal_weight]
+    points = [(point.refusal_weight, point) for point in front.keeping() if point.refusal_weight]
     within = [one for one in points if one[1].kl <= limit]
     beyond = [one for one in points if one[1].kl > limit]
-    if not points or (within and not within[0][1].refusals):
+    if not points or not all(point.refusals for _, point in within):
         return None
+    high, far = min(beyond, key=lambda one: one[1].kl, default=(0.0, front.original))
     if not within:
-        weight, point = beyond[-1]
-        return weight / STRIDE, point
-    weight, point = within[0]
-    if not beyond:
-        return weight * STRIDE, point
-    high, far = beyond[-1]
-    if high <= weight or point.kl <= 0:
+        return high / STRIDE, far
+    weight, point = max(within, key=lambda one: one[1].kl)
+    if high <= weight or point.kl <= 0:  # nothing lies beyond, or nothing that presses harder
         return weight * STRIDE, point
     share = math.log(AIM * limit / point.kl) / math.log(far.kl / point.kl)
-    return weight * (high / weight) ** min(max(share, 0.25), 0.75), point
+    return weight * (high / weight) ** min(max(share, LEAST_SHARE), 1 - LEAST_SHARE), point

@@ -211,6 +211,18 @@ class Search:
         state.points = [self.judge(None, None), self.judge(start, None)]
         return state
 
+    def following(
+        self, state: State, seed: int, original: Sequence[States], limit: float | None, max_lost: float
+    ) -> Iterator[Turn]:
+        """Run the stages that follow, and yield each when it is through and what it leaves has been heard."""
+        turn = next_turn(state.points, limit, max_lost)
+        while turn is not None:
+            self.stage(state, turn, seed, original)
+            done, turn = turn, next_turn(state.points, limit, max_lost)
+            if turn is not None:  # what is heard becomes places of the next stage
+                self.listen(state.transcript, state.transcript.at_risk, state.edit, "listening for new refusals")
+            yield done
+
     def stage(self, state: State, turn: Turn, seed: int, original: Sequence[States]) -> None:
         """Run one stage, and add its end to the points."""
         edit = (turn.begins.edit if turn.begins else state.edit).copy()
@@ -292,12 +304,7 @@ def search(
         if counted:  # what is made again was counted when it was first made
             vars(token_count).update(vars(counted))
         lost, limit = USUAL_MAX_LOST if max_lost is None else max_lost, limit_of(target_refusals, max_kl, pick)
-        turn = next_turn(state.points, limit, lost)
-        while turn is not None:
-            one.stage(state, turn, seed, original)
-            turn = next_turn(state.points, limit, lost)
-            if turn is not None:  # what is heard becomes places of the next stage
-                one.listen(state.transcript, state.transcript.at_risk, state.edit, "listening for new refusals")
+        for _ in one.following(state, seed, original, limit, lost):
             if state_file and group.first:
                 with keeping():
                     state.save(state_file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from abliterate.errors import InputError
 from abliterate.pipeline.options import Options
 from abliterate.pipeline.run import Result
 from abliterate.search.found_file import load_found, save_found
+from abliterate.search.front import Front
 from abliterate.storage.names import SEARCH
 from fixtures.tiny_chat import TINY, hashes
 
@@ -42,6 +44,23 @@ def test_the_point_that_a_run_took_gives_the_same_weights_and_others_theirs(sear
     assert record["recipe"]["strengths"] == manifest["points"][0]["strengths"]
     assert record["run"]["command"] == searched.manifest["command"]
     assert record["figures"] is None
+
+
+def test_how_many_refusals_that_shall_stay_may_be_lost_is_said_anew(searched: Result, tmp_path: Path) -> None:
+    """The run's own share refuses all of them; the next takes the one that keeps most, and is kept beside the result."""
+    shutil.copytree(searched.out, tmp_path / "run")
+    found = load_found(searched.out / SEARCH)
+    points = tuple(replace(point, kept=10 + number, kept_prompts=20) for number, point in enumerate(found.front.points))
+    original = replace(found.front.original, kept=20, kept_prompts=20)
+    save_found(tmp_path / "run" / SEARCH, replace(found, front=Front(points, original), chosen=points[0]))
+    with pytest.raises(InputError, match=f"at most {points[-1].kept} are left; give more prompts, --max-lost"):
+        pick(tmp_path / "run", to(tmp_path / "out"))
+    picked = pick(tmp_path / "run", to(tmp_path / "out", max_lost=1 - points[-1].kept / 20))
+    assert picked.found.chosen.kept == points[-1].kept
+    assert (
+        json.loads((tmp_path / "out" / "abliterate.json").read_text())["search"]["max_lost"] == 1 - points[-1].kept / 20
+    )
+    assert load_found(tmp_path / "out" / SEARCH).front.max_lost == 1 - points[-1].kept / 20
 
 
 def test_what_cannot_be_picked_is_said_and_nothing_is_written(result: Result, searched: Result, tmp_path: Path) -> None:

@@ -60,6 +60,16 @@ def test_then_a_weight_between_that_within_the_limit_and_that_beyond() -> None:
     assert "closing in on KL 0.02, stage 1 of 2" in following.title
 
 
+def test_a_stage_that_came_nearer_is_gone_on_from_though_another_beats_it() -> None:
+    """What came out on Qwen2.5-0.5B: as many refusals at more divergence. The same stage once more would be work done twice."""
+    nearer = stage(0.0303, 8, 0.015)
+    following = turn(*USUAL, nearer)
+    assert following is not None
+    assert following.begins is nearer
+    assert 0.0303 < following.weight < 0.08
+    assert turn(*USUAL, replace(nearer, incoherent=20)) == replace(turn(*USUAL), number=6, title=following.title)
+
+
 def test_where_all_lie_on_one_side_it_presses_less_or_more() -> None:
     less, more = turn(*USUAL, limit=0.001), turn(*USUAL, limit=0.5)
     assert less is not None

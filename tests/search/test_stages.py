@@ -96,7 +96,7 @@ def test_the_last_stages_close_in_on_the_limit(
     cache: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One usual stage, beyond the limit: the next presses less. What is through is not run again, and another limit is another search."""
+    """One usual stage, beyond the limit: the next presses less. What is through is not run again; without a limit nothing closes in."""
     monkeypatch.setattr(pressure, "REFUSAL_WEIGHTS", (0.5,))
     monkeypatch.setattr(pressure, "CLOSING", 1)
     loaded, *rest = training_replies
@@ -110,6 +110,12 @@ def test_the_last_stages_close_in_on_the_limit(
     with rows_of(loaded.model) as rows, pytest.raises(InputError, match="the least found is"):
         optimise(asked, *rest, SILENT)
     assert len(rows) < 20  # nothing but the original's states
+    found = optimise(
+        replace(asked, options=replace(asked.options, max_kl=None, pick="knee", max_lost=0.5)), *rest, SILENT
+    )
+    assert found is not None
+    assert [point.refusal_weight for point in found.front.points] == [None, 0.5]
+    assert found.front.max_lost == 0.5
 
 
 @pytest.mark.slow
