@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from transformers import PreTrainedModel
 
 from abliterate.activations.capture import Activations
@@ -70,6 +71,12 @@ strengths = st.floats(-2, 2, allow_nan=False, width=32)
 def case(d_model: int, rank: int, seed: int, rows: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(seed)
     return torch.randn(rows, d_model), orthonormal_basis(torch.randn(min(rank, d_model), d_model))
+
+
+def test_shapes_are_checked_in_all_tests() -> None:
+    """As `tests/conftest.py` has it: what an annotation does not hold of is an error."""
+    with pytest.raises(TypeCheckError):
+        project_out(torch.ones(3, 4, dtype=torch.int64), torch.ones(4))
 
 
 @given(dimensions, ranks, seeds)
