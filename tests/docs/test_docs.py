@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import io
 import pkgutil
 import re
@@ -148,9 +149,15 @@ def test_what_a_page_shows_runs(
             {"bash": session.commands, "python": session.python}[block["language"]](block["text"])
 
 
+@functools.cache
+def command_line() -> Any:
+    """The whole command line, which takes long to build."""
+    return typer.main.get_command(app)
+
+
 def complaint(line: str) -> Any:
     """What the command line says of a command that is shown, before it would run; None where it is content."""
-    group: Any = typer.main.get_command(app)
+    group = command_line()
     words = words_after(line, "abliterate")
     if not words or words[0] in ("--install-completion", "--help", "--version"):
         return None
