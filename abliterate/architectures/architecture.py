@@ -7,20 +7,19 @@ layer number apart. What the clone does not know, and what the trace cannot foll
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from abliterate.architectures.clone import D_MODEL, clone_inputs, clone_of
+from abliterate.architectures.kinds import Kind, empty_twin, traced_clone
 from abliterate.architectures.parameter_roles import layer_place, parameter_roles_of
 from abliterate.architectures.sites import Site
-from abliterate.architectures.trace import Gain, Trace, trace
+from abliterate.architectures.trace import Gain, Trace
 from abliterate.architectures.tying import shares_matrix
 from abliterate.architectures.wrappers import inside, name_of, parameter_names, unwrapped
 from abliterate.errors import ArchitectureError
@@ -172,12 +171,12 @@ def find_architecture(model: nn.Module, allow_unproved: bool = False) -> Archite
         ['attn', 'embed', 'mlp']
     """
     live = unwrapped(model)
-    clone = clone_of(live)
-    found = trace(clone, D_MODEL, clone_inputs(clone))
+    kind = Kind.of(live)
+    clone, found = traced_clone(kind)
     if found.problems and not allow_unproved:
         raise ArchitectureError(f"{live.config.model_type}: {found.problems[0]}")
     head, embedding = head_of(live), name_of(live, live.get_input_embeddings())
-    twin = empty_twin(live)
+    twin = live if all(one.is_meta for one in live.parameters()) else empty_twin(kind)
     names = [name for name in expected_names(live, twin, found.layers) if name != f"{head}.weight"]
     promised = list(writers_of(clone, found, sorted(names, key=natural)))
     for writer in promised:
@@ -202,17 +201,6 @@ def modules_outside(names: Sequence[str], layers: str) -> tuple[str, ...]:
     family = decoder.rpartition(".")[0]
     others = [name.removeprefix(f"{family}.") for name in names if not name.startswith(f"{decoder}.")]
     return tuple(sorted({one.partition(".")[0] for one in others if one.count(".") > 1}))
-
-
-def empty_twin(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a model of the same class and config without weights: the names that it has before anything is replaced.
-
-    A model that has no weights yet is its own.
-    """
-    if all(one.is_meta for one in model.parameters()):
-        return model
-    with torch.device("meta"):
-        return cast(PreTrainedModel, type(model)(copy.deepcopy(model.config)))
 
 
 def expected_names(model: PreTrainedModel, twin: PreTrainedModel, layers: str) -> list[str]:
