@@ -77,4 +77,4 @@ def test_one_text_under_two_system_messages_is_two_prompts(tmp_path: Path) -> No
 @pytest.mark.parametrize("spec", [TEXTS, None, 3])
 def test_a_spec_is_a_string(spec: object) -> None:
     with pytest.raises(InputError, match="a SPEC of prompts is a string"):
-        load_prompts.__wrapped__(spec)  # type: ignore[attr-defined]
+        load_prompts(spec)  # type: ignore[arg-type]
