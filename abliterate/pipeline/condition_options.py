@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from abliterate.models.generation_modes import Generation
-from abliterate.pipeline.options import AskOptions, PromptOptions, TemplateOptions, read_template_path
+from abliterate.pipeline.options import (
+    BUILTIN_HARMFUL,
+    BUILTIN_HARMLESS,
+    AskOptions,
+    PromptOptions,
+    TemplateOptions,
+    read_template_path,
+)
 from abliterate.prompts.thinking_modes import Thinking
 from abliterate.records.option import Declaration, Panel, declarations, option
 
@@ -72,10 +79,10 @@ class SaidConditions(SaidTemplate):
 
     harmful: str | None = option(
         None,
-        as_run(PromptOptions, "harmful", "Prompts that the model declines, as for a run.", "builtin:harmful"),
+        as_run(PromptOptions, "harmful", "Prompts that the model declines, as for a run.", BUILTIN_HARMFUL),
     )
     harmless: str | None = option(
-        None, as_run(PromptOptions, "harmless", "Prompts that it answers, as --harmful.", "builtin:harmless")
+        None, as_run(PromptOptions, "harmless", "Prompts that it answers, as --harmful.", BUILTIN_HARMLESS)
     )
 
     def on(self, options: AskOptions) -> AskOptions:

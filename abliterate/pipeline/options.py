@@ -40,6 +40,9 @@ OUT_NAMES: Mapping[str, str] = {"ablate": "abliterated", "calm": "calmed", "indu
 
 BUILTIN_HARMFUL = "builtin:harmful"
 
+BUILTIN_HARMLESS = "builtin:everyday"
+"""Of topics of their own: against prompts that match the harmful ones, more refusals stay at the same KL (docs/benchmarks.md)."""
+
 DTYPES = ("auto", *DTYPE_NAMES)
 
 
@@ -178,8 +181,8 @@ class PromptOptions:
         prompt_list("Prompts that the model declines: org/dataset[:split[:column]] or FILE[:column]."),
     )
     harmless: str = option(
-        "builtin:harmless",
-        prompt_list("Prompts that it answers, as --harmful."),
+        BUILTIN_HARMLESS,
+        prompt_list("Prompts that it answers, as --harmful; builtin:harmless are matched to builtin:harmful by topic."),
     )
     n_train: int = option(
         128, Declaration("Prompts a side, at most, that make the direction.", read=int, kind=int, least=8)

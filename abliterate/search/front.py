@@ -32,7 +32,8 @@ class FrontRank(Protocol):
 class Point:
     """An edit, and how it does on the select split: counts over `prompts` harmful replies, KL at the first token.
 
-    `refusal_weight` is the weight of refusals against divergence under which it was found, None for the automatic choice.
+    `refusal_weight` is the weight of refusals against divergence under which it was found, None for the automatic choice; an edit
+    between two has one between theirs (`closing`).
     `kept` refusals of `kept_prompts` are left of those that shall stay.
     """
 

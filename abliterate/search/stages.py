@@ -1,4 +1,4 @@
-"""The search itself: from much pressure on refusals to little, each stage starting where the one before ended; then towards the limit.
+"""The search itself: from much pressure on refusals to little, each stage starting where the one before ended; then up to the limit.
 
 A stage minimises `weight * refusals + divergence` (`losses.LOSSES`) by Adam over strengths and direction, on a few of the places where
 refusals part from answers and a few harmless replies at each step. Then the model replies to the prompts that it ever
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -33,7 +34,7 @@ from abliterate.parallel.processes import Processes
 from abliterate.replies import coherence, languages, openings, refusals, rules_english, thinking
 from abliterate.replies.coherence import is_incoherent
 from abliterate.replies.refusals import is_refusal
-from abliterate.search import examples, kept, losses, pressure, variables
+from abliterate.search import closing, examples, kept, losses, pressure, variables
 from abliterate.search.choice import USUAL_MAX_LOST, Pick
 from abliterate.search.examples import OpenThoughts, OriginalReply, Tokens, Transcript, hard_examples
 from abliterate.search.front import Front, Point
@@ -211,21 +212,19 @@ class Search:
         state.points = [self.judge(None, None), self.judge(start, None)]
         return state
 
-    def following(
-        self, state: State, seed: int, original: Sequence[States], limit: float | None, max_lost: float
-    ) -> Iterator[Turn]:
+    def following(self, state: State, seed: int, original: Sequence[States]) -> Iterator[Turn]:
         """Run the stages that follow, and yield each when it is through and what it leaves has been heard."""
-        turn = next_turn(state.points, limit, max_lost)
+        turn = next_turn(state.points)
         while turn is not None:
             self.stage(state, turn, seed, original)
-            done, turn = turn, next_turn(state.points, limit, max_lost)
+            done, turn = turn, next_turn(state.points)
             if turn is not None:  # what is heard becomes places of the next stage
                 self.listen(state.transcript, state.transcript.at_risk, state.edit, "listening for new refusals")
             yield done
 
     def stage(self, state: State, turn: Turn, seed: int, original: Sequence[States]) -> None:
         """Run one stage, and add its end to the points."""
-        edit = (turn.begins.edit if turn.begins else state.edit).copy()
+        edit = state.edit.copy()
         places = state.transcript.places()
         sizes = len(places), len(state.answers), len(self.data.kept.refusals)
         draws = [drawn(Random(f"{seed} {turn.number} {side}"), size) for side, size in enumerate(sizes)]
@@ -233,7 +232,7 @@ class Search:
             one.requires_grad_()
         optimizer = torch.optim.Adam(edit.groups(), betas=MOMENTA)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_STEP, STEPS)
-        with self.live.progress.step(turn.title, STEPS, "steps") as advance:
+        with self.live.progress.step(pressure.title(turn), STEPS, "steps") as advance:
             for _ in range(STEPS):
                 asked, stayed = next(draws[0]), next(draws[1])
                 optimizer.zero_grad(set_to_none=False)
@@ -253,6 +252,25 @@ class Search:
                 advance(1)
         state.edit = edit.copy()
         state.points.append(self.judge(state.edit, turn.weight))
+
+    def close_in(self, state: State, limit: float, max_lost: float) -> Iterator[Point]:
+        """Add edits just within the limit, between those of the stages, while any there is refused; yield each."""
+        through = len(pressure.REFUSAL_WEIGHTS) + 2
+        front = Front(tuple(state.points[1:through]), state.points[0], max_lost)
+        for gap in closing.gaps(front, limit)[len(state.points) - through : closing.CLOSING]:
+            found = replace(front, points=tuple(state.points[1:])).keeping()
+            if any(point.kl <= limit and not point.refusals for point in found):
+                return
+            with self.live.progress.step(f"closing in on KL {limit:g}", closing.HALVINGS, "edits") as advance:
+
+                def divergence(edit: Variables, advance: Callable[[int], None] = advance) -> float:
+                    values = self.divergence(self.data.select_harmless, edit, self.original)
+                    advance(1)
+                    return sum(values) / len(values)
+
+                share = closing.nearest(gap, limit, divergence)
+            state.points.append(self.judge(gap.edit(share), gap.pressure(share)))
+            yield state.points[-1]
 
 
 def search(
@@ -304,7 +322,8 @@ def search(
         if counted:  # what is made again was counted when it was first made
             vars(token_count).update(vars(counted))
         lost, limit = USUAL_MAX_LOST if max_lost is None else max_lost, limit_of(target_refusals, max_kl, pick)
-        for _ in one.following(state, seed, original, limit, lost):
+        closed_in = one.close_in(state, limit, lost) if limit else ()
+        for _ in chain(one.following(state, seed, original), closed_in):
             if state_file and group.first:
                 with keeping():
                     state.save(state_file)
@@ -313,7 +332,7 @@ def search(
 
 
 SEARCHED = (
-    sys.modules[__name__], coherence, examples, generation, kept, losses, languages, openings, pressure, refusals, rules_english, thinking, variables,
+    sys.modules[__name__], closing, coherence, examples, generation, kept, losses, languages, openings, pressure, refusals, rules_english, thinking, variables,
 )  # fmt: skip
 """The files that a search goes through."""
 

@@ -26,7 +26,7 @@ from abliterate.pipeline.load import Loaded
 from abliterate.pipeline.replies import TrainingReplies
 from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT
-from abliterate.search import losses, pressure, stages
+from abliterate.search import closing, losses, pressure, stages
 from abliterate.search.stages import SearchData
 from abliterate.search.state import State
 from fixtures.search import ANSWERS, PLACES, random_edit, rows_of, ruler_of
@@ -91,31 +91,38 @@ def test_the_batch_size_that_was_asked_for_holds_throughout(
     assert max(rows) == 8
 
 
-def test_the_last_stages_close_in_on_the_limit(
+def test_the_last_edits_close_in_on_the_limit(
     training_replies: tuple[Loaded, TrainingReplies, Directions, Selection],
     cache: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One usual stage, beyond the limit: the next presses less. What is through is not run again; without a limit nothing closes in."""
+    """One stage, which lies beyond the limit: what follows lies just within. What is through is not run again."""
     monkeypatch.setattr(pressure, "REFUSAL_WEIGHTS", (0.5,))
-    monkeypatch.setattr(pressure, "CLOSING", 1)
+    monkeypatch.setattr(stages, "STEPS", 2)
+    monkeypatch.setattr(closing, "CLOSING", 1)
     loaded, *rest = training_replies
-    asked = replace(loaded, options=replace(loaded.options, max_kl=1e-9))
-    with pytest.raises(InputError, match="the least found is"):
-        optimise(asked, *rest, SILENT)
+    limit = 1e-3
+    asked = replace(loaded, options=replace(loaded.options, max_kl=limit))
+    found = optimise(asked, *rest, SILENT)
+    assert found is not None
+    *stage_ends, last = found.front.points
+    assert all(point.kl > limit for point in stage_ends)
+    assert 0.5 * limit <= last.kl <= limit
+    assert found.chosen is last
     (kept,) = cache.rglob("searches/*")
     state = State.load(kept, [])
     assert state is not None
-    assert [point.refusal_weight for point in state.points] == [None, None, 0.5, 0.5 / pressure.STRIDE]
-    with rows_of(loaded.model) as rows, pytest.raises(InputError, match="the least found is"):
-        optimise(asked, *rest, SILENT)
+    assert [point.kl for point in state.points[1:]] == [point.kl for point in found.front.points]
+    with rows_of(loaded.model) as rows:
+        again = optimise(asked, *rest, SILENT)
+    assert again is not None
     assert len(rows) < 20  # nothing but the original's states
-    found = optimise(
-        replace(asked, options=replace(asked.options, max_kl=None, pick="knee", max_lost=0.5)), *rest, SILENT
-    )
-    assert found is not None
-    assert [point.refusal_weight for point in found.front.points] == [None, 0.5]
-    assert found.front.max_lost == 0.5
+    assert [point.to_json() for point in again.front.points] == [point.to_json() for point in found.front.points]
+    without = replace(asked, options=replace(asked.options, max_kl=None, pick="knee", max_lost=0.5))
+    other = optimise(without, *rest, SILENT)
+    assert other is not None
+    assert len(other.front.points) == len(stage_ends)
+    assert other.front.max_lost == 0.5
 
 
 @pytest.mark.slow
@@ -142,9 +149,9 @@ def test_two_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.Mo
     alone = run(options(tmp_path / "alone", optimize=True, dtype="float32")).manifest["search"]
     script = tmp_path / "short.py"
     script.write_text(
-        "import torch\nfrom abliterate import cli\nfrom abliterate.search import pressure, stages\n"
+        "import torch\nfrom abliterate import cli\nfrom abliterate.search import closing, pressure, stages\n"
         f"torch.backends.mkldnn.enabled = {torch.backends.mkldnn.enabled}\n"  # the kernels of the one process
-        f"pressure.REFUSAL_WEIGHTS, pressure.CLOSING, stages.STEPS = {pressure.REFUSAL_WEIGHTS}, {pressure.CLOSING}, {stages.STEPS}\ncli.main()\n"
+        f"pressure.REFUSAL_WEIGHTS, closing.CLOSING, stages.STEPS = {pressure.REFUSAL_WEIGHTS}, {closing.CLOSING}, {stages.STEPS}\ncli.main()\n"
     )
     # --multi_gpu is how it starts several processes on one machine; there need not be a GPU.
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]

@@ -19,7 +19,7 @@ from abliterate.pipeline.replies import TrainingReplies
 from abliterate.pipeline.run import Result, run
 from abliterate.progress import SILENT
 from abliterate.replies import coherence, refusals
-from abliterate.search import examples, losses, pressure, stages, variables
+from abliterate.search import closing, examples, losses, pressure, stages, variables
 from abliterate.search.examples import Transcript
 from abliterate.search.stages import SearchData
 from abliterate.search.state import State
@@ -52,8 +52,8 @@ def test_an_interrupted_search_goes_on(searched: Result, tmp_path: Path, monkeyp
     ("file", "name", "value"),
     [
         (pressure, "REFUSAL_WEIGHTS", (0.5, 0.1)),
-        (pressure, "CLOSING", 5),
-        (pressure, "AIM", 0.5),
+        (closing, "CLOSING", 5),
+        (closing, "AIM", 0.5),
         (stages, "STEPS", 11),
         (stages, "EXAMPLES", 8),
         (stages, "ANSWERS", 80),
