@@ -136,13 +136,16 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=stages.STEPS, help="steps of a stage")
     parser.add_argument("--examples", type=int, default=stages.EXAMPLES, help="places, and answers, in one step")
     parser.add_argument("--pressures", type=float, nargs="+", default=pressure.REFUSAL_WEIGHTS)
-    parser.add_argument("--closing", type=int, default=closing.CLOSING, help="edits that close in on a KL of 0.02")
+    parser.add_argument(
+        "--closing", type=int, default=closing.CLOSING, help="edits, and stages, that close in on a KL of 0.02"
+    )
 
 
 def set_search(asked: argparse.Namespace) -> None:
     """Let the searches of this process be as short as was asked."""
     stages.STEPS, stages.EXAMPLES = asked.steps, asked.examples
     pressure.REFUSAL_WEIGHTS, closing.CLOSING = tuple(asked.pressures), asked.closing
+    pressure.HARDER = min(pressure.HARDER, asked.closing)
 
 
 def kept(path: Path) -> Iterator[Figures]:

@@ -180,7 +180,7 @@ def main() -> None:
                 continue
             state, begin = copy.deepcopy(begun), time.perf_counter()
             state.edit = edit
-            for _ in one.following(state, 0, original):
+            for _ in one.following(state, 0, original, limit=None, max_lost=0.0):
                 pass
             points = [f"{point.refusals} / {point.kl:.4f}" for point in state.points[1:]]
             table.add_row(name, *points, f"{time.perf_counter() - begin:.0f}")

@@ -1,4 +1,7 @@
-"""How hard each stage presses on refusals, and the limit of divergence within which fewest of them are asked for."""
+"""How hard each stage presses on refusals: through the usual weights; then harder, where no edit beyond the limit of divergence leaves fewer.
+
+Where one does, no more stages are needed: `closing` looks between.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from abliterate.search.choice import USUAL_MAX_KL, Pick
-from abliterate.search.front import Point
+from abliterate.search.closing import gaps
+from abliterate.search.front import Front, Point
 
 REFUSAL_WEIGHTS = (0.5, 0.2, 0.08, 0.03, 0.01)
 """Weights of the refusals, a stage each."""
 
+HARDER = 2
+"""Stages that press harder, at most: none where nothing is refused within the limit, or an edit beyond it leaves fewer refusals."""
+
+STRIDE = 3.0
+"""By how much they do."""
+
 
 @dataclass(frozen=True)
 class Turn:
-    """The next stage: its place among all, and its weight of refusals."""
+    """The next stage: its place among all, its weight of refusals, and the point that it begins with, None for where the last one ended."""
 
     number: int
     weight: float
+    begins: Point | None = None
+    title: str = ""
 
 
 def limit_of(target_refusals: float | None, max_kl: float | None, pick: Pick) -> float | None:
@@ -27,12 +39,25 @@ def limit_of(target_refusals: float | None, max_kl: float | None, pick: Pick) ->
     return USUAL_MAX_KL if max_kl is None else max_kl
 
 
-def next_turn(points: Sequence[Point]) -> Turn | None:
+def next_turn(points: Sequence[Point], limit: float | None, max_lost: float) -> Turn | None:
     """Return the stage that follows on the points so far (the original's, the start's, a stage each), None behind the last."""
-    done = len(points) - 2
-    return Turn(done, REFUSAL_WEIGHTS[done]) if done < len(REFUSAL_WEIGHTS) else None
+    done, usual = len(points) - 2, len(REFUSAL_WEIGHTS)
+    if done < usual:
+        return Turn(done, REFUSAL_WEIGHTS[done], title=f"stage {done + 1} of {usual}")
+    if limit is None or done >= usual + HARDER:
+        return None
+    front = Front(tuple(points[1:]), points[0], max_lost)
+    within = [point for point in front.keeping() if point.kl <= limit]
+    found = [point for point in within if point.refusal_weight]
+    if not found or not all(point.refusals for point in within) or gaps(front, limit):
+        return None
+    begins = max(found, key=lambda point: point.kl)
+    assert begins.refusal_weight
+    title = f"pressing harder within KL {limit:g}, stage {done - usual + 1} of {HARDER}"
+    return Turn(done, begins.refusal_weight * STRIDE, begins, title)
 
 
-def title(turn: Turn) -> str:
-    """Return what a stage is called while it runs."""
-    return f"stage {turn.number + 1} of {len(REFUSAL_WEIGHTS)}"
+def stages_through(points: Sequence[Point], limit: float | None, max_lost: float) -> int:
+    """Return how many of the points are those of the stages, the original's and the start's; others lie between them."""
+    counts = range(len(REFUSAL_WEIGHTS) + 2, len(points) + 1)
+    return next(count for count in counts if next_turn(points[:count], limit, max_lost) is None)

@@ -40,7 +40,7 @@ from abliterate.search.examples import OpenThoughts, OriginalReply, Tokens, Tran
 from abliterate.search.front import Front, Point
 from abliterate.search.kept import Keeping, Kept
 from abliterate.search.losses import EditLosses, States, TokenCount
-from abliterate.search.pressure import Turn, limit_of, next_turn
+from abliterate.search.pressure import Turn, limit_of, next_turn, stages_through
 from abliterate.search.state import State
 from abliterate.search.variables import Variables
 
@@ -212,19 +212,21 @@ class Search:
         state.points = [self.judge(None, None), self.judge(start, None)]
         return state
 
-    def following(self, state: State, seed: int, original: Sequence[States]) -> Iterator[Turn]:
+    def following(
+        self, state: State, seed: int, original: Sequence[States], limit: float | None, max_lost: float
+    ) -> Iterator[Turn]:
         """Run the stages that follow, and yield each when it is through and what it leaves has been heard."""
-        turn = next_turn(state.points)
+        turn = next_turn(state.points, limit, max_lost)
         while turn is not None:
             self.stage(state, turn, seed, original)
-            done, turn = turn, next_turn(state.points)
+            done, turn = turn, next_turn(state.points, limit, max_lost)
             if turn is not None:  # what is heard becomes places of the next stage
                 self.listen(state.transcript, state.transcript.at_risk, state.edit, "listening for new refusals")
             yield done
 
     def stage(self, state: State, turn: Turn, seed: int, original: Sequence[States]) -> None:
         """Run one stage, and add its end to the points."""
-        edit = state.edit.copy()
+        edit = (turn.begins.edit if turn.begins else state.edit).copy()
         places = state.transcript.places()
         sizes = len(places), len(state.answers), len(self.data.kept.refusals)
         draws = [drawn(Random(f"{seed} {turn.number} {side}"), size) for side, size in enumerate(sizes)]
@@ -232,7 +234,7 @@ class Search:
             one.requires_grad_()
         optimizer = torch.optim.Adam(edit.groups(), betas=MOMENTA)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, LAST_STEP, STEPS)
-        with self.live.progress.step(pressure.title(turn), STEPS, "steps") as advance:
+        with self.live.progress.step(turn.title, STEPS, "steps") as advance:
             for _ in range(STEPS):
                 asked, stayed = next(draws[0]), next(draws[1])
                 optimizer.zero_grad(set_to_none=False)
@@ -255,7 +257,7 @@ class Search:
 
     def close_in(self, state: State, limit: float, max_lost: float) -> Iterator[Point]:
         """Add edits just within the limit, between those of the stages, while any there is refused; yield each."""
-        through = len(pressure.REFUSAL_WEIGHTS) + 2
+        through = stages_through(state.points, limit, max_lost)
         front = Front(tuple(state.points[1:through]), state.points[0], max_lost)
         for gap in closing.gaps(front, limit)[len(state.points) - through : closing.CLOSING]:
             found = replace(front, points=tuple(state.points[1:])).keeping()
@@ -323,7 +325,7 @@ def search(
             vars(token_count).update(vars(counted))
         lost, limit = USUAL_MAX_LOST if max_lost is None else max_lost, limit_of(target_refusals, max_kl, pick)
         closed_in = one.close_in(state, limit, lost) if limit else ()
-        for _ in chain(one.following(state, seed, original), closed_in):
+        for _ in chain(one.following(state, seed, original, limit, lost), closed_in):
             if state_file and group.first:
                 with keeping():
                     state.save(state_file)

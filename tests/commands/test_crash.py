@@ -32,8 +32,8 @@ def killed(folder: Path, kills: int, *verbs: str) -> None:
 
 
 def test_killed_verbs_lose_nothing(tmp_path: Path) -> None:
-    """Those that take a second or two; all of them, fifty times each, by hand."""
-    killed(tmp_path, 1, "apply", "report")
+    """The one that writes most; all of them, fifty times each, by hand."""
+    killed(tmp_path, 1, "apply")
 
 
 @pytest.mark.slow

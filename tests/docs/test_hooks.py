@@ -17,6 +17,8 @@ from abliterate.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.slow  # the site takes as long to build as it takes CI, which builds it strictly
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,7 +29,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_flags_and_public_names_are_all_there(site: Path) -> None:
     group: Any = typer.main.get_command(app)
     for verb, command in group.commands.items():
@@ -42,7 +43,6 @@ def test_flags_and_public_names_are_all_there(site: Path) -> None:
         assert f'id="{one.__module__}.{one.__qualname__}"' in reference
 
 
-@pytest.mark.slow
 def test_no_mark_is_left(site: Path) -> None:
     for page in site.rglob("*.html"):
         assert not re.search(r"<!-- (flags|files|verbs|public names|security)", page.read_text(encoding="utf-8")), page

@@ -52,6 +52,7 @@ def test_an_interrupted_search_goes_on(searched: Result, tmp_path: Path, monkeyp
     ("file", "name", "value"),
     [
         (pressure, "REFUSAL_WEIGHTS", (0.5, 0.1)),
+        (pressure, "HARDER", 5),
         (closing, "CLOSING", 5),
         (closing, "AIM", 0.5),
         (stages, "STEPS", 11),
