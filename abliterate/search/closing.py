@@ -50,9 +50,14 @@ class Gap:
 
 
 def gaps(front: Front, limit: float) -> list[Gap]:
-    """Return the ways from the best edit within the limit to those beyond it that leave fewer refusals, the nearest first."""
+    """Return the ways from the best edit within the limit to those beyond it that leave fewer refusals, the nearest first.
+
+    There are none where the best is near enough.
+    """
     points = front.keeping()
     within = min((one for one in points if one.kl <= limit), key=lambda one: (one.refusals, one.kl), default=None)
+    if within and within.kl >= AIM * limit:
+        return []
     left = within.refusals if within else front.original.refusals
     beyond = (one for one in points if one.kl > limit and one.refusals < left)
     return [Gap(within, one) for one in sorted(beyond, key=lambda one: one.kl)]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from abliterate.search.choice import USUAL_MAX_KL, Pick
-from abliterate.search.closing import gaps
+from abliterate.search.closing import AIM, gaps
 from abliterate.search.front import Front, Point
 
 REFUSAL_WEIGHTS = (0.5, 0.2, 0.08, 0.03, 0.01)
@@ -52,6 +52,8 @@ def next_turn(points: Sequence[Point], limit: float | None, max_lost: float) -> 
     if not found or not all(point.refusals for point in within) or gaps(front, limit):
         return None
     begins = max(found, key=lambda point: point.kl)
+    if begins.kl >= AIM * limit:
+        return None
     assert begins.refusal_weight
     title = f"pressing harder within KL {limit:g}, stage {done - usual + 1} of {HARDER}"
     return Turn(done, begins.refusal_weight * STRIDE, begins, title)

@@ -46,6 +46,7 @@ def test_where_none_is_within_it_begins_with_no_edit_and_where_none_is_beyond_th
     assert around(FAR) == [Gap(None, FAR)]
     assert around(NEAR, LEFT) == []
     assert around(replace(FAR, refusals=24)) == [], "as many refusals as the original: nothing to gain"
+    assert around(FAR, replace(NEAR, kl=0.0199)) == [], "near enough"
 
 
 def test_edits_that_lose_what_shall_stay_are_no_ends() -> None:

@@ -68,6 +68,7 @@ def test_it_ends_when_there_is_nothing_to_gain_or_an_edit_lies_beyond_or_somethi
     more = turn(*WITHIN, start=replace(START, refusals=1, kl=0.1))
     assert more is not None, "an edit beyond that leaves as many is no end of a way"
     assert turn(*WITHIN, limit=None) is None
+    assert turn(*WITHIN, limit=0.0161, start=replace(START, refusals=24)) is None  # that of 0.5 is near enough
     kept = [replace(ORIGINAL, kept=20, kept_prompts=20), replace(START, kept=20, kept_prompts=20)]
     lost = [replace(point, kept=5, kept_prompts=20) for point in WITHIN]  # not ones that could be taken
     assert next_turn([*kept, *lost], 0.02, 0.02) is None
