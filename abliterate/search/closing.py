@@ -18,8 +18,9 @@ from abliterate.search.variables import Variables
 CLOSING = 3
 """Edits between two that a search ends with, at most: no more once nothing is refused within the limit."""
 
-AIM = 0.95
-"""The share of the limit from which on an edit is near enough."""
+AIM = (0.7, 0.75)
+"""From which share of the limit to which an edit between two shall lie: other prompts say another figure than those of the select split.
+On Qwen2.5-0.5B an edit of .0196 there cost .0249 on prompts of another source (docs/benchmarks.md)."""
 
 HALVINGS = 6
 """Places on the line that are tried, at most."""
@@ -56,7 +57,7 @@ def gaps(front: Front, limit: float) -> list[Gap]:
     """
     points = front.keeping()
     within = min((one for one in points if one.kl <= limit), key=lambda one: (one.refusals, one.kl), default=None)
-    if within and within.kl >= AIM * limit:
+    if within and within.kl >= AIM[0] * limit:
         return []
     left = within.refusals if within else front.original.refusals
     beyond = (one for one in points if one.kl > limit and one.refusals < left)
@@ -64,15 +65,15 @@ def gaps(front: Front, limit: float) -> list[Gap]:
 
 
 def nearest(gap: Gap, limit: float, divergence: Callable[[Variables], float]) -> float:
-    """Return the largest share of the way at which the divergence was found within the limit, by halving; 0 for none."""
+    """Return the share of the way at which the divergence is what is aimed at, by halving; never more than that, 0 for none."""
     low, high = 0.0, 1.0
     for _ in range(HALVINGS):
         share = (low + high) / 2
         value = divergence(gap.edit(share))
-        if value > limit:
+        if value > AIM[1] * limit:
             high = share
             continue
         low = share
-        if value >= AIM * limit:
+        if value >= AIM[0] * limit:
             break
     return low

@@ -52,7 +52,7 @@ def next_turn(points: Sequence[Point], limit: float | None, max_lost: float) -> 
     if not found or not all(point.refusals for point in within) or gaps(front, limit):
         return None
     begins = max(found, key=lambda point: point.kl)
-    if begins.kl >= AIM * limit:
+    if begins.kl >= AIM[0] * limit:
         return None
     assert begins.refusal_weight
     title = f"pressing harder within KL {limit:g}, stage {done - usual + 1} of {HARDER}"

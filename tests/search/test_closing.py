@@ -46,7 +46,7 @@ def test_where_none_is_within_it_begins_with_no_edit_and_where_none_is_beyond_th
     assert around(FAR) == [Gap(None, FAR)]
     assert around(NEAR, LEFT) == []
     assert around(replace(FAR, refusals=24)) == [], "as many refusals as the original: nothing to gain"
-    assert around(FAR, replace(NEAR, kl=0.0199)) == [], "near enough"
+    assert around(FAR, replace(NEAR, kl=0.0145)) == [], "near enough"
 
 
 def test_edits_that_lose_what_shall_stay_are_no_ends() -> None:
@@ -83,7 +83,7 @@ def test_the_pressure_of_an_edit_between_lies_between_theirs() -> None:
     assert Gap(None, START).pressure(0.5) is None
 
 
-@given(st.floats(0.001, 0.019), st.floats(0.0201, 1.0), st.floats(0.2, 4.0))
+@given(st.floats(0.001, 0.0149), st.floats(0.0201, 1.0), st.floats(0.2, 4.0))
 def test_the_place_that_is_found_is_within_the_limit_and_near_to_it(low: float, high: float, bend: float) -> None:
     """Whatever the divergence does between: here it grows as a power."""
     asked: list[float] = []
@@ -95,9 +95,9 @@ def test_the_place_that_is_found_is_within_the_limit_and_near_to_it(low: float, 
 
     share = nearest(Gap(NEAR, FAR), 0.02, divergence)
     assert len(asked) <= HALVINGS
-    assert low + (high - low) * share**bend <= 0.02 + 1e-4
+    assert low + (high - low) * share**bend <= AIM[1] * 0.02 + 1e-4
     if len(asked) < HALVINGS:
-        assert asked[-1] >= AIM * 0.02
+        assert asked[-1] >= AIM[0] * 0.02
     assert share < 1
 
 

@@ -33,9 +33,9 @@ def turn(*stages: Point, limit: float | None = 0.02, start: Point = START) -> Tu
 
 
 WITHIN = (
-    stage(0.5, 1, 0.016),
-    stage(0.2, 7, 0.014),
-    stage(0.08, 4, 0.013),
+    stage(0.5, 1, 0.0135),
+    stage(0.2, 7, 0.013),
+    stage(0.08, 4, 0.012),
     stage(0.03, 14, 0.007),
     stage(0.01, 8, 0.008),
 )
@@ -54,7 +54,7 @@ def test_where_all_lie_within_the_limit_it_presses_harder_from_the_nearest() -> 
     assert following is not None
     assert (following.number, following.weight, following.begins) == (5, 0.5 * STRIDE, WITHIN[0])
     assert following.title == "pressing harder within KL 0.02, stage 1 of 2"
-    nearer = stage(1.5, 1, 0.018)
+    nearer = stage(1.5, 1, 0.0139)
     again = turn(*WITHIN, nearer)
     assert again is not None
     assert (again.weight, again.begins) == (1.5 * STRIDE, nearer)
@@ -63,12 +63,12 @@ def test_where_all_lie_within_the_limit_it_presses_harder_from_the_nearest() -> 
 
 def test_it_ends_when_there_is_nothing_to_gain_or_an_edit_lies_beyond_or_something_else_chooses() -> None:
     assert turn(*WITHIN[:4], stage(0.01, 0, 0.008)) is None
-    assert turn(*WITHIN, limit=0.015) is None  # that of 0.5 lies beyond
+    assert turn(*WITHIN, limit=0.0131) is None  # that of 0.5 lies beyond
     assert turn(*WITHIN, start=replace(START, refusals=0, kl=0.1)) is None
     more = turn(*WITHIN, start=replace(START, refusals=1, kl=0.1))
     assert more is not None, "an edit beyond that leaves as many is no end of a way"
     assert turn(*WITHIN, limit=None) is None
-    assert turn(*WITHIN, limit=0.0161, start=replace(START, refusals=24)) is None  # that of 0.5 is near enough
+    assert turn(*WITHIN, limit=0.0136, start=replace(START, refusals=24)) is None  # that of 0.5 is near enough
     kept = [replace(ORIGINAL, kept=20, kept_prompts=20), replace(START, kept=20, kept_prompts=20)]
     lost = [replace(point, kept=5, kept_prompts=20) for point in WITHIN]  # not ones that could be taken
     assert next_turn([*kept, *lost], 0.02, 0.02) is None

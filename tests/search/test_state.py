@@ -54,7 +54,7 @@ def test_an_interrupted_search_goes_on(searched: Result, tmp_path: Path, monkeyp
         (pressure, "REFUSAL_WEIGHTS", (0.5, 0.1)),
         (pressure, "HARDER", 5),
         (closing, "CLOSING", 5),
-        (closing, "AIM", 0.5),
+        (closing, "AIM", (0.5, 0.6)),
         (stages, "STEPS", 11),
         (stages, "EXAMPLES", 8),
         (stages, "ANSWERS", 80),
