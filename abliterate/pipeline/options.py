@@ -41,7 +41,8 @@ OUT_NAMES: Mapping[str, str] = {"ablate": "abliterated", "calm": "calmed", "indu
 BUILTIN_HARMFUL = "builtin:harmful"
 
 BUILTIN_HARMLESS = "builtin:everyday"
-"""Of topics of their own: against prompts that match the harmful ones, more refusals stay at the same KL (docs/benchmarks.md)."""
+"""Of topics of their own. With those that match the harmful ones, KL is larger on the select split, and a run that keeps within its limit
+leaves more refusals; near harm, what it takes costs less (docs/benchmarks.md, "Harmless prompts of other topics")."""
 
 DTYPES = ("auto", *DTYPE_NAMES)
 

@@ -64,12 +64,18 @@ def gaps(front: Front, limit: float) -> list[Gap]:
     return [Gap(within, one) for one in sorted(beyond, key=lambda one: one.kl)]
 
 
-def nearest(gap: Gap, limit: float, divergence: Callable[[Variables], float]) -> float:
-    """Return the share of the way at which the divergence is what is aimed at, by halving; never more than that, 0 for none."""
+def nearest(
+    gap: Gap, limit: float, divergence: Callable[[Variables], float], advance: Callable[[int], None] = lambda _: None
+) -> float:
+    """Return the share of the way at which the divergence is what is aimed at, by halving; never more than that, 0 for none.
+
+    `advance` hears of each place that was tried.
+    """
     low, high = 0.0, 1.0
     for _ in range(HALVINGS):
         share = (low + high) / 2
         value = divergence(gap.edit(share))
+        advance(1)
         if value > AIM[1] * limit:
             high = share
             continue

@@ -40,7 +40,19 @@ def limit_of(target_refusals: float | None, max_kl: float | None, pick: Pick) ->
 
 
 def next_turn(points: Sequence[Point], limit: float | None, max_lost: float) -> Turn | None:
-    """Return the stage that follows on the points so far (the original's, the start's, a stage each), None behind the last."""
+    """Return the stage that follows on the points so far, None behind the last and once there are edits between."""
+    through = stages_through(points, limit, max_lost)
+    return following(points, limit, max_lost) if through == len(points) else None
+
+
+def stages_through(points: Sequence[Point], limit: float | None, max_lost: float) -> int:
+    """Return how many of the points are those of the stages, the original's and the start's; others lie between them."""
+    counts = range(min(len(REFUSAL_WEIGHTS) + 2, len(points)), len(points))
+    return next((count for count in counts if following(points[:count], limit, max_lost) is None), len(points))
+
+
+def following(points: Sequence[Point], limit: float | None, max_lost: float) -> Turn | None:
+    """Return the stage that follows on points of stages alone: the original's, the start's, and one of each."""
     done, usual = len(points) - 2, len(REFUSAL_WEIGHTS)
     if done < usual:
         return Turn(done, REFUSAL_WEIGHTS[done], title=f"stage {done + 1} of {usual}")
@@ -57,9 +69,3 @@ def next_turn(points: Sequence[Point], limit: float | None, max_lost: float) -> 
     assert begins.refusal_weight
     title = f"pressing harder within KL {limit:g}, stage {done - usual + 1} of {HARDER}"
     return Turn(done, begins.refusal_weight * STRIDE, begins, title)
-
-
-def stages_through(points: Sequence[Point], limit: float | None, max_lost: float) -> int:
-    """Return how many of the points are those of the stages, the original's and the start's; others lie between them."""
-    counts = range(len(REFUSAL_WEIGHTS) + 2, len(points) + 1)
-    return next(count for count in counts if next_turn(points[:count], limit, max_lost) is None)

@@ -148,6 +148,11 @@ class Search:
         own = [OriginalReply(prompt, ()) for prompt in self.processes.own(prompts)]
         return self.processes.gather(self.edit_losses.divergences(own, original, edit)[:, 0].tolist() if own else [])
 
+    def cost(self, edit: Variables) -> float:
+        """Return the mean KL of the first reply token on the harmless prompts of the select split."""
+        values = self.divergence(self.data.select_harmless, edit, self.original)
+        return sum(values) / len(values)
+
     def harmful_replies(self, prompts: Sequence[Tokens], edit: Variables | None, title: str) -> list[list[int]]:
         """Return the replies to harmful prompts: those that end in an open thought have room for it."""
         thoughts = self.data.open_thoughts
@@ -183,7 +188,6 @@ class Search:
             shown = sum(self.shown(self.data.select_harmful, replies))
         else:
             shown = sum(self.verdicts(texts))
-        kl = self.divergence(self.data.select_harmless, edit, self.original) if edit else [0.0]
         staying = self.data.kept.select
         stayed = self.replies(staying, edit, REPLY_TOKENS, "refusals that shall stay") if staying else []
         return Point(
@@ -192,7 +196,7 @@ class Search:
             shown,
             sum(map(is_incoherent, texts)),
             len(texts),
-            sum(kl) / len(kl),
+            self.cost(edit) if edit else 0.0,
             sum(map(is_refusal, self.live.tokenizer.batch_decode(stayed))),
             len(staying),
         )
@@ -264,13 +268,7 @@ class Search:
             if any(point.kl <= limit and not point.refusals for point in found):
                 return
             with self.live.progress.step(f"closing in on KL {limit:g}", closing.HALVINGS, "edits") as advance:
-
-                def divergence(edit: Variables, advance: Callable[[int], None] = advance) -> float:
-                    values = self.divergence(self.data.select_harmless, edit, self.original)
-                    advance(1)
-                    return sum(values) / len(values)
-
-                share = closing.nearest(gap, limit, divergence)
+                share = closing.nearest(gap, limit, self.cost, advance)
             state.points.append(self.judge(gap.edit(share), gap.pressure(share)))
             yield state.points[-1]
 

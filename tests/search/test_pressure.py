@@ -90,6 +90,14 @@ def test_the_points_of_the_stages_are_told_from_those_between() -> None:
     assert stages_through(points, 0.02, 0.02) == len(points)
     assert stages_through([*points, stage(1.0, 1, 0.019), stage(0.9, 1, 0.0195)], 0.02, 0.02) == len(points)
     assert stages_through(points, None, 0.02) == len(points) - 1
+    assert stages_through(points[:4], 0.02, 0.02) == 4, "the usual ones are not through yet"
+
+
+def test_no_stage_follows_once_there_are_edits_between() -> None:
+    """Also where what is between lies far from the limit, and leaves as few as what lies beyond: then nothing is left to look between."""
+    usual = [ORIGINAL, replace(START, refusals=1, kl=0.1), *WITHIN[1:], replace(WITHIN[0], refusals=9)]
+    assert next_turn(usual, 0.02, 0.02) is None, "that of the start leaves fewer"
+    assert next_turn([*usual, stage(0.3, 1, 0.0131)], 0.02, 0.02) is None
 
 
 @pytest.mark.parametrize(

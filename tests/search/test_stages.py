@@ -151,7 +151,8 @@ def test_two_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.Mo
     script.write_text(
         "import torch\nfrom abliterate import cli\nfrom abliterate.search import closing, pressure, stages\n"
         f"torch.backends.mkldnn.enabled = {torch.backends.mkldnn.enabled}\n"  # the kernels of the one process
-        f"pressure.REFUSAL_WEIGHTS, closing.CLOSING, stages.STEPS = {pressure.REFUSAL_WEIGHTS}, {closing.CLOSING}, {stages.STEPS}\ncli.main()\n"
+        f"pressure.REFUSAL_WEIGHTS, pressure.HARDER = {pressure.REFUSAL_WEIGHTS}, {pressure.HARDER}\n"
+        f"closing.CLOSING, stages.STEPS = {closing.CLOSING}, {stages.STEPS}\ncli.main()\n"
     )
     # --multi_gpu is how it starts several processes on one machine; there need not be a GPU.
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
